@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Times this package's tokenizer against tiktoken: same text, same vocabulary, one thread each, rounds taken in turns.
+
+usage: pip install tiktoken==0.14.0
+       python compare.py --model tokenizer.model [--ours ".build/release/bitnet tokenize"] [--rounds 7] TEXT...
+
+tokenizer.model is Llama 3's rank file. OURS is run as `OURS --tokenizer MODEL --text-file FILE` for the ids, separated by
+spaces, and with `--benchmark 1` for one line "BYTES TOKENS SECONDS", where the seconds are those of encoding alone, after one
+encoding to warm up. The ids of both must be equal before anything is timed. Prints the median and the best of the rounds.
+"""
+import argparse
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+import tiktoken
+from tiktoken.load import load_tiktoken_bpe
+
+PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--ours", default=".build/release/bitnet tokenize")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("texts", nargs="+")
+    arguments = parser.parse_args()
+    ranks = load_tiktoken_bpe(arguments.model)
+    encoding = tiktoken.Encoding("llama3", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+    print(f"{'text':40} {'MB':>7} {'tokens':>9} {'tiktoken':>16} {'ours':>16} {'ratio':>7}")
+    print(f"{'':40} {'':>7} {'':>9} {'MB/s med (best)':>16} {'MB/s med (best)':>16} {'median':>7}")
+    for path in arguments.texts:
+        with open(path, newline="") as f:
+            text = f.read()
+        size = len(text.encode())
+        command = shlex.split(arguments.ours) + ["--tokenizer", arguments.model, "--text-file", path]
+
+        def ours(*options):
+            return subprocess.run(command + list(options), check=True, capture_output=True, text=True).stdout
+
+        ids = encoding.encode_ordinary(text)
+        if list(map(int, ours().split())) != ids:
+            sys.exit(f"{path}: the ids differ")
+        theirs_speeds, our_speeds = [], []
+        for _ in range(arguments.rounds):
+            start = time.perf_counter()
+            encoding.encode_ordinary(text)
+            theirs_speeds.append(size / (time.perf_counter() - start) / 1e6)
+            our_bytes, our_tokens, seconds = ours("--benchmark", "1").split()
+            if (int(our_bytes), int(our_tokens)) != (size, len(ids)):
+                sys.exit(f"{path}: encoded {our_bytes} bytes to {our_tokens} tokens, expected {size} and {len(ids)}")
+            our_speeds.append(size / float(seconds) / 1e6)
+        theirs_median, our_median = statistics.median(theirs_speeds), statistics.median(our_speeds)
+        print(f"{path.rsplit('/', 1)[-1][:40]:40} {size / 1e6:7.2f} {len(ids):9} "
+              f"{theirs_median:8.1f} ({max(theirs_speeds):5.1f}) {our_median:8.1f} ({max(our_speeds):5.1f}) "
+              f"{our_median / theirs_median:6.1f}x")
+
+
+if __name__ == "__main__":
+    main()

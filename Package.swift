@@ -1,0 +1,30 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let package = Package(
+  name: "swift-bitnet",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "BitNet", targets: ["BitNet"]),
+    .library(name: "DemoModel", targets: ["DemoModel"]),
+  ],
+  targets: [
+    .target(name: "Ternary"),
+    .target(name: "Inference", dependencies: ["Ternary"]),
+    .target(name: "ModelFiles", dependencies: ["Inference", "Ternary"]),
+    .target(name: "Tokenization"),
+    .target(name: "CTernary", exclude: ["canonical.inc"]),
+    .target(name: "CPUEngine", dependencies: ["CTernary", "Inference", "Ternary"]),
+    .target(name: "BitNet", dependencies: ["CPUEngine", "Inference", "ModelFiles", "Ternary", "Tokenization"]),
+    .target(name: "DemoModel", exclude: ["demo.safetensors"]),
+    .executableTarget(name: "Storyteller", dependencies: ["BitNet", "DemoModel"], path: "Examples/Storyteller"),
+
+    .target(name: "TestSupport", dependencies: ["Inference", "ModelFiles", "Ternary"], path: "Tests/TestSupport"),
+    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], exclude: ["Fixtures"]),
+    .testTarget(name: "InferenceTests", dependencies: ["Inference", "Ternary", "TestSupport"]),
+    .testTarget(name: "EngineTests", dependencies: ["CPUEngine", "CTernary", "Inference", "ModelFiles", "Ternary", "TestSupport"]),
+    .testTarget(name: "BitNetTests", dependencies: ["BitNet", "DemoModel", "TestSupport", "Storyteller"]),
+  ],
+  swiftLanguageModes: [.v6],
+  cLanguageStandard: .c17
+)

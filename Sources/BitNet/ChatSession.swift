@@ -1,0 +1,90 @@
+import Inference
+import Tokenization
+
+/// A conversation with a model. Its cache keeps the earlier turns, so each answer costs only the new words.
+///
+/// One answer at a time: asking again ends the answer before, of which the conversation keeps what had been said.
+public actor ChatSession {
+  private let model: LanguageModel
+  private let format: ChatFormat
+  private let options: GenerationOptions
+  private var sequence: HostedSequence?
+
+  /// The conversation so far, the system message first if there is one.
+  public private(set) var messages: [ChatMessage] = []
+  /// Counts answers, so that one that was left behind cannot write on.
+  private var turn = 0
+  /// The conversation's tokens up to the last one generated: a further turn continues these, so that the cache stays good.
+  private var tokens: [Int32] = []
+
+  init(model: LanguageModel, format: ChatFormat, system: String?, options: GenerationOptions) {
+    self.model = model
+    self.format = format
+    self.options = options
+    if let system { messages = [ChatMessage(role: .system, content: system)] }
+  }
+
+  /// Asks; the answer's text arrives as it is generated.
+  ///
+  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays); half of the context, or the
+  /// maximum number of tokens if that is less, is kept free for the answer.
+  /// - Throws: `EngineError.contextFull` when even the last message alone does not fit.
+  public func respond(to text: String, options: GenerationOptions? = nil) async throws -> Generation {
+    let options = options ?? self.options
+    let previous = messages
+    let question = ChatMessage(role: .user, content: text)
+    messages.append(question)
+    do {
+      let room = min(options.maximumTokens ?? .max, model.contextLength / 2)
+      var prompt: [Int32] = []
+      if !tokens.isEmpty {
+        prompt = try tokens + format.encodeContinuation([question], after: tokens.last, with: model.tokenizer)
+      }
+      if prompt.isEmpty || prompt.count + room > model.contextLength { prompt = try fit(reserving: room) }
+      if sequence == nil { sequence = try await HostedSequence(model.host) }
+      var turnOptions = options
+      turnOptions.stopTokens.formUnion(format.stopTokens(model.tokenizer))
+      turn += 1
+      tokens = prompt
+      return Generation(
+        model: model, prompt: prompt, options: turnOptions, chat: .init(session: self, sequence: sequence!, turn: turn))
+    } catch {
+      messages = previous
+      throw error
+    }
+  }
+
+  /// Forgets the conversation and starts with another system message, or none.
+  public func reset(system: String? = nil) {
+    messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
+    sequence = nil
+    tokens = []
+    turn += 1
+  }
+
+  /// Adds a piece to the answer of `turn`.
+  /// - Throws: `CancellationError` when another answer, or a reset, has come after it.
+  func append(_ piece: GeneratedPiece, turn: Int) throws {
+    guard turn == self.turn else { throw CancellationError() }
+    tokens += piece.tokens.map(\.token)
+    let text = piece.text
+    if messages.last?.role != .assistant { messages.append(ChatMessage(role: .assistant, content: "")) }
+    messages[messages.count - 1].content += text
+  }
+
+  /// The conversation as tokens, without its oldest turns if it is too long.
+  private func fit(reserving room: Int) throws -> [Int32] {
+    while true {
+      let prompt = try format.encode(messages, with: model.tokenizer)
+      if prompt.count + room <= model.contextLength { return prompt }
+      let first = messages.first?.role == .system ? 1 : 0
+      guard messages.count - first > 1 else {
+        if prompt.count < model.contextLength { return prompt }
+        throw EngineError.contextFull(length: 0, adding: prompt.count, limit: model.contextLength)
+      }
+      messages.remove(at: first)
+      // A conversation begins with a question, not with an answer to one that is gone.
+      while messages.count - first > 1, messages[first].role == .assistant { messages.remove(at: first) }
+    }
+  }
+}

@@ -1,0 +1,153 @@
+@_exported import CPUEngine
+import Dispatch
+@_exported import Inference
+@_exported import ModelFiles
+import Ternary
+@_exported import Tokenization
+
+/// A BitNet model, ready to generate: the weights, the tokenizer and an engine.
+///
+/// ```swift
+/// let model = try await LanguageModel.load("bitnet-b1.58-2B-4T.safetensors")
+/// for try await piece in model.generate("Once upon a time") { print(piece.text, terminator: "") }
+/// ```
+public final class LanguageModel: Sendable {
+  /// What a model runs on.
+  public enum Device: String, Sendable, CaseIterable {
+    /// The fastest there is.
+    case auto
+    case cpu
+  }
+
+  public struct LoadOptions: Sendable {
+    public var device: Device
+    /// CPU threads; the processors this process may use when nil.
+    public var threads: Int?
+    /// CPU instructions; the machine's best when nil.
+    public var instructionSet: InstructionSet?
+    /// Positions a sequence can hold; the model's own when nil.
+    public var contextLength: Int?
+
+    public init(device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil) {
+      self.device = device
+      self.threads = threads
+      self.instructionSet = instructionSet
+      self.contextLength = contextLength
+    }
+  }
+
+  public let configuration: ModelConfiguration
+  public let tokenizer: Tokenizer
+  /// How the model's chats are written.
+  public let chatFormat: ChatFormat
+  /// The sampling that the model's makers suggest, or the likeliest tokens.
+  public let suggestedSampling: SamplingParameters
+  /// Tokens that end a text: those of the configuration and those of the tokenizer by their usual names.
+  public let endTokens: Set<Int32>
+  let host: EngineHost
+
+  /// Positions a sequence can hold.
+  public var contextLength: Int { host.contextLength }
+  /// What the model runs on, in a few words.
+  public var engineSummary: String { host.summary }
+
+  private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: any Engine) {
+    configuration = loaded.weights.configuration
+    self.tokenizer = tokenizer
+    chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? (tokenizer.specialTokens["<|eot_id|>"] == nil ? .plain : .bitnet)
+    let suggested = loaded.generation
+    suggestedSampling = SamplingParameters(
+      temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
+    endTokens = Set(configuration.endTokens).union(chatFormat.stopTokens(tokenizer))
+    host = EngineHost(engine)
+  }
+
+  /// Loads a model from a file made by `bitnet convert` or a Hugging Face folder.
+  ///
+  /// - Parameter progress: called with 0…1 while weights are repacked; a converted file needs none.
+  /// - Throws: an error whose description is one sentence: the file or field, what was found and what was expected.
+  public static func load(
+    _ path: String, options: LoadOptions = .init(), progress: (@Sendable (Double) -> Void)? = nil
+  ) async throws -> LanguageModel {
+    try await onQueue { try LanguageModel(ModelLoader.load(path: path, progress: progress), path: path, options: options) }
+  }
+
+  /// Uses a converted model that is already in memory, such as one embedded in the program.
+  ///
+  /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
+  public static func load(embedded bytes: UnsafeRawBufferPointer, options: LoadOptions = .init()) async throws -> LanguageModel {
+    let shared = SharedBytes(owner: Immortal(), bytes: bytes)
+    let name = "the embedded model"
+    return try await onQueue { try LanguageModel(ModelLoader.load(bytes: shared, name: name), path: name, options: options) }
+  }
+
+  /// Generates text that continues `prompt`.
+  ///
+  /// - Parameters:
+  ///   - specials: whether special tokens written in the prompt (`<|eot_id|>`) count as such.
+  public func generate(_ prompt: String, options: GenerationOptions = .init(), specials: Bool = false) -> Generation {
+    generate(tokens: tokenizer.encode(prompt, bos: true, specials: specials), options: options)
+  }
+
+  /// Generates text that continues tokens, which are taken as they are.
+  public func generate(tokens: [Int32], options: GenerationOptions = .init()) -> Generation {
+    Generation(model: self, prompt: tokens, options: options)
+  }
+
+  /// Starts a conversation.
+  ///
+  /// - Parameters:
+  ///   - system: what the model is told about its role.
+  ///   - format: how turns are written; the model's own when nil.
+  public func chat(system: String? = nil, format: ChatFormat? = nil, options: GenerationOptions = .init()) -> ChatSession {
+    ChatSession(model: self, format: format ?? chatFormat, system: system, options: options)
+  }
+}
+
+extension LanguageModel {
+  private convenience init(_ loaded: LoadedModel, path: String, options: LoadOptions) throws {
+    guard let source = loaded.tokenizer else { throw LanguageModelError.noTokenizer(model: path) }
+    let tokenizer = try Tokenizer(source)
+    let configuration = loaded.weights.configuration
+    guard tokenizer.vocabularySize <= configuration.vocabularySize else {
+      throw LanguageModelError.vocabulary(model: path, tokenizer: tokenizer.vocabularySize, weights: configuration.vocabularySize)
+    }
+    let engine = try CPUEngine(
+      weights: loaded.weights, contextLength: options.contextLength, threads: options.threads, instructionSet: options.instructionSet)
+    self.init(loaded, tokenizer: tokenizer, engine: engine)
+  }
+}
+
+extension Tokenizer {
+  /// The tokenizer that a model's files hold.
+  public convenience init(_ source: TokenizerSource) throws {
+    switch source {
+    case .serialized(let text): try self.init(serialized: text)
+    case .tokenizerJSON(let path, _), .tokenizerModel(let path): try self.init(contentsOfFile: path)
+    }
+  }
+}
+
+/// Owns memory that is never freed.
+private final class Immortal {}
+
+/// Runs blocking work on a thread of its own.
+private func onQueue<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+  try await withCheckedThrowingContinuation { continuation in
+    DispatchQueue.global(qos: .userInitiated).async { continuation.resume(with: Swift.Result { try body() }) }
+  }
+}
+
+/// What keeps a model from being used.
+public enum LanguageModelError: Error, CustomStringConvertible {
+  case noTokenizer(model: String)
+  case vocabulary(model: String, tokenizer: Int, weights: Int)
+
+  public var description: String {
+    switch self {
+    case .noTokenizer(let model): "\(model): there is no tokenizer; expected tokenizer.json or tokenizer.model beside the weights"
+    case .vocabulary(let model, let tokenizer, let weights):
+      "\(model): the tokenizer has \(tokenizer) tokens; expected at most vocab_size, \(weights)"
+    }
+  }
+}

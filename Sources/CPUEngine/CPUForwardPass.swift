@@ -1,0 +1,221 @@
+import CTernary
+import Inference
+import Ternary
+
+/// The forward pass over a list of tokens, phase by phase; the team's members run it side by side.
+final class CPUForwardPass {
+  /// One token of the batch.
+  struct Token {
+    let id: Int
+    let position: Int
+    /// Its sequence's cache, up to and including this token's position.
+    let pages: [CachePage]
+    /// Where its logits go, if they are wanted.
+    let logitsRow: Int?
+  }
+
+  /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their activations stay in
+  /// the second-level cache.
+  private static let sliceLength = 64
+
+  /// A slice that multiplies fewer weight bytes than this is left to one thread. Below it, the fifty-odd barriers of a small model cost
+  /// more than the second core brings, and much more on a busy machine (the demo model's token is 1.2 MB).
+  private static let smallWork = 8 << 20
+
+  let team: ThreadTeam
+  let layout: CachePage.Layout
+  private let weights: ModelWeights
+  private let kernels: TernaryKernels
+  private let space: Workspace
+  private var rotary: RotaryTable
+  private var cosines: [Float] = []
+  private var sines: [Float] = []
+
+  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels) {
+    self.weights = weights
+    self.team = team
+    self.kernels = kernels
+    layout = CachePage.Layout(weights.configuration)
+    rotary = RotaryTable(weights.configuration)
+    space = Workspace(weights, tokens: Self.sliceLength, threads: team.count)
+  }
+
+  /// Runs all tokens, in order, and writes the logits of those that want them, `[rows][vocabulary]`.
+  func run(_ tokens: [Token], logits: UnsafeMutableBufferPointer<Float>) {
+    extendRotary(to: (tokens.map(\.position).max() ?? -1) + 1)
+    for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
+      let slice = Array(tokens[start..<min(start + Self.sliceLength, tokens.count)])
+      cosines.withUnsafeBufferPointer { cosines in
+        sines.withUnsafeBufferPointer { sines in
+          let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
+          team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in forward(slice, member, angles, logits) }
+        }
+      }
+    }
+  }
+
+  private struct Angles {
+    let cosines: UnsafePointer<Float>
+    let sines: UnsafePointer<Float>
+  }
+
+  private func extendRotary(to count: Int) {
+    // Whole chunks, so that decoding does not extend the table at every token.
+    let whole = (count + attentionChunkLength - 1) / attentionChunkLength * attentionChunkLength
+    guard whole > rotary.positions else { return }
+    rotary.extend(to: whole)
+    cosines += rotary.cosines[cosines.count...].map { Float($0) }
+    sines += rotary.sines[sines.count...].map { Float($0) }
+  }
+
+  private func forward(
+    _ tokens: [Token], _ member: ThreadTeam.Member, _ angles: Angles, _ logits: UnsafeMutableBufferPointer<Float>
+  ) {
+    let c = weights.configuration
+    let count = tokens.count
+    let hidden = c.hiddenSize
+    for (index, layer) in weights.layers.enumerated() {
+      member.phase(count) { t in
+        if index == 0 { embed(tokens[t].id, t) } else { addProduct(weights.layers[index - 1].down, t) }
+        quantize(space.residual + t * hidden, hidden, layer.attentionNorm, t, member)
+      }
+      multiply(layer.queryKeyValue, count, member)
+      member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
+      attend(tokens, layer: index, member)
+      member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member) }
+      multiply(layer.attentionOutput, count, member)
+      member.phase(count) { t in
+        addProduct(layer.attentionOutput, t)
+        quantize(space.residual + t * hidden, hidden, layer.feedForwardNorm, t, member)
+      }
+      multiply(layer.gateUp, count, member)
+      member.phase(count) { t in
+        gate(layer.gateUp, t)
+        quantize(space.inner + t * space.innerStride, c.feedForwardSize, layer.feedForwardSubNorm, t, member)
+      }
+      multiply(layer.down, count, member)
+    }
+    head(tokens, member, logits)
+  }
+
+  private func embed(_ id: Int, _ t: Int) {
+    let row = weights.embedding.row(id)
+    let residual = space.residual + t * row.count
+    for i in row.indices { residual[i] = Float(bfloat16Bits: row[i]) }
+  }
+
+  /// RMSNorm, if the place has one, and the absmax quantiser: fills the codes, sum and scale of token t.
+  private func quantize(_ x: UnsafePointer<Float>, _ count: Int, _ norm: [Float]?, _ t: Int, _ member: ThreadTeam.Member) {
+    let scratch = space.scratch + member.index * space.scratchStride
+    let epsilon = Float(weights.configuration.normEpsilon)
+    let codes = space.codes + t * space.codeStride
+    if let norm {
+      space.scales[t] = norm.withUnsafeBufferPointer {
+        kernels.normalizeAndQuantize(x, $0.baseAddress, epsilon, count, scratch, codes, space.sums + t)
+      }
+    } else {
+      space.scales[t] = kernels.normalizeAndQuantize(x, nil, epsilon, count, scratch, codes, space.sums + t)
+    }
+  }
+
+  /// The exact products of all tokens with a matrix.
+  private func multiply(_ matrix: TernaryMatrix, _ tokens: Int, _ member: ThreadTeam.Member) {
+    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that nobody waits long for the last one.
+    member.phase(matrix.paddedRows, unit: Tile.rows, perMember: 8) { rows in
+      kernels.multiply(
+        matrix.tiles(ofRows: rows), matrix.tilesPerRow, rows.count, space.codes, space.codeStride, space.sums, tokens,
+        space.dots + rows.lowerBound, space.dotStride)
+    }
+  }
+
+  /// What a product of part `part` for token t is multiplied by, and where the products are.
+  private func product(_ matrix: TernaryMatrix, _ part: Int, _ t: Int) -> (dots: UnsafePointer<Int32>, factor: Float) {
+    let part = matrix.parts[part]
+    return (UnsafePointer(space.dots + t * space.dotStride + part.firstRow), Float(part.scale) / space.scales[t])
+  }
+
+  private func addProduct(_ matrix: TernaryMatrix, _ t: Int) {
+    let hidden = weights.configuration.hiddenSize
+    let (dots, factor) = product(matrix, 0, t)
+    kernels.dequantizeAndAdd(dots, factor, hidden, space.residual + t * hidden)
+  }
+
+  private func gate(_ matrix: TernaryMatrix, _ t: Int) {
+    let c = weights.configuration
+    let (gate, gateFactor) = product(matrix, 0, t)
+    let (up, upFactor) = product(matrix, 1, t)
+    kernels.gate(
+      gate, gateFactor, up, upFactor, c.activation == .squaredReLU ? 0 : 1, c.feedForwardSize, space.inner + t * space.innerStride)
+  }
+
+  /// Scales and rotates token t's q, k and v, and puts k and v in the cache.
+  private func storeHeads(_ token: Token, _ t: Int, layer: Int, _ angles: Angles) {
+    let c = weights.configuration
+    let query = space.heads + t * space.headStride
+    let key = query + c.queryWidth
+    let value = key + c.keyValueWidth
+    for (part, (target, width)) in [(query, c.queryWidth), (key, c.keyValueWidth), (value, c.keyValueWidth)].enumerated() {
+      let (dots, factor) = product(weights.layers[layer].queryKeyValue, part, t)
+      kernels.dequantize(dots, factor, width, target)
+    }
+    let pairs = c.headSize / 2
+    let cosines = angles.cosines + token.position * pairs
+    let sines = angles.sines + token.position * pairs
+    kernels.rotate(query, c.headCount, pairs, cosines, sines)
+    kernels.rotate(key, c.keyValueHeadCount, pairs, cosines, sines)
+    CachePage.store(
+      token.pages[token.position / attentionChunkLength].base, layout, layer: layer, slot: token.position % attentionChunkLength,
+      keys: key, values: value)
+  }
+
+  /// Attention of every token and key/value head.
+  private func attend(_ tokens: [Token], layer: Int, _ member: ThreadTeam.Member) {
+    let c = weights.configuration
+    let group = c.headCount / c.keyValueHeadCount
+    let scale = Float(1 / Double(c.headSize).squareRoot())
+    let scratch = space.scratch + member.index * space.scratchStride
+    member.phase(tokens.count * layout.heads) { task in
+      let (t, head) = (task / layout.heads, task % layout.heads)
+      let start = layout.start(layer: layer, head: head)
+      let position = tokens[t].position
+      let chunks = position / attentionChunkLength + 1
+      withUnsafeTemporaryAllocation(of: UnsafePointer<UInt16>.self, capacity: 2 * chunks) { pointers in
+        for chunk in 0..<chunks {
+          let keys = UnsafePointer(tokens[t].pages[chunk].base + start)
+          pointers.initializeElement(at: chunk, to: keys)
+          pointers.initializeElement(at: chunks + chunk, to: keys + layout.keyCount)
+        }
+        for first in stride(from: 0, to: group, by: Int(CTERNARY_MAX_GROUP)) {
+          let offset = (head * group + first) * c.headSize
+          kernels.attend(
+            space.heads + t * space.headStride + offset, min(group - first, Int(CTERNARY_MAX_GROUP)), c.headSize,
+            pointers.baseAddress!, pointers.baseAddress! + chunks, position + 1, scale, scratch,
+            space.inner + t * space.innerStride + offset)
+        }
+      }
+    }
+  }
+
+  /// The final norm and the output head of the tokens that want logits.
+  private func head(_ tokens: [Token], _ member: ThreadTeam.Member, _ logits: UnsafeMutableBufferPointer<Float>) {
+    let c = weights.configuration
+    let wanted = tokens.indices.filter { tokens[$0].logitsRow != nil }
+    guard let first = wanted.first, let firstRow = tokens[first].logitsRow else { return }
+    // Normalised rows lie side by side where q, k and v were.
+    let normed = space.heads
+    member.phase(wanted.count) { place in
+      // The last layer's products are added only here, where they are needed.
+      addProduct(weights.layers[c.layerCount - 1].down, wanted[place])
+      weights.finalNorm.withUnsafeBufferPointer {
+        kernels.normalize(
+          space.residual + wanted[place] * c.hiddenSize, $0.baseAddress!, Float(c.normEpsilon), c.hiddenSize,
+          normed + place * c.hiddenSize)
+      }
+    }
+    member.phase(c.vocabularySize, unit: 16, perMember: 32) { rows in
+      kernels.head(
+        weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed, c.hiddenSize, wanted.count,
+        logits.baseAddress! + firstRow * c.vocabularySize + rows.lowerBound, c.vocabularySize)
+    }
+  }
+}

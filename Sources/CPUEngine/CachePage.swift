@@ -1,0 +1,50 @@
+import CTernary
+import Inference
+import Ternary
+
+/// Keys and values of one attention chunk (64 positions), all layers, in bfloat16.
+///
+/// For each layer and key/value head: keys `[4][headSize][16 positions]`, so that a vector runs across keys, then values
+/// `[64 positions][headSize padded to 32]`, so that a vector runs along a head.
+final class CachePage {
+  struct Layout {
+    let heads: Int
+    let headSize: Int
+    let layers: Int
+
+    init(_ configuration: ModelConfiguration) {
+      heads = configuration.keyValueHeadCount
+      headSize = configuration.headSize
+      layers = configuration.layerCount
+    }
+
+    var paddedHeadSize: Int { (headSize + 31) / 32 * 32 }
+    var keyCount: Int { attentionChunkLength * headSize }
+    var headCount: Int { keyCount + attentionChunkLength * paddedHeadSize }
+    var byteCount: Int { layers * heads * headCount * MemoryLayout<UInt16>.size }
+    func start(layer: Int, head: Int) -> Int { (layer * heads + head) * headCount }
+  }
+
+  private let buffer: AlignedBuffer
+  let base: UnsafeMutablePointer<UInt16>
+
+  init(_ layout: Layout) {
+    buffer = AlignedBuffer(count: layout.byteCount)
+    base = buffer.bytes.bindMemory(to: UInt16.self).baseAddress!
+  }
+
+  /// Stores one position's keys and values, `[heads][headSize]` each, rounded to bfloat16.
+  static func store(
+    _ base: UnsafeMutablePointer<UInt16>, _ layout: Layout, layer: Int, slot: Int, keys: UnsafePointer<Float>, values: UnsafePointer<Float>
+  ) {
+    let size = layout.headSize
+    for head in 0..<layout.heads {
+      let key = base + layout.start(layer: layer, head: head) + slot / 16 * size * 16 + slot % 16
+      let value = base + layout.start(layer: layer, head: head) + layout.keyCount + slot * layout.paddedHeadSize
+      for i in 0..<size {
+        key[16 * i] = keys[head * size + i].bfloat16Bits
+        value[i] = values[head * size + i].bfloat16Bits
+      }
+    }
+  }
+}

@@ -1,0 +1,73 @@
+// The CPU kernels: ternary products and canonical float arithmetic, once for each instruction set, chosen at run time.
+//
+// Every function gives the same bits in every instruction set; the Float ReferenceEngine (Sources/Inference) is the specification.
+// Buffers named `codes` are int8 activations padded with zeros to a multiple of 64 bytes; float rows need no padding.
+#ifndef CTERNARY_H
+#define CTERNARY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct TernaryKernels {
+  /// The instruction set's name, as the command's flag and BITNET_INSTRUCTION_SET spell it.
+  const char *_Nonnull name;
+
+  /// out[t * outStride + n] = exact product of row n with token t, for `rows` rows (a multiple of 16).
+  /// tiles: [rows/16][tilesPerRow] tiles of 128 bytes; codes: [tokens][codeStride]; sums[t]: the sum of token t's codes.
+  void (*_Nonnull multiply)(const void *_Nonnull tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *_Nonnull codes,
+                            ptrdiff_t codeStride, const int32_t *_Nonnull sums, ptrdiff_t tokens, int32_t *_Nonnull out,
+                            ptrdiff_t outStride);
+
+  /// RMSNorm (skipped when weight is NULL) and absmax quantisation of one token: writes n codes, clears up to the next multiple
+  /// of 64, stores the codes' sum and returns the activation scale. scratch: n floats.
+  float (*_Nonnull normalizeAndQuantize)(const float *_Nonnull x, const float *_Nullable weight, float epsilon, ptrdiff_t n,
+                                         float *_Nonnull scratch, int8_t *_Nonnull codes, int32_t *_Nonnull sum);
+
+  /// out = RMSNorm(x) * weight.
+  void (*_Nonnull normalize)(const float *_Nonnull x, const float *_Nonnull weight, float epsilon, ptrdiff_t n, float *_Nonnull out);
+
+  /// out[i] = dots[i] * factor.
+  void (*_Nonnull dequantize)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull out);
+
+  /// x[i] += dots[i] * factor, rounded twice.
+  void (*_Nonnull dequantizeAndAdd)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull x);
+
+  /// out[i] = act(gate[i] * gateFactor) * (up[i] * upFactor); act: 0 squared ReLU, 1 SiLU.
+  void (*_Nonnull gate)(const int32_t *_Nonnull gate, float gateFactor, const int32_t *_Nonnull up, float upFactor, int activation,
+                        ptrdiff_t n, float *_Nonnull out);
+
+  /// Rotary embedding in place on heads of 2 * pairs elements; cosines and sines hold one position's `pairs` values.
+  void (*_Nonnull rotate)(float *_Nonnull x, ptrdiff_t heads, ptrdiff_t pairs, const float *_Nonnull cosines, const float *_Nonnull sines);
+
+  /// Attention of `group` query heads that share a key/value head, over positions 0 ..< count.
+  /// queries, out: [group][size]; keys[c], values[c]: chunk c of 64 positions, bfloat16, keys [4][size][16 positions], values
+  /// [64][paddedSize], paddedSize = size rounded up to 32; group at most 8 a call; scratch: CTERNARY_ATTENTION_SCRATCH(paddedSize) floats.
+  void (*_Nonnull attend)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size, const uint16_t *_Nonnull const *_Nonnull keys,
+                          const uint16_t *_Nonnull const *_Nonnull values, ptrdiff_t count, float scale, float *_Nonnull scratch,
+                          float *_Nonnull out);
+
+  /// out[t * outStride + r] = row r of a bfloat16 matrix [rows][columns] times x + t * xStride.
+  void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x, ptrdiff_t xStride,
+                        ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
+} TernaryKernels;
+
+#define CTERNARY_CHUNK 64
+#define CTERNARY_MAX_GROUP 8
+#define CTERNARY_ATTENTION_SCRATCH(paddedSize) (CTERNARY_MAX_GROUP * (CTERNARY_CHUNK + 2 * (paddedSize)))
+
+/// Instruction sets this build knows, best first; NULL ends the list. Entries the machine lacks are left out.
+const TernaryKernels *_Nullable const *_Nonnull ternary_kernels_available(void);
+
+/// Processors this process may run on: 1 or more.
+int ternary_processor_count(void);
+
+/// Tells the processor that the caller is waiting in a loop.
+static inline void ternary_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+#endif

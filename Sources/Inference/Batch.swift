@@ -1,0 +1,84 @@
+/// A sequence whose keys and values an engine keeps.
+public struct SequenceID: Hashable, Sendable, CustomStringConvertible {
+  public let value: Int
+  public init(_ value: Int) { self.value = value }
+  public var description: String { "sequence \(value)" }
+}
+
+/// One step's work: new tokens of any number of sequences, prompt chunks and single decode tokens mixed.
+public struct Batch: Sendable {
+  /// What a step returns for a sequence.
+  public enum Output: Sendable {
+    /// Nothing: the tokens are an earlier chunk of a prompt.
+    case none
+    /// A token sampled after the last of the new tokens, and the log probabilities of this many likeliest tokens.
+    case sample(SamplingParameters, alternatives: Int = 0)
+    /// The logits after the last new token, `[vocabulary]`.
+    case lastLogits
+    /// The logits after each new token, `[tokens][vocabulary]`.
+    case allLogits
+  }
+
+  /// New tokens of one sequence; they continue what its cache holds.
+  public struct Entry: Sendable {
+    public var sequence: SequenceID
+    /// One token or more.
+    public var tokens: [Int32]
+    public var output: Output
+
+    public init(sequence: SequenceID, tokens: [Int32], output: Output) {
+      self.sequence = sequence
+      self.tokens = tokens
+      self.output = output
+    }
+  }
+
+  public var entries: [Entry]
+
+  public init(_ entries: [Entry]) { self.entries = entries }
+}
+
+/// What a step gave for one entry of the batch.
+public enum StepOutput: Sendable {
+  case none
+  case sampled(SampledToken)
+  case logits([Float])
+}
+
+/// A sampled token, with natural logarithms of probabilities under the model's own distribution (temperature 1, no filter).
+public struct SampledToken: Sendable, Equatable {
+  public struct Alternative: Sendable, Equatable {
+    public var token: Int32
+    public var logProbability: Float
+  }
+  public var token: Int32
+  public var logProbability: Float
+  /// The likeliest tokens, in descending order, as many as were asked for.
+  public var alternatives: [Alternative]
+}
+
+/// A step an engine refuses. Nothing has changed when it is thrown.
+public enum EngineError: Error, Equatable, CustomStringConvertible {
+  case unknownSequence(SequenceID)
+  case repeatedSequence(SequenceID)
+  case noTokens(SequenceID)
+  case tokenOutOfRange(Int32, vocabulary: Int)
+  case contextFull(length: Int, adding: Int, limit: Int)
+  case truncation(length: Int, to: Int)
+  case parameter(name: String, found: String, expected: String)
+
+  public var description: String {
+    switch self {
+    case .unknownSequence(let id): "\(id) does not exist"
+    case .repeatedSequence(let id): "\(id) stands more than once in a batch; expected one entry for each sequence"
+    case .noTokens(let id): "the batch has no tokens for \(id); expected one or more"
+    case .tokenOutOfRange(let token, let vocabulary): "token id \(token) is out of range; expected 0 to \(vocabulary - 1)"
+    case .contextFull(let length, let adding, let limit):
+      length == 0
+        ? "the prompt has \(adding) tokens; the context holds \(limit)"
+        : "\(adding) more tokens after \(length) do not fit in the context of \(limit)"
+    case .truncation(let length, let to): "a sequence of \(length) tokens cannot be cut to \(to)"
+    case .parameter(let name, let found, let expected): "\(name) is \(found); expected \(expected)"
+    }
+  }
+}

@@ -1,0 +1,101 @@
+/// Canonical arithmetic: the one order in which every float sum of the forward pass is taken.
+///
+/// Engines on any hardware produce exactly these bits, so they are compared by equality. Three rules:
+/// an fma happens where it is written and nowhere else; sums use a fixed number of lanes (`LaneOrder`); division, square root and
+/// fma are the correctly rounded IEEE operations.
+
+/// The number type a reference computation runs in: Float is the canonical arithmetic, Double the yardstick it is held against.
+protocol ReferenceScalar: BinaryFloatingPoint, Sendable {
+  /// e^x.
+  static func exponential(_ x: Self) -> Self
+  /// What the key/value cache keeps of a value.
+  static func cached(_ x: Self) -> Self
+}
+
+extension Double: ReferenceScalar {
+  static func exponential(_ x: Double) -> Double { doubleExponential(x) }
+  static func cached(_ x: Double) -> Double { x }
+}
+
+extension Float: ReferenceScalar {
+  static func exponential(_ x: Float) -> Float { canonicalExponential(x) }
+  /// Rounded to bfloat16, to nearest even.
+  static func cached(_ x: Float) -> Float { Float(bfloat16Bits: x.bfloat16Bits) }
+}
+
+/// e^x in Float, from fused multiply-adds only, so that every platform gives the same bits; at most 0.9 units in the last place off.
+///
+/// 0 below -87 (the results would be subnormal), e^88 above 88; a NaN gives a NaN.
+/// With k = rint(x / ln 2), r = x - k ln 2 in two steps, e^x = 2^k (1 + r + r² q(r)), q a minimax polynomial of degree 4 on
+/// |r| ≤ ln 2 / 2 (found by iteratively reweighted least squares).
+public func canonicalExponential(_ x: Float) -> Float {
+  if x < -87 { return 0 }
+  let x = x > 88 ? 88 : x
+  // Adding 1.5·2^23 rounds to an integer, half to even, and leaves it in the low bits.
+  let shifted = Float(12_582_912).addingProduct(x, 1.442_695_04)
+  let k = shifted - 12_582_912
+  let r = x.addingProduct(k, -0.693_359_375).addingProduct(k, 2.121_944_4e-4)
+  var p: Float = 0x1.6a225ap-10
+  p = Float(0x1.123b02p-7).addingProduct(p, r)
+  p = Float(0x1.5558f8p-5).addingProduct(p, r)
+  p = Float(0x1.555490p-3).addingProduct(p, r)
+  p = Float(0x1.fffffcp-2).addingProduct(p, r)
+  p = Float(1).addingProduct(p, r)
+  p = Float(1).addingProduct(p, r)
+  return Float(bitPattern: p.bitPattern &+ shifted.bitPattern << 23)
+}
+
+/// How the terms of a sum are spread over lanes: term i goes to lane (i / run) mod lanes; each lane is a chain of fused
+/// multiply-adds in ascending order starting from zero; lanes are combined by halving: lane l takes lane l + n/2 for n = lanes, lanes/2 … 2.
+struct LaneOrder {
+  let run: Int
+  let lanes: Int
+
+  /// Sums over a hidden row (RMSNorm, output head). 256 lanes: sixteen AVX-512 accumulators, or a warp in which each thread keeps
+  /// the eight elements of one 16-byte bfloat16 load.
+  static let row = LaneOrder(run: 1, lanes: 256)
+  /// Attention scores over a head. Four lanes of 8-element runs: on a GPU four threads share a key through 16-byte loads; on a CPU
+  /// vectors run across keys and a lane is just an accumulator.
+  static let head = LaneOrder(run: 8, lanes: 4)
+  /// Sums of attention weights over a chunk of positions: a warp, or two AVX-512 registers.
+  static let chunk = LaneOrder(run: 1, lanes: 32)
+
+  /// Σ a(i)·b(i) in this order.
+  @inline(__always)
+  func sum<Scalar: ReferenceScalar>(_ count: Int, _ term: (Int) -> (Scalar, Scalar)) -> Scalar {
+    withUnsafeTemporaryAllocation(of: Scalar.self, capacity: lanes) { lane in
+      lane.initialize(repeating: 0)
+      for index in 0..<count {
+        let (a, b) = term(index)
+        let place = index / run % lanes
+        lane[place] = lane[place].addingProduct(a, b)
+      }
+      var half = lanes / 2
+      while half > 0 {
+        for place in 0..<half { lane[place] += lane[place + half] }
+        half /= 2
+      }
+      return lane[0]
+    }
+  }
+}
+
+/// Positions of one attention chunk, and of one page of a key/value cache. Chunks start at multiples of it.
+public let attentionChunkLength = 64
+
+/// y = x / sqrt(mean(x²) + ε) · w, as (x · r) · w with r = 1 / sqrt(Σx² / n + ε); the sum in `LaneOrder.row`.
+func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], epsilon: Double) -> [Scalar] {
+  let squares: Scalar = LaneOrder.row.sum(x.count) { (x[$0], x[$0]) }
+  let r = 1 / (squares / Scalar(x.count) + Scalar(epsilon)).squareRoot()
+  return x.indices.map { x[$0] * r * Scalar(weight[$0]) }
+}
+
+/// The gated activation: max(gate, 0)² · up, or gate / (1 + e^-gate) · up.
+func gated<Scalar: ReferenceScalar>(_ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar) -> Scalar {
+  switch activation {
+  case .squaredReLU:
+    let positive = gate > 0 ? gate : 0
+    return positive * positive * up
+  case .silu: return gate / (1 + Scalar.exponential(-gate)) * up
+  }
+}

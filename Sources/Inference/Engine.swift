@@ -1,0 +1,100 @@
+/// Runs a model: takes ragged batches, keeps the sequences' keys and values, returns sampled tokens or logits.
+///
+/// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in and the number of
+/// threads. An engine is used by one caller at a time.
+public protocol Engine: AnyObject {
+  var configuration: ModelConfiguration { get }
+  /// Positions a sequence can hold.
+  var contextLength: Int { get }
+  /// What the engine runs on, in a few words.
+  var summary: String { get }
+
+  /// Starts an empty sequence.
+  func makeSequence() -> SequenceID
+  /// Frees a sequence; unknown ones are ignored.
+  func removeSequence(_ id: SequenceID)
+  /// The tokens a sequence's cache holds.
+  func tokens(of id: SequenceID) throws(EngineError) -> [Int32]
+  /// Forgets all but the first `length` tokens of a sequence.
+  func truncate(_ id: SequenceID, to length: Int) throws(EngineError)
+  /// Appends each entry's tokens to its sequence and returns what each entry asked for, in order.
+  func step(_ batch: Batch) throws(EngineError) -> [StepOutput]
+}
+
+/// Which tokens each sequence holds, and the pages its cache occupies: the bookkeeping that engines share.
+///
+/// A page belongs to one sequence and covers `attentionChunkLength` positions of all layers.
+public struct SequenceStore<Page> {
+  public struct Sequence {
+    public internal(set) var tokens: [Int32] = []
+    public internal(set) var pages: [Page] = []
+  }
+
+  /// A batch entry that has been checked and has its pages.
+  public struct Admitted {
+    public let entry: Batch.Entry
+    /// The position of the entry's first token.
+    public let start: Int
+    /// Pages that cover positions 0 up to the entry's last token.
+    public let pages: [Page]
+  }
+
+  private var sequences: [SequenceID: Sequence] = [:]
+  private var next = 0
+
+  public init() {}
+
+  public mutating func make() -> SequenceID {
+    defer { next += 1 }
+    sequences[SequenceID(next)] = Sequence()
+    return SequenceID(next)
+  }
+
+  public mutating func remove(_ id: SequenceID) { sequences[id] = nil }
+
+  public func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
+    guard let sequence = sequences[id] else { throw .unknownSequence(id) }
+    return sequence.tokens
+  }
+
+  public mutating func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
+    guard var sequence = sequences.removeValue(forKey: id) else { throw .unknownSequence(id) }
+    defer { sequences[id] = sequence }
+    guard length >= 0, length <= sequence.tokens.count else { throw .truncation(length: sequence.tokens.count, to: length) }
+    sequence.tokens.removeLast(sequence.tokens.count - length)
+    let pages = (length + attentionChunkLength - 1) / attentionChunkLength
+    sequence.pages.removeLast(sequence.pages.count - pages)
+  }
+
+  /// Checks a whole batch, and only then appends its tokens and the pages they need.
+  public mutating func admit(
+    _ batch: Batch, vocabulary: Int, contextLength: Int, makePage: () -> Page
+  ) throws(EngineError) -> [Admitted] {
+    var seen: Set<SequenceID> = []
+    for entry in batch.entries {
+      guard let sequence = sequences[entry.sequence] else { throw .unknownSequence(entry.sequence) }
+      guard seen.insert(entry.sequence).inserted else { throw .repeatedSequence(entry.sequence) }
+      guard !entry.tokens.isEmpty else { throw .noTokens(entry.sequence) }
+      for token in entry.tokens where token < 0 || token >= vocabulary {
+        throw .tokenOutOfRange(token, vocabulary: vocabulary)
+      }
+      guard sequence.tokens.count + entry.tokens.count <= contextLength else {
+        throw .contextFull(length: sequence.tokens.count, adding: entry.tokens.count, limit: contextLength)
+      }
+      if case .sample(let parameters, let alternatives) = entry.output {
+        try parameters.validate()
+        guard 0...vocabulary ~= alternatives else {
+          throw .parameter(name: "the number of alternatives", found: "\(alternatives)", expected: "0 to \(vocabulary)")
+        }
+      }
+    }
+    return batch.entries.map { entry in
+      var sequence = sequences.removeValue(forKey: entry.sequence)!  // present: checked above
+      let start = sequence.tokens.count
+      sequence.tokens += entry.tokens
+      while sequence.pages.count * attentionChunkLength < sequence.tokens.count { sequence.pages.append(makePage()) }
+      sequences[entry.sequence] = sequence
+      return Admitted(entry: entry, start: start, pages: sequence.pages)
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/// Cosines and sines of the rotary position embedding, for positions from 0 on.
+///
+/// Dimensions i and i + headSize/2 of a head form a pair that turns by position · frequency(i), frequency(i) = theta^(-2i/headSize).
+/// Frequencies and angles are single precision, as in the models' reference implementations (an angle at position 4000 is only good to
+/// about 1e-4, and models are trained with that); their cosines and sines are taken in Double, once, on the host.
+public struct RotaryTable: Sendable {
+  /// Half the head size: values per position.
+  public let pairs: Int
+  /// Positions that the table covers.
+  public private(set) var positions = 0
+  /// `[positions][pairs]`.
+  public private(set) var cosines: [Double] = []
+  public private(set) var sines: [Double] = []
+  private let frequencies: [Float]
+
+  public init(_ configuration: ModelConfiguration) {
+    pairs = configuration.headSize / 2
+    frequencies = Self.frequencies(configuration)
+  }
+
+  /// Makes the table cover at least `count` positions.
+  public mutating func extend(to count: Int) {
+    guard count > positions else { return }
+    cosines.reserveCapacity(count * pairs)
+    sines.reserveCapacity(count * pairs)
+    for position in positions..<count {
+      for frequency in frequencies {
+        let angle = Double(Float(position) * frequency)
+        cosines.append(cosine(angle))
+        sines.append(sine(angle))
+      }
+    }
+    positions = count
+  }
+
+  /// theta^(-2i/headSize) for each pair, scaled as Llama 3.1 does if the model asks for it; single precision in every step.
+  static func frequencies(_ configuration: ModelConfiguration) -> [Float] {
+    let plain = (0..<configuration.headSize / 2).map { pair in
+      1 / singlePrecisionPower(Float(configuration.ropeTheta), Float(2 * pair) / Float(configuration.headSize))
+    }
+    guard let scaling = configuration.ropeScaling else { return plain }
+    let original = Double(scaling.originalContextLength)
+    let longest = Float(original / scaling.lowFrequencyFactor)
+    let shortest = Float(original / scaling.highFrequencyFactor)
+    let low = Float(scaling.lowFrequencyFactor)
+    let width = Float(scaling.highFrequencyFactor - scaling.lowFrequencyFactor)
+    let factor = Float(scaling.factor)
+    return plain.map { frequency in
+      let wavelength = Float(2 * Double.pi) / frequency
+      if wavelength > longest { return frequency / factor }
+      if wavelength >= shortest {
+        let blend = (Float(original) / wavelength - low) / width
+        return (1 - blend) * frequency / factor + blend * frequency
+      }
+      return frequency
+    }
+  }
+}

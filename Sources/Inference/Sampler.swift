@@ -1,0 +1,217 @@
+/// How a token is chosen from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p, min-p.
+public struct SamplingParameters: Sendable, Equatable, Codable {
+  /// 0 takes the likeliest token; otherwise logits are divided by it. 0 to 100.
+  public var temperature: Float
+  /// Only the k likeliest tokens; 0 for all.
+  public var topK: Int
+  /// The fewest likeliest tokens whose probability reaches p; 1 for all. Above 0, up to 1.
+  public var topP: Float
+  /// Only tokens at least this many times as likely as the likeliest; 0 for all. 0 to 1.
+  public var minP: Float
+  /// Logits of tokens that the sequence already holds are divided by it when positive, multiplied when negative; 1 for none. Above 0, up to 100.
+  public var repetitionPenalty: Float
+  /// The random numbers' key: a sequence sampled again with the same seed gives the same tokens.
+  public var seed: UInt64
+
+  public init(
+    temperature: Float = 0, topK: Int = 0, topP: Float = 1, minP: Float = 0, repetitionPenalty: Float = 1, seed: UInt64 = 0
+  ) {
+    self.temperature = temperature
+    self.topK = topK
+    self.topP = topP
+    self.minP = minP
+    self.repetitionPenalty = repetitionPenalty
+    self.seed = seed
+  }
+
+  public static let greedy = SamplingParameters()
+
+  /// - Throws: `EngineError.parameter` naming the first value out of its range.
+  public func validate() throws(EngineError) {
+    func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
+      guard valid else { throw .parameter(name: name, found: "\(found)", expected: expected) }
+    }
+    try check("temperature", temperature, (0...100).contains(temperature), "0 to 100")
+    try check("top-k", Float(topK), topK >= 0, "0 (all) or more")
+    try check("top-p", topP, topP > 0 && topP <= 1, "above 0, up to 1")
+    try check("min-p", minP, (0...1).contains(minP), "0 to 1")
+    try check("repetition penalty", repetitionPenalty, repetitionPenalty > 0 && repetitionPenalty <= 100, "above 0, up to 100")
+  }
+}
+
+/// Chooses tokens. A pure function of logits, parameters, the sequence's tokens and the position, the same on every device.
+///
+/// Probabilities are integers, `weight = trunc(e^(l - max) · 2^40)`: their sums do not depend on the order they are taken in, so
+/// a filter keeps the same tokens wherever it runs. Filters keep a prefix of the tokens ordered by descending logit, ties by ascending id;
+/// the choice walks the kept tokens in ascending id until the running sum of weights exceeds a 64-bit random fraction of their total.
+public enum Sampler {
+  private static let one: Float = 0x1p40
+
+  /// - Parameters:
+  ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
+  ///   - history: the sequence's tokens, which the repetition penalty applies to.
+  ///   - position: the position the chosen token will have: the random numbers' counter.
+  ///   - alternatives: how many of the likeliest tokens to report.
+  public static func sample(
+    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int, alternatives: Int = 0
+  ) -> SampledToken {
+    let chosen: Int
+    if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
+      chosen = likeliest(logits)
+    } else {
+      chosen = withUnsafeTemporaryAllocation(of: Float.self, capacity: logits.count) { adjusted in
+        _ = adjusted.initialize(from: logits)
+        penalize(adjusted, history: history, penalty: parameters.repetitionPenalty)
+        let view = UnsafeBufferPointer(adjusted)
+        if parameters.temperature == 0 { return likeliest(view) }
+        for index in adjusted.indices { adjusted[index] /= parameters.temperature }
+        return draw(view, parameters: parameters, position: position)
+      }
+    }
+    return describe(logits, chosen: chosen, alternatives: alternatives)
+  }
+
+  /// The index of the largest logit; the smallest index among equals.
+  static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
+    var best = 0
+    var largest = -Float.infinity
+    for index in logits.indices where logits[index] > largest {
+      largest = logits[index]
+      best = index
+    }
+    return best
+  }
+
+  private static func penalize(_ logits: UnsafeMutableBufferPointer<Float>, history: [Int32], penalty: Float) {
+    guard penalty != 1 else { return }
+    for token in Set(history) where logits.indices.contains(Int(token)) {
+      let logit = logits[Int(token)]
+      logits[Int(token)] = logit > 0 ? logit / penalty : logit * penalty
+    }
+  }
+
+  /// Draws one of the tokens that the filters keep.
+  private static func draw(_ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, position: Int) -> Int {
+    let best = likeliest(logits)
+    let largest = logits[best]
+    guard largest.isFinite else { return best }
+    return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: logits.count) { weights in
+      weights.initialize(repeating: 0)
+      var total: UInt64 = 0
+      for index in logits.indices {
+        weights[index] = weight(logits[index], below: largest)
+        total += weights[index]
+      }
+      var last = (logit: -Float.infinity, index: logits.count)  // the last kept token in the order of the filters
+      if parameters.topK > 0 || parameters.topP < 1 || parameters.minP > 0 {
+        (last, total) = filter(logits, UnsafeBufferPointer(weights), largest: largest, total: total, parameters: parameters)
+      }
+      let random = Philox.random64(key: parameters.seed, counter: UInt64(position))
+      let target = random.multipliedFullWidth(by: total).high
+      var sum: UInt64 = 0
+      for index in logits.indices where isKept(logits[index], index, last) {
+        sum += weights[index]
+        if sum > target { return index }
+      }
+      return best
+    }
+  }
+
+  @inline(__always)
+  private static func weight(_ logit: Float, below largest: Float) -> UInt64 {
+    let value = canonicalExponential(logit - largest)
+    return value > 0 ? UInt64(value * one) : 0  // a NaN weighs nothing
+  }
+
+  @inline(__always)
+  private static func isKept(_ logit: Float, _ index: Int, _ last: (logit: Float, index: Int)) -> Bool {
+    logit > last.logit || (logit == last.logit && index <= last.index)
+  }
+
+  /// The last token that top-k, top-p and min-p keep, and the weight of all that are kept.
+  ///
+  /// Candidates are sorted in slices of falling logit, because most of a vocabulary is too unlikely to matter.
+  private static func filter(
+    _ logits: UnsafeBufferPointer<Float>, _ weights: UnsafeBufferPointer<UInt64>, largest: Float, total: UInt64,
+    parameters: SamplingParameters
+  ) -> (last: (logit: Float, index: Int), total: UInt64) {
+    let leastWeight = max(1, UInt64((parameters.minP * one).rounded(.up)))
+    let limit = parameters.topK > 0 ? parameters.topK : logits.count
+    var order: [Int] = []
+    var upper = Float.infinity
+    func extend() -> Bool {
+      guard upper > largest - 30 else { return false }  // e^-30 weighs nothing
+      let lower = min(largest, upper) - 6
+      let slice = logits.indices.filter { logits[$0] <= upper && logits[$0] > lower }
+      order += slice.sorted { logits[$0] > logits[$1] || (logits[$0] == logits[$1] && $0 < $1) }
+      upper = lower
+      return true
+    }
+    // top-p is a share of what top-k leaves, so its goal is known only when top-k is done.
+    var all = total
+    if parameters.topK > 0 {
+      while order.count < limit, extend() {}
+      all = order.prefix(limit).reduce(0) { $0 + weights[$1] }
+    }
+    let goal = parameters.topP < 1 ? UInt64((Double(parameters.topP) * Double(all)).rounded(.up)) : all
+    var kept = 0
+    var sum: UInt64 = 0
+    while kept < limit, sum < goal {
+      if kept == order.count {
+        guard extend() else { break }
+        continue
+      }
+      let token = order[kept]
+      if weights[token] < leastWeight { break }
+      sum += weights[token]
+      kept += 1
+    }
+    if order.isEmpty { _ = extend() }
+    let token = order[max(kept, 1) - 1]
+    return ((logits[token], token), max(sum, weights[token]))
+  }
+
+  /// Log probabilities of the chosen and the likeliest tokens under the unchanged logits.
+  private static func describe(_ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int) -> SampledToken {
+    let largest = logits[likeliest(logits)]
+    var total: UInt64 = 0
+    for logit in logits { total += weight(logit, below: largest) }
+    let normalizer = Double(largest) + naturalLogarithm(Double(total) / Double(one))
+    func logProbability(_ index: Int) -> Float { Float(Double(logits[index]) - normalizer) }
+    var top: [Int] = []
+    if alternatives > 0 {
+      for index in logits.indices where !logits[index].isNaN {
+        if top.count == alternatives, logits[index] <= logits[top[alternatives - 1]] { continue }
+        let place = top.firstIndex { logits[$0] < logits[index] } ?? top.count
+        top.insert(index, at: place)
+        if top.count > alternatives { top.removeLast() }
+      }
+    }
+    return SampledToken(
+      token: Int32(chosen), logProbability: logProbability(chosen),
+      alternatives: top.map { .init(token: Int32($0), logProbability: logProbability($0)) })
+  }
+}
+
+/// The counter-based random generator Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+public enum Philox {
+  /// The four 32-bit words for a counter and a key.
+  public static func block(counter: (UInt32, UInt32, UInt32, UInt32), key: (UInt32, UInt32)) -> (UInt32, UInt32, UInt32, UInt32) {
+    var (c, k) = (counter, key)
+    for _ in 0..<10 {
+      let a = UInt64(0xD251_1F53) * UInt64(c.0)
+      let b = UInt64(0xCD9E_8D57) * UInt64(c.2)
+      c = (UInt32(b >> 32) ^ c.1 ^ k.0, UInt32(truncatingIfNeeded: b), UInt32(a >> 32) ^ c.3 ^ k.1, UInt32(truncatingIfNeeded: a))
+      k = (k.0 &+ 0x9E37_79B9, k.1 &+ 0xBB67_AE85)
+    }
+    return c
+  }
+
+  /// 64 random bits: the first two words, the first one low.
+  public static func random64(key: UInt64, counter: UInt64) -> UInt64 {
+    let words = block(
+      counter: (UInt32(truncatingIfNeeded: counter), UInt32(counter >> 32), 0, 0),
+      key: (UInt32(truncatingIfNeeded: key), UInt32(key >> 32)))
+    return UInt64(words.0) | UInt64(words.1) << 32
+  }
+}

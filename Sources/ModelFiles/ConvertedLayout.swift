@@ -1,0 +1,95 @@
+import Inference
+import Ternary
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// Where every tensor of a converted file goes: all of it follows from the configuration.
+struct ConvertedLayout {
+  struct Tensor {
+    let name: String
+    let type: TensorType
+    let shape: [Int]
+    /// Relative to the start of the data.
+    let range: Range<Int>
+  }
+
+  /// In the order of their data, without holes. Tiles come first because their sizes keep each other aligned, then the tables with
+  /// what padding they need, then scales, which are known only when all tiles are written, and norms.
+  let tensors: [Tensor]
+  /// Bytes of all tensors.
+  let byteCount: Int
+
+  init(of model: ModelConfiguration) {
+    var tensors: [Tensor] = []
+    var end = 0
+    var paddings = 0
+    func append(_ name: String, _ type: TensorType, _ shape: [Int], alignment: Int) {
+      let misaligned = end % alignment
+      if misaligned != 0 {
+        // Explicit, because the format allows no holes.
+        let count = alignment - misaligned
+        tensors.append(Tensor(name: "padding.\(paddings)", type: .u8, shape: [count], range: end..<end + count))
+        paddings += 1
+        end += count
+      }
+      let count = shape.reduce(type.byteCount, *)
+      tensors.append(Tensor(name: name, type: type, shape: shape, range: end..<end + count))
+      end += count
+    }
+    let layers = 0..<model.layerCount
+    let stacks = layers.flatMap { ConvertedForm.stacks(layer: $0, of: model) }
+    for stack in stacks { append(stack.tilesName, .u8, stack.tilesShape, alignment: ConvertedForm.alignment) }
+    let table = [model.vocabularySize, model.hiddenSize]
+    append(ConvertedForm.embedding, .bf16, table, alignment: ConvertedForm.alignment)
+    if !model.tiedEmbedding { append(ConvertedForm.head, .bf16, table, alignment: ConvertedForm.alignment) }
+    for stack in stacks { append(stack.scalesName, .f64, [stack.rows.count], alignment: 8) }
+    for norm in layers.flatMap({ ConvertedForm.norms(layer: $0, of: model) }) {
+      append(norm.name, .f32, [norm.count], alignment: 4)
+    }
+    append(ConvertedForm.finalNorm, .f32, [model.hiddenSize], alignment: 4)
+    self.tensors = tensors
+    self.byteCount = end
+  }
+
+  /// The file's first bytes: length and JSON, filled with spaces so that the data starts at a multiple of 64.
+  ///
+  /// - Throws: `ModelFileError` when the metadata makes the header longer than the format allows.
+  func header(metadata: [String: String], file: String) throws(ModelFileError) -> [UInt8] {
+    var members: [String: HeaderMember] = ["__metadata__": .metadata(metadata)]
+    for tensor in tensors { members[tensor.name] = .tensor(tensor) }
+    var text = [UInt8](try StrictJSON.encode(members, file: file))
+    let length = Tile.padded(8 + text.count, to: ConvertedForm.alignment) - 8
+    guard length <= SafetensorsHeader.largestHeader else {
+      throw ModelFileError(
+        .unsupported, file: file, subject: "the header", finding: "would have \(length) bytes",
+        expected: "at most \(SafetensorsHeader.largestHeader): the tokenizer is too large")
+    }
+    text += [UInt8](repeating: UInt8(ascii: " "), count: length - text.count)
+    return withUnsafeBytes(of: UInt64(length).littleEndian, Array.init) + text
+  }
+}
+
+private enum HeaderMember: Encodable {
+  case metadata([String: String])
+  case tensor(ConvertedLayout.Tensor)
+
+  private enum Key: String, CodingKey {
+    case dtype, shape
+    case dataOffsets = "data_offsets"
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    switch self {
+    case .metadata(let metadata): try metadata.encode(to: encoder)
+    case .tensor(let tensor):
+      var container = encoder.container(keyedBy: Key.self)
+      try container.encode(tensor.type, forKey: .dtype)
+      try container.encode(tensor.shape, forKey: .shape)
+      try container.encode([tensor.range.lowerBound, tensor.range.upperBound], forKey: .dataOffsets)
+    }
+  }
+}

@@ -1,0 +1,159 @@
+import Inference
+import Ternary
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// A file in the converted form: its metadata read and its version known; tensors are checked when they are loaded.
+struct ConvertedModel: Sendable {
+  let file: SafetensorsFile
+  let configuration: ModelConfiguration
+  let tokenizer: String?
+  let chatTemplate: String?
+  let generation: GenerationDefaults?
+  let source: String
+
+  /// - Throws: `ModelFileError` when the file is not in the converted form, or its metadata is not sound.
+  init(_ file: SafetensorsFile) throws(ModelFileError) {
+    let metadata = file.header.metadata
+    func field(_ key: String) -> String { "__metadata__.\(key)" }
+    guard metadata[ConvertedForm.Key.format] == ConvertedForm.format else {
+      throw ModelFileError(
+        .unsupported, file: file.name, subject: field(ConvertedForm.Key.format),
+        finding: metadata[ConvertedForm.Key.format].map { "is \($0)" } ?? "is missing",
+        expected: "\(ConvertedForm.format), a converted model; a Hugging Face model is loaded by its folder")
+    }
+    guard metadata[ConvertedForm.Key.version] == ConvertedForm.version else {
+      throw ModelFileError(
+        .unsupported, file: file.name, subject: field(ConvertedForm.Key.version),
+        finding: "is \(metadata[ConvertedForm.Key.version] ?? "missing")", expected: ConvertedForm.version)
+    }
+    func decoded<Value: Decodable>(_ type: Value.Type, _ key: String) throws(ModelFileError) -> Value? {
+      guard let text = metadata[key] else { return nil }
+      return try Array(text.utf8).withUnsafeBufferPointer { (utf8) throws(ModelFileError) in
+        try StrictJSON.decode(
+          type, from: UnsafeRawBufferPointer(utf8), file: file.name, subject: field(key),
+          limit: HuggingFaceConfiguration.largestFile)
+      }
+    }
+    guard let configuration = try decoded(ModelConfiguration.self, ConvertedForm.Key.configuration) else {
+      throw ModelFileError(.malformed, file: file.name, subject: field(ConvertedForm.Key.configuration), finding: "is missing")
+    }
+    do throws(ConfigurationError) {
+      try configuration.validate()
+    } catch {
+      throw ModelFileError(error, file: file.name)
+    }
+    generation = try decoded(GenerationDefaults.self, ConvertedForm.Key.generation)
+    try generation?.validate(file: file.name)
+    self.configuration = configuration
+    self.file = file
+    tokenizer = metadata[ConvertedForm.Key.tokenizer]
+    chatTemplate = metadata[ConvertedForm.Key.chatTemplate]
+    source = metadata[ConvertedForm.Key.source] ?? FileAccess.name(file.name)
+  }
+
+  /// A file below this many bytes is searched for invalid codes unless the caller says otherwise.
+  static let verifiedByDefault = 64_000_000
+
+  /// - Throws: `ModelFileError` naming the first tensor that is missing, not as the configuration asks, or not aligned.
+  func load(options: LoadOptions) throws(ModelFileError) -> LoadedModel {
+    let verify = options.verifyCodes ?? (file.bytes.count < Self.verifiedByDefault)
+    var layers: [LayerWeights] = []
+    for index in 0..<configuration.layerCount {
+      layers.append(try layer(index, verify: verify))
+    }
+    let embedding = try table(ConvertedForm.embedding)
+    let head = configuration.tiedEmbedding ? nil : try table(ConvertedForm.head)
+    let finalNorm = try norm(ConvertedForm.finalNorm, count: configuration.hiddenSize)
+    let weights: ModelWeights
+    do {
+      weights = try ModelWeights(
+        configuration: configuration, embedding: embedding, layers: layers, finalNorm: finalNorm, head: head)
+    } catch {
+      throw ModelFileError(weights: error, file: file.name)
+    }
+    return LoadedModel(
+      weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
+      generation: generation, source: source)
+  }
+
+  private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {
+    let prefix = ConvertedForm.layerPrefix(index)
+    var matrices: [TernaryMatrix] = []
+    for stack in ConvertedForm.stacks(layer: index, of: configuration) { matrices.append(try matrix(stack, verify: verify)) }
+    var norms: [String: [Float]] = [:]
+    for (name, count) in ConvertedForm.norms(layer: index, of: configuration) { norms[name] = try norm(name, count: count) }
+    return LayerWeights(
+      attentionNorm: norms[prefix + ConvertedForm.attentionNorm] ?? [], queryKeyValue: matrices[0],
+      attentionSubNorm: norms[prefix + ConvertedForm.attentionSubNorm], attentionOutput: matrices[1],
+      feedForwardNorm: norms[prefix + ConvertedForm.feedForwardNorm] ?? [], gateUp: matrices[2],
+      feedForwardSubNorm: norms[prefix + ConvertedForm.feedForwardSubNorm], down: matrices[3])
+  }
+
+  private func tensor(_ name: String, _ type: TensorType, shape: [Int]) throws(ModelFileError) -> StoredTensor {
+    guard let tensor = file[name] else {
+      throw ModelFileError(tensor: name, file: file.name, finding: "is missing", expected: "\(type.rawValue) of shape \(shape)")
+    }
+    try tensor.require([type], shape: shape)
+    return tensor
+  }
+
+  private func aligned(_ tensor: StoredTensor) throws(ModelFileError) -> SharedBytes {
+    let start = tensor.description.range.lowerBound
+    guard start % ConvertedForm.alignment == 0 else {
+      throw tensor.refusal("starts at byte \(start) of the file", expected: "a multiple of \(ConvertedForm.alignment)")
+    }
+    return tensor.bytes
+  }
+
+  private func matrix(_ stack: ConvertedForm.Stack, verify: Bool) throws(ModelFileError) -> TernaryMatrix {
+    let tiles = try tensor(stack.tilesName, .u8, shape: stack.tilesShape)
+    let stored = try tensor(stack.scalesName, .f64, shape: [stack.rows.count])
+    let scales = stored.bytes.withUnsafeBytes { raw in
+      stack.rows.indices.map { Double(bitPattern: UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self))) }
+    }
+    let bytes = try aligned(tiles)
+    let matrix: TernaryMatrix
+    do throws(TernaryError) {
+      matrix = try TernaryMatrix(rows: stack.rows, columns: stack.columns, scales: scales, tiles: bytes)
+    } catch {
+      guard case .scale(let value) = error else { throw tiles.refusal("cannot be used: \(error)") }
+      throw stored.refusal("holds \(value)", expected: "finite scales above zero")
+    }
+    if verify, let row = matrix.firstInvalidRow() {
+      throw tiles.refusal("holds an invalid code in row \(row)", expected: "fields of 1, 2 or 3 (for -1, 0, +1)")
+    }
+    return matrix
+  }
+
+  private func norm(_ name: String, count: Int) throws(ModelFileError) -> [Float] {
+    try tensor(name, .f32, shape: [count]).floats()
+  }
+
+  private func table(_ name: String) throws(ModelFileError) -> EmbeddingTable {
+    let (rows, columns) = (configuration.vocabularySize, configuration.hiddenSize)
+    let tensor = try tensor(name, .bf16, shape: [rows, columns])
+    do {
+      return try EmbeddingTable(name: name, rows: rows, columns: columns, bytes: aligned(tensor))
+    } catch {
+      throw ModelFileError(weights: error, file: file.name)
+    }
+  }
+}
+
+extension SafetensorsFile {
+  /// Opens a file that a person named: another known format gets a sentence of its own.
+  convenience init(checkedPath path: String) throws(ModelFileError) {
+    let mapping = try MappedFile(path: path)
+    if mapping.count >= 4, mapping.bytes.withUnsafeBytes({ $0.starts(with: "GGUF".utf8) }) {
+      throw ModelFileError(
+        .unsupported, file: path, finding: "is a GGUF file",
+        expected: "a Hugging Face folder, or a .safetensors file that was converted")
+    }
+    try self.init(mapping: mapping)
+  }
+}

@@ -1,0 +1,195 @@
+import Inference
+import Ternary
+
+/// A Hugging Face `config.json`, understood: the model's shape and how its ternary weights are stored.
+public struct HuggingFaceConfiguration: Sendable, Equatable {
+  /// What a stored `weight_scale` means.
+  public enum ScaleMeaning: String, Sendable, Codable {
+    /// The mean of |w|: weights are code · scale (`autobitlinear`).
+    case multiply
+    /// Its reciprocal: weights are code / scale (`bitlinear`, and where `linear_class` is absent).
+    case divide
+  }
+
+  public let model: ModelConfiguration
+  /// Nil where the checkpoint has no quantization_config: its weights are then float masters.
+  public let scaleMeaning: ScaleMeaning?
+
+  static let largestFile = 1 << 20
+
+  /// - Parameters:
+  ///   - config: the JSON of config.json.
+  ///   - generation: the JSON of generation_config.json, whose end tokens are added.
+  ///   - file: config.json's path, for errors.
+  /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not supported.
+  public init(config: SharedBytes, generation: GenerationConfiguration? = nil, file: String) throws(ModelFileError) {
+    let raw = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
+      try StrictJSON.decode(RawConfiguration.self, from: bytes, file: file, subject: "the file", limit: Self.largestFile)
+    }
+    try self.init(raw, generation: generation, file: file)
+  }
+
+  private init(_ raw: RawConfiguration, generation: GenerationConfiguration?, file: String) throws(ModelFileError) {
+    func required<Value>(_ value: Value?, _ field: String) throws(ModelFileError) -> Value {
+      guard let value else { throw ModelFileError(.configuration, file: file, subject: field, finding: "is missing") }
+      return value
+    }
+    func number<Value>(_ number: JSONNumber<Value>?, _ field: String) throws(ModelFileError) -> Value {
+      try required(number, field).value
+    }
+    func unsupported(_ field: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
+      ModelFileError(.unsupported, file: file, subject: field, finding: "is \(found)", expected: expected)
+    }
+    let architecture = try Architecture(raw, file: file)
+    scaleMeaning = try Self.scaleMeaning(raw, architecture: architecture, file: file)
+
+    for (field, bias) in [("attention_bias", raw.attentionBias), ("mlp_bias", raw.mlpBias)] where bias == true {
+      throw unsupported(field, "true", "false: BitNet layers have no biases")
+    }
+    for (field, bits, expected) in [("weight_bits", raw.weightBits, 1), ("input_bits", raw.inputBits, 8)] {
+      if let bits = bits?.value, bits != expected { throw unsupported(field, bits, "\(expected)") }
+    }
+    let activationName = try required(raw.hiddenAct, "hidden_act")
+    guard let activation = ModelConfiguration.Activation(rawValue: activationName) else {
+      throw unsupported("hidden_act", activationName, "relu2 or silu")
+    }
+    let hiddenSize = try number(raw.hiddenSize, "hidden_size")
+    let headCount = try number(raw.numAttentionHeads, "num_attention_heads")
+    let rope = try RotaryFields(raw, file: file)
+    model = ModelConfiguration(
+      architecture: architecture.rawValue,
+      vocabularySize: try number(raw.vocabSize, "vocab_size"),
+      hiddenSize: hiddenSize,
+      feedForwardSize: try number(raw.intermediateSize, "intermediate_size"),
+      layerCount: try number(raw.numHiddenLayers, "num_hidden_layers"),
+      headCount: headCount,
+      keyValueHeadCount: raw.numKeyValueHeads?.value ?? headCount,
+      headSize: try Self.headSize(raw, hiddenSize: hiddenSize, headCount: headCount, file: file),
+      contextLength: try number(raw.maxPositionEmbeddings, "max_position_embeddings"),
+      normEpsilon: try number(raw.rmsNormEps, "rms_norm_eps"),
+      ropeTheta: rope.theta,
+      ropeScaling: rope.scaling,
+      activation: activation,
+      hasSubNorms: architecture != .llama,
+      // The default of both BitNetConfig and LlamaConfig; a tied checkpoint says so.
+      tiedEmbedding: raw.tieWordEmbeddings ?? false,
+      beginToken: raw.bosTokenID?.ids.first ?? generation?.beginToken,
+      endTokens: (raw.eosTokenID?.ids ?? []).merging(generation?.endTokens ?? []))
+    do throws(ConfigurationError) {
+      try model.validate()
+    } catch {
+      throw ModelFileError(error, file: file)
+    }
+  }
+
+  private static func headSize(
+    _ raw: RawConfiguration, hiddenSize: Int, headCount: Int, file: String
+  ) throws(ModelFileError) -> Int {
+    if let headSize = raw.headDim?.value { return headSize }
+    guard headCount > 0, hiddenSize % headCount == 0 else {
+      throw ModelFileError(
+        .configuration, file: file, subject: "num_attention_heads", finding: "is \(headCount)",
+        expected: "a divisor of hidden_size, \(hiddenSize), where there is no head_dim")
+    }
+    return hiddenSize / headCount
+  }
+
+  /// What the quantization_config says, if the architecture and it go together.
+  private static func scaleMeaning(
+    _ raw: RawConfiguration, architecture: Architecture, file: String
+  ) throws(ModelFileError) -> ScaleMeaning? {
+    func unsupported(_ field: String, _ found: String, _ expected: String) -> ModelFileError {
+      ModelFileError(.unsupported, file: file, subject: "quantization_config.\(field)", finding: found, expected: expected)
+    }
+    guard let quantization = raw.quantizationConfig else {
+      // Taking absmean of a plain Llama's weights, or of ones whose codes are already multiplied out, gives a model that talks nonsense.
+      guard architecture != .llama else {
+        throw ModelFileError(
+          .unsupported, file: file, subject: "quantization_config", finding: "is missing: this is not a BitNet model",
+          expected: "quant_method bitnet in a \(architecture.rawValue)")
+      }
+      return nil
+    }
+    guard quantization.quantMethod == "bitnet" else {
+      throw unsupported("quant_method", "is \(quantization.quantMethod ?? "missing")", "bitnet")
+    }
+    if quantization.useRMSNorm == true {
+      throw unsupported("use_rms_norm", "is true", "false: norms before each projection are not supported yet")
+    }
+    if let mode = quantization.quantizationMode, mode != "offline", mode != "online" {
+      throw unsupported("quantization_mode", "is \(mode)", "offline or online")
+    }
+    switch quantization.linearClass {
+    case "autobitlinear": return .multiply
+    case "bitlinear", nil: return .divide
+    case let other?: throw unsupported("linear_class", "is \(other)", "autobitlinear or bitlinear")
+    }
+  }
+}
+
+/// The architectures that can be run.
+private enum Architecture: String, CaseIterable {
+  case bitNet = "BitNetForCausalLM"
+  /// The first public reproduction of BitNet b1.58, in its own code: float32 masters, sub-norms under other names.
+  case old1bitLLM = "BitnetForCausalLM"
+  case llama = "LlamaForCausalLM"
+
+  init(_ raw: RawConfiguration, file: String) throws(ModelFileError) {
+    let names = raw.architectures ?? []
+    if let known = names.lazy.compactMap(Architecture.init(rawValue:)).first {
+      self = known
+    } else if names.isEmpty, raw.modelType == "bitnet" {
+      self = .bitNet
+    } else if names.isEmpty, raw.modelType == "llama" {
+      self = .llama
+    } else {
+      let supported = Self.allCases.map(\.rawValue).joined(separator: ", ")
+      let found = names.isEmpty ? "is missing, and model_type is \(raw.modelType ?? "missing")" : "is " + names.joined(separator: ", ")
+      let embedding = ["qwen3", "gemma3_text", "gemma3"].contains(raw.modelType ?? "")
+      throw ModelFileError(
+        .unsupported, file: file, subject: "architectures", finding: found,
+        expected: supported + (embedding ? "; BitNet embedding models are not supported yet" : ""))
+    }
+  }
+}
+
+/// Rotary embedding fields, which transformers 5 moved into `rope_parameters`.
+private struct RotaryFields {
+  let theta: Double
+  let scaling: ModelConfiguration.RotaryScaling?
+
+  init(_ raw: RawConfiguration, file: String) throws(ModelFileError) {
+    let (name, parameters) = raw.ropeParameters.map { ("rope_parameters", $0) } ?? ("rope_scaling", raw.ropeScaling)
+    guard let theta = (parameters?.ropeTheta ?? raw.ropeTheta)?.value else {
+      throw ModelFileError(.configuration, file: file, subject: "rope_theta", finding: "is missing")
+    }
+    self.theta = theta
+    func required<Value>(_ number: JSONNumber<Value>?, _ field: String) throws(ModelFileError) -> Value {
+      guard let number else { throw ModelFileError(.configuration, file: file, subject: "\(name).\(field)", finding: "is missing") }
+      return number.value
+    }
+    if let part = (parameters?.partialRotaryFactor ?? raw.partialRotaryFactor)?.value, part != 1 {
+      throw ModelFileError(
+        .unsupported, file: file, subject: "partial_rotary_factor", finding: "is \(part)", expected: "1: whole heads are rotated")
+    }
+    switch parameters?.kind {
+    case nil, "default": scaling = nil
+    case "llama3":
+      scaling = ModelConfiguration.RotaryScaling(
+        factor: try required(parameters?.factor, "factor"),
+        lowFrequencyFactor: try required(parameters?.lowFreqFactor, "low_freq_factor"),
+        highFrequencyFactor: try required(parameters?.highFreqFactor, "high_freq_factor"),
+        originalContextLength: try required(parameters?.originalMaxPositionEmbeddings, "original_max_position_embeddings"))
+    case let other?:
+      throw ModelFileError(
+        .unsupported, file: file, subject: "\(name).rope_type", finding: "is \(other)", expected: "default or llama3")
+    }
+  }
+}
+
+extension [Int32] {
+  /// These tokens, then those of `others` that are not among them.
+  func merging(_ others: [Int32]) -> [Int32] {
+    others.reduce(into: self) { if !$0.contains($1) { $0.append($1) } }
+  }
+}

@@ -1,0 +1,113 @@
+import Ternary
+
+#if canImport(Darwin)
+  import Darwin
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Glibc
+#endif
+
+/// A regular file, mapped read-only.
+///
+/// The mapping stays valid when the file is renamed or deleted; a file that another process shortens while it is mapped makes
+/// later reads fault, as with every mapped file.
+public final class MappedFile: @unchecked Sendable {
+  // Unchecked: the mapping is read-only and lives as long as the object.
+  public let path: String
+  private let address: UnsafeMutableRawPointer
+  /// Bytes of the file, 1 or more.
+  public let count: Int
+  /// What identifies the file on this machine, however its path is spelt.
+  let identity: Identity
+
+  struct Identity: Equatable {
+    let device: UInt64
+    let inode: UInt64
+  }
+
+  /// - Throws: `ModelFileError` of kind `.system` when the path is missing, unreadable, not a regular file, or empty.
+  public init(path: String) throws(ModelFileError) {
+    func refusal(_ finding: String, expected: String? = nil) -> ModelFileError {
+      ModelFileError(.system, file: path, finding: finding, expected: expected)
+    }
+    // Without O_NONBLOCK, opening a pipe would wait for a writer.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw refusal("cannot be opened: \(lastSystemError())") }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw refusal("cannot be examined: \(lastSystemError())") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw refusal(status.st_mode & S_IFMT == S_IFDIR ? "is a folder" : "is not a regular file", expected: "a regular file")
+    }
+    guard status.st_size > 0 else { throw refusal("is empty") }
+    guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0),
+      address != UnsafeMutableRawPointer(bitPattern: -1)
+    else { throw refusal("cannot be mapped: \(lastSystemError())") }
+    self.path = path
+    self.address = address
+    self.count = Int(status.st_size)
+    self.identity = Identity(device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(truncatingIfNeeded: status.st_ino))
+  }
+
+  deinit { munmap(address, count) }
+
+  /// The whole file.
+  public var bytes: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(start: address, count: count)) }
+
+  /// Asks the kernel to start reading `range` (in bytes, clamped to the file): waiting for one page after the other is slow.
+  public func prefetch(_ range: Range<Int>) {
+    let page = Int(getpagesize())
+    let range = range.clamped(to: 0..<count)
+    let first = range.lowerBound / page * page
+    if first < range.upperBound { madvise(address + first, range.upperBound - first, MADV_WILLNEED) }
+  }
+
+  /// Gives back the memory of the pages that lie wholly inside `range` (in bytes, clamped to the file). Reading them again is
+  /// allowed and reads the file again.
+  public func release(_ range: Range<Int>) {
+    let page = Int(getpagesize())
+    let range = range.clamped(to: 0..<count)
+    let first = (range.lowerBound + page - 1) / page * page
+    // The file's last page counts as whole: nothing follows it.
+    let last = range.upperBound == count ? count : range.upperBound / page * page
+    if first < last { madvise(address + first, last - first, MADV_DONTNEED) }
+  }
+}
+
+/// Zeroed memory of whole pages, in huge pages where the system has them.
+///
+/// Tiles are read as one long stream; with 4 KiB pages the address translation alone costs a CPU engine half of that speed.
+final class PageBuffer: @unchecked Sendable {
+  // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
+  let bytes: UnsafeMutableRawBufferPointer
+
+  /// - Parameter count: bytes, 1 or more. No page is touched until it is written.
+  init(count: Int) throws(ModelFileError) {
+    guard let address = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | Self.anonymous, -1, 0),
+      address != UnsafeMutableRawPointer(bitPattern: -1)
+    else {
+      throw ModelFileError(.system, file: "memory", subject: "\(count) bytes", finding: "cannot be allocated: \(lastSystemError())")
+    }
+    #if os(Linux)
+      madvise(address, count, 14)  // MADV_HUGEPAGE, which not every C library's Swift module shows
+    #endif
+    bytes = UnsafeMutableRawBufferPointer(start: address, count: count)
+  }
+
+  deinit { munmap(bytes.baseAddress!, bytes.count) }
+
+  /// The contents, read-only; write no more to a part that has been shared.
+  var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
+
+  private static var anonymous: Int32 {
+    #if canImport(Darwin)
+      MAP_ANON
+    #else
+      Int32(MAP_ANONYMOUS)
+    #endif
+  }
+}
+
+/// The C library's sentence for `errno`.
+func lastSystemError() -> String { String(cString: strerror(errno)) }

@@ -1,0 +1,166 @@
+import Inference
+import Ternary
+
+/// What a model's files hold, found without loading the weights: headers, configuration and scales are read, nothing else.
+public struct ModelInspection: Sendable, Equatable, Codable {
+  public struct File: Sendable, Equatable, Codable {
+    public let name: String
+    public let byteCount: Int
+  }
+
+  public struct Tensor: Sendable, Equatable, Codable {
+    public let name: String
+    public let type: TensorType
+    public let shape: [Int]
+    public let byteCount: Int
+  }
+
+  /// Numbers of one kind for each kind of weight.
+  public struct Breakdown: Sendable, Equatable, Codable {
+    public let ternary: Int
+    public let embedding: Int
+    /// 0 when the embedding is the head.
+    public let head: Int
+    public let norms: Int
+  }
+
+  /// The scales of the ternary matrices, in the sense in which they multiply codes.
+  public struct Scales: Sendable, Equatable, Codable {
+    public let count: Int
+    public let smallest: Double
+    public let largest: Double
+  }
+
+  public let path: String
+  public let format: ModelFormat
+  public let source: String
+  public let files: [File]
+  public let tensors: [Tensor]
+  public let configuration: ModelConfiguration
+  /// How ternary weights are stored, in words.
+  public let storage: String
+  public let parameters: Breakdown
+  /// Bytes of the weights in the files, without scales.
+  public let bytes: Breakdown
+  public let scaleBytes: Int
+  /// Bytes of all files that are none of these: headers, padding, unused tensors.
+  public let otherBytes: Int
+  /// Nil when the scales are computed while the model is loaded.
+  public let scales: Scales?
+  /// The tokenizer's kind, if there is one.
+  public let tokenizer: String?
+  public let hasChatTemplate: Bool
+  public let generation: GenerationDefaults?
+  /// Whether every ternary code was read and found valid.
+  public let codesVerified: Bool
+
+  /// Bits that one ternary weight takes in the files.
+  public var bitsPerTernaryWeight: Double { Double(bytes.ternary) * 8 / Double(parameters.ternary) }
+
+  /// - Parameters:
+  ///   - path: what `ModelLoader.load(path:)` takes.
+  ///   - verify: whether all weights are read to check every ternary code.
+  /// - Throws: `ModelFileError`, as loading would for everything that can be seen without reading weights.
+  public init(path: String, verify: Bool = false) throws(ModelFileError) {
+    if FileAccess.isFolder(path) {
+      let folder = try HuggingFaceFolder(path: path)
+      if verify { _ = try ModelLoader.load(folder.checkpoint) }
+      self.init(folder, verified: verify)
+    } else {
+      let converted = try ConvertedModel(SafetensorsFile(checkedPath: path))
+      let model = try converted.load(options: LoadOptions(verifyCodes: verify))
+      self.init(converted, model, verified: verify)
+    }
+  }
+
+  private init(_ folder: HuggingFaceFolder, verified: Bool) {
+    let checkpoint = folder.checkpoint
+    let parts = checkpoint.layers.flatMap { $0.stacks.flatMap(\.parts) }
+    let norms = checkpoint.layers.flatMap {
+      [$0.attentionNorm, $0.attentionSubNorm, $0.feedForwardNorm, $0.feedForwardSubNorm].compactMap(\.self)
+    }
+    path = folder.path
+    format = .huggingFace
+    source = FileAccess.name(folder.path)
+    files = checkpoint.tensors.files.map { File(name: FileAccess.name($0.name), byteCount: $0.bytes.count) }
+    tensors = checkpoint.tensors.files.flatMap { Self.tensors($0) }
+    configuration = checkpoint.configuration.model
+    storage = parts[0].storage
+    parameters = Self.parameters(configuration)
+    bytes = Breakdown(
+      ternary: parts.reduce(0) { $0 + $1.weight.byteCount }, embedding: checkpoint.embedding.tensor.byteCount,
+      head: checkpoint.head?.tensor.byteCount ?? 0,
+      norms: (norms + [checkpoint.finalNorm]).reduce(0) { $0 + $1.byteCount })
+    scaleBytes = parts.reduce(0) { $0 + (checkpoint.tensors[$1.weight.name + "_scale"]?.byteCount ?? 0) }
+    otherBytes = checkpoint.tensors.byteCount - bytes.total - scaleBytes
+    scales = Self.scales(parts.compactMap(\.storedScale))
+    tokenizer = folder.extras.tokenizer?.kind
+    hasChatTemplate = folder.extras.chatTemplate != nil
+    generation = folder.extras.generation?.defaults
+    codesVerified = verified
+  }
+
+  private init(_ converted: ConvertedModel, _ model: LoadedModel, verified: Bool) {
+    let weights = model.weights
+    let matrices = weights.layers.flatMap { [$0.queryKeyValue, $0.attentionOutput, $0.gateUp, $0.down] }
+    let parts = matrices.flatMap(\.parts)
+    path = converted.file.name
+    format = .converted
+    source = model.source
+    files = [File(name: FileAccess.name(converted.file.name), byteCount: converted.file.bytes.count)]
+    tensors = Self.tensors(converted.file)
+    configuration = weights.configuration
+    storage = "tiles of 16 x 32, 2 bits a weight"
+    parameters = Self.parameters(configuration)
+    bytes = Breakdown(
+      ternary: weights.tileByteCount, embedding: weights.embedding.bytes.count,
+      head: configuration.tiedEmbedding ? 0 : weights.head.bytes.count, norms: parameters.norms * 4)
+    scaleBytes = parts.count * 8
+    otherBytes = converted.file.bytes.count - bytes.total - scaleBytes
+    scales = Self.scales(parts.map(\.scale))
+    tokenizer = model.tokenizer?.kind
+    hasChatTemplate = model.chatTemplate != nil
+    generation = model.generation
+    codesVerified = verified
+  }
+
+  private static func tensors(_ file: SafetensorsFile) -> [Tensor] {
+    file.header.tensors.map { Tensor(name: $0.name, type: $0.type, shape: $0.shape, byteCount: $0.range.count) }
+  }
+
+  private static func parameters(_ model: ModelConfiguration) -> Breakdown {
+    let table = model.vocabularySize * model.hiddenSize
+    let head = model.tiedEmbedding ? 0 : table
+    return Breakdown(
+      ternary: model.ternaryWeightCount, embedding: table, head: head,
+      norms: model.parameterCount - model.ternaryWeightCount - table - head)
+  }
+
+  private static func scales(_ scales: [Double]) -> Scales? {
+    guard let smallest = scales.min(), let largest = scales.max() else { return nil }
+    return Scales(count: scales.count, smallest: smallest, largest: largest)
+  }
+}
+
+extension ModelInspection.Breakdown {
+  public var total: Int { ternary + embedding + head + norms }
+}
+
+extension StoredProjection {
+  /// The scale beside the weight; nil where it is computed from master weights.
+  var storedScale: Double? {
+    switch form {
+    case .packed(let scale), .codes(let scale): scale
+    case .master: nil
+    }
+  }
+
+  /// How the weights are stored, in words.
+  var storage: String {
+    switch form {
+    case .packed: "packed, 4 weights in a byte"
+    case .codes: "codes, one weight in a \(weight.type.rawValue)"
+    case .master: "master weights in \(weight.type.rawValue), quantised while loading"
+    }
+  }
+}

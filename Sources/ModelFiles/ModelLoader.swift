@@ -1,0 +1,152 @@
+import Inference
+import Ternary
+
+/// Loads models: Hugging Face folders and files in the converted form.
+///
+/// A folder's ternary weights are packed into tiles, on all cores; master weights are quantised first. Its bfloat16 embedding and
+/// head stay in the mapped file; float32 and float16 ones are rounded to bfloat16 in memory. A converted file is used as it is
+/// mapped, without copies.
+public enum ModelLoader {
+  /// - Parameters:
+  ///   - path: a Hugging Face folder, or a `.safetensors` file in the converted form.
+  ///   - progress: called on the calling thread with the share of the weights that is ready, 0 to 1.
+  /// - Throws: `ModelFileError`.
+  public static func load(
+    path: String, options: LoadOptions = LoadOptions(), progress: ((Double) -> Void)? = nil
+  ) throws(ModelFileError) -> LoadedModel {
+    if FileAccess.isFolder(path) {
+      let folder = try HuggingFaceFolder(path: path)
+      return LoadedModel(
+        weights: try load(folder.checkpoint, progress: progress), format: .huggingFace, tokenizer: folder.extras.tokenizer,
+        chatTemplate: folder.extras.chatTemplate, generation: folder.extras.generation?.defaults,
+        source: FileAccess.name(path))
+    }
+    let model = try ConvertedModel(SafetensorsFile(checkedPath: path)).load(options: options)
+    progress?(1)
+    return model
+  }
+
+  /// - Parameters:
+  ///   - bytes: a whole file in the converted form. If they do not start at a multiple of 64 they are copied.
+  ///   - name: for errors.
+  /// - Throws: `ModelFileError`.
+  public static func load(
+    bytes: SharedBytes, name: String = "the model in memory", options: LoadOptions = LoadOptions()
+  ) throws(ModelFileError) -> LoadedModel {
+    var bytes = bytes
+    if UInt(bitPattern: bytes.baseAddress) % UInt(ConvertedForm.alignment) != 0 {
+      let copy = AlignedBuffer(count: bytes.count)
+      bytes.withUnsafeBytes { copy.bytes.copyMemory(from: $0) }
+      bytes = copy.shared
+    }
+    return try ConvertedModel(SafetensorsFile(bytes: bytes, name: name)).load(options: options)
+  }
+
+  /// Loads a Hugging Face model whose files are in memory.
+  ///
+  /// - Parameters:
+  ///   - config: the JSON of config.json; `generation`: that of generation_config.json.
+  ///   - name: for errors in these two.
+  package static func load(
+    config: SharedBytes, generation: SharedBytes? = nil, tensors: SafetensorsFolder, name: String
+  ) throws(ModelFileError) -> ModelWeights {
+    let generation = try generation.map { (json) throws(ModelFileError) in try GenerationConfiguration(json: json, file: name) }
+    let configuration = try HuggingFaceConfiguration(config: config, generation: generation, file: name)
+    return try load(HuggingFaceCheckpoint(configuration: configuration, tensors: tensors))
+  }
+
+  /// Packs a checkpoint's weights.
+  static func load(
+    _ checkpoint: HuggingFaceCheckpoint, progress: ((Double) -> Void)? = nil
+  ) throws(ModelFileError) -> ModelWeights {
+    let total = checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } }
+    // One allocation, filled in the order of a forward pass: engines read it as one stream.
+    let tiles = try PageBuffer(count: total)
+    var filled = 0
+    func packed(_ stack: ProjectionStack) throws(ModelFileError) -> TernaryMatrix {
+      let quantized = try stack.quantized()
+      let range = filled..<filled + stack.byteCount
+      let rows = stack.rows.reduce(0) { $0 + Tile.padded($1, to: Tile.rows) }
+      try quantized.pack(rows: 0..<rows, into: UnsafeMutableRawBufferPointer(rebasing: tiles.bytes[range]))
+      filled = range.upperBound
+      progress?(Double(filled) / Double(total))
+      guard let slice = tiles.shared.slice(range) else { preconditionFailure("the buffer was made for all stacks") }
+      do throws(TernaryError) {
+        return try TernaryMatrix(rows: stack.rows, columns: stack.columns, scales: quantized.scales, tiles: slice)
+      } catch {
+        throw stack.parts[0].weight.refusal("cannot be used: \(error)")
+      }
+    }
+    var layers: [LayerWeights] = []
+    for layer in checkpoint.layers {
+      layers.append(
+        LayerWeights(
+          attentionNorm: try layer.attentionNorm.floats(),
+          queryKeyValue: try packed(layer.queryKeyValue),
+          attentionSubNorm: try layer.attentionSubNorm.map { (norm) throws(ModelFileError) in try norm.floats() },
+          attentionOutput: try packed(layer.attentionOutput),
+          feedForwardNorm: try layer.feedForwardNorm.floats(),
+          gateUp: try packed(layer.gateUp),
+          feedForwardSubNorm: try layer.feedForwardSubNorm.map { (norm) throws(ModelFileError) in try norm.floats() },
+          down: try packed(layer.down)))
+    }
+    let embedding = try checkpoint.embedding.table()
+    let head = try checkpoint.head.map { (head) throws(ModelFileError) in try head.table() }
+    let finalNorm = try checkpoint.finalNorm.floats()
+    do {
+      return try ModelWeights(
+        configuration: checkpoint.configuration.model, embedding: embedding, layers: layers, finalNorm: finalNorm, head: head)
+    } catch {
+      throw ModelFileError(weights: error, file: checkpoint.tensors.name)
+    }
+  }
+}
+
+/// How a model is loaded.
+public struct LoadOptions: Sendable {
+  /// Whether the tiles of a converted file are searched for codes that are none. Nil: in files below 64 MB.
+  ///
+  /// Engines are safe either way: the one field value that stands for no code, 0, multiplies as -2. A search reads the whole file.
+  /// (Weights that are packed while they are loaded are always checked.)
+  public var verifyCodes: Bool?
+
+  public init(verifyCodes: Bool? = nil) { self.verifyCodes = verifyCodes }
+}
+
+/// The form in which a model's files were found.
+public enum ModelFormat: String, Sendable, Codable {
+  case huggingFace = "Hugging Face folder"
+  case converted = "swift-bitnet file"
+}
+
+/// A loaded model and what its files say beside the weights.
+public struct LoadedModel: Sendable {
+  public let weights: ModelWeights
+  public let format: ModelFormat
+  /// Nil where the files hold no tokenizer.
+  public let tokenizer: TokenizerSource?
+  /// The Jinja template that turns messages into a prompt.
+  public let chatTemplate: String?
+  /// How the model's authors sample from it, if they say.
+  public let generation: GenerationDefaults?
+  /// A short description of where the weights came from.
+  public let source: String
+}
+
+/// A Hugging Face folder, opened and checked.
+struct HuggingFaceFolder: Sendable {
+  let path: String
+  let checkpoint: HuggingFaceCheckpoint
+  let extras: FolderExtras
+
+  init(path: String) throws(ModelFileError) {
+    let configPath = FileAccess.join(path, "config.json")
+    guard let config = try FileAccess.contentsIfPresent(configPath) else {
+      throw ModelFileError(.system, file: path, subject: "the folder", finding: "has no config.json", expected: "a Hugging Face model")
+    }
+    self.path = path
+    self.extras = try FolderExtras(folder: path)
+    let configuration = try HuggingFaceConfiguration(config: config, generation: extras.generation, file: configPath)
+    self.checkpoint = try HuggingFaceCheckpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
+  }
+}

@@ -1,0 +1,92 @@
+#if canImport(Darwin)
+  import Darwin
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Glibc
+#endif
+
+/// A file that appears under its name only when it is complete.
+///
+/// It is written under a temporary name in the same folder, `.NAME.partial-PID-RANDOM`; `commit` makes it durable and renames it, in
+/// one step for anyone who looks. Released without `commit`, it is removed. (A killed process leaves its partial file behind.)
+package final class OutputFile {
+  package typealias SystemWrite = (Int32, UnsafeRawPointer, Int) -> Int
+
+  package let path: String
+  package let temporaryPath: String
+  /// Bytes written.
+  package private(set) var count = 0
+  private var descriptor: Int32
+  private let systemWrite: SystemWrite
+  private let overwrite: Bool
+
+  /// - Parameters:
+  ///   - overwrite: whether a file that is already there is replaced.
+  ///   - systemWrite: writes some of the bytes and returns how many, or -1 with `errno`: the system's `write`, except in tests.
+  /// - Throws: `ModelFileError` of kind `.system` when the file exists and may not be replaced, or cannot be made.
+  package init(
+    path: String, overwrite: Bool, systemWrite: @escaping SystemWrite = { write($0, $1, $2) }
+  ) throws(ModelFileError) {
+    self.path = path
+    self.overwrite = overwrite
+    self.systemWrite = systemWrite
+    let random = String(UInt32.random(in: 0...UInt32.max), radix: 16)
+    temporaryPath = FileAccess.join(FileAccess.folder(path), ".\(FileAccess.name(path)).partial-\(getpid())-\(random)")
+    descriptor = -1
+    try requireFree()
+    descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw refusal("cannot be created: \(lastSystemError())") }
+  }
+
+  deinit {
+    guard descriptor >= 0 else { return }
+    close(descriptor)
+    unlink(temporaryPath)
+  }
+
+  private func refusal(_ finding: String, expected: String? = nil) -> ModelFileError {
+    ModelFileError(.system, file: path, finding: finding, expected: expected)
+  }
+
+  private func requireFree() throws(ModelFileError) {
+    guard FileAccess.exists(path) else { return }
+    guard FileAccess.isRegularFile(path) else { throw refusal("is not a regular file", expected: "the name of a file to write") }
+    if !overwrite { throw refusal("exists already", expected: "a new name, or leave to overwrite it") }
+  }
+
+  /// Appends bytes.
+  /// - Throws: `ModelFileError` of kind `.system`, saying how far writing got, when the disk is full or broken.
+  package func append(_ bytes: UnsafeRawBufferPointer) throws(ModelFileError) {
+    var written = 0
+    while written < bytes.count {
+      let result = systemWrite(descriptor, bytes.baseAddress! + written, bytes.count - written)
+      if result > 0 {
+        written += result
+        count += result
+      } else if result == 0 || errno != EINTR {
+        let reason = result == 0 ? "the disk takes no more bytes" : lastSystemError()
+        throw refusal("cannot be written beyond byte \(count): \(reason)")
+      }
+    }
+  }
+
+  package func append(_ bytes: [UInt8]) throws(ModelFileError) {
+    try bytes.withUnsafeBufferPointer { (buffer) throws(ModelFileError) in try append(UnsafeRawBufferPointer(buffer)) }
+  }
+
+  /// Makes the file durable and gives it its name.
+  package func commit() throws(ModelFileError) {
+    guard fsync(descriptor) == 0 else { throw refusal("cannot be written to disk: \(lastSystemError())") }
+    try requireFree()
+    guard rename(temporaryPath, path) == 0 else { throw refusal("cannot be given its name: \(lastSystemError())") }
+    close(descriptor)
+    descriptor = -1
+    // The name itself is durable only when its folder is. Some file systems cannot sync a folder; the file is complete all the same.
+    let folder = open(FileAccess.folder(path), O_RDONLY | O_CLOEXEC)
+    if folder >= 0 {
+      fsync(folder)
+      close(folder)
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import Ternary
+
+/// A checkpoint's tensors: one `model.safetensors`, or shards listed by `model.safetensors.index.json`.
+public struct SafetensorsFolder: Sendable {
+  public static let singleName = "model.safetensors"
+  public static let indexName = "model.safetensors.index.json"
+  static let largestIndex = 64 << 20
+
+  /// The folder's path, or a name for files in memory.
+  public let name: String
+  public let files: [SafetensorsFile]
+  private let places: [String: Int]
+
+  /// - Throws: `ModelFileError` when neither form is there, an index names a file outside the folder, a shard is missing, or a shard
+  ///   does not hold a tensor that the index places in it.
+  public init(path: String) throws(ModelFileError) {
+    // The single file wins where both exist, as in the reference library.
+    let single = FileAccess.join(path, Self.singleName)
+    if FileAccess.exists(single) {
+      try self.init(name: path, single: SafetensorsFile(path: single))
+    } else if let index = try FileAccess.contentsIfPresent(FileAccess.join(path, Self.indexName)) {
+      try self.init(name: path, index: index) { (shard) throws(ModelFileError) in
+        try SafetensorsFile(path: FileAccess.join(path, shard))
+      }
+    } else {
+      throw ModelFileError(
+        .system, file: path, subject: "the folder", finding: "has no weights", expected: "\(Self.singleName) or \(Self.indexName)")
+    }
+  }
+
+  /// - Parameter single: the one file that holds all tensors.
+  public init(name: String, single: SafetensorsFile) throws(ModelFileError) {
+    self.name = name
+    self.files = [single]
+    self.places = Dictionary(uniqueKeysWithValues: single.header.tensors.map { ($0.name, 0) })
+  }
+
+  /// - Parameters:
+  ///   - index: the index's JSON: `weight_map` gives the file of every tensor.
+  ///   - open: opens a shard by its plain name.
+  public init(
+    name: String, index: SharedBytes, open: (String) throws(ModelFileError) -> SafetensorsFile
+  ) throws(ModelFileError) {
+    let indexPath = FileAccess.join(name, Self.indexName)
+    let map = try index.withUnsafeBytes { (raw) throws(ModelFileError) in
+      try StrictJSON.decode(Index.self, from: raw, file: indexPath, subject: "the index", limit: Self.largestIndex).weightMap
+    }
+    for (tensor, shard) in map.sorted(by: { $0.key < $1.key }) {
+      guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\\"), shard != ".", shard != "..", !shard.contains("\0") else {
+        throw ModelFileError(
+          .malformed, file: indexPath, subject: "weight_map.\(tensor)", finding: "is \"\(shard)\"",
+          expected: "the name of a file in the same folder")
+      }
+    }
+    var files: [SafetensorsFile] = []
+    var numbers: [String: Int] = [:]
+    for shard in Set(map.values).sorted() {
+      numbers[shard] = files.count
+      files.append(try open(shard))
+    }
+    var places: [String: Int] = [:]
+    for (tensor, shard) in map.sorted(by: { $0.key < $1.key }) {
+      guard let number = numbers[shard], files[number][tensor] != nil else {
+        throw ModelFileError(
+          .malformed, file: indexPath, subject: "weight_map.\(tensor)", finding: "is \(shard)",
+          expected: "a shard that holds this tensor")
+      }
+      places[tensor] = number
+    }
+    self.name = name
+    self.files = files
+    self.places = places
+  }
+
+  /// The tensor of that name, or nil.
+  public subscript(name: String) -> StoredTensor? { places[name].flatMap { files[$0][name] } }
+
+  /// The names of all tensors, sorted.
+  public var names: [String] { places.keys.sorted() }
+
+  /// Bytes of all files.
+  public var byteCount: Int { files.reduce(0) { $0 + $1.bytes.count } }
+
+  private struct Index: Decodable {
+    let weightMap: [String: String]
+
+    enum CodingKeys: String, CodingKey {
+      case weightMap = "weight_map"
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import Ternary
+
+/// One projection's ternary weights in whichever form a Hugging Face checkpoint stores them.
+struct StoredProjection: Sendable {
+  enum Form: Sendable {
+    /// Four codes in a byte, with a scale.
+    case packed(scale: Double)
+    /// One code in an element, with a scale.
+    case codes(scale: Double)
+    /// Float weights that become codes by absmean.
+    case master
+  }
+
+  let weight: StoredTensor
+  let rows: Int
+  let columns: Int
+  let form: Form
+
+  /// - Parameters:
+  ///   - name: the weight's name, ending in `.weight`; its scale, if it has one, is beside it under `<name>_scale`.
+  ///   - meaning: what the checkpoint's scales mean; nil if it does not say.
+  /// - Throws: `ModelFileError` when a tensor is missing or has another type or shape than these, or the scale cannot be used.
+  init(
+    name: String, rows: Int, columns: Int, tensors: SafetensorsFolder, meaning: HuggingFaceConfiguration.ScaleMeaning?
+  ) throws(ModelFileError) {
+    guard let weight = tensors[name] else {
+      throw ModelFileError(tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
+    }
+    self.weight = weight
+    self.rows = rows
+    self.columns = columns
+    let scale = try tensors[name + "_scale"].map { (tensor) throws(ModelFileError) in
+      try Self.scale(tensor, meaning: meaning)
+    }
+    let packedShape = [(rows + 3) / 4, columns]
+    switch (weight.type, scale) {
+    case (.u8, let scale?) where weight.shape == packedShape:
+      form = .packed(scale: scale)
+    case (.u8, let scale?), (.i8, let scale?), (.bf16, let scale?), (.f16, let scale?), (.f32, let scale?):
+      guard weight.shape == [rows, columns] else {
+        throw weight.refusal(
+          "has shape \(weight.shape)", expected: weight.type == .u8 ? "\(packedShape), four rows in a byte" : "\([rows, columns])")
+      }
+      form = .codes(scale: scale)
+    case (.bf16, nil), (.f16, nil), (.f32, nil):
+      try weight.require(StoredTensor.floatTypes, shape: [rows, columns])
+      form = .master
+    case (.u8, nil), (.i8, nil):
+      throw weight.refusal("has dtype \(weight.type.rawValue) without a scale", expected: "tensor \(name)_scale beside it")
+    default:
+      throw weight.refusal("has dtype \(weight.type.rawValue)", expected: "U8, I8, BF16, F16 or F32")
+    }
+  }
+
+  /// The scale by which codes are multiplied. Double, so that a reciprocal is not rounded twice.
+  private static func scale(
+    _ tensor: StoredTensor, meaning: HuggingFaceConfiguration.ScaleMeaning?
+  ) throws(ModelFileError) -> Double {
+    guard tensor.shape == [1] || tensor.shape.isEmpty else {
+      throw tensor.refusal("has shape \(tensor.shape)", expected: "[1]: one scale for the whole tensor")
+    }
+    try tensor.require(StoredTensor.floatTypes, shape: tensor.shape)
+    let value = Double(try tensor.floats()[0])
+    guard value > 0 else { throw tensor.refusal("is \(value)", expected: "a scale above zero") }
+    switch meaning {
+    case .multiply: return value
+    case .divide: return 1 / value
+    case nil:
+      throw tensor.refusal(
+        "has no defined meaning", expected: "a quantization_config with linear_class in config.json, which decides it")
+    }
+  }
+}
+
+// MARK: - Quantising
+
+extension StoredProjection {
+  /// A tensor larger than this is given back piece by piece while it is read, a smaller one when all of it has been read.
+  static let largeTensor = 64 << 20
+
+  var isLarge: Bool { weight.byteCount > Self.largeTensor }
+
+  /// Rows that make a piece of work worth a thread.
+  var rowsPerPiece: Int { max(16, (1 << 18) / columns / 16 * 16) }
+
+  private func bytes(ofRows rows: Range<Int>) -> Range<Int> {
+    let stride = columns * weight.type.byteCount
+    return rows.lowerBound * stride..<rows.upperBound * stride
+  }
+
+  /// What turns master weights into codes. The sum is taken row by row in a fixed order, whatever the number of threads.
+  ///
+  /// - Throws: `ModelFileError` naming the first weight that is not finite.
+  func absmeanQuantizer() throws(ModelFileError) -> AbsmeanQuantizer {
+    let piece = rowsPerPiece
+    let sums = AlignedBuffer(count: rows * MemoryLayout<Double>.stride)
+    let rowSums = SharedRowSums(sums.bytes.bindMemory(to: Double.self))
+    try concurrently((rows + piece - 1) / piece) { (index) throws(ModelFileError) in
+      let range = index * piece..<min(rows, (index + 1) * piece)
+      let line = AlignedBuffer(count: columns * 4)
+      let values = line.bytes.bindMemory(to: Float.self).baseAddress!
+      for row in range {
+        weight.read(from: row * columns, count: columns, into: values)
+        let sum = absoluteSum(values, count: columns)
+        guard sum.isFinite else {
+          let column = (0..<columns).first { !values[$0].isFinite } ?? 0
+          throw weight.refusal("holds \(values[column]) in row \(row), column \(column)", expected: "finite weights")
+        }
+        rowSums.values[row] = sum
+      }
+      if isLarge { weight.release(bytes(ofRows: range)) }
+    }
+    return AbsmeanQuantizer(absoluteSum: rowSums.values.reduce(0, +), count: rows * columns)
+  }
+
+  /// Packs rows into tiles.
+  ///
+  /// - Parameters:
+  ///   - rows: inside `0..<self.rows`.
+  ///   - quantizer: for the form `.master`; others need none.
+  /// - Throws: `ModelFileError` naming the row of a code that is not ternary.
+  func pack(rows: Range<Int>, quantizer: AbsmeanQuantizer?, packer: TilePacker) throws(ModelFileError) {
+    switch form {
+    case .packed:
+      do throws(TernaryError) {
+        try weight.bytes.withUnsafeBytes { (raw) throws(TernaryError) in
+          try packer.pack(huggingFace: raw, matrixRows: self.rows, rows: rows)
+        }
+      } catch {
+        guard case .invalidCode(let row, let code) = error else { throw weight.refusal("cannot be packed: \(error)") }
+        throw weight.refusal("holds the code \(code) in row \(row)", expected: "0, 1 or 2 (for -1, 0, +1)")
+      }
+      // The four rows of a byte are far apart: its quarter is read four times.
+      if isLarge { weight.release(bytes(ofRows: rows.lowerBound % weight.shape[0]..<rows.upperBound % weight.shape[0])) }
+    case .codes:
+      try pack(codesOfRows: rows, packer: packer)
+      if isLarge { weight.release(bytes(ofRows: rows)) }
+    case .master:
+      guard let quantizer else { preconditionFailure("a master needs its quantiser") }
+      packer.pack(rows: rows, quantizer: quantizer) { row, values in
+        weight.read(from: row * columns, count: columns, into: values)
+      }
+      if isLarge { weight.release(bytes(ofRows: rows)) }
+    }
+  }
+
+  private func pack(codesOfRows rows: Range<Int>, packer: TilePacker) throws(ModelFileError) {
+    let count = rows.count * columns
+    let first = rows.lowerBound * columns
+    let buffer = AlignedBuffer(count: count)
+    let codes = buffer.bytes.bindMemory(to: Int8.self)
+    if StoredTensor.floatTypes.contains(weight.type) {
+      let line = AlignedBuffer(count: count * 4)
+      let values = line.bytes.bindMemory(to: Float.self)
+      weight.read(from: first, count: count, into: values.baseAddress!)
+      for index in 0..<count {
+        guard let code = Int8(exactly: values[index]) else {
+          throw refusal(code: values[index], at: first + index)
+        }
+        codes[index] = code
+      }
+    } else {
+      buffer.bytes.copyMemory(from: UnsafeRawBufferPointer(start: weight.bytes.baseAddress + first, count: count))
+    }
+    do throws(TernaryError) {
+      try packer.pack(codes: UnsafeBufferPointer(codes), rows: rows)
+    } catch {
+      let wrong = codes.firstIndex { !(-1...1).contains($0) } ?? 0
+      throw refusal(code: codes[wrong], at: first + wrong)
+    }
+  }
+
+  private func refusal(code: some CustomStringConvertible, at element: Int) -> ModelFileError {
+    weight.refusal("holds the code \(code) in row \(element / columns)", expected: "-1, 0 or 1")
+  }
+}
+
+/// The rows' sums, written by several threads, each to rows of its own.
+private struct SharedRowSums: @unchecked Sendable {
+  let values: UnsafeMutableBufferPointer<Double>
+  init(_ values: UnsafeMutableBufferPointer<Double>) { self.values = values }
+}
+
+/// The sum of |v| in Double: element i goes to lane i mod 8, lanes are added in order at the end.
+private func absoluteSum(_ values: UnsafePointer<Float>, count: Int) -> Double {
+  var lanes = SIMD8<Double>()
+  let whole = count / 8 * 8
+  var index = 0
+  while index < whole {
+    let next = UnsafeRawPointer(values + index).loadUnaligned(as: SIMD8<UInt32>.self) & 0x7FFF_FFFF
+    lanes += SIMD8<Double>(unsafeBitCast(next, to: SIMD8<Float>.self))
+    index += 8
+  }
+  while index < count {
+    lanes[index % 8] += Double(abs(values[index]))
+    index += 1
+  }
+  return lanes.sum()
+}

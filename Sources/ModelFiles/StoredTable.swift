@@ -1,0 +1,72 @@
+import Inference
+import Ternary
+
+/// An embedding or output head as a checkpoint stores it: `[rows, columns]` of BF16, F16 or F32.
+struct StoredTable: Sendable {
+  let tensor: StoredTensor
+  let rows: Int
+  let columns: Int
+
+  /// - Throws: `ModelFileError` when the tensor is missing or is not a float table of this shape.
+  init(name: String, rows: Int, columns: Int, tensors: SafetensorsFolder) throws(ModelFileError) {
+    guard let tensor = tensors[name] else {
+      throw ModelFileError(tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
+    }
+    if tensor.type == .u8 || tensor.type == .i8 {
+      throw ModelFileError(
+        .unsupported, file: tensor.file.name, subject: "tensor \(name)", finding: "is quantised (\(tensor.type.rawValue))",
+        expected: "BF16, F16 or F32: quantised embeddings and output heads are not supported")
+    }
+    try tensor.require(StoredTensor.floatTypes, shape: [rows, columns])
+    self.tensor = tensor
+    self.rows = rows
+    self.columns = columns
+  }
+
+  /// The table in bfloat16: the file's own bytes where they are that already, else rounded to it (to nearest, ties to even).
+  ///
+  /// - Throws: `ModelFileError` naming the row of a value that is not finite in bfloat16, where values are converted.
+  func table() throws(ModelFileError) -> EmbeddingTable {
+    let aligned = UInt(bitPattern: tensor.bytes.baseAddress) % 2 == 0
+    let bytes: SharedBytes
+    if tensor.type == .bf16 && aligned {
+      bytes = tensor.bytes
+    } else {
+      let buffer = AlignedBuffer(count: rows * columns * 2)
+      try round(rows: 0..<rows, into: buffer.bytes)
+      bytes = buffer.shared
+    }
+    do throws(ModelWeightsError) {
+      return try EmbeddingTable(name: tensor.name, rows: rows, columns: columns, bytes: bytes)
+    } catch {
+      throw ModelFileError(weights: error, file: tensor.file.name)
+    }
+  }
+
+  /// Writes rows as little-endian bfloat16.
+  ///
+  /// - Parameter destination: `rows.count · columns · 2` bytes, aligned to 2.
+  /// - Throws: `ModelFileError` naming the row of a value that is not finite.
+  func round(rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(ModelFileError) {
+    if tensor.type == .bf16 {
+      let start = tensor.bytes.baseAddress + rows.lowerBound * columns * 2
+      destination.copyMemory(from: UnsafeRawBufferPointer(start: start, count: rows.count * columns * 2))
+      return
+    }
+    let bits = destination.bindMemory(to: UInt16.self)
+    let line = AlignedBuffer(count: columns * 4)
+    let values = line.bytes.bindMemory(to: Float.self)
+    for (offset, row) in rows.enumerated() {
+      tensor.read(from: row * columns, count: columns, into: values.baseAddress!)
+      var largest: UInt16 = 0
+      for column in 0..<columns {
+        let rounded = values[column].bfloat16Bits
+        largest = max(largest, rounded & 0x7FFF)
+        bits[offset * columns + column] = rounded.littleEndian
+      }
+      guard largest < 0x7F80 else {
+        throw tensor.refusal("holds a value in row \(row) that is not finite in bfloat16", expected: "finite values")
+      }
+    }
+  }
+}

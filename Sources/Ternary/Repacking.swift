@@ -1,0 +1,143 @@
+/// Packs rows of weights, given in any of the field's ternary layouts, into tiles.
+///
+/// Rows may be packed in any order and by several threads at once: each row touches words of its own.
+public struct TilePacker: @unchecked Sendable {
+  // Unchecked: `tiles` is written, by callers that keep to distinct rows.
+  public let columns: Int
+  private let tiles: UnsafeMutableRawBufferPointer
+  private let firstRow: Int
+
+  /// - Parameters:
+  ///   - columns: the matrix's columns, 1 or more.
+  ///   - tiles: room for whole tiles of all rows that will be packed, aligned to 4 bytes.
+  ///   - firstRow: the row of the tiles at which row 0 of what is packed lands: a multiple of 16.
+  public init(columns: Int, tiles: UnsafeMutableRawBufferPointer, firstRow: Int = 0) {
+    self.columns = columns
+    self.tiles = tiles
+    self.firstRow = firstRow
+  }
+
+  private var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
+
+  /// Runs `fill` on a row of codes + 1 and packs what it wrote; columns beyond the matrix are zero codes.
+  private func packRows<Failure: Error>(
+    _ rows: Range<Int>, fill: (_ row: Int, _ biased: UnsafeMutablePointer<UInt8>) throws(Failure) -> Void
+  ) throws(Failure) {
+    let buffer = AlignedBuffer(count: paddedColumns)
+    let biased = buffer.bytes.bindMemory(to: UInt8.self)
+    biased.update(repeating: 1)
+    for row in rows {
+      try fill(row, biased.baseAddress!)
+      Tile.packRow(UnsafeRawBufferPointer(biased), row: firstRow + row, into: tiles)
+    }
+  }
+
+  /// Throws the first code above 2 among the `columns` codes + 1 of a row.
+  private func check(_ biased: UnsafeMutablePointer<UInt8>, row: Int) throws(TernaryError) {
+    var largest: UInt8 = 0
+    for column in 0..<columns { largest = max(largest, biased[column]) }
+    if largest > 2 { throw .invalidCode(row: row, value: largest) }
+  }
+
+  /// Packs codes in {-1, 0, 1}, row-major `[rows][columns]`.
+  /// - Throws: `TernaryError.invalidCode` for a code outside them.
+  public func pack(codes: UnsafeBufferPointer<Int8>, rows: Range<Int>) throws(TernaryError) {
+    try packRows(rows) { (row, biased) throws(TernaryError) in
+      let source = codes.baseAddress! + (row - rows.lowerBound) * columns
+      for column in 0..<columns { biased[column] = UInt8(bitPattern: source[column] &+ 1) }
+      try check(biased, row: row)
+    }
+  }
+
+  /// Packs float weights through the absmean quantiser. `weight(row, column)` gives the master weight.
+  public func pack(
+    rows: Range<Int>, quantizer: AbsmeanQuantizer, weights: (_ row: Int, _ into: UnsafeMutablePointer<Float>) -> Void
+  ) {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { line in
+      let values = line.baseAddress!
+      packRows(rows) { (row, biased) throws(Never) in
+        weights(row, values)
+        for column in 0..<columns { biased[column] = UInt8(bitPattern: quantizer.code(values[column]) &+ 1) }
+      }
+    }
+  }
+
+  /// Repacks the Hugging Face layout: bytes `[ceil(N/4)][K]`, bits 2j…2j+1 of byte (r, c) hold code + 1 of row `j·ceil(N/4) + r`, column c.
+  ///
+  /// - Parameters:
+  ///   - packed: `ceil(matrixRows/4) · columns` bytes.
+  ///   - matrixRows: rows of the whole matrix.
+  ///   - rows: the rows to pack, inside `0..<matrixRows`.
+  /// - Throws: `TernaryError.invalidCode` for a field of 3, which no writer makes.
+  public func pack(huggingFace packed: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) {
+    let quarter = (matrixRows + 3) / 4
+    try require(packed.count, quarter * columns)
+    try packRows(rows) { (row, biased) throws(TernaryError) in
+      let source = packed.baseAddress! + row % quarter * columns
+      let shift = UInt8(2 * (row / quarter))
+      for column in 0..<columns { biased[column] = source.load(fromByteOffset: column, as: UInt8.self) &>> shift & 3 }
+      try check(biased, row: row)
+    }
+  }
+
+  /// The block lengths in which bitnet.cpp's I2_S is found: quantised on x86 (and by all converters), and on ARM.
+  public enum I2SBlock: Int, Sendable, CaseIterable {
+    case x86 = 128
+    case arm = 64
+  }
+
+  /// Repacks I2_S: row-major elements in blocks of B that run on across rows, B/4 bytes each; byte p of a block holds elements
+  /// p, p + B/4, p + B/2, p + 3B/4 from the high bits down. One Float scale follows the `N·K/4` bytes of codes.
+  ///
+  /// - Parameters:
+  ///   - i2s: the tensor: `matrixRows · columns / 4` bytes of codes, then at least 4 bytes with the scale.
+  ///   - block: the block length; files do not say which they use, and released ones use 128.
+  /// - Returns: the scale. A field of 3 is an error here, though bitnet.cpp reads it as 0.
+  public func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
+    let count = matrixRows * columns
+    guard count % block.rawValue == 0 else { throw .blockLength(columns: columns, multipleOf: block.rawValue) }
+    guard i2s.count >= count / 4 + 4 else { throw .byteCount(found: i2s.count, expected: count / 4 + 32) }
+    let stride = block.rawValue / 4
+    try packRows(rows) { (row, biased) throws(TernaryError) in
+      for column in 0..<columns {
+        let element = row * columns + column
+        let within = element % block.rawValue
+        let byte = i2s[element / block.rawValue * stride + within % stride]
+        biased[column] = byte &>> UInt8(6 - 2 * (within / stride)) & 3
+      }
+      try check(biased, row: row)
+    }
+    return i2s.loadUnaligned(fromByteOffset: count / 4, as: Float.self)
+  }
+
+  /// Repacks TQ2_0: blocks of 256 along a row, 66 bytes: 64 of codes in two halves (byte p of half h holds elements 128h + p, +32, +64,
+  /// +96 from the low bits up), then the scale as a 16-bit float, the same in every block of a ternary tensor.
+  ///
+  /// - Parameter tq2: `matrixRows · columns / 256` blocks; columns must be a multiple of 256.
+  /// - Returns: the scale.
+  /// - Throws: `TernaryError` for a field of 3, or blocks with different scales.
+  public func pack(tq2: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
+    guard columns % 256 == 0 else { throw .blockLength(columns: columns, multipleOf: 256) }
+    let blocks = columns / 256
+    try require(tq2.count, matrixRows * blocks * 66)
+    guard !tq2.isEmpty else { return 0 }
+    let scale = Float(halfBits: tq2.loadUnaligned(fromByteOffset: 64, as: UInt16.self))
+    try packRows(rows) { (row, biased) throws(TernaryError) in
+      for block in 0..<blocks {
+        let start = (row * blocks + block) * 66
+        let own = Float(halfBits: tq2.loadUnaligned(fromByteOffset: start + 64, as: UInt16.self))
+        guard own == scale else { throw .unevenScale(row: row, found: own, expected: scale) }
+        for element in 0..<256 {
+          let byte = tq2[start + element / 128 * 32 + element % 32]
+          biased[256 * block + element] = byte &>> UInt8(element % 128 / 32 * 2) & 3
+        }
+      }
+      try check(biased, row: row)
+    }
+    return scale
+  }
+
+  private func require(_ found: Int, _ expected: Int) throws(TernaryError) {
+    guard found == expected else { throw .byteCount(found: found, expected: expected) }
+  }
+}

@@ -1,0 +1,141 @@
+/// A ternary matrix in tiles: one or several weight matrices of the same width, stacked, each with its own scale.
+///
+/// Stacking is how q, k and v (or gate and up) share one pass over the activations. Each part starts on a tile boundary;
+/// rows and columns beyond a part's own are zero codes.
+public struct TernaryMatrix: Sendable {
+  /// One of the stacked matrices.
+  public struct Part: Sendable, Equatable {
+    /// The part's first row in the stacked matrix: a multiple of 16.
+    public let firstRow: Int
+    /// Rows (outputs) of the part, without padding.
+    public let rows: Int
+    /// What a code of 1 stands for. Double, because a stored reciprocal has no exact Float.
+    public let scale: Double
+  }
+
+  public let parts: [Part]
+  /// Columns (inputs), without padding.
+  public let columns: Int
+  /// The tiles, `[paddedRows/16][paddedColumns/32]` of 128 bytes, aligned to at least 4 bytes.
+  public let tiles: SharedBytes
+
+  /// Rows of all parts, each padded to whole tiles.
+  public var paddedRows: Int { parts.reduce(0) { $0 + Tile.padded($1.rows, to: Tile.rows) } }
+  /// Columns padded to whole tiles.
+  public var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
+  public var tilesPerRow: Int { paddedColumns / Tile.columns }
+  /// Weights, without padding.
+  public var weightCount: Int { parts.reduce(0) { $0 + $1.rows * columns } }
+
+  /// - Parameters:
+  ///   - rows: rows of each stacked part, 1 or more.
+  ///   - scales: one finite scale above zero for each part.
+  ///   - tiles: exactly `byteCount(rows:columns:)` bytes.
+  /// - Throws: `TernaryError` when a count or a scale is not as stated.
+  public init(rows: [Int], columns: Int, scales: [Double], tiles: SharedBytes) throws(TernaryError) {
+    guard columns > 0, !rows.isEmpty, rows.allSatisfy({ $0 > 0 }), rows.count == scales.count else {
+      throw .shape(rows: rows, columns: columns, scales: scales.count)
+    }
+    if let bad = scales.first(where: { !($0.isFinite && $0 > 0) }) { throw .scale(bad) }
+    let expected = Self.byteCount(rows: rows, columns: columns)
+    guard tiles.count == expected, UInt(bitPattern: tiles.baseAddress) % 4 == 0 else {
+      throw .byteCount(found: tiles.count, expected: expected)
+    }
+    var firstRow = 0
+    var parts: [Part] = []
+    for (count, scale) in zip(rows, scales) {
+      parts.append(Part(firstRow: firstRow, rows: count, scale: scale))
+      firstRow += Tile.padded(count, to: Tile.rows)
+    }
+    self.parts = parts
+    self.columns = columns
+    self.tiles = tiles
+  }
+
+  /// Bytes of a stacked matrix.
+  public static func byteCount(rows: [Int], columns: Int) -> Int {
+    rows.reduce(0) { $0 + Tile.byteCount(rows: $1, columns: columns) }
+  }
+
+  /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`.
+  public func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer {
+    tiles.baseAddress + range.lowerBound / Tile.rows * tilesPerRow * Tile.bytes
+  }
+
+  /// The code of one weight: -1, 0 or 1.
+  public func code(row: Int, column: Int) -> Int8 {
+    let tile = row / Tile.rows * tilesPerRow + column / Tile.columns
+    let index = tile * Tile.words + Tile.word(row: row % Tile.rows, column: column % Tile.columns)
+    let word = UInt32(littleEndian: tiles.baseAddress.load(fromByteOffset: 4 * index, as: UInt32.self))
+    return Int8(word >> UInt32(Tile.bit(element: column % 16)) & 3) - 2
+  }
+
+  /// The codes of one part, row-major `[rows][columns]`.
+  public func codes(ofPart part: Int) -> [Int8] {
+    let part = parts[part]
+    return (0..<part.rows).flatMap { row in (0..<columns).map { code(row: part.firstRow + row, column: $0) } }
+  }
+
+  /// The exact product of one stacked row with int8 activations: the specification of every W2A8 kernel.
+  ///
+  /// - Parameter activations: `paddedColumns` values; those at padding columns are ignored because their weights are 0.
+  public func dot(row: Int, activations: UnsafePointer<Int8>) -> Int32 {
+    var word = tiles(ofRows: row / Tile.rows * Tile.rows..<row) + 4 * Tile.word(row: row % Tile.rows, column: 0)
+    var activation = activations
+    var sum: Int32 = 0
+    for _ in 0..<tilesPerRow {
+      for half in 0..<2 {
+        let codes = UInt32(littleEndian: word.load(fromByteOffset: 32 * half, as: UInt32.self))
+        for element in 0..<16 {
+          let code = Int32(codes >> UInt32(Tile.bit(element: element)) & 3) - 2
+          sum &+= code &* Int32(activation[element])
+        }
+        activation += 16
+      }
+      word += Tile.bytes
+    }
+    return sum
+  }
+
+  /// The row of the first word that holds a value outside 1, 2, 3 (the field value 0), or nil if all codes are valid.
+  public func firstInvalidRow() -> Int? {
+    for tile in 0..<tiles.count / Tile.bytes {
+      let words = tiles.baseAddress + tile * Tile.bytes
+      func valid(_ t: Int) -> UInt32 {
+        let word = UInt32(littleEndian: words.load(fromByteOffset: 4 * t, as: UInt32.self))
+        return word | word >> 1
+      }
+      // A whole tile at once, without leaving early: the compiler turns this loop into vector instructions.
+      var all = ~UInt32(0)
+      for t in 0..<Tile.words { all &= valid(t) }
+      if all & 0x5555_5555 != 0x5555_5555 {
+        let t = (0..<Tile.words).first { valid($0) & 0x5555_5555 != 0x5555_5555 } ?? 0
+        return tile / tilesPerRow * Tile.rows + t / 16 * 8 + t % 8
+      }
+    }
+    return nil
+  }
+}
+
+/// What is wrong with ternary data.
+public enum TernaryError: Error, Equatable, CustomStringConvertible {
+  case shape(rows: [Int], columns: Int, scales: Int)
+  case scale(Double)
+  case byteCount(found: Int, expected: Int)
+  case invalidCode(row: Int, value: UInt8)
+  case unevenScale(row: Int, found: Float, expected: Float)
+  case blockLength(columns: Int, multipleOf: Int)
+
+  public var description: String {
+    switch self {
+    case .shape(let rows, let columns, let scales):
+      "a ternary matrix needs rows, columns and one scale for each part; found rows \(rows), \(columns) columns and \(scales) scales"
+    case .scale(let value): "a weight scale must be finite and above zero; found \(value)"
+    case .byteCount(let found, let expected): "ternary data has \(found) bytes; expected \(expected)"
+    case .invalidCode(let row, let value): "packed weights hold the code \(value) in row \(row); expected 0, 1 or 2 (for -1, 0, +1)"
+    case .unevenScale(let row, let found, let expected):
+      "a ternary tensor has one scale; row \(row) has \(found) where \(expected) was expected"
+    case .blockLength(let columns, let multiple): "rows of \(columns) columns cannot be cut into blocks of \(multiple)"
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/// Reads the lines of a serialized tokenizer, value by value.
+struct SerializedReader {
+  private let text: [UInt8]
+  private var lineNumber = 0
+  private var lineEnd = -1
+  /// Where the next value of the line starts.
+  private var at = 0
+
+  init(_ text: [UInt8]) { self.text = text }
+
+  /// Goes to the next line that is not empty; false if there is none.
+  mutating func nextLine() -> Bool {
+    repeat {
+      at = lineEnd + 1
+      if at >= text.count { return false }
+      lineNumber += 1
+      lineEnd = text[at...].firstIndex(of: UInt8(ascii: "\n")) ?? text.count
+    } while at == lineEnd
+    return true
+  }
+
+  func error(found: String, expected: String) -> TokenizerError {
+    TokenizerError(place: "line \(lineNumber)", found: found, expected: expected)
+  }
+
+  func restOfLine() -> String { String(decoding: text[at..<lineEnd], as: UTF8.self) }
+
+  /// The range of the next value; empty at the end of the line.
+  private mutating func value() -> Range<Int> {
+    let start = at
+    while at < lineEnd && text[at] != UInt8(ascii: " ") { at += 1 }
+    defer { if at < lineEnd { at += 1 } }
+    return start..<at
+  }
+
+  /// The next value as text.
+  mutating func word() -> String { String(decoding: text[value()], as: UTF8.self) }
+
+  func checkEndOfLine() throws(TokenizerError) {
+    if at < lineEnd { throw error(found: quoted(text[at..<lineEnd]), expected: "the end of the line") }
+  }
+
+  /// The next value as one of a few words.
+  mutating func choice<Value>(among choices: String, _ value: (String) -> Value?) throws(TokenizerError) -> Value {
+    let word = word()
+    guard let value = value(word) else { throw error(found: quoted(word), expected: choices) }
+    return value
+  }
+
+  mutating func id() throws(TokenizerError) -> Int32 { try id(in: value()) }
+
+  private func id(in range: Range<Int>) throws(TokenizerError) -> Int32 {
+    guard let id = decimal(text.span, range.lowerBound, range.upperBound), id < Tokenizer.maximumVocabularySize else {
+      throw error(found: quoted(text[range]), expected: "a token id below \(Tokenizer.maximumVocabularySize)")
+    }
+    return Int32(id)
+  }
+
+  mutating func base64() throws(TokenizerError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    try base64(in: value(), into: &bytes)
+    return bytes
+  }
+
+  private func base64(in range: Range<Int>, into bytes: inout [UInt8]) throws(TokenizerError) {
+    guard !range.isEmpty, Base64.decode(text.span, range.lowerBound, range.upperBound, into: &bytes) else {
+      throw error(found: quoted(text[range]), expected: "base64")
+    }
+  }
+
+  /// The rest of the line as tokens in base64, ids counting up, `@` before the id to go on from.
+  mutating func tokens() throws(TokenizerError) -> TokenList {
+    var tokens = TokenList()
+    var token: [UInt8] = []
+    var id = 0
+    while at < lineEnd {
+      let range = value()
+      if text[range].first == UInt8(ascii: "@") {
+        id = Int(try self.id(in: range.dropFirst()))
+        continue
+      }
+      token.removeAll(keepingCapacity: true)
+      try base64(in: range, into: &token)
+      try Tokenizer.checkToken(token, id: id, place: "line \(lineNumber), token \(id)")
+      if tokens.hasString(at: id) {
+        throw error(found: "a second token with id \(id)", expected: "each id once")
+      }
+      tokens.insert(token, at: id)
+      id += 1
+    }
+    return tokens
+  }
+
+  /// The rest of the line as pairs of ids that merge.
+  mutating func merges(of vocabulary: TokenTable) throws(TokenizerError) -> [Merge] {
+    var merges: [Merge] = []
+    while at < lineEnd {
+      let left = try id()
+      let right = try id()
+      let joined = Array(vocabulary.list[Int(left)] + vocabulary.list[Int(right)])
+      let result = vocabulary.find(joined)
+      guard vocabulary.list.hasString(at: Int(left)), vocabulary.list.hasString(at: Int(right)), result >= 0 else {
+        throw error(
+          found: "the merge \(left) \(right), which gives \(quoted(joined))",
+          expected: "two tokens that joined are a token")
+      }
+      merges.append(Merge(left: left, right: right, result: result))
+    }
+    return merges
+  }
+}

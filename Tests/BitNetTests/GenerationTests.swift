@@ -1,0 +1,161 @@
+import BitNet
+import DemoModel
+import Foundation
+import TestSupport
+import Testing
+
+private func demo(threads: Int? = nil, context: Int? = nil) async throws -> LanguageModel {
+  try await LanguageModel.load(
+    embedded: UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size()),
+    options: .init(threads: threads, contextLength: context))
+}
+
+@Suite("The library")
+struct GenerationTests {
+  @Test("continues a story as transformers does")
+  func greedyStory() async throws {
+    // Greedy float32 texts of the checkpoint by transformers, up to where a near-tie may part them.
+    let model = try await demo()
+    let options = GenerationOptions(maximumTokens: 4)
+    #expect(try await model.generate("Once upon a time", options: options).text().text == " there was a man")
+    #expect(try await model.generate("The old king said to his youngest son,", options: options).text().text == " \"I have a")
+    #expect(model.tokenizer.encode("In a dark forest there lived", bos: true) == [4093, 1408, 258, 1271, 1094, 442, 1018])
+  }
+
+  @Test("streams pieces that add up, with ids, probabilities and statistics")
+  func pieces() async throws {
+    let model = try await demo()
+    let options = GenerationOptions(sampling: .init(temperature: 0.8, topP: 0.9, seed: 3), maximumTokens: 50, alternatives: 2)
+    var (text, tokens) = ("", [Int32]())
+    var statistics: GenerationStatistics?
+    for try await piece in model.generate("The princess", options: options) {
+      #expect(statistics == nil, "nothing comes after the last piece")
+      text += piece.text
+      tokens += piece.tokens.map(\.token)
+      for token in piece.tokens {
+        #expect(token.logProbability <= 0 && token.alternatives.count == 2)
+        #expect(token.alternatives[0].logProbability >= token.alternatives[1].logProbability)
+      }
+      if let finish = piece.finish {
+        statistics = finish.statistics
+        #expect(finish.reason == .length)
+      }
+    }
+    #expect(tokens.count == 50)
+    #expect(model.tokenizer.decode(tokens) == text)
+    #expect(statistics?.generatedTokens == 50)
+    #expect(statistics?.promptTokens == model.tokenizer.encode("The princess", bos: true).count)
+    #expect(statistics!.timeToFirstToken > 0 && statistics!.decodeRate > 0)
+    // Again, on another number of threads.
+    let other = try await demo(threads: 1)
+    #expect(try await other.generate("The princess", options: options).text().text == text)
+  }
+
+  @Test("stops at stop texts and stop tokens, and leaves them out")
+  func stops() async throws {
+    let model = try await demo()
+    var options = GenerationOptions(maximumTokens: 30, stopTexts: ["was a man"])
+    let whole = try await model.generate("Once upon a time", options: .init(maximumTokens: 30)).text().text
+    let stopped = try await model.generate("Once upon a time", options: options).text()
+    #expect(whole.hasPrefix(stopped.text + "was a man"))
+    options = GenerationOptions(maximumTokens: 30, stopTokens: [307])  // " was"
+    let cut = try await model.generate("Once upon a time", options: options).text()
+    #expect(cut.text == " there" && cut.statistics.generatedTokens == 2)
+  }
+
+  @Test("ends at the context's end, and refuses a prompt that fills it")
+  func contextEnd() async throws {
+    let model = try await demo(context: 16)
+    let options = GenerationOptions(ignoresEndTokens: true)
+    let (_, statistics) = try await model.generate("Once upon a time", options: options).text()
+    #expect(statistics.promptTokens + statistics.generatedTokens == 16)
+    await #expect(throws: EngineError.contextFull(length: 0, adding: 20, limit: 16)) {
+      _ = try await model.generate(tokens: Array(repeating: 5, count: 20)).text()
+    }
+    await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: []).text() }
+    await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: [5], options: .init(maximumTokens: 0)).text() }
+    await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: [9999]).text() }
+  }
+
+  @Test("gives several tasks the texts they would get alone")
+  func concurrentTasks() async throws {
+    let model = try await demo()
+    let prompts = ["Once upon a time", "The wolf", "A little girl", "In the forest"]
+    let options = GenerationOptions(sampling: .init(temperature: 0.7, seed: 1), maximumTokens: 40)
+    var alone: [String] = []
+    for prompt in prompts { alone.append(try await model.generate(prompt, options: options).text().text) }
+    try await withThrowingTaskGroup(of: (Int, String).self) { group in
+      for (index, prompt) in prompts.enumerated() {
+        group.addTask { (index, try await model.generate(prompt, options: options).text().text) }
+      }
+      for try await (index, text) in group { #expect(text == alone[index]) }
+    }
+  }
+
+  @Test("stops when the task is cancelled")
+  func cancellation() async throws {
+    let model = try await demo()
+    let task = Task { () -> Int in
+      var count = 0
+      for try await piece in model.generate("Once", options: .init(ignoresEndTokens: true)) {
+        count += piece.tokens.count
+        if count == 5 { withUnsafeCurrentTask { $0?.cancel() } }
+      }
+      return count
+    }
+    await #expect(throws: CancellationError.self) { _ = try await task.value }
+  }
+
+  @Test("keeps a chat's cache from turn to turn, and forgets the oldest turns when the context is full")
+  func chat() async throws {
+    let model = try await demo()
+    let chat = model.chat(system: "Tell tales.", format: .bitnet, options: .init(maximumTokens: 20))
+    let first = try await chat.respond(to: "Who is the king?").text()
+    #expect(first.statistics.cachedTokens == 0)
+    let second = try await chat.respond(to: "And the queen?").text()
+    // All of the first turn but its last token, which no step has taken yet.
+    #expect(second.statistics.cachedTokens >= first.statistics.promptTokens + first.statistics.generatedTokens - 1)
+    #expect(await chat.messages.map(\.role) == [.system, .user, .assistant, .user, .assistant])
+    #expect(await chat.messages[2].content == first.text)
+    for turn in 0..<30 { _ = try await chat.respond(to: "Tell me more about the wood, number \(turn).").text() }
+    let messages = await chat.messages
+    #expect(messages.count < 60 && messages[0].role == .system && messages[1].role == .user)
+    await #expect(throws: EngineError.self) { _ = try await chat.respond(to: String(repeating: "wood ", count: 2000)) }
+    #expect(await chat.messages.count == messages.count, "a question that does not fit is not kept")
+    await chat.reset()
+    #expect(await chat.messages.isEmpty)
+  }
+
+  @Test("lets a new question end the answer before")
+  func interruptedChat() async throws {
+    let model = try await demo()
+    let chat = model.chat(format: .bitnet, options: .init(ignoresEndTokens: true))
+    var stale = try await chat.respond(to: "Who is the king?").makeAsyncIterator()
+    var said = ""
+    for _ in 0..<5 { said += try await stale.next()?.text ?? "" }
+    let answer = try await chat.respond(to: "Stop.", options: .init(maximumTokens: 5)).text()
+    #expect(answer.statistics.generatedTokens <= 5)
+    let messages = await chat.messages
+    #expect(messages.map(\.content).prefix(3) == ["Who is the king?", said, "Stop."])
+    await #expect(throws: CancellationError.self) { _ = try await stale.next() }
+  }
+
+  @Test("runs the example")
+  func example() throws {
+    let process = Process()
+    process.executableURL = productsFolder.appendingPathComponent("Storyteller")
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    try process.run()
+    let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0)
+    #expect(output.hasPrefix("Once upon a time") && output.contains("120 tokens"))
+  }
+}
+
+/// Where the build puts executables: beside the test bundle.
+private let productsFolder: URL = {
+  for bundle in Bundle.allBundles where bundle.bundlePath.hasSuffix(".xctest") { return bundle.bundleURL.deletingLastPathComponent() }
+  return Bundle.main.bundleURL
+}()

@@ -1,0 +1,58 @@
+import ModelFiles
+
+/// The small models under Tests/Fixtures and what the oracle says they compute.
+public struct Fixture: Sendable, CustomStringConvertible {
+  public let name: String
+
+  public static let all = [
+    "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
+  ].map(Fixture.init(name:))
+
+  public var description: String { name }
+  public var path: String { Repository.path("Tests/Fixtures/\(name)") }
+
+  public func load() throws -> LoadedModel { try ModelLoader.load(path: path) }
+
+  /// The prompt of `length` tokens: 1, 7, 64 or 200.
+  public func prompt(_ length: Int) throws -> [Int32] { try values("ids_\(length)", as: Int32.self) }
+
+  /// The float64 logits of the prompt of `length` tokens (1, 7 or 64), `[length][vocabulary]`.
+  public func float64Logits(_ length: Int) throws -> [Double] { try values("f64_\(length)", as: Double.self) }
+
+  /// The float32 logits that transformers computes, `[length][vocabulary]`.
+  public func float32Logits(_ length: Int) throws -> [Float] { try values("f32_\(length)", as: Float.self) }
+
+  private func values<Element>(_ name: String, as type: Element.Type) throws -> [Element] {
+    let file = try SafetensorsFile(path: path + "/expected.safetensors")
+    guard let tensor = file[name] else { throw MissingArray(name: name) }
+    return tensor.bytes.withUnsafeBytes { bytes in
+      (0..<bytes.count / MemoryLayout<Element>.stride).map {
+        bytes.loadUnaligned(fromByteOffset: $0 * MemoryLayout<Element>.stride, as: type)
+      }
+    }
+  }
+
+  private struct MissingArray: Error {
+    let name: String
+  }
+}
+
+/// Places in the repository the tests were compiled from.
+public enum Repository {
+  public static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+  public static func path(_ relative: String) -> String { root + "/" + relative }
+}
+
+/// A small, fast, seeded generator (SplitMix64), so that every random test can be run again.
+public struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+  public init(seed: UInt64) { state = seed }
+
+  public mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}
