@@ -28,7 +28,7 @@ public struct Generation: AsyncSequence, Sendable {
     var statistics = GenerationStatistics()
     for try await piece in self {
       text += piece.text
-      if let finish = piece.finish { statistics = finish.statistics }
+      statistics = piece.statistics
     }
     return (text, statistics)
   }
@@ -118,7 +118,8 @@ private struct Run {
       try Task.checkCancellation()
     }
     let options = generation.options
-    guard case .sampled(let sampled) = try await step(pending, output: .sample(options.sampling, alternatives: options.alternatives))
+    guard
+      case .sampled(let sampled) = try await step(pending, output: .sample(options.sampling, logProbabilities: options.logProbabilities))
     else { throw CancellationError() }
     let now = clock.now
     if firstToken == nil {
@@ -143,8 +144,9 @@ private struct Run {
       let (text, stopped) = matcher.append(decoder.finish())
       piece.text += text + matcher.finish()
       if stopped { reason = .stop }
-      piece.finish = (reason, statistics)
+      piece.finish = reason
     }
+    piece.statistics = statistics
     try await generation.chat?.session.append(piece, turn: generation.chat!.turn)
     return piece
   }

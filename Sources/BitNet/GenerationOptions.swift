@@ -12,19 +12,19 @@ public struct GenerationOptions: Sendable, Equatable {
   public var stopTokens: Set<Int32>
   /// Whether the model's end tokens are generated like others instead of stopping.
   public var ignoresEndTokens: Bool
-  /// For each token, how many of the likeliest alternatives to report.
-  public var alternatives: Int
+  /// For each token, of how many of the likeliest tokens to report the log probability, beside its own; nil for none at all.
+  public var logProbabilities: Int?
 
   public init(
     sampling: SamplingParameters = .greedy, maximumTokens: Int? = nil, stopTexts: [String] = [], stopTokens: Set<Int32> = [],
-    ignoresEndTokens: Bool = false, alternatives: Int = 0
+    ignoresEndTokens: Bool = false, logProbabilities: Int? = nil
   ) {
     self.sampling = sampling
     self.maximumTokens = maximumTokens
     self.stopTexts = stopTexts
     self.stopTokens = stopTokens
     self.ignoresEndTokens = ignoresEndTokens
-    self.alternatives = alternatives
+    self.logProbabilities = logProbabilities
   }
 }
 
@@ -49,6 +49,8 @@ public struct GenerationStatistics: Sendable, Equatable, Codable {
   /// Seconds from the first generated token to the last.
   public var decodeTime = 0.0
 
+  public init() {}
+
   /// Prompt tokens a second, those that were cached left out; 0 before the first token.
   public var promptRate: Double { timeToFirstToken > 0 ? Double(promptTokens - cachedTokens) / timeToFirstToken : 0 }
   /// Generated tokens a second after the first; 0 with fewer than two.
@@ -61,6 +63,8 @@ public struct GeneratedPiece: Sendable {
   public var text: String
   /// The tokens generated since the piece before: one, or none in the last piece.
   public var tokens: [SampledToken]
-  /// Set in the last piece.
-  public var finish: (reason: FinishReason, statistics: GenerationStatistics)?
+  /// The generation up to this piece.
+  public var statistics = GenerationStatistics()
+  /// Why the generation ended: set in the last piece.
+  public var finish: FinishReason?
 }

@@ -54,7 +54,8 @@ public final class LanguageModel: Sendable {
   private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: any Engine) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
-    chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? (tokenizer.specialTokens["<|eot_id|>"] == nil ? .plain : .bitnet)
+    chatFormat =
+      loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? (tokenizer.specialTokens["<|eot_id|>"] == nil ? .plain : .bitnet)
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
@@ -76,9 +77,8 @@ public final class LanguageModel: Sendable {
   ///
   /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
   public static func load(embedded bytes: UnsafeRawBufferPointer, options: LoadOptions = .init()) async throws -> LanguageModel {
-    let shared = SharedBytes(owner: Immortal(), bytes: bytes)
-    let name = "the embedded model"
-    return try await onQueue { try LanguageModel(ModelLoader.load(bytes: shared, name: name), path: name, options: options) }
+    let loaded = try ModelLoader.load(embedded: bytes)
+    return try await onQueue { try LanguageModel(loaded, path: ModelLoader.embeddedName, options: options) }
   }
 
   /// Generates text that continues `prompt`.
@@ -125,6 +125,17 @@ extension Tokenizer {
     case .serialized(let text): try self.init(serialized: text)
     case .tokenizerJSON(let path, _), .tokenizerModel(let path): try self.init(contentsOfFile: path)
     }
+  }
+}
+
+extension ModelLoader {
+  fileprivate static let embeddedName = "the embedded model"
+
+  /// Loads the weights of a converted model that is already in memory.
+  ///
+  /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
+  public static func load(embedded bytes: UnsafeRawBufferPointer) throws(ModelFileError) -> LoadedModel {
+    try load(bytes: SharedBytes(owner: Immortal(), bytes: bytes), name: embeddedName)
   }
 }
 

@@ -31,7 +31,7 @@ public final class CPUEngine: Engine {
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
     pass = CPUForwardPass(
-      weights, team: ThreadTeam(count: threads ?? Int(ternary_processor_count())), kernels: self.instructionSet.kernels)
+      weights, team: ThreadTeam(count: threads ?? InstructionSet.processorCount), kernels: self.instructionSet.kernels)
   }
 
   /// Threads that work, the caller's included.
@@ -77,11 +77,11 @@ public final class CPUEngine: Engine {
           if case .allLogits = work.entry.output { count = work.entry.tokens.count }
           outputs.append(.logits(Array(logits[row * vocabulary..<(row + count) * vocabulary])))
           row += count
-        case .sample(let parameters, let alternatives):
+        case .sample(let parameters, let logProbabilities):
           let history = try store.tokens(of: work.entry.sequence)
           let sampled = Sampler.sample(
             UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary]), parameters: parameters,
-            history: history, position: history.count, alternatives: alternatives)
+            history: history, position: history.count, logProbabilities: logProbabilities)
           outputs.append(.sampled(sampled))
           row += 1
         }

@@ -11,8 +11,9 @@ public struct Batch: Sendable {
   public enum Output: Sendable {
     /// Nothing: the tokens are an earlier chunk of a prompt.
     case none
-    /// A token sampled after the last of the new tokens, and the log probabilities of this many likeliest tokens.
-    case sample(SamplingParameters, alternatives: Int = 0)
+    /// A token sampled after the last of the new tokens. With `logProbabilities`, also its log probability and those of this many
+    /// likeliest tokens: 0 to the vocabulary's size.
+    case sample(SamplingParameters, logProbabilities: Int? = nil)
     /// The logits after the last new token, `[vocabulary]`.
     case lastLogits
     /// The logits after each new token, `[tokens][vocabulary]`.
@@ -52,7 +53,8 @@ public struct SampledToken: Sendable, Equatable {
     public var logProbability: Float
   }
   public var token: Int32
-  public var logProbability: Float
+  /// Nil when log probabilities were not asked for: they take all logits, which choosing a token may not need.
+  public var logProbability: Float?
   /// The likeliest tokens, in descending order, as many as were asked for.
   public var alternatives: [Alternative]
 }

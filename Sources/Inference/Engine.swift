@@ -81,10 +81,10 @@ public struct SequenceStore<Page> {
       guard sequence.tokens.count + entry.tokens.count <= contextLength else {
         throw .contextFull(length: sequence.tokens.count, adding: entry.tokens.count, limit: contextLength)
       }
-      if case .sample(let parameters, let alternatives) = entry.output {
+      if case .sample(let parameters, let logProbabilities) = entry.output {
         try parameters.validate()
-        guard 0...vocabulary ~= alternatives else {
-          throw .parameter(name: "the number of alternatives", found: "\(alternatives)", expected: "0 to \(vocabulary)")
+        if let logProbabilities, !(0...vocabulary ~= logProbabilities) {
+          throw .parameter(name: "the number of log probabilities", found: "\(logProbabilities)", expected: "0 to \(vocabulary)")
         }
       }
     }

@@ -17,7 +17,7 @@ public struct EmbeddingTable: Sendable {
     self.bytes = bytes
   }
 
-  /// The bfloat16 bits of one row: `row` in `0..<rows`.
+  /// The bfloat16 bits of one row: `row` in `0..<rows`. Valid only while something holds this table.
   public func row(_ row: Int) -> UnsafeBufferPointer<UInt16> {
     let start = (bytes.baseAddress + row * columns * 2).assumingMemoryBound(to: UInt16.self)
     return UnsafeBufferPointer(start: start, count: columns)

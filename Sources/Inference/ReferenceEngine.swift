@@ -119,10 +119,10 @@ final class ForwardPass<Scalar: ReferenceScalar> {
       switch entry.output {
       case .none: outputs.append(.none)
       case .lastLogits, .allLogits: outputs.append(.logits(logits.flatMap { $0.map { Float($0) } }))
-      case .sample(let parameters, let alternatives):
+      case .sample(let parameters, let logProbabilities):
         let history = try store.tokens(of: entry.sequence)
         let sampled = logits[0].map { Float($0) }.withUnsafeBufferPointer {
-          Sampler.sample($0, parameters: parameters, history: history, position: history.count, alternatives: alternatives)
+          Sampler.sample($0, parameters: parameters, history: history, position: history.count, logProbabilities: logProbabilities)
         }
         outputs.append(.sampled(sampled))
       }

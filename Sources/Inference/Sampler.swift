@@ -51,9 +51,9 @@ public enum Sampler {
   ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
   ///   - history: the sequence's tokens, which the repetition penalty applies to.
   ///   - position: the position the chosen token will have: the random numbers' counter.
-  ///   - alternatives: how many of the likeliest tokens to report.
+  ///   - logProbabilities: of how many of the likeliest tokens to report the log probability, beside the chosen one's; nil for none.
   public static func sample(
-    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int, alternatives: Int = 0
+    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int, logProbabilities: Int? = nil
   ) -> SampledToken {
     let chosen: Int
     if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
@@ -68,7 +68,8 @@ public enum Sampler {
         return draw(view, parameters: parameters, position: position)
       }
     }
-    return describe(logits, chosen: chosen, alternatives: alternatives)
+    guard let logProbabilities else { return SampledToken(token: Int32(chosen), logProbability: nil, alternatives: []) }
+    return describe(logits, chosen: chosen, alternatives: logProbabilities)
   }
 
   /// The index of the largest logit; the smallest index among equals.

@@ -5,8 +5,8 @@ import Ternary
 ///
 /// | tensor | dtype | shape |
 /// |---|---|---|
-/// | `model.layers.{i}.self_attn.qkv_proj.tiles` and `.o_proj.tiles`, `.mlp.gate_up_proj.tiles`, `.mlp.down_proj.tiles` | U8 | `[padded rows / 16, tiles in a row, 128]` |
-/// | the same names with `.scales` | F64 | `[stacked parts]` |
+/// | `model.layers.{i}.{stack}.tiles` | U8 | `[padded rows / 16, tiles in a row, 128]` |
+/// | `model.layers.{i}.{stack}.scales` | F64 | `[stacked parts]` |
 /// | `model.embed_tokens.weight`, and `lm_head.weight` if untied | BF16 | `[vocabulary, hidden]` |
 /// | norms under their Hugging Face names | F32 | `[width]` |
 /// | `padding.{n}` | U8 | what aligns the next tensor |

@@ -62,7 +62,8 @@ struct ConvertedLayout {
     var members: [String: HeaderMember] = ["__metadata__": .metadata(metadata)]
     for tensor in tensors { members[tensor.name] = .tensor(tensor) }
     var text = [UInt8](try StrictJSON.encode(members, file: file))
-    let length = Tile.padded(8 + text.count, to: ConvertedForm.alignment) - 8
+    let alignment = ConvertedForm.alignment
+    let length = (8 + text.count + alignment - 1) / alignment * alignment - 8
     guard length <= SafetensorsHeader.largestHeader else {
       throw ModelFileError(
         .unsupported, file: file, subject: "the header", finding: "would have \(length) bytes",

@@ -1,12 +1,6 @@
 import Inference
 import Ternary
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
 /// A file in the converted form: its metadata read and its version known; tensors are checked when they are loaded.
 struct ConvertedModel: Sendable {
   let file: SafetensorsFile

@@ -54,6 +54,7 @@ struct ConvertedWriter {
     let bytesPerTileRow = Tile.byteCount(rows: Tile.rows, columns: stack.columns)
     let step = max(1, Self.largestBuffer / bytesPerTileRow) * Tile.rows
     let buffer = AlignedBuffer(count: min(rows, step) / Tile.rows * bytesPerTileRow)
+    defer { withExtendedLifetime(buffer) {} }
     for start in stride(from: 0, to: rows, by: step) {
       let range = start..<min(rows, start + step)
       let tiles = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<(range.count / Tile.rows * bytesPerTileRow)])
@@ -67,6 +68,7 @@ struct ConvertedWriter {
     let bytesPerRow = table.columns * 2
     let step = max(1, (Self.largestBuffer / 4) / bytesPerRow)
     let buffer = AlignedBuffer(count: min(table.rows, step) * bytesPerRow)
+    defer { withExtendedLifetime(buffer) {} }
     let stride = table.columns * table.tensor.type.byteCount
     for start in Swift.stride(from: 0, to: table.rows, by: step) {
       let rows = start..<min(table.rows, start + step)

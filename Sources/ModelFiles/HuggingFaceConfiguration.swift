@@ -19,7 +19,7 @@ public struct HuggingFaceConfiguration: Sendable, Equatable {
 
   /// - Parameters:
   ///   - config: the JSON of config.json.
-  ///   - generation: the JSON of generation_config.json, whose end tokens are added.
+  ///   - generation: what generation_config.json says; its end tokens are added.
   ///   - file: config.json's path, for errors.
   /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not supported.
   public init(config: SharedBytes, generation: GenerationConfiguration? = nil, file: String) throws(ModelFileError) {
@@ -118,6 +118,11 @@ public struct HuggingFaceConfiguration: Sendable, Equatable {
     }
     if let mode = quantization.quantizationMode, mode != "offline", mode != "online" {
       throw unsupported("quantization_mode", "is \(mode)", "offline or online")
+    }
+    // Float weights of a projection named here are no masters: quantising them would change the model silently.
+    let unquantized = ["lm_head", "embed_tokens", "norm"]
+    if let module = quantization.modulesToNotConvert?.first(where: { name in !unquantized.contains { name.hasSuffix($0) } }) {
+      throw unsupported("modules_to_not_convert", "names \(module)", "null or lm_head: every projection is ternary")
     }
     switch quantization.linearClass {
     case "autobitlinear": return .multiply

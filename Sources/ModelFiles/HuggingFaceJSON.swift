@@ -7,12 +7,14 @@ struct RawConfiguration: Decodable {
     let linearClass: String?
     let quantizationMode: String?
     let useRMSNorm: Bool?
+    let modulesToNotConvert: [String]?
 
     enum CodingKeys: String, CodingKey {
       case quantMethod = "quant_method"
       case linearClass = "linear_class"
       case quantizationMode = "quantization_mode"
       case useRMSNorm = "use_rms_norm"
+      case modulesToNotConvert = "modules_to_not_convert"
     }
   }
 

@@ -1,9 +1,3 @@
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
 /// The header of a safetensors file: 8 bytes of length (little-endian), then that much JSON, then the tensors' data.
 ///
 /// Checked as the reference library does: tensors cover the data exactly, without holes or overlaps, and every size follows from

@@ -94,10 +94,12 @@ extension StoredProjection {
   func absmeanQuantizer() throws(ModelFileError) -> AbsmeanQuantizer {
     let piece = rowsPerPiece
     let sums = AlignedBuffer(count: rows * MemoryLayout<Double>.stride)
+    defer { withExtendedLifetime(sums) {} }
     let rowSums = SharedRowSums(sums.bytes.bindMemory(to: Double.self))
     try concurrently((rows + piece - 1) / piece) { (index) throws(ModelFileError) in
       let range = index * piece..<min(rows, (index + 1) * piece)
       let line = AlignedBuffer(count: columns * 4)
+      defer { withExtendedLifetime(line) {} }
       let values = line.bytes.bindMemory(to: Float.self).baseAddress!
       for row in range {
         weight.read(from: row * columns, count: columns, into: values)
@@ -148,9 +150,11 @@ extension StoredProjection {
     let count = rows.count * columns
     let first = rows.lowerBound * columns
     let buffer = AlignedBuffer(count: count)
+    defer { withExtendedLifetime(buffer) {} }
     let codes = buffer.bytes.bindMemory(to: Int8.self)
     if StoredTensor.floatTypes.contains(weight.type) {
       let line = AlignedBuffer(count: count * 4)
+      defer { withExtendedLifetime(line) {} }
       let values = line.bytes.bindMemory(to: Float.self)
       weight.read(from: first, count: count, into: values.baseAddress!)
       for index in 0..<count {

@@ -55,6 +55,7 @@ struct StoredTable: Sendable {
     }
     let bits = destination.bindMemory(to: UInt16.self)
     let line = AlignedBuffer(count: columns * 4)
+    defer { withExtendedLifetime(line) {} }
     let values = line.bytes.bindMemory(to: Float.self)
     for (offset, row) in rows.enumerated() {
       tensor.read(from: row * columns, count: columns, into: values.baseAddress!)

@@ -95,15 +95,15 @@ enum StrictJSON {
     while index < bytes.count {
       switch bytes[index] {
       case UInt8(ascii: "{"): objects.append([])
-      case UInt8(ascii: "}"): objects.removeLast()
+      case UInt8(ascii: "}"): _ = objects.popLast()
       case UInt8(ascii: "\""):
         let start = index
         index += 1
-        while bytes[index] != UInt8(ascii: "\"") { index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1 }
-        latest = start..<index + 1
+        while index < bytes.count, bytes[index] != UInt8(ascii: "\"") { index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1 }
+        latest = start..<min(index + 1, bytes.count)
       case UInt8(ascii: ":"):
         let name = unescaped(UnsafeRawBufferPointer(rebasing: bytes[latest]))
-        if !objects[objects.count - 1].insert(name).inserted { return name }
+        if let object = objects.indices.last, !objects[object].insert(name).inserted { return name }
       default: break
       }
       index += 1

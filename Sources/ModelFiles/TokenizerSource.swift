@@ -1,11 +1,5 @@
 import Ternary
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
 /// Where a model's tokenizer is to be had from.
 public enum TokenizerSource: Sendable, Equatable {
   /// A Hugging Face `tokenizer.json`, and the `tokenizer_config.json` beside it if there is one.

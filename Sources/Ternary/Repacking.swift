@@ -24,6 +24,7 @@ public struct TilePacker: @unchecked Sendable {
     _ rows: Range<Int>, fill: (_ row: Int, _ biased: UnsafeMutablePointer<UInt8>) throws(Failure) -> Void
   ) throws(Failure) {
     let buffer = AlignedBuffer(count: paddedColumns)
+    defer { withExtendedLifetime(buffer) {} }
     let biased = buffer.bytes.bindMemory(to: UInt8.self)
     biased.update(repeating: 1)
     for row in rows {

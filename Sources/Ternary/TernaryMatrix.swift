@@ -57,7 +57,8 @@ public struct TernaryMatrix: Sendable {
     rows.reduce(0) { $0 + Tile.byteCount(rows: $1, columns: columns) }
   }
 
-  /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`.
+  /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`. Valid only while something holds this
+  /// matrix.
   public func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer {
     tiles.baseAddress + range.lowerBound / Tile.rows * tilesPerRow * Tile.bytes
   }

@@ -103,10 +103,10 @@ struct SamplerTests {
     let logits: [Float] = [1, 2, 0.5, 2]
     let normalizer = log(logits.reduce(0) { $0 + exp(Double($1)) })
     let sampled = logits.withUnsafeBufferPointer {
-      Sampler.sample($0, parameters: SamplingParameters(temperature: 0.1, topK: 1), history: [], position: 0, alternatives: 3)
+      Sampler.sample($0, parameters: SamplingParameters(temperature: 0.1, topK: 1), history: [], position: 0, logProbabilities: 3)
     }
     #expect(sampled.token == 1)
-    #expect(abs(Double(sampled.logProbability) - (2 - normalizer)) < 1e-6)
+    #expect(abs(Double(sampled.logProbability!) - (2 - normalizer)) < 1e-6)
     #expect(sampled.alternatives.map(\.token) == [1, 3, 0])
     #expect(abs(Double(sampled.alternatives[2].logProbability) - (1 - normalizer)) < 1e-6)
   }

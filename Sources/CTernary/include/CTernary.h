@@ -61,6 +61,9 @@ const TernaryKernels *_Nullable const *_Nonnull ternary_kernels_available(void);
 /// Processors this process may run on: 1 or more.
 int ternary_processor_count(void);
 
+/// Reads memory as fast as a plain loop does and returns the exclusive or of its words. count: bytes, a multiple of 64.
+uint64_t ternary_read(const void *_Nonnull bytes, size_t count);
+
 /// Tells the processor that the caller is waiting in a loop.
 static inline void ternary_pause(void) {
 #if defined(__x86_64__)

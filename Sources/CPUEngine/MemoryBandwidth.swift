@@ -1,0 +1,35 @@
+import CTernary
+import Ternary
+
+/// How fast this machine reads memory: the bound on how fast a model's weights can go by.
+public enum MemoryBandwidth {
+  /// Bytes read in one pass: larger than any cache.
+  private static let byteCount = 512 << 20
+
+  /// Reads half a gigabyte on several threads, several times.
+  ///
+  /// - Parameter threads: 1 to 1024; the processors this process may use when nil.
+  /// - Returns: bytes a second of the fastest pass.
+  public static func measure(threads: Int? = nil) -> Double {
+    let team = ThreadTeam(count: min(max(threads ?? InstructionSet.processorCount, 1), 1024))
+    let buffer = AlignedBuffer(count: byteCount)
+    let base = UnsafeRawPointer(buffer.bytes.baseAddress!)
+    let piece = 4 << 20
+    // The buffer is all zeros, so a result that is not says that it was not read; and the compiler must read it to know.
+    let sums = AlignedBuffer(count: byteCount / piece * 8)
+    let results = sums.bytes.bindMemory(to: UInt64.self).baseAddress!
+    let clock = ContinuousClock()
+    var fastest = 0.0
+    for _ in 0..<5 {
+      let time = clock.measure {
+        team.run { member in
+          member.phase(byteCount / piece) { results[$0] = ternary_read(base + $0 * piece, piece) }
+        }
+      }
+      let seconds = Double(time.components.seconds) + Double(time.components.attoseconds) * 1e-18
+      fastest = max(fastest, Double(byteCount) / seconds)
+    }
+    withExtendedLifetime((buffer, sums)) {}
+    return fastest
+  }
+}

@@ -1,0 +1,78 @@
+import Inference
+import ModelFiles
+import ModelFilesSupport
+import Ternary
+
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+/// The sound inputs from which all others are made.
+struct Seeds {
+  struct Header {
+    let text: [UInt8]
+    let dataCount: Int
+  }
+
+  struct Whole {
+    let config: [UInt8]
+    let header: Header
+    let data: [UInt8]
+  }
+
+  /// Headers of real checkpoints and of their converted forms.
+  var headers: [Header] = []
+  /// config.json of real checkpoints.
+  var configurations: [[UInt8]] = []
+  var generation = Array("{\"do_sample\":true,\"temperature\":0.6,\"top_p\":0.9,\"top_k\":50,\"eos_token_id\":[1,2]}".utf8)
+  /// model.safetensors.index.json, and the shards it names.
+  var index: [UInt8] = []
+  var shards: [String: SafetensorsFile] = [:]
+  /// Small models, as checkpoints and converted, that load in well under a millisecond.
+  var checkpoints: [Whole] = []
+  var converted: [Whole] = []
+
+  var allTexts: [[UInt8]] { headers.map(\.text) + configurations + [generation, index] }
+
+  /// - Parameter fixtures: the folder of committed checkpoints.
+  init(fixtures: String) throws {
+    let folder = FileManager.default.temporaryDirectory.path + "/fuzz-loaders-\(UInt64.random(in: 0...UInt64.max))"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+
+    for name in ["bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied"] {
+      let path = "\(fixtures)/\(name)"
+      configurations.append(try read(path + "/config.json"))
+      for file in try SafetensorsFolder(path: path).files { headers.append(Self.split(file).header) }
+      try ModelConverter.convert(from: path, to: folder + "/converted", overwrite: true, tokenizer: { _ in "{\"tokens\":[]}" })
+      headers.append(Self.split(try SafetensorsFile(path: folder + "/converted")).header)
+    }
+    let sharded = "\(fixtures)/bitnet-bf16-online-tied"
+    index = try read(sharded + "/model.safetensors.index.json")
+    for file in try SafetensorsFolder(path: sharded).files { shards[file.name.split(separator: "/").last.map(String.init) ?? ""] = file }
+
+    for form in TinyModel.Form.allCases {
+      let tiny = TinyModel(form)
+      let file = try SafetensorsFile(bytes: shared(tiny.file.file()), name: "tiny")
+      let (header, data) = Self.split(file)
+      checkpoints.append(Whole(config: Array(tiny.configJSON.utf8), header: header, data: data))
+      try Data(tiny.configJSON.utf8).write(to: URL(filePath: folder + "/config.json"))
+      try Data(tiny.file.file()).write(to: URL(filePath: folder + "/model.safetensors"))
+      try ModelConverter.convert(from: folder, to: folder + "/tiny", overwrite: true)
+      let (convertedHeader, convertedData) = Self.split(try SafetensorsFile(path: folder + "/tiny"))
+      converted.append(Whole(config: [], header: convertedHeader, data: convertedData))
+    }
+  }
+
+  private static func split(_ file: SafetensorsFile) -> (header: Header, data: [UInt8]) {
+    file.bytes.withUnsafeBytes { bytes in
+      let start = file.header.dataStart
+      return (Header(text: Array(bytes[8..<start]), dataCount: bytes.count - start), Array(bytes[start...]))
+    }
+  }
+}
+
+/// A whole file.
+private func read(_ path: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: URL(filePath: path))) }

@@ -1,0 +1,220 @@
+import Inference
+import ModelFiles
+import ModelFilesSupport
+import Testing
+
+@Suite("config.json")
+struct HuggingFaceConfigurationTests {
+  /// The tiny model's configuration with members replaced, or removed where the value is nil.
+  func configuration(_ changes: [String: String?] = [:], generation: String? = nil) throws -> HuggingFaceConfiguration {
+    var members = TinyModel().config
+    for (name, value) in changes { members[name] = value }
+    return try HuggingFaceConfiguration(
+      config: shared(TinyModel.object(members)),
+      generation: generation.map { try GenerationConfiguration(json: shared($0), file: "generation_config.json") },
+      file: "config.json")
+  }
+
+  let llama: [String: String?] = [
+    "architectures": "[\"LlamaForCausalLM\"]", "model_type": "\"llama\"", "hidden_act": "\"silu\"",
+    "quantization_config": "{\"quant_method\":\"bitnet\",\"modules_to_not_convert\":null}",
+  ]
+  let old: [String: String?] = [
+    "architectures": "[\"BitnetForCausalLM\"]", "model_type": "\"llama\"", "hidden_act": "\"silu\"",
+    "quantization_config": nil, "weight_bits": "1", "input_bits": "8",
+  ]
+
+  @Test func bitNet() throws {
+    let found = try configuration()
+    #expect(found.scaleMeaning == .multiply)
+    #expect(
+      found.model
+        == ModelConfiguration(
+          architecture: "BitNetForCausalLM", vocabularySize: 21, hiddenSize: 24, feedForwardSize: 40, layerCount: 2, headCount: 2,
+          keyValueHeadCount: 1, headSize: 6, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+          hasSubNorms: true, tiedEmbedding: true, beginToken: 1, endTokens: [2]))
+  }
+
+  @Test func llamaWithBitLinear() throws {
+    let found = try configuration(llama)
+    #expect(found.scaleMeaning == .divide)
+    #expect(!found.model.hasSubNorms)
+    #expect(found.model.activation == .silu)
+  }
+
+  @Test func oldMasters() throws {
+    let found = try configuration(old)
+    #expect(found.scaleMeaning == nil)
+    #expect(found.model.hasSubNorms)
+    expectRefusal("weight_bits", "is 2", expected: "1") { _ = try configuration(old.merging(["weight_bits": "2"]) { $1 }) }
+    expectRefusal("input_bits", "is 4", expected: "8") { _ = try configuration(old.merging(["input_bits": "4"]) { $1 }) }
+  }
+
+  @Test func defaults() throws {
+    let found = try configuration(["num_key_value_heads": nil, "head_dim": "null", "tie_word_embeddings": nil]).model
+    #expect(found.keyValueHeadCount == 2)
+    #expect(found.headSize == 12)
+    #expect(!found.tiedEmbedding)
+    expectRefusal("num_attention_heads", "is 5", expected: "divisor of hidden_size, 24") {
+      _ = try configuration(["head_dim": nil, "num_attention_heads": "5"])
+    }
+    expectRefusal("num_attention_heads", "is 0") { _ = try configuration(["head_dim": nil, "num_attention_heads": "0"]) }
+  }
+
+  @Test(arguments: [
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
+    "rms_norm_eps", "rope_theta", "hidden_act",
+  ])
+  func namesMissingFields(_ field: String) {
+    expectRefusal(field, "is missing") { _ = try configuration([field: nil]) }
+    expectRefusal(field, "is missing") { _ = try configuration([field: "null"]) }
+    expectRefusal(field, "has another type") { _ = try configuration([field: "[]"]) }
+  }
+
+  @Test(arguments: ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"])
+  func refusesImpossibleNumbers(_ field: String) {
+    for number in ["0", "-1", "2147483648", "9223372036854775807", "-9223372036854775808"] {
+      expectRefusal(field, "is \(number)") { _ = try configuration([field: number]) }
+    }
+    for number in ["1e308", "9223372036854775808", "0.5", "1" + String(repeating: "9", count: 5000)] {
+      expectRefusal(field, "") { _ = try configuration([field: number]) }
+    }
+  }
+
+  @Test func refusesOtherArchitectures() {
+    let supported = "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM"
+    expectRefusal("architectures", "is MistralForCausalLM", expected: supported) {
+      _ = try configuration(["architectures": "[\"MistralForCausalLM\"]", "model_type": "\"mistral\""])
+    }
+    expectRefusal("architectures", "is missing, and model_type is gpt2", expected: supported) {
+      _ = try configuration(["architectures": nil, "model_type": "\"gpt2\""])
+    }
+    for (architecture, type) in [("Qwen3Model", "qwen3"), ("Gemma3TextModel", "gemma3_text")] {
+      expectRefusal("architectures", "is \(architecture)", expected: "embedding models are not supported yet") {
+        _ = try configuration(["architectures": "[\"\(architecture)\"]", "model_type": "\"\(type)\""])
+      }
+    }
+    #expect(throws: Never.self) { try configuration(["architectures": nil]) }
+  }
+
+  @Test func refusesAPlainLlama() {
+    expectRefusal("quantization_config", "this is not a BitNet model") {
+      _ = try configuration(llama.merging(["quantization_config": nil]) { $1 })
+    }
+  }
+
+  @Test func readsTheQuantizationConfig() throws {
+    func meaning(_ fields: String) throws -> HuggingFaceConfiguration.ScaleMeaning? {
+      try configuration(["quantization_config": "{\"quant_method\":\"bitnet\"\(fields)}"]).scaleMeaning
+    }
+    #expect(try meaning("") == .divide)
+    #expect(try meaning(",\"linear_class\":\"bitlinear\"") == .divide)
+    #expect(try meaning(",\"linear_class\":\"autobitlinear\",\"quantization_mode\":\"online\"") == .multiply)
+    expectRefusal("quantization_config.linear_class", "is linear") { _ = try meaning(",\"linear_class\":\"linear\"") }
+    expectRefusal("quantization_config.quantization_mode", "is later") { _ = try meaning(",\"quantization_mode\":\"later\"") }
+    expectRefusal("quantization_config.use_rms_norm", "is true") { _ = try meaning(",\"use_rms_norm\":true") }
+    #expect(try meaning(",\"modules_to_not_convert\":[\"lm_head\"]") == .divide)
+    expectRefusal("quantization_config.modules_to_not_convert", "names model.layers.0.mlp") {
+      _ = try meaning(",\"modules_to_not_convert\":[\"lm_head\",\"model.layers.0.mlp\"]")
+    }
+    expectRefusal("quantization_config.quant_method", "is gptq", expected: "bitnet") {
+      _ = try configuration(["quantization_config": "{\"quant_method\":\"gptq\"}"])
+    }
+    expectRefusal("quantization_config.quant_method", "is missing", expected: "bitnet") {
+      _ = try configuration(["quantization_config": "{}"])
+    }
+  }
+
+  @Test func refusesWhatTheArithmeticDoesNotHave() {
+    expectRefusal("attention_bias", "is true") { _ = try configuration(["attention_bias": "true"]) }
+    expectRefusal("mlp_bias", "is true") { _ = try configuration(["mlp_bias": "true"]) }
+    expectRefusal("hidden_act", "is gelu", expected: "relu2 or silu") { _ = try configuration(["hidden_act": "\"gelu\""]) }
+    expectRefusal("partial_rotary_factor", "is 0.5") { _ = try configuration(["partial_rotary_factor": "0.5"]) }
+    #expect(throws: Never.self) { try configuration(["attention_bias": "false", "mlp_bias": "null"]) }
+  }
+
+  @Test func readsBothPlacesOfRope() throws {
+    let five = try configuration(["rope_theta": nil, "rope_parameters": "{\"rope_theta\":500000,\"rope_type\":\"default\"}"])
+    #expect(five.model.ropeTheta == 500_000)
+    #expect(five.model.ropeScaling == nil)
+    #expect(try configuration(["rope_scaling": "null"]).model.ropeScaling == nil)
+    #expect(try configuration(["rope_scaling": "{\"type\":\"default\"}"]).model.ropeScaling == nil)
+  }
+
+  @Test func readsLlama3Scaling() throws {
+    let fields = "\"factor\":8.0,\"low_freq_factor\":1,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192"
+    let expected = ModelConfiguration.RotaryScaling(
+      factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 8192)
+    for spelling in ["rope_type", "type"] {
+      #expect(try configuration(["rope_scaling": "{\"\(spelling)\":\"llama3\",\(fields)}"]).model.ropeScaling == expected)
+    }
+    let five = "{\"rope_theta\":500000.0,\"rope_type\":\"llama3\",\(fields)}"
+    #expect(try configuration(["rope_theta": nil, "rope_parameters": five]).model.ropeScaling == expected)
+    expectRefusal("rope_scaling.low_freq_factor", "is missing") {
+      _ = try configuration(["rope_scaling": "{\"rope_type\":\"llama3\",\"factor\":8.0}"])
+    }
+    expectRefusal("rope_parameters.factor", "is missing") {
+      _ = try configuration(["rope_parameters": "{\"rope_type\":\"llama3\"}"])
+    }
+  }
+
+  @Test(arguments: ["linear", "dynamic", "yarn", "longrope", "su"])
+  func refusesOtherScaling(_ type: String) {
+    expectRefusal("rope_scaling.rope_type", "is \(type)", expected: "default or llama3") {
+      _ = try configuration(["rope_scaling": "{\"type\":\"\(type)\",\"factor\":2.0}"])
+    }
+  }
+
+  @Test func mergesEndTokens() throws {
+    func ends(_ config: String?, _ generation: String?) throws -> [Int32] {
+      try configuration(["eos_token_id": config], generation: generation).model.endTokens
+    }
+    #expect(try ends("[3,4]", nil) == [3, 4])
+    #expect(try ends("2", "{\"eos_token_id\":[2,5]}") == [2, 5])
+    #expect(try ends(nil, "{\"eos_token_id\":6}") == [6])
+    #expect(try ends("null", nil) == [])
+    #expect(try configuration(["bos_token_id": nil], generation: "{\"bos_token_id\":3}").model.beginToken == 3)
+    expectRefusal("bos_token_id or eos_token_id", "is 21", expected: "below vocab_size, 21") { _ = try ends("21", nil) }
+    expectRefusal("eos_token_id", "") { _ = try ends("\"two\"", nil) }
+    expectRefusal("eos_token_id", "") { _ = try ends("4294967296", nil) }
+  }
+
+  @Test func readsGenerationDefaults() throws {
+    func defaults(_ json: String) throws -> GenerationDefaults {
+      try GenerationConfiguration(json: shared(json), file: "generation_config.json").defaults
+    }
+    #expect(
+      try defaults("{\"do_sample\":true,\"temperature\":0.6,\"top_p\":0.9,\"top_k\":50}")
+        == GenerationDefaults(temperature: 0.6, topP: 0.9, topK: 50))
+    #expect(try defaults("{\"do_sample\":false,\"temperature\":0.6}") == GenerationDefaults(temperature: 0))
+    #expect(try defaults("{}") == GenerationDefaults())
+    expectRefusal("temperature", "is -1.0") { _ = try defaults("{\"temperature\":-1}") }
+    expectRefusal("top_p", "is 1.5") { _ = try defaults("{\"top_p\":1.5}") }
+    expectRefusal("top_k", "is -2.0") { _ = try defaults("{\"top_k\":-2}") }
+  }
+
+  @Test func refusesHostileJSON() {
+    func parse(_ text: String) throws { _ = try HuggingFaceConfiguration(config: shared(text), file: "config.json") }
+    expectRefusal("the file", "is not valid JSON") { try parse(String(repeating: "{\"a\":", count: 100_000)) }
+    expectRefusal("the file", "is not valid JSON") {
+      try parse("{\"a\":" + String(repeating: "[", count: 100_000) + String(repeating: "]", count: 100_000) + "}")
+    }
+    expectRefusal("the file", "has 1048577 bytes", expected: "at most 1048576") {
+      try parse("{}" + String(repeating: " ", count: (1 << 20) - 1))
+    }
+    expectRefusal("the file", "names \"hidden_size\" twice") {
+      try parse(TinyModel().configJSON.dropLast() + ",\"hidden_size\":48}")
+    }
+    expectRefusal("the file", "is not valid JSON") { try parse("") }
+    expectRefusal("the file", "is not valid JSON") { try parse("\u{FEFF}nonsense") }
+  }
+
+  @Test func everyTruncationIsAnError() {
+    let text = Array(TinyModel().configJSON.utf8)
+    for count in 0..<text.count {
+      #expect(throws: ModelFileError.self) {
+        try HuggingFaceConfiguration(config: shared(Array(text.prefix(count))), file: "config.json")
+      }
+    }
+  }
+}
