@@ -7,6 +7,11 @@ let package = Package(
   products: [
     .library(name: "BitNet", targets: ["BitNet"]),
     .library(name: "DemoModel", targets: ["DemoModel"]),
+    .executable(name: "bitnet", targets: ["BitNetCommand"]),
+    .executable(name: "fuzz-loaders", targets: ["FuzzLoaders"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
   ],
   targets: [
     .target(name: "Ternary"),
@@ -17,13 +22,28 @@ let package = Package(
     .target(name: "CPUEngine", dependencies: ["CTernary", "Inference", "Ternary"]),
     .target(name: "BitNet", dependencies: ["CPUEngine", "Inference", "ModelFiles", "Ternary", "Tokenization"]),
     .target(name: "DemoModel", exclude: ["demo.safetensors"]),
+    .executableTarget(
+      name: "BitNetCommand",
+      dependencies: [
+        "BitNet", "DemoModel",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
     .executableTarget(name: "Storyteller", dependencies: ["BitNet", "DemoModel"], path: "Examples/Storyteller"),
 
     .target(name: "TestSupport", dependencies: ["Inference", "ModelFiles", "Ternary"], path: "Tests/TestSupport"),
+    .target(
+      name: "ModelFilesSupport", dependencies: ["Inference", "ModelFiles", "Ternary", "TestSupport"], path: "Tests/ModelFilesSupport"),
+    .executableTarget(
+      name: "FuzzLoaders", dependencies: ["Inference", "ModelFiles", "ModelFilesSupport", "Ternary", "TestSupport"],
+      path: "Tests/Fuzzing"),
+    .testTarget(name: "TernaryTests", dependencies: ["ModelFiles", "Ternary", "TestSupport"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], exclude: ["Fixtures"]),
+    .testTarget(
+      name: "ModelFilesTests", dependencies: ["Inference", "ModelFiles", "ModelFilesSupport", "Ternary", "TestSupport"]),
     .testTarget(name: "InferenceTests", dependencies: ["Inference", "Ternary", "TestSupport"]),
     .testTarget(name: "EngineTests", dependencies: ["CPUEngine", "CTernary", "Inference", "ModelFiles", "Ternary", "TestSupport"]),
     .testTarget(name: "BitNetTests", dependencies: ["BitNet", "DemoModel", "TestSupport", "Storyteller"]),
+    .testTarget(name: "CommandTests", dependencies: ["BitNet", "BitNetCommand", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c17

@@ -14,7 +14,7 @@ let prompt = "Once upon a time"
 print(prompt, terminator: "")
 for try await piece in model.generate(prompt, options: options) {
   print(piece.text, terminator: "")
-  if let finish = piece.finish {
-    print("\n\n\(finish.statistics.generatedTokens) tokens, \(Int(finish.statistics.decodeRate)) a second, on \(model.engineSummary)")
+  if piece.finish != nil {
+    print("\n\n\(piece.statistics.generatedTokens) tokens, \(Int(piece.statistics.decodeRate)) a second, on \(model.engineSummary)")
   }
 }

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Measure loading, prompt and decode speed of models, with the memory bandwidth read beside every run.
+
+usage: measure.py MODEL [MODEL ...] [--bitnet .build/release/bitnet] [--rounds 3] [--prompt 128] [--decode 48] [--json FILE]
+
+A MODEL is anything `bitnet generate --model` takes. Rounds are interleaved over the models, because shared machines change from minute
+to minute; the medians are printed, and decode speed also as a share of what the bandwidth allows: bytes that a token reads (tiles and output
+head) divided into the bytes a second that were read just before.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+
+
+def run(command):
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--bitnet", default=".build/release/bitnet")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompt", type=int, default=128, help="words of the prompt, about as many tokens")
+    parser.add_argument("--decode", type=int, default=48)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", help="write every round's figures here")
+    arguments = parser.parse_args()
+
+    threads = ["--threads", str(arguments.threads)] if arguments.threads else []
+    prompt = " ".join(["the"] * arguments.prompt)
+    rounds = {model: [] for model in arguments.models}
+    for _ in range(arguments.rounds):
+        for model, results in rounds.items():
+            devices = run([arguments.bitnet, "devices", "--bandwidth", "--json"] + threads)
+            report = run([arguments.bitnet, "generate", "--model", model, "--prompt", prompt, "--ignore-eos", "--sampling", "greedy",
+                          "--max-tokens", str(arguments.decode), "--json", "--quiet"] + threads)
+            inspection = run([arguments.bitnet, "inspect", model, "--json"])
+            count = inspection["parameters"]
+            read = count["ternary"] / 4 + 2 * (count["head"] or count["embedding"])
+            figures = report["statistics"]
+            results.append({
+                "bandwidth_gb_s": devices["cpu"]["bytes_per_second"] / 1e9,
+                "load_s": figures["load_seconds"], "peak_memory_mb": figures["peak_memory_bytes"] / 1e6,
+                "prompt_tokens": figures["prompt_tokens"], "prompt_tokens_s": figures["prompt_tokens_per_second"],
+                "first_token_s": figures["seconds_to_first_token"], "decode_tokens_s": figures["generated_tokens_per_second"],
+                "read_per_token_mb": read / 1e6,
+                "share_of_bandwidth": figures["generated_tokens_per_second"] * read / devices["cpu"]["bytes_per_second"],
+            })
+    for model, results in rounds.items():
+        print(model)
+        for key in results[0]:
+            values = [r[key] for r in results]
+            print(f"  {key:20s} median {statistics.median(values):10.3f}   from {min(values):.3f} to {max(values):.3f}")
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(rounds, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

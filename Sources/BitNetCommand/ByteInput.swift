@@ -1,0 +1,92 @@
+import Foundation
+
+/// An open file that is read from its beginning to its end.
+struct ByteInput {
+  private let descriptor: Int32
+  /// For errors.
+  let name: String
+
+  static let standard = ByteInput(descriptor: STDIN_FILENO, name: "standard input")
+
+  static var standardIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
+
+  /// All bytes of a file; of standard input for "-".
+  static func contents(of path: String) throws -> [UInt8] {
+    if path == "-" { return try standard.readToEnd() }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
+    defer { close(descriptor) }
+    return try ByteInput(descriptor: descriptor, name: path).readToEnd()
+  }
+
+  /// The text of a file; of standard input for "-".
+  static func text(of path: String) throws -> String {
+    let bytes = try contents(of: path)
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw CommandError("\(path == "-" ? standard.name : path) is not UTF-8 text")
+    }
+    return text
+  }
+
+  func readToEnd() throws -> [UInt8] {
+    var bytes: [UInt8] = []
+    while let chunk = try read() { bytes += chunk }
+    return bytes
+  }
+
+  /// The next bytes, one or more; nil at the end.
+  func read() throws -> [UInt8]? {
+    while true {
+      var count = 0
+      let bytes = [UInt8](unsafeUninitializedCapacity: 1 << 16) { buffer, initialized in
+        count = Foundation.read(descriptor, buffer.baseAddress, buffer.count)
+        initialized = max(0, count)
+      }
+      if count > 0 { return bytes }
+      if count == 0 { return nil }
+      if errno != EINTR { throw CommandError.system("\(name) cannot be read") }
+    }
+  }
+}
+
+/// The lines of an input, without their ends.
+struct LineReader {
+  private let input: ByteInput
+  private var buffer: [UInt8] = []
+  private var start = 0
+  private var isAtEnd = false
+  /// Of the line that was returned last, from 1.
+  private(set) var lineNumber = 0
+
+  init(_ input: ByteInput = .standard) { self.input = input }
+
+  mutating func next() throws -> ArraySlice<UInt8>? {
+    var searched = start
+    while true {
+      if let end = buffer[searched...].firstIndex(of: UInt8(ascii: "\n")) {
+        defer { start = end + 1 }
+        lineNumber += 1
+        return buffer[start..<end].last == UInt8(ascii: "\r") ? buffer[start..<end - 1] : buffer[start..<end]
+      }
+      if isAtEnd {
+        guard start < buffer.count else { return nil }
+        defer { start = buffer.count }
+        lineNumber += 1
+        return buffer[start...]
+      }
+      buffer.removeFirst(start)
+      searched = buffer.count
+      start = 0
+      if let bytes = try input.read() { buffer += bytes } else { isAtEnd = true }
+    }
+  }
+
+  /// The next line as text.
+  mutating func nextText() throws -> String? {
+    guard let line = try next() else { return nil }
+    guard let text = String(validating: line, as: UTF8.self) else {
+      throw CommandError("line \(lineNumber) of \(input.name) is not UTF-8 text")
+    }
+    return text
+  }
+}

@@ -1,0 +1,31 @@
+import Foundation
+
+/// Standard output or standard error, without a buffer: what is written is there at once.
+struct ByteOutput: Sendable {
+  static let standard = ByteOutput(descriptor: STDOUT_FILENO, name: "standard output")
+  static let errors = ByteOutput(descriptor: STDERR_FILENO, name: "standard error")
+
+  let descriptor: Int32
+  let name: String
+
+  var isTerminal: Bool { isatty(descriptor) == 1 }
+
+  func write(_ text: String) throws { try write(Array(text.utf8)) }
+
+  func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes(write) }
+
+  func write(_ bytes: UnsafeRawBufferPointer) throws {
+    var rest = bytes
+    while !rest.isEmpty {
+      let count = Foundation.write(descriptor, rest.baseAddress, rest.count)
+      if count > 0 {
+        rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+      } else if errno != EINTR {
+        throw CommandError.system("\(name) cannot be written")
+      }
+    }
+  }
+
+  /// A line for people on standard error. If nobody can read it, that is no reason to stop.
+  static func note(_ line: String) { try? errors.write(line + "\n") }
+}

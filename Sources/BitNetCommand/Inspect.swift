@@ -1,0 +1,40 @@
+import ArgumentParser
+import BitNet
+import Foundation
+
+struct Inspect: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show what a model's files hold.",
+    discussion: """
+      Reads headers and scales, not the weights, unless --verify is given.
+
+      Examples:
+        bitnet inspect
+        bitnet inspect model.safetensors --verify
+        bitnet inspect bitnet-b1.58-2B-4T --json
+      """)
+
+  @Argument(help: "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)")
+  var path: String?
+
+  @Flag(help: "Print everything as a JSON object, each tensor included.")
+  var json = false
+
+  @Flag(help: "Read all weights and check that every ternary code is one.")
+  var verify = false
+
+  func run() throws {
+    let inspection = try path.map { try ModelInspection(path: $0, verify: verify) } ?? inspectDemo()
+    try ByteOutput.standard.write(json ? jsonText(inspection) : table(inspection.table))
+  }
+
+  /// The demo model has no path of its own: it is looked at in a temporary file.
+  private func inspectDemo() throws -> ModelInspection {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "bitnet-\(getpid())")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let file = folder.appending(path: "demo.safetensors")
+    try Data(ModelSource.demo).write(to: file)
+    return try ModelInspection(path: file.path, verify: verify)
+  }
+}

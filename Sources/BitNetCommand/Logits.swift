@@ -1,0 +1,115 @@
+import ArgumentParser
+import BitNet
+
+struct Logits: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Write the logits after each token of a prompt, for comparisons.",
+    discussion: """
+      The output is [tokens][vocabulary] numbers, little-endian, without a header. A model without a tokenizer will do. The engines cpu \
+      and reference-float give the same bits; reference computes in Double.
+
+      Examples:
+        echo "[4093, 2154, 713]" > tokens.json
+        bitnet logits --tokens tokens.json --output logits.f32
+        bitnet logits --tokens - --output out.f64 --engine reference --float64
+      """)
+
+  enum EngineKind: String, ExpressibleByArgument, CaseIterable {
+    case cpu
+    case reference
+    case referenceFloat = "reference-float"
+  }
+
+  @Option(help: ArgumentHelp("A JSON array of token ids; - for standard input.", valueName: "file"))
+  var tokens: String
+
+  @Option(help: ArgumentHelp("Where the numbers go; - for standard output.", valueName: "file"))
+  var output: String
+
+  @Flag(help: "Write 64-bit numbers instead of 32-bit ones.")
+  var float64 = false
+
+  @Option(help: "What computes them.")
+  var engine = EngineKind.cpu
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Tokens to feed at a time. (default: as many as have 64 MB of logits)", valueName: "count"))
+  var chunk: Int?
+
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Positions that a prompt can have. (default: the model's own)", valueName: "count"))
+  var context: Int?
+
+  @OptionGroup var source: ModelSource
+  @OptionGroup var processor: ProcessorOptions
+
+  func validate() throws {
+    if chunk != nil, float64, engine == .reference {
+      throw ValidationError("--chunk does not go with --engine reference --float64, which takes a prompt as a whole.")
+    }
+  }
+
+  func run() throws {
+    if let chunk, chunk < 1 { throw CommandError("--chunk is \(chunk); expected 1 or more") }
+    let instructionSet = try processor.chosenInstructionSet()
+    let ids = try readTokens()
+    let weights = try source.loadWeights()
+    switch engine {
+    case .cpu:
+      try write(
+        ids,
+        through: CPUEngine(weights: weights, contextLength: context, threads: processor.threads, instructionSet: instructionSet))
+    case .reference: try write(ids, through: ReferenceEngine(weights: weights, precision: .double, contextLength: context))
+    case .referenceFloat: try write(ids, through: ReferenceEngine(weights: weights, precision: .float, contextLength: context))
+    }
+  }
+
+  private func readTokens() throws -> [Int] {
+    let place = tokens == "-" ? "standard input" : tokens
+    let bytes = try ByteInput.contents(of: tokens)
+    let ids = try decodeJSON([Int].self, bytes, place: place, expected: "a JSON array of token ids, such as [1, 2, 3]")
+    guard !ids.isEmpty else { throw CommandError("\(place) has no tokens; expected one or more") }
+    return ids
+  }
+
+  private func write(_ ids: [Int], through engine: some Engine) throws {
+    let vocabulary = engine.configuration.vocabularySize
+    guard ids.count <= engine.contextLength else {
+      throw EngineError.contextFull(length: 0, adding: ids.count, limit: engine.contextLength)
+    }
+    let tokens = try ids.map { id in
+      guard 0..<vocabulary ~= id else { throw CommandError("token id \(id) is out of range; expected 0 to \(vocabulary - 1)") }
+      return Int32(id)
+    }
+    if output == "-" { return try rows(of: tokens, through: engine) { try ByteOutput.standard.write($0) } }
+    try removingPartialOutput(of: output) {
+      let file = try OutputFile(path: output, overwrite: true)
+      try rows(of: tokens, through: engine) { try file.append($0) }
+      try file.commit()
+    }
+  }
+
+  /// Gives the logits, in the form in which they are written, a chunk at a time: they are many.
+  private func rows(of tokens: [Int32], through engine: some Engine, _ write: (UnsafeRawBufferPointer) throws -> Void) throws {
+    if float64, let reference = engine as? ReferenceEngine, chunk == nil { return try Self.emit(reference.logits(tokens), write) }
+    let length = chunk ?? max(1, (64 << 20) / (engine.configuration.vocabularySize * MemoryLayout<Float>.stride))
+    let sequence = engine.makeSequence()
+    for start in stride(from: 0, to: tokens.count, by: length) {
+      let part = Array(tokens[start..<min(tokens.count, start + length)])
+      guard case .logits(let logits) = try engine.step(Batch([.init(sequence: sequence, tokens: part, output: .allLogits)]))[0]
+      else {
+        preconditionFailure("an engine gives what it is asked for")
+      }
+      if float64 { try Self.emit(logits.map(Double.init), write) } else { try Self.emit(logits, write) }
+    }
+  }
+
+  private static func emit(_ values: [Float], _ write: (UnsafeRawBufferPointer) throws -> Void) throws {
+    try values.map(\.bitPattern.littleEndian).withUnsafeBytes(write)
+  }
+
+  private static func emit(_ values: [Double], _ write: (UnsafeRawBufferPointer) throws -> Void) throws {
+    try values.map(\.bitPattern.littleEndian).withUnsafeBytes(write)
+  }
+}

@@ -1,0 +1,90 @@
+import ArgumentParser
+import BitNet
+import DemoModel
+import Foundation
+
+/// Which model.
+struct ModelSource: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)", valueName: "path"))
+  var model: String?
+
+  /// The demo model's file, which is part of the program.
+  static var demo: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size()) }
+
+  /// The weights, without a tokenizer being asked for.
+  func loadWeights() throws -> ModelWeights {
+    guard let model else { return try ModelLoader.load(embedded: Self.demo).weights }
+    let bar = ProgressBar("loading")
+    defer { bar.finish() }
+    return try ModelLoader.load(path: model, progress: bar.update).weights
+  }
+
+  /// The tokenizer, without the weights being read.
+  func loadTokenizer() throws -> Tokenizer {
+    guard let model else { return try tokenizer(of: ModelLoader.load(embedded: Self.demo), name: "the demo model") }
+    var isFolder: ObjCBool = false
+    if FileManager.default.fileExists(atPath: model, isDirectory: &isFolder), isFolder.boolValue {
+      return try Tokenizer(folder: model)
+    }
+    return try tokenizer(of: ModelLoader.load(path: model, options: LoadOptions(verifyCodes: false)), name: model)
+  }
+
+  private func tokenizer(of model: LoadedModel, name: String) throws -> Tokenizer {
+    guard let source = model.tokenizer else { throw LanguageModelError.noTokenizer(model: name) }
+    return try Tokenizer(source)
+  }
+}
+
+/// How the processor is used.
+struct ProcessorOptions: ParsableArguments {
+  @Option(parsing: .unconditional, help: ArgumentHelp("Threads. (default: one for each processor)", valueName: "count"))
+  var threads: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "The processor's instructions to use: portable, avx2 or avx512. (default: BITNET_INSTRUCTION_SET, or the machine's best)",
+      valueName: "name"))
+  var instructionSet: String?
+
+  func chosenInstructionSet() throws -> InstructionSet? {
+    let variable = ProcessInfo.processInfo.environment["BITNET_INSTRUCTION_SET"].flatMap { $0.isEmpty ? nil : $0 }
+    return try (instructionSet ?? variable).map(InstructionSet.named)
+  }
+}
+
+/// A model and what it runs on.
+struct ModelOptions: ParsableArguments {
+  @OptionGroup var source: ModelSource
+
+  @Option(help: "What to run on.")
+  var device = LanguageModel.Device.auto
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Positions that prompt and answer have together. (default: the model's own)", valueName: "count"))
+  var context: Int?
+
+  @OptionGroup var processor: ProcessorOptions
+
+  /// The model, and the seconds that loading took.
+  func load() async throws -> (model: LanguageModel, seconds: Double) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let options = LanguageModel.LoadOptions(
+      device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(), contextLength: context)
+    let model: LanguageModel
+    if let path = source.model {
+      let bar = ProgressBar("loading")
+      defer { bar.finish() }
+      model = try await LanguageModel.load(path, options: options, progress: { bar.update($0) })
+    } else {
+      model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
+    }
+    return (model, start.duration(to: clock.now) / .seconds(1))
+  }
+}
+
+extension LanguageModel.Device: ExpressibleByArgument {}
+extension ChatFormat: ExpressibleByArgument {}

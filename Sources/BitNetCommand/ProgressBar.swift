@@ -1,0 +1,39 @@
+import Foundation
+import Synchronization
+
+/// A bar on standard error that shows how far a job has come; nothing at all when that is not a terminal.
+final class ProgressBar: Sendable {
+  private struct State {
+    var drawn: ContinuousClock.Instant?
+    var isFinished = false
+  }
+  private let label: String
+  private let isShown = ByteOutput.errors.isTerminal
+  private let state = Mutex(State())
+
+  init(_ label: String) { self.label = label }
+
+  /// - Parameter share: 0 to 1.
+  func update(_ share: Double) {
+    guard isShown else { return }
+    state.withLock { state in
+      let now = ContinuousClock.now
+      if state.isFinished { return }
+      if let drawn = state.drawn, now - drawn < .milliseconds(100) { return }
+      state.drawn = now
+      let room = max(10, min(40, TerminalSize.current(ByteOutput.errors.descriptor).columns - label.count - 12))
+      let filled = Int(share * Double(room))
+      let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: room - filled)
+      let percent = String(Int(share * 100))
+      try? ByteOutput.errors.write("\r\(label) [\(bar)] \(String(repeating: " ", count: 3 - percent.count))\(percent) %\u{1B}[K")
+    }
+  }
+
+  /// Takes the bar away.
+  func finish() {
+    state.withLock { state in
+      if state.drawn != nil, !state.isFinished { try? ByteOutput.errors.write("\r\u{1B}[K") }
+      state.isFinished = true
+    }
+  }
+}

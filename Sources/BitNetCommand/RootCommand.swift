@@ -1,0 +1,23 @@
+import ArgumentParser
+
+@main
+struct RootCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bitnet",
+    abstract: "Run BitNet b1.58 language models: ternary weights, 8-bit activations.",
+    discussion: """
+      Without --model, commands use a small model that is part of the program and writes fairy tales.
+
+      Examples:
+        bitnet generate --prompt "Once upon a time" --seed 7
+        bitnet convert bitnet-b1.58-2B-4T model.safetensors
+        bitnet chat --model model.safetensors
+        bitnet perplexity --model model.safetensors book.txt
+
+      `bitnet help COMMAND` explains a command.
+      """,
+    version: "0.1.0",
+    subcommands: [
+      Generate.self, Chat.self, Convert.self, Inspect.self, Tokenize.self, Logits.self, MeasurePerplexity.self, Devices.self,
+    ])
+}

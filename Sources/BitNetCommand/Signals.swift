@@ -1,0 +1,103 @@
+import Foundation
+import Synchronization
+
+/// Handles signals on a thread of its own, where everything is allowed, until it is cancelled.
+///
+/// Of several handlers of a signal, the newest has it.
+final class SignalHandler: Sendable {
+  private let signals: [Int32]
+
+  /// - Parameter body: called with the signal's number.
+  init(_ signals: [Int32], _ body: @escaping @Sendable (Int32) -> Void) {
+    self.signals = signals
+    for number in signals { SignalRelay.shared.add(number, owner: ObjectIdentifier(self), body) }
+  }
+
+  func cancel() {
+    for number in signals { SignalRelay.shared.remove(number, owner: ObjectIdentifier(self)) }
+  }
+}
+
+/// Carries signals from where they arrive, and next to nothing may be called, to the thread that handles them.
+///
+/// A pipe rather than dispatch sources: on Linux, one that is made after another of the same signal was cancelled can miss it.
+private final class SignalRelay: Sendable {
+  private typealias Handler = (owner: ObjectIdentifier, body: @Sendable (Int32) -> Void)
+
+  static let shared = SignalRelay()
+  private let handlers = Mutex<[Int32: [Handler]]>([:])
+
+  private let pipe: (read: Int32, write: Int32)
+
+  private init() {
+    var ends: [Int32] = [-1, -1]
+    _ = Foundation.pipe(&ends)
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    pipe = (ends[0], ends[1])
+    Thread.detachNewThread { self.deliver() }
+  }
+
+  private func deliver() {
+    unblockSignals()
+    var number: UInt8 = 0
+    while true {
+      let count = read(pipe.read, &number, 1)
+      if count == 1 {
+        let body = handlers.withLock { $0[Int32(number)]?.last?.body }
+        body?(Int32(number))
+      } else if count == 0 || errno != EINTR {
+        return
+      }
+    }
+  }
+
+  func add(_ number: Int32, owner: ObjectIdentifier, _ body: @escaping @Sendable (Int32) -> Void) {
+    handlers.withLock { $0[number, default: []].append((owner, body)) }
+    signal(number) { number in
+      let error = errno
+      var byte = UInt8(truncatingIfNeeded: number)
+      _ = write(SignalRelay.shared.pipe.write, &byte, 1)
+      errno = error
+    }
+  }
+
+  func remove(_ number: Int32, owner: ObjectIdentifier) {
+    handlers.withLock { handlers in
+      handlers[number]?.removeAll { $0.owner == owner }
+      if handlers[number]?.isEmpty == true { signal(number, SIG_DFL) }
+    }
+  }
+}
+
+/// Lets this thread take every signal, whatever those block that started the program and the other threads.
+private func unblockSignals() {
+  var signals = sigset_t()
+  sigfillset(&signals)
+  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+}
+
+/// Ends the process as if the signal had not been handled, so that a shell sees what happened.
+func endProcess(by number: Int32) -> Never {
+  Terminal.restore()
+  signal(number, SIG_DFL)
+  unblockSignals()
+  raise(number)
+  _exit(128 + number)
+}
+
+/// Removes the unfinished output when the process is ended by a signal while `body` runs.
+///
+/// An output is written under a temporary name beside it, which holds the process's number.
+func removingPartialOutput<Result>(of output: String, _ body: () throws -> Result) rethrows -> Result {
+  let handler = SignalHandler([SIGINT, SIGTERM, SIGHUP]) { number in
+    let url = URL(filePath: output)
+    let folder = url.deletingLastPathComponent().path
+    let prefix = ".\(url.lastPathComponent).partial-\(getpid())-"
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] where name.hasPrefix(prefix) {
+      unlink(folder + "/" + name)
+    }
+    endProcess(by: number)
+  }
+  defer { handler.cancel() }
+  return try body()
+}

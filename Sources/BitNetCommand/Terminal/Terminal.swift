@@ -1,0 +1,82 @@
+import Foundation
+import Synchronization
+
+/// Columns and rows of a terminal.
+struct TerminalSize {
+  var columns: Int
+  var rows: Int
+
+  /// 80 by 24 where the terminal does not say.
+  static func current(_ descriptor: Int32) -> TerminalSize {
+    var size = winsize()
+    guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0, size.ws_row > 0 else {
+      return TerminalSize(columns: 80, rows: 24)
+    }
+    return TerminalSize(columns: Int(size.ws_col), rows: Int(size.ws_row))
+  }
+}
+
+/// The terminal on standard input and output, whose modes are put back when it is released or a signal ends the process.
+final class Terminal {
+  enum Mode {
+    /// Every key arrives as it is pressed, Ctrl-C too; pasted text is marked.
+    case editing
+    /// Keys wait unseen until the next prompt; Ctrl-C is a signal.
+    case answering
+  }
+
+  /// The modes in which the terminal was found, while there is a `Terminal`.
+  private static let found = Mutex<termios?>(nil)
+
+  private let original: termios
+  private let endings = SignalHandler([SIGTERM, SIGHUP]) { endProcess(by: $0) }
+  /// Ctrl-C stops answers and clears lines; in between it must not end the program.
+  private let interrupts = SignalHandler([SIGINT]) { _ in }
+
+  /// Nil unless standard input and output are a terminal that can move its cursor.
+  init?() {
+    guard ByteInput.standardIsTerminal, ByteOutput.standard.isTerminal else { return nil }
+    guard ProcessInfo.processInfo.environment["TERM"] != "dumb" else { return nil }
+    var modes = termios()
+    guard tcgetattr(STDIN_FILENO, &modes) == 0 else { return nil }
+    let original = modes
+    self.original = original
+    Self.found.withLock { $0 = original }
+  }
+
+  deinit {
+    Self.restore()
+    Self.found.withLock { $0 = nil }
+    endings.cancel()
+    interrupts.cancel()
+  }
+
+  var size: TerminalSize { .current(STDOUT_FILENO) }
+
+  func enter(_ mode: Mode) throws {
+    var modes = original
+    switch mode {
+    case .editing:
+      cfmakeraw(&modes)
+      modes.c_oflag = original.c_oflag
+    case .answering:
+      modes.c_lflag &= ~tcflag_t(ECHO | ICANON)
+    }
+    guard tcsetattr(STDIN_FILENO, TCSADRAIN, &modes) == 0 else { throw CommandError.system("the terminal cannot be set up") }
+    try ByteOutput.standard.write(mode == .editing ? "\u{1B}[?2004h" : "\u{1B}[?2004l")
+  }
+
+  /// Puts the terminal back as it was found, if it is in use.
+  static func restore() {
+    guard var modes = found.withLock({ $0 }) else { return }
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &modes)
+    try? ByteOutput.standard.write("\u{1B}[?2004l")
+  }
+
+  /// Stops the program as Ctrl-Z does, with the terminal as it was found; returns when it goes on, in the mode for editing.
+  func suspend() throws {
+    Self.restore()
+    kill(getpid(), SIGTSTP)
+    try enter(.editing)
+  }
+}

@@ -1,0 +1,141 @@
+import ArgumentParser
+import BitNet
+
+struct Tokenize: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Turn text into token ids, or back.",
+    discussion: """
+      Prints the ids on one line, separated by spaces. Standard input is taken byte for byte, its last line end included, and --decode \
+      gives the same bytes back.
+
+      Examples:
+        bitnet tokenize "Once upon a time"
+        bitnet tokenize --pieces "Once upon a time"
+        bitnet tokenize < book.txt | bitnet tokenize --decode | cmp - book.txt
+        echo '{"text": "Once"}' | bitnet tokenize --jsonl
+        echo '{"ids": [2154, 713]}' | bitnet tokenize --jsonl --decode
+        bitnet tokenize --tokenizer tokenizer.model --specials "<|begin_of_text|>Hello"
+      """)
+
+  @Argument(help: "The text, or with --decode the ids. (default: standard input)")
+  var text: String?
+
+  @Option(help: ArgumentHelp("Take the text from this file.", valueName: "path"))
+  var textFile: String?
+
+  @OptionGroup var source: ModelSource
+
+  @Option(help: ArgumentHelp("A tokenizer.json or tokenizer.model, instead of a model.", valueName: "path"))
+  var tokenizer: String?
+
+  @Flag(help: "Turn ids into text.")
+  var decode = false
+
+  @Flag(help: #"Read lines {"text": …} and print {"ids": […]} for each; with --decode the other way round."#)
+  var jsonl = false
+
+  @Flag(help: "Print a line for each token: its id and its text.")
+  var pieces = false
+
+  @Flag(help: "Begin with the token that begins a sequence.")
+  var bos = false
+
+  @Flag(help: "Take special tokens that are written in the text, such as <|eot_id|>, for such.")
+  var specials = false
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Encode once to warm up and then this often, printing bytes, tokens and seconds.", valueName: "count"))
+  var benchmark: Int?
+
+  func validate() throws {
+    if tokenizer != nil, source.model != nil {
+      throw ValidationError("--tokenizer takes the place of --model; expected one of them.")
+    }
+    if text != nil, textFile != nil { throw ValidationError("The text is given twice; expected an argument or --text-file.") }
+    if jsonl, text != nil || textFile != nil { throw ValidationError("--jsonl reads standard input; it takes no text.") }
+    if jsonl, pieces { throw ValidationError("--pieces and --jsonl exclude each other.") }
+    if decode, pieces || bos || specials { throw ValidationError("--pieces, --bos and --specials are for text, not for --decode.") }
+    if benchmark != nil, decode || jsonl || pieces { throw ValidationError("--benchmark is for encoding one text.") }
+  }
+
+  func run() throws {
+    let tokenizer = try tokenizer.map { try Tokenizer(contentsOfFile: $0) } ?? source.loadTokenizer()
+    if jsonl { return try convertLines(tokenizer) }
+    let input = try text.map { Array($0.utf8) } ?? ByteInput.contents(of: textFile ?? "-")
+    if decode { return try printText(of: input, tokenizer) }
+    if let benchmark { return try measure(tokenizer, input, rounds: benchmark) }
+    let ids = tokenizer.encode(utf8: input, bos: bos, specials: specials)
+    if pieces {
+      try ByteOutput.standard.write(ids.map { "\($0)\t\(try Self.quoted(tokenizer.decode([$0])))\n" }.joined())
+    } else {
+      try ByteOutput.standard.write(ids.map(String.init).joined(separator: " ") + "\n")
+    }
+  }
+
+  private static func quoted(_ text: String) throws -> String { String(try jsonText(text, onOneLine: true).dropLast()) }
+
+  private func printText(of input: [UInt8], _ tokenizer: Tokenizer) throws {
+    let separators = Set(" \t\r\n,[]".utf8)
+    let ids = try input.split(whereSeparator: separators.contains).map { word in
+      let text = String(decoding: word, as: UTF8.self)
+      guard let id = Int(text) else {
+        throw CommandError("\"\(text.prefix(40))\" is not a token id; expected numbers separated by spaces")
+      }
+      return id
+    }
+    var bytes: [UInt8] = []
+    for id in ids { bytes += try Self.bytes(of: id, tokenizer) }
+    if ByteOutput.standard.isTerminal, bytes.last != UInt8(ascii: "\n") { bytes.append(UInt8(ascii: "\n")) }
+    try ByteOutput.standard.write(bytes)
+  }
+
+  private static func bytes(of id: Int, _ tokenizer: Tokenizer) throws -> [UInt8] {
+    guard let id = Int32(exactly: id), let bytes = tokenizer.bytes(of: id) else {
+      throw CommandError("no token has the id \(id); expected ids from 0 to \(tokenizer.vocabularySize - 1)")
+    }
+    return bytes
+  }
+
+  private struct TextLine: Codable {
+    let text: String
+  }
+
+  private struct IDsLine: Codable {
+    let ids: [Int]
+  }
+
+  private func convertLines(_ tokenizer: Tokenizer) throws {
+    var lines = LineReader()
+    while let line = try lines.next() {
+      let place = "line \(lines.lineNumber) of standard input"
+      if decode {
+        let ids = try decodeJSON(IDsLine.self, line, place: place, expected: #"a JSON object with "ids", an array of token ids"#)
+          .ids
+        var bytes: [UInt8] = []
+        do {
+          for id in ids { bytes += try Self.bytes(of: id, tokenizer) }
+        } catch {
+          throw CommandError("\(place): \(error)")
+        }
+        try ByteOutput.standard.write(jsonText(TextLine(text: String(decoding: bytes, as: UTF8.self)), onOneLine: true))
+      } else {
+        let expected = #"a JSON object with "text", a string of whole Unicode characters"#
+        let text = try decodeJSON(TextLine.self, line, place: place, expected: expected).text
+        let ids = tokenizer.encode(text, bos: bos, specials: specials).map(Int.init)
+        try ByteOutput.standard.write(jsonText(IDsLine(ids: ids), onOneLine: true))
+      }
+    }
+  }
+
+  /// The seconds are those of encoding alone.
+  private func measure(_ tokenizer: Tokenizer, _ input: [UInt8], rounds: Int) throws {
+    guard rounds > 0 else { throw CommandError("--benchmark is \(rounds); expected 1 or more") }
+    let clock = ContinuousClock()
+    var count = tokenizer.encode(utf8: input, bos: bos, specials: specials).count
+    for _ in 0..<rounds {
+      let time = clock.measure { count = tokenizer.encode(utf8: input, bos: bos, specials: specials).count }
+      try ByteOutput.standard.write("\(input.count) \(count) \(time / .seconds(1))\n")
+    }
+  }
+}

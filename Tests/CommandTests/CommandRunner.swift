@@ -1,0 +1,86 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The program, run as people run it.
+enum BitNetProgram {
+  /// The executable lies beside the test bundle.
+  static let url: URL = {
+    #if canImport(Darwin)
+      let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL ?? Bundle.main.bundleURL
+    #else
+      let bundle = URL(filePath: CommandLine.arguments[0])
+    #endif
+    return bundle.deletingLastPathComponent().appending(path: "bitnet")
+  }()
+
+  struct Output {
+    let status: Int32
+    let bytes: Data
+    let errors: String
+    var text: String { String(decoding: bytes, as: UTF8.self) }
+  }
+
+  /// Runs the program to its end. What it reads and prints goes through files, so that no pipe can fill up.
+  @discardableResult
+  static func run(_ arguments: [String], input: Data = Data(), environment: [String: String] = [:]) async throws -> Output {
+    try await TemporaryFolder.with { folder in
+      let process = try start(arguments, input: input, environment: environment, folder: folder)
+      return try await finish(process, folder: folder)
+    }
+  }
+
+  static func run(_ arguments: String..., input: String) async throws -> Output {
+    try await run(arguments, input: Data(input.utf8))
+  }
+
+  static func run(_ arguments: String...) async throws -> Output { try await run(arguments) }
+
+  static func start(
+    _ arguments: [String], input: Data = Data(), environment: [String: String] = [:], folder: TemporaryFolder
+  ) throws -> Process {
+    try input.write(to: folder["stdin"])
+    for name in ["stdout", "stderr"] { try Data().write(to: folder[name]) }
+    let process = Process()
+    process.executableURL = url
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    process.standardInput = try FileHandle(forReadingFrom: folder["stdin"])
+    process.standardOutput = try FileHandle(forWritingTo: folder["stdout"])
+    process.standardError = try FileHandle(forWritingTo: folder["stderr"])
+    try process.run()
+    return process
+  }
+
+  static func finish(_ process: Process, folder: TemporaryFolder) async throws -> Output {
+    while process.isRunning { try await Task.sleep(for: .milliseconds(5)) }
+    return Output(
+      status: process.terminationStatus, bytes: try Data(contentsOf: folder["stdout"]),
+      errors: String(decoding: try Data(contentsOf: folder["stderr"]), as: UTF8.self))
+  }
+}
+
+/// A folder of a test's own.
+struct TemporaryFolder: Sendable {
+  let url: URL
+
+  subscript(_ name: String) -> URL { url.appending(path: name) }
+
+  static func with<Result>(_ body: (TemporaryFolder) async throws -> Result) async throws -> Result {
+    let url = FileManager.default.temporaryDirectory.appending(path: "bitnet-test-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: url) }
+    return try await body(TemporaryFolder(url: url))
+  }
+
+  func write(_ text: String, to name: String) throws -> String {
+    try Data(text.utf8).write(to: self[name])
+    return self[name].path
+  }
+}
+
+/// The values of raw little-endian numbers.
+func values<Value>(_ bytes: Data, as type: Value.Type) -> [Value] {
+  let stride = MemoryLayout<Value>.stride
+  return bytes.withUnsafeBytes { raw in (0..<raw.count / stride).map { raw.loadUnaligned(fromByteOffset: $0 * stride, as: type) } }
+}

@@ -1,0 +1,121 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("bitnet convert and inspect")
+struct ConvertTests {
+  private struct Inspection: Decodable {
+    struct Configuration: Decodable {
+      let hidden_size: Int
+      let vocabulary_size: Int
+    }
+    struct Counts: Decodable {
+      let ternary: Int
+    }
+    let format: String
+    let configuration: Configuration
+    let parameters: Counts
+    let bytes: Counts
+    let codes_verified: Bool
+  }
+
+  @Test("inspect prints a table or JSON, of a folder, a converted file or the demo model")
+  func inspect() async throws {
+    let table = try await BitNetProgram.run("inspect")
+    #expect(table.status == 0)
+    #expect(table.text.contains("hidden size") && table.text.contains("256"))
+    try await TemporaryFolder.with { folder in
+      let fixture = Fixture.all[1].path
+      let converted = folder["model.safetensors"].path
+      #expect(try await BitNetProgram.run("convert", fixture, converted).text.contains("2.00 bits a ternary weight"))
+      for (arguments, format) in [
+        ([fixture], "Hugging Face folder"), ([converted, "--verify"], "swift-bitnet file"), ([], "swift-bitnet file"),
+      ] {
+        let output = try await BitNetProgram.run(["inspect", "--json"] + arguments)
+        #expect(output.status == 0, "\(output.errors)")
+        let inspection = try JSONDecoder().decode(Inspection.self, from: output.bytes)
+        #expect(inspection.format == format)
+        #expect(inspection.configuration.hidden_size == 256)
+        #expect(inspection.codes_verified == arguments.contains("--verify"))
+        #expect(inspection.parameters.ternary == inspection.bytes.ternary * 4)
+      }
+    }
+  }
+
+  @Test("convert replaces a file only when told to")
+  func overwrite() async throws {
+    try await TemporaryFolder.with { folder in
+      let output = try folder.write("precious", to: "model.safetensors")
+      let refused = try await BitNetProgram.run("convert", Fixture.all[1].path, output)
+      #expect(refused.status == 1)
+      #expect(refused.errors.contains("exists already"))
+      #expect(try Data(contentsOf: folder["model.safetensors"]) == Data("precious".utf8))
+      #expect(try await BitNetProgram.run("convert", Fixture.all[1].path, output, "--overwrite").status == 0)
+      #expect(try await BitNetProgram.run("convert", output, folder["again"].path).errors.contains("is converted already"))
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path) == ["model.safetensors"])
+    }
+  }
+
+  @Test("Ctrl-C leaves no partial file behind")
+  func interrupt() async throws {
+    try await TemporaryFolder.with { folder in
+      try makeLargeModel(at: folder["model"])
+      try FileManager.default.createDirectory(at: folder["out"], withIntermediateDirectories: true)
+      let process = try BitNetProgram.start(["convert", folder["model"].path, folder["out/converted"].path], folder: folder)
+      while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder["out"].path).isEmpty {
+        try await Task.sleep(for: .milliseconds(1))
+      }
+      process.interrupt()
+      let output = try await BitNetProgram.finish(process, folder: folder)
+      #expect(process.terminationReason == .uncaughtSignal && output.status == SIGINT, "\(output.errors)")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder["out"].path).isEmpty)
+    }
+  }
+
+  /// A model of one layer whose embedding is a gigabyte of nothing: a sparse file.
+  private func makeLargeModel(at url: URL) throws {
+    let (hidden, vocabulary) = (2048, 1 << 18)
+    let config = """
+      {"architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "hidden_act": "relu2", "hidden_size": \(hidden),
+       "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 64,
+       "vocab_size": \(vocabulary), "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "max_position_embeddings": 512,
+       "tie_word_embeddings": true, "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
+       "quantization_mode": "offline"}}
+      """
+    var tensors: [(name: String, type: String, shape: [Int], width: Int)] = [
+      ("model.embed_tokens.weight", "BF16", [vocabulary, hidden], 2), ("model.norm.weight", "BF16", [hidden], 2),
+      ("model.layers.0.input_layernorm.weight", "BF16", [hidden], 2),
+      ("model.layers.0.post_attention_layernorm.weight", "BF16", [hidden], 2),
+      ("model.layers.0.self_attn.attn_sub_norm.weight", "BF16", [64], 2),
+      ("model.layers.0.mlp.ffn_sub_norm.weight", "BF16", [64], 2),
+    ]
+    for (name, rows, columns) in [
+      ("self_attn.q_proj", 64, hidden), ("self_attn.k_proj", 64, hidden), ("self_attn.v_proj", 64, hidden),
+      ("self_attn.o_proj", hidden, 64), ("mlp.gate_proj", 64, hidden), ("mlp.up_proj", 64, hidden), ("mlp.down_proj", hidden, 64),
+    ] {
+      tensors.append(("model.layers.0.\(name).weight", "U8", [rows / 4, columns], 1))
+      tensors.append(("model.layers.0.\(name).weight_scale", "BF16", [1], 2))
+    }
+    var offset = 0
+    var scales: [Int] = []
+    let entries = tensors.map { tensor in
+      let end = offset + tensor.shape.reduce(1, *) * tensor.width
+      if tensor.name.hasSuffix("scale") { scales.append(offset) }
+      defer { offset = end }
+      return
+        "\"\(tensor.name)\": {\"dtype\": \"\(tensor.type)\", \"shape\": \(tensor.shape), \"data_offsets\": [\(offset), \(end)]}"
+    }
+    let header = Data("{\(entries.joined(separator: ", "))}".utf8)
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    try Data(config.utf8).write(to: url.appending(path: "config.json"))
+    let file = url.appending(path: "model.safetensors")
+    try (withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) } + header).write(to: file)
+    let handle = try FileHandle(forUpdating: file)
+    try handle.truncate(atOffset: UInt64(8 + header.count + offset))
+    for scale in scales {
+      try handle.seek(toOffset: UInt64(8 + header.count + scale))
+      try handle.write(contentsOf: Data([0x80, 0x3F]))  // 1 in bfloat16
+    }
+    try handle.close()
+  }
+}

@@ -1,0 +1,137 @@
+import Foundation
+import Testing
+
+@Suite("bitnet generate")
+struct GenerateTests {
+  private struct Report: Decodable {
+    struct Token: Decodable {
+      struct Alternative: Decodable {
+        let id: Int
+        let logprob: Double
+      }
+      let id: Int
+      let text: String
+      let logprob: Double?
+      let top: [Alternative]?
+    }
+    struct Sampling: Decodable {
+      let seed: UInt64
+    }
+    struct Statistics: Decodable {
+      let prompt_tokens: Int
+      let generated_tokens: Int
+    }
+    let text: String
+    let tokens: [Token]
+    let finish_reason: String
+    let sampling: Sampling
+    let statistics: Statistics
+  }
+
+  private static let story = ["generate", "--prompt", "Once upon a time", "--max-tokens", "50"]
+
+  private func report(_ arguments: [String], input: String = "") async throws -> Report {
+    let output = try await BitNetProgram.run(["generate", "--json"] + arguments, input: Data(input.utf8))
+    #expect(output.status == 0, "\(output.errors)")
+    return try JSONDecoder().decode(Report.self, from: output.bytes)
+  }
+
+  @Test("writes the same story for the same seed, with any number of threads and any instruction set")
+  func reproducible() async throws {
+    let first = try await BitNetProgram.run(Self.story + ["--seed", "7", "--threads", "1"])
+    #expect(first.status == 0)
+    #expect(first.text.hasPrefix("Once upon a time"))
+    #expect(first.text.count > 100)
+    #expect(first.errors.contains("generated  50 tokens"))
+    #expect(first.errors.contains("seed 7"))
+    for more in [["--threads", "1"], ["--threads", "2"], ["--threads", "2", "--instruction-set", "portable"]] {
+      #expect(try await BitNetProgram.run(Self.story + ["--seed", "7"] + more).text == first.text)
+    }
+    #expect(try await BitNetProgram.run(Self.story + ["--seed", "8"]).text != first.text)
+  }
+
+  @Test("says which seed it drew, and that seed gives the text again")
+  func drawnSeed() async throws {
+    let first = try await report(Array(Self.story.dropFirst()))
+    let again = try await report(Self.story.dropFirst() + ["--seed", "\(first.sampling.seed)"])
+    #expect(first.text == again.text)
+    #expect(try await report(Array(Self.story.dropFirst())).text != first.text)
+  }
+
+  @Test("takes the prompt from standard input, without its last line end")
+  func standardInput() async throws {
+    let argument = try await BitNetProgram.run(Self.story + ["--sampling", "greedy", "--quiet"])
+    let piped = try await BitNetProgram.run(
+      "generate", "--max-tokens", "50", "--sampling", "greedy", "--quiet", input: "Once upon a time\n")
+    #expect(argument.text.hasPrefix("Once upon a time there was a man"))
+    #expect(argument.errors.isEmpty)
+    #expect(piped.text == argument.text)
+    let silent = try await BitNetProgram.run(Self.story + ["--sampling", "greedy", "--no-echo"])
+    #expect("Once upon a time" + silent.text == argument.text)
+  }
+
+  @Test("prints JSON with tokens and probabilities")
+  func json() async throws {
+    let report = try await report(["--prompt", "Once upon a time", "--sampling", "greedy", "--max-tokens", "8", "--logprobs", "3"])
+    #expect(report.statistics.prompt_tokens == 5)
+    #expect(report.statistics.generated_tokens == 8)
+    #expect(report.finish_reason == "length")
+    #expect(report.tokens.map(\.text).joined() == report.text)
+    for token in report.tokens {
+      let top = try #require(token.top)
+      #expect(top.map(\.id).first == token.id && top.map(\.logprob).first == token.logprob)
+      #expect(top.count == 3 && top.map(\.logprob) == top.map(\.logprob).sorted(by: >))
+    }
+    let plain = try await self.report(["--prompt", "Once upon a time", "--max-tokens", "2"])
+    #expect(plain.tokens.allSatisfy { $0.logprob == nil && $0.top == nil })
+  }
+
+  @Test("stops at a stop text, and before the model's end token unless told otherwise")
+  func stops() async throws {
+    let stopped = try await report(["--prompt", "Once upon a time", "--sampling", "greedy", "--stop", " man", "--stop", "-x"])
+    #expect(stopped.text == " there was a")
+    #expect(stopped.finish_reason == "stop")
+    // An end token in the prompt is followed by text; the special token is one only on request.
+    let special = try await report(["--prompt", "<|begin_of_text|>Once", "--specials", "--max-tokens", "1"])
+    let text = try await report(["--prompt", "<|begin_of_text|>Once", "--max-tokens", "1"])
+    #expect(special.statistics.prompt_tokens == 3)
+    #expect(text.statistics.prompt_tokens > 5)
+  }
+
+  @Test("--interactive continues each line by itself")
+  func interactive() async throws {
+    let arguments = ["generate", "--interactive", "--sampling", "greedy", "--max-tokens", "6", "--quiet"]
+    let both = try await BitNetProgram.run(arguments, input: Data("Once upon a time\nThe old king\n".utf8))
+    #expect(both.status == 0)
+    let first = try await BitNetProgram.run(arguments, input: Data("Once upon a time\n".utf8))
+    let second = try await BitNetProgram.run(arguments, input: Data("The old king".utf8))
+    #expect(both.text == first.text + second.text)
+    let reports = try await BitNetProgram.run(arguments + ["--json"], input: Data("Once upon a time\nThe old king\n".utf8))
+    let texts = try reports.text.split(separator: "\n").map { try JSONDecoder().decode(Report.self, from: Data($0.utf8)).text }
+    #expect(texts.map { $0 + "\n" }.joined() == both.text)
+  }
+
+  @Test("writes the prompt as a chat's message on request")
+  func chatFormat() async throws {
+    let plain = try await report([
+      "--prompt", "Once upon a time", "--chat-format", "plain", "--sampling", "greedy", "--max-tokens", "3",
+    ])
+    #expect(plain.text == " there was a")
+  }
+
+  @Test("Ctrl-C ends it with what there is and its statistics")
+  func interrupt() async throws {
+    try await TemporaryFolder.with { folder in
+      let process = try BitNetProgram.start(
+        ["generate", "--prompt", "Once upon a time", "--ignore-eos", "--context", "100000", "--max-tokens", "90000"], folder: folder
+      )
+      while try Data(contentsOf: folder["stdout"]).count < 200 { try await Task.sleep(for: .milliseconds(5)) }
+      process.interrupt()
+      let output = try await BitNetProgram.finish(process, folder: folder)
+      #expect(process.terminationReason == .exit)
+      #expect(output.status == 0)
+      #expect(output.text.hasSuffix("\n"))
+      #expect(output.errors.contains("generated"))
+    }
+  }
+}
