@@ -38,7 +38,7 @@ public final class LanguageModel: Sendable {
 
   public let configuration: ModelConfiguration
   public let tokenizer: Tokenizer
-  /// How the model's chats are written.
+  /// How the model's chats are written: what its chat template says; plain for a model without one, or with one that is not known.
   public let chatFormat: ChatFormat
   /// The sampling that the model's makers suggest, or the likeliest tokens.
   public let suggestedSampling: SamplingParameters
@@ -54,8 +54,7 @@ public final class LanguageModel: Sendable {
   private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: any Engine) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
-    chatFormat =
-      loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? (tokenizer.specialTokens["<|eot_id|>"] == nil ? .plain : .bitnet)
+    chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? .plain
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
@@ -136,6 +135,15 @@ extension ModelLoader {
   /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
   public static func load(embedded bytes: UnsafeRawBufferPointer) throws(ModelFileError) -> LoadedModel {
     try load(bytes: SharedBytes(owner: Immortal(), bytes: bytes), name: embeddedName)
+  }
+}
+
+extension ModelInspection {
+  /// What a converted model in memory holds.
+  ///
+  /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
+  public init(embedded bytes: UnsafeRawBufferPointer, verify: Bool = false) throws(ModelFileError) {
+    try self.init(bytes: SharedBytes(owner: Immortal(), bytes: bytes), name: ModelLoader.embeddedName, verify: verify)
   }
 }
 

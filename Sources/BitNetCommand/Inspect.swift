@@ -1,6 +1,5 @@
 import ArgumentParser
 import BitNet
-import Foundation
 
 struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -24,17 +23,9 @@ struct Inspect: ParsableCommand {
   var verify = false
 
   func run() throws {
-    let inspection = try path.map { try ModelInspection(path: $0, verify: verify) } ?? inspectDemo()
+    let inspection =
+      try path.map { try ModelInspection(path: $0, verify: verify) }
+      ?? ModelInspection(embedded: ModelSource.demo, verify: verify)
     try ByteOutput.standard.write(json ? jsonText(inspection) : table(inspection.table))
-  }
-
-  /// The demo model has no path of its own: it is looked at in a temporary file.
-  private func inspectDemo() throws -> ModelInspection {
-    let folder = FileManager.default.temporaryDirectory.appending(path: "bitnet-\(getpid())")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    let file = folder.appending(path: "demo.safetensors")
-    try Data(ModelSource.demo).write(to: file)
-    return try ModelInspection(path: file.path, verify: verify)
   }
 }

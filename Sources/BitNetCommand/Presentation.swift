@@ -53,12 +53,14 @@ func decodeJSON<Value: Decodable>(_ type: Value.Type, _ bytes: some Sequence<UIn
 
 /// The most memory that the process has had resident so far, mapped files included, in bytes.
 func peakMemory() -> Int {
-  var usage = rusage()
   #if canImport(Darwin)
+    var usage = rusage()
     getrusage(RUSAGE_SELF, &usage)
     return usage.ru_maxrss
   #else
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    return usage.ru_maxrss * 1024
+    // Not getrusage: there, Linux counts what the program that started this one had resident.
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") } ?? ""
+    return (Int(line.split(whereSeparator: \.isWhitespace).dropFirst().first ?? "") ?? 0) * 1024
   #endif
 }

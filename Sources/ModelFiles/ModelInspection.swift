@@ -67,10 +67,21 @@ public struct ModelInspection: Sendable, Equatable, Codable {
       if verify { _ = try ModelLoader.load(folder.checkpoint) }
       self.init(folder, verified: verify)
     } else {
-      let converted = try ConvertedModel(SafetensorsFile(checkedPath: path))
-      let model = try converted.load(options: LoadOptions(verifyCodes: verify))
-      self.init(converted, model, verified: verify)
+      try self.init(ConvertedModel(SafetensorsFile(checkedPath: path)), verify: verify)
     }
+  }
+
+  /// - Parameters:
+  ///   - bytes: what `ModelLoader.load(bytes:)` takes.
+  ///   - name: stands for the path.
+  ///   - verify: whether all weights are read to check every ternary code.
+  /// - Throws: `ModelFileError`, as loading would.
+  public init(bytes: SharedBytes, name: String, verify: Bool = false) throws(ModelFileError) {
+    try self.init(ConvertedModel(SafetensorsFile(bytes: ModelLoader.aligned(bytes), name: name)), verify: verify)
+  }
+
+  private init(_ converted: ConvertedModel, verify: Bool) throws(ModelFileError) {
+    self.init(converted, try converted.load(options: LoadOptions(verifyCodes: verify)), verified: verify)
   }
 
   private init(_ folder: HuggingFaceFolder, verified: Bool) {

@@ -33,13 +33,15 @@ public enum ModelLoader {
   public static func load(
     bytes: SharedBytes, name: String = "the model in memory", options: LoadOptions = LoadOptions()
   ) throws(ModelFileError) -> LoadedModel {
-    var bytes = bytes
-    if UInt(bitPattern: bytes.baseAddress) % UInt(ConvertedForm.alignment) != 0 {
-      let copy = AlignedBuffer(count: bytes.count)
-      bytes.withUnsafeBytes { copy.bytes.copyMemory(from: $0) }
-      bytes = copy.shared
-    }
-    return try ConvertedModel(SafetensorsFile(bytes: bytes, name: name)).load(options: options)
+    return try ConvertedModel(SafetensorsFile(bytes: aligned(bytes), name: name)).load(options: options)
+  }
+
+  /// The bytes themselves if they start at a multiple of 64, else a copy that does.
+  static func aligned(_ bytes: SharedBytes) -> SharedBytes {
+    guard UInt(bitPattern: bytes.baseAddress) % UInt(ConvertedForm.alignment) != 0 else { return bytes }
+    let copy = AlignedBuffer(count: bytes.count)
+    bytes.withUnsafeBytes { copy.bytes.copyMemory(from: $0) }
+    return copy.shared
   }
 
   /// Loads a Hugging Face model whose files are in memory.

@@ -60,6 +60,14 @@ enum BitNetProgram {
   }
 }
 
+extension Process {
+  /// Waits until the condition holds or the process has ended. It blocks the thread: a suspended task may be resumed only seconds later
+  /// when all tests run at once, and then the moment is gone.
+  func wait(until condition: () throws -> Bool) throws {
+    while isRunning, try !condition() { usleep(500) }
+  }
+}
+
 /// A folder of a test's own.
 struct TemporaryFolder: Sendable {
   let url: URL

@@ -62,9 +62,7 @@ struct ConvertTests {
       try makeLargeModel(at: folder["model"])
       try FileManager.default.createDirectory(at: folder["out"], withIntermediateDirectories: true)
       let process = try BitNetProgram.start(["convert", folder["model"].path, folder["out/converted"].path], folder: folder)
-      while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder["out"].path).isEmpty {
-        try await Task.sleep(for: .milliseconds(1))
-      }
+      try process.wait { try !FileManager.default.contentsOfDirectory(atPath: folder["out"].path).isEmpty }
       process.interrupt()
       let output = try await BitNetProgram.finish(process, folder: folder)
       #expect(process.terminationReason == .uncaughtSignal && output.status == SIGINT, "\(output.errors)")

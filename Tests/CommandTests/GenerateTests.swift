@@ -125,7 +125,7 @@ struct GenerateTests {
       let process = try BitNetProgram.start(
         ["generate", "--prompt", "Once upon a time", "--ignore-eos", "--context", "100000", "--max-tokens", "90000"], folder: folder
       )
-      while try Data(contentsOf: folder["stdout"]).count < 200 { try await Task.sleep(for: .milliseconds(5)) }
+      try process.wait { try Data(contentsOf: folder["stdout"]).count >= 200 }
       process.interrupt()
       let output = try await BitNetProgram.finish(process, folder: folder)
       #expect(process.terminationReason == .exit)
