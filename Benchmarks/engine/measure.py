@@ -9,6 +9,8 @@ head) divided into the bytes a second that were read just before.
 """
 import argparse
 import json
+import pathlib
+import platform
 import statistics
 import subprocess
 
@@ -28,9 +30,15 @@ def main():
     parser.add_argument("--json", help="write every round's figures here")
     arguments = parser.parse_args()
 
+    def machine():
+        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+        return {"processor": names[0] if names else platform.processor(), "processors": len(names), "commit": commit}
+
     threads = ["--threads", str(arguments.threads)] if arguments.threads else []
     prompt = " ".join(["the"] * arguments.prompt)
     rounds = {model: [] for model in arguments.models}
+    report = {}
     for _ in range(arguments.rounds):
         for model, results in rounds.items():
             devices = run([arguments.bitnet, "devices", "--bandwidth", "--json"] + threads)
@@ -55,7 +63,9 @@ def main():
             print(f"  {key:20s} median {statistics.median(values):10.3f}   from {min(values):.3f} to {max(values):.3f}")
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump(rounds, file, indent=1)
+            models = {pathlib.Path(model).name: results for model, results in rounds.items()}
+            json.dump({"machine": machine(), "engine": report["engine"], "rounds": models}, file, indent=1)
+            file.write("\n")
 
 
 if __name__ == "__main__":
