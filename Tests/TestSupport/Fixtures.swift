@@ -4,9 +4,12 @@ import ModelFiles
 public struct Fixture: Sendable, CustomStringConvertible {
   public let name: String
 
-  public static let all = [
+  /// Those whose logits transformers has computed too, in float32 and bfloat16.
+  public static let withTransformers = [
     "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
   ].map(Fixture.init(name:))
+  /// All of them; Scripts/make-fixtures.py makes the others.
+  public static let all = withTransformers + ["llama-online-scaled-tied", "bitnet-packed-divided-mqa"].map(Fixture.init(name:))
 
   public var description: String { name }
   public var path: String { Repository.path("Tests/Fixtures/\(name)") }
@@ -19,7 +22,7 @@ public struct Fixture: Sendable, CustomStringConvertible {
   /// The float64 logits of the prompt of `length` tokens (1, 7 or 64), `[length][vocabulary]`.
   public func float64Logits(_ length: Int) throws -> [Double] { try values("f64_\(length)", as: Double.self) }
 
-  /// The float32 logits that transformers computes, `[length][vocabulary]`.
+  /// The float32 logits that transformers computes, for `withTransformers`, `[length][vocabulary]`.
   public func float32Logits(_ length: Int) throws -> [Float] { try values("f32_\(length)", as: Float.self) }
 
   private func values<Element>(_ name: String, as type: Element.Type) throws -> [Element] {
