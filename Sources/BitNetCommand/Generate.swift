@@ -39,7 +39,8 @@ struct Generate: AsyncParsableCommand {
   @Flag(name: .customLong("ignore-eos"), help: "Go on where the model would end its text.")
   var ignoresEnd = false
 
-  @Flag(help: "Take special tokens that are written in the prompt, such as <|eot_id|>, for such.")
+  @Flag(
+    name: .customLong("special"), help: "Take special tokens that are written in the prompt, such as <|eot_id|>, for such.")
   var specials = false
 
   @Flag(help: "Print the new text only, not the prompt before it.")

@@ -14,7 +14,7 @@ struct Tokenize: ParsableCommand {
         bitnet tokenize < book.txt | bitnet tokenize --decode | cmp - book.txt
         echo '{"text": "Once"}' | bitnet tokenize --jsonl
         echo '{"ids": [2154, 713]}' | bitnet tokenize --jsonl --decode
-        bitnet tokenize --tokenizer tokenizer.model --specials "<|begin_of_text|>Hello"
+        bitnet tokenize --tokenizer tokenizer.model --special "<|begin_of_text|>Hello"
       """)
 
   @Argument(help: "The text, or with --decode the ids. (default: standard input)")
@@ -40,7 +40,8 @@ struct Tokenize: ParsableCommand {
   @Flag(help: "Begin with the token that begins a sequence.")
   var bos = false
 
-  @Flag(help: "Take special tokens that are written in the text, such as <|eot_id|>, for such.")
+  @Flag(
+    name: .customLong("special"), help: "Take special tokens that are written in the text, such as <|eot_id|>, for such.")
   var specials = false
 
   @Option(
@@ -55,7 +56,7 @@ struct Tokenize: ParsableCommand {
     if text != nil, textFile != nil { throw ValidationError("The text is given twice; expected an argument or --text-file.") }
     if jsonl, text != nil || textFile != nil { throw ValidationError("--jsonl reads standard input; it takes no text.") }
     if jsonl, pieces { throw ValidationError("--pieces and --jsonl exclude each other.") }
-    if decode, pieces || bos || specials { throw ValidationError("--pieces, --bos and --specials are for text, not for --decode.") }
+    if decode, pieces || bos || specials { throw ValidationError("--pieces, --bos and --special are for text, not for --decode.") }
     if benchmark != nil, decode || jsonl || pieces { throw ValidationError("--benchmark is for encoding one text.") }
   }
 

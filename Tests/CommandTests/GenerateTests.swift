@@ -92,7 +92,7 @@ struct GenerateTests {
     #expect(stopped.text == " there was a")
     #expect(stopped.finish_reason == "stop")
     // An end token in the prompt is followed by text; the special token is one only on request.
-    let special = try await report(["--prompt", "<|begin_of_text|>Once", "--specials", "--max-tokens", "1"])
+    let special = try await report(["--prompt", "<|begin_of_text|>Once", "--special", "--max-tokens", "1"])
     let text = try await report(["--prompt", "<|begin_of_text|>Once", "--max-tokens", "1"])
     #expect(special.statistics.prompt_tokens == 3)
     #expect(text.statistics.prompt_tokens > 5)

@@ -18,7 +18,7 @@ struct TokenizeTests {
 
   @Test("takes special tokens for such only on request")
   func specials() async throws {
-    #expect(try await BitNetProgram.run("tokenize", "--specials", "<|begin_of_text|>Once").text == "4093 2154\n")
+    #expect(try await BitNetProgram.run("tokenize", "--special", "<|begin_of_text|>Once").text == "4093 2154\n")
     #expect(try await BitNetProgram.run("tokenize", "<|begin_of_text|>Once").text.split(separator: " ").count > 4)
   }
 
@@ -45,7 +45,7 @@ struct TokenizeTests {
   func sources() async throws {
     let tokenizer = Repository.path("Tests/TokenizationTests/Fixtures/small-llama3.json")
     let text = "In wonderland, the White Rabbit <|eot_id|> 123"
-    let expected = try await BitNetProgram.run("tokenize", "--tokenizer", tokenizer, "--specials", text)
+    let expected = try await BitNetProgram.run("tokenize", "--tokenizer", tokenizer, "--special", text)
     #expect(expected.status == 0, "\(expected.errors)")
     try await TemporaryFolder.with { folder in
       // A model with a tokenizer: one of the fixtures beside the small tokenizer, whose vocabulary fits.
@@ -56,7 +56,7 @@ struct TokenizeTests {
       let conversion = try await BitNetProgram.run("convert", model.path, converted)
       #expect(conversion.status == 0 && conversion.errors.isEmpty, "\(conversion.errors)")
       for path in [model.path, converted] {
-        #expect(try await BitNetProgram.run("tokenize", "--model", path, "--specials", text).text == expected.text)
+        #expect(try await BitNetProgram.run("tokenize", "--model", path, "--special", text).text == expected.text)
       }
       let without = folder["without.safetensors"].path
       #expect(try await BitNetProgram.run("convert", model.path, without, "--no-tokenizer").status == 0)
