@@ -124,10 +124,10 @@ private struct Run {
     let now = clock.now
     if firstToken == nil {
       firstToken = now
-      statistics.timeToFirstToken = start.duration(to: now).seconds
+      statistics.timeToFirstToken = start.duration(to: now) / .seconds(1)
     }
     statistics.generatedTokens += 1
-    statistics.decodeTime = firstToken!.duration(to: now).seconds
+    statistics.decodeTime = firstToken!.duration(to: now) / .seconds(1)
     pending = [sampled.token]
 
     var piece = GeneratedPiece(text: "", tokens: [sampled])
@@ -160,8 +160,4 @@ private struct Run {
       return try engine.step(Batch([.init(sequence: id, tokens: tokens, output: output)]))[0]
     }
   }
-}
-
-extension Duration {
-  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

@@ -26,8 +26,7 @@ public enum MemoryBandwidth {
           member.phase(byteCount / piece) { results[$0] = ternary_read(base + $0 * piece, piece) }
         }
       }
-      let seconds = Double(time.components.seconds) + Double(time.components.attoseconds) * 1e-18
-      fastest = max(fastest, Double(byteCount) / seconds)
+      fastest = max(fastest, Double(byteCount) / (time / .seconds(1)))
     }
     withExtendedLifetime((buffer, sums)) {}
     return fastest

@@ -4,7 +4,6 @@ import Ternary
 
 /// The buffers of one forward pass over up to `tokens` tokens, allocated once.
 struct Workspace {
-  let tokens: Int
   /// Bytes between two tokens' codes: the widest activation, padded to whole 64-byte vectors.
   let codeStride: Int
   /// Int32 places between two tokens' products.
@@ -30,7 +29,6 @@ struct Workspace {
 
   init(_ weights: ModelWeights, tokens: Int, threads: Int) {
     let c = weights.configuration
-    self.tokens = tokens
     innerStride = max(c.queryWidth, c.feedForwardSize)
     codeStride = (max(c.hiddenSize, innerStride) + 63) / 64 * 64
     dotStride = weights.layers.reduce(0) {

@@ -24,8 +24,6 @@ public struct TernaryMatrix: Sendable {
   /// Columns padded to whole tiles.
   public var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
   public var tilesPerRow: Int { paddedColumns / Tile.columns }
-  /// Weights, without padding.
-  public var weightCount: Int { parts.reduce(0) { $0 + $1.rows * columns } }
 
   /// - Parameters:
   ///   - rows: rows of each stacked part, 1 or more.
