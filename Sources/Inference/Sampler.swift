@@ -142,7 +142,9 @@ public enum Sampler {
     var upper = Float.infinity
     func extend() -> Bool {
       guard upper > largest - 30 else { return false }  // e^-30 weighs nothing
-      let lower = min(largest, upper) - 6
+      // At least one step down: from logits beyond 2^26 six is less than half a unit in the last place.
+      let top = min(largest, upper)
+      let lower = min(top - 6, top.nextDown)
       let slice = logits.indices.filter { logits[$0] <= upper && logits[$0] > lower }
       order += slice.sorted { logits[$0] > logits[$1] || (logits[$0] == logits[$1] && $0 < $1) }
       upper = lower
