@@ -37,6 +37,11 @@ public struct Batch: Sendable {
   public var entries: [Entry]
 
   public init(_ entries: [Entry]) { self.entries = entries }
+
+  /// The batch in which each entry's token is the one that was sampled for it.
+  public func continued(by sampled: [SampledToken]) -> Batch {
+    Batch(zip(entries, sampled).map { .init(sequence: $0.sequence, tokens: [$1.token], output: $0.output) })
+  }
 }
 
 /// What a step gave for one entry of the batch.
@@ -51,15 +56,26 @@ public struct SampledToken: Sendable, Equatable {
   public struct Alternative: Sendable, Equatable {
     public var token: Int32
     public var logProbability: Float
+
+    public init(token: Int32, logProbability: Float) {
+      self.token = token
+      self.logProbability = logProbability
+    }
   }
   public var token: Int32
   /// Nil when log probabilities were not asked for: they take all logits, which choosing a token may not need.
   public var logProbability: Float?
   /// The likeliest tokens, in descending order, as many as were asked for.
   public var alternatives: [Alternative]
+
+  public init(token: Int32, logProbability: Float? = nil, alternatives: [Alternative] = []) {
+    self.token = token
+    self.logProbability = logProbability
+    self.alternatives = alternatives
+  }
 }
 
-/// A step an engine refuses. Nothing has changed when it is thrown.
+/// A step an engine refuses, in which case nothing has changed, or one that its device failed at.
 public enum EngineError: Error, Equatable, CustomStringConvertible {
   case unknownSequence(SequenceID)
   case repeatedSequence(SequenceID)
@@ -68,6 +84,8 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
   case contextFull(length: Int, adding: Int, limit: Int)
   case truncation(length: Int, to: Int)
   case parameter(name: String, found: String, expected: String)
+  /// The device failed, in its own words; the engine can no longer be used.
+  case device(String)
 
   public var description: String {
     switch self {
@@ -81,6 +99,7 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
         : "\(adding) more tokens after \(length) do not fit in the context of \(limit)"
     case .truncation(let length, let to): "a sequence of \(length) tokens cannot be cut to \(to)"
     case .parameter(let name, let found, let expected): "\(name) is \(found); expected \(expected)"
+    case .device(let failure): failure
     }
   }
 }

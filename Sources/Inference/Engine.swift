@@ -19,6 +19,55 @@ public protocol Engine: AnyObject {
   func truncate(_ id: SequenceID, to length: Int) throws(EngineError)
   /// Appends each entry's tokens to its sequence and returns what each entry asked for, in order.
   func step(_ batch: Batch) throws(EngineError) -> [StepOutput]
+
+  /// Steps a caller does well to let `generate` take at once: 1 unless the engine runs ahead of its caller.
+  var burstLength: Int { get }
+  /// Runs the batch, in which every entry samples, and goes on: each sampled token is its sequence's next one, for `limit` steps (1 or
+  /// more) or until `body` returns false. `body` gets each step's tokens in the order of the entries.
+  ///
+  /// Afterwards every sequence holds the batch's tokens and the sampled ones but for the last, as after that many calls of `step`.
+  /// - Throws: what `step` throws; `EngineError.contextFull` before anything has run when not all steps have room.
+  func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError)
+}
+
+extension Engine {
+  public var burstLength: Int { 1 }
+
+  public func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
+    try requireRoom(for: batch, steps: limit)
+    try generateStepByStep(batch, limit: limit, body)
+  }
+
+  /// `generate` by calls of `step`.
+  public func generateStepByStep(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
+    var batch = batch
+    for _ in 0..<limit {
+      let sampled = try sample(batch)
+      guard body(sampled) else { return }
+      batch = batch.continued(by: sampled)
+    }
+  }
+
+  /// - Throws: `EngineError` when a sequence of the batch does not exist, or cannot hold its new tokens and those of the steps after the first.
+  public func requireRoom(for batch: Batch, steps: Int) throws(EngineError) {
+    for entry in batch.entries {
+      let held = try tokens(of: entry.sequence).count
+      let adding = entry.tokens.count + max(steps, 1) - 1
+      guard held + adding <= contextLength else { throw .contextFull(length: held, adding: adding, limit: contextLength) }
+    }
+  }
+
+  /// One step of a batch in which every entry samples.
+  public func sample(_ batch: Batch) throws(EngineError) -> [SampledToken] {
+    var result: [SampledToken] = []
+    for (entry, output) in zip(batch.entries, try step(batch)) {
+      guard case .sampled(let token) = output else {
+        throw .parameter(name: "the output of \(entry.sequence)", found: "not sampled", expected: "a sampled token for each entry")
+      }
+      result.append(token)
+    }
+    return result
+  }
 }
 
 /// Which tokens each sequence holds, and the pages its cache occupies: the bookkeeping that engines share.
@@ -65,6 +114,17 @@ public struct SequenceStore<Page> {
     let pages = (length + attentionChunkLength - 1) / attentionChunkLength
     sequence.pages.removeLast(sequence.pages.count - pages)
   }
+
+  /// Gives a sequence pages for its first `positions` positions, beyond the tokens it holds. Unknown sequences are ignored.
+  public mutating func extend(_ id: SequenceID, to positions: Int, makePage: () -> Page) {
+    while let count = sequences[id]?.pages.count, count * attentionChunkLength < positions { sequences[id]!.pages.append(makePage()) }
+  }
+
+  /// The pages of a sequence.
+  public func pages(of id: SequenceID) -> [Page] { sequences[id]?.pages ?? [] }
+
+  /// Appends a token whose position has a page, after a check that `admit` has made before.
+  public mutating func append(_ token: Int32, to id: SequenceID) { sequences[id]?.tokens.append(token) }
 
   /// Checks a whole batch, and only then appends its tokens and the pages they need.
   public mutating func admit(

@@ -1,0 +1,163 @@
+import Ternary
+
+/// A product to measure kernels by: a random ternary matrix, random int8 activations, and what their exact product is.
+public struct KernelBenchmarkProblem: Sendable {
+  /// How much of a product was compared with the integers, and what came of it.
+  public struct Check: Sendable, Equatable {
+    /// One number that is not what it should be.
+    public struct Mismatch: Sendable, Equatable {
+      public let row: Int
+      public let token: Int
+      public let found: Int32
+      public let expected: Int32
+    }
+
+    /// Numbers of the product, padding left out, and those of them that were compared.
+    public let productCount: Int
+    public let comparedCount: Int
+    /// Rows compared for every token; for token 0 all were.
+    public let sampledRowCount: Int
+    public let mismatchCount: Int
+    public let firstMismatch: Mismatch?
+
+    public var isExact: Bool { mismatchCount == 0 }
+    public var isComplete: Bool { comparedCount == productCount }
+  }
+
+  public let rows: Int
+  public let columns: Int
+  /// Codes of -1, 0 and 1, half of them 0.
+  public let matrix: TernaryMatrix
+  /// Activations -128…127, `[tokens][codeStride]`, zero from `columns` on.
+  public let codes: [Int8]
+  /// Bytes from a token to the next: the columns padded to whole 64-byte vectors.
+  public let codeStride: Int
+  /// The sum of each token's activations.
+  public let sums: [Int32]
+
+  /// Weights multiplied on the host for a check, about: a second of work. All of token 0 is checked even if that is more.
+  private static let checkedWeightCount = 1 << 28
+
+  /// - Parameters:
+  ///   - rows: outputs: 1 or more.
+  ///   - columns: inputs: 1 to 8,388,608; beyond, products do not fit 32 bits.
+  ///   - tokens: the most that will be multiplied at once: 1 or more.
+  ///   - seed: the same seed gives the same numbers.
+  public init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) {
+    self.rows = rows
+    self.columns = columns
+    var random = RandomWords(state: seed)
+    let tiles = AlignedBuffer(count: Tile.byteCount(rows: rows, columns: columns))
+    Self.fill(tiles.bytes, rows: rows, columns: columns, &random)
+    guard let matrix = try? TernaryMatrix(rows: [rows], columns: columns, scales: [1], tiles: tiles.shared) else {
+      preconditionFailure("a matrix of \(rows) rows and \(columns) columns is outside the range")
+    }
+    self.matrix = matrix
+
+    codeStride = Tile.padded(columns, to: 64)
+    var codes = [Int8](repeating: 0, count: tokens * codeStride)
+    var sums = [Int32](repeating: 0, count: tokens)
+    for token in 0..<tokens {
+      for column in 0..<columns {
+        let code = random.nextByte()
+        codes[token * codeStride + column] = code
+        sums[token] += Int32(code)
+      }
+    }
+    self.codes = codes
+    self.sums = sums
+  }
+
+  /// Fills tiles with codes; those beyond the rows and columns are zeros.
+  private static func fill(_ tiles: UnsafeMutableRawBufferPointer, rows: Int, columns: Int, _ random: inout RandomWords) {
+    let words = tiles.bindMemory(to: UInt32.self)
+    let tilesPerRow = Tile.padded(columns, to: Tile.columns) / Tile.columns
+    for index in words.indices {
+      let fields = UInt32(truncatingIfNeeded: random.next())
+      // Two bits a code. 0 is no code; it becomes 2, which stands for the weight 0.
+      var word = fields | (~(fields | fields >> 1) & 0x5555_5555) << 1
+      let (tile, place) = (index / Tile.words, index % Tile.words)
+      let row = tile / tilesPerRow * Tile.rows + place / 16 * 8 + place % 8
+      let column = tile % tilesPerRow * Tile.columns + place % 16 / 8 * 16
+      if row >= rows || column + 16 > columns {
+        for element in 0..<16 where row >= rows || column + element >= columns {
+          let bit = UInt32(8 * (element % 4) + 2 * (element / 4))
+          word = word & ~(3 << bit) | 2 << bit
+        }
+      }
+      words[index] = word.littleEndian
+    }
+  }
+
+  /// Compares a product with sums of integers that are computed here, by the plainest loop there is: all rows of token 0, and all or,
+  /// when that were too many, a random choice of rows of the other tokens.
+  ///
+  /// - Parameters:
+  ///   - products: `[tokens][stride]`, rows side by side.
+  ///   - stride: at least `rows`.
+  ///   - tokens: the first so many of the problem's.
+  public func check(_ products: [Int32], stride: Int, tokens: Int) -> Check {
+    let affordable = Self.checkedWeightCount / (tokens * columns)
+    let sampled = sampledRows(max(1, min(rows, affordable)))
+    // Each piece notes what it finds in a place of its own.
+    let findings = UnsafeMutablePointer<(count: Int, first: Check.Mismatch?)>.allocate(capacity: rows)
+    findings.initialize(repeating: (0, nil), count: rows)
+    defer { findings.deallocate() }
+    products.withUnsafeBufferPointer { products in
+      codes.withUnsafeBufferPointer { codes in
+        ThreadTeam(count: InstructionSet.processorCount).run { member in
+          member.phase(rows, unit: Tile.rows, perMember: 16) { range in
+            for row in range {
+              for token in 0..<(sampled[row] ? tokens : 1) {
+                let expected = matrix.dot(row: row, activations: codes.baseAddress! + token * codeStride)
+                let found = products[token * stride + row]
+                guard found != expected else { continue }
+                if findings[row].first == nil {
+                  findings[row].first = Check.Mismatch(row: row, token: token, found: found, expected: expected)
+                }
+                findings[row].count += 1
+              }
+            }
+          }
+        }
+      }
+    }
+    let sampledCount = sampled.count { $0 }
+    let all = UnsafeBufferPointer(start: findings, count: rows)
+    return Check(
+      productCount: rows * tokens, comparedCount: rows + sampledCount * (tokens - 1), sampledRowCount: sampledCount,
+      mismatchCount: all.reduce(0) { $0 + $1.count }, firstMismatch: all.lazy.compactMap(\.first).first)
+  }
+
+  /// Which rows are compared for every token: about `count` of them, spread over the matrix.
+  private func sampledRows(_ count: Int) -> [Bool] {
+    var isSampled = [Bool](repeating: count == rows, count: rows)
+    guard count < rows else { return isSampled }
+    var random = RandomWords(state: UInt64(rows) << 32 ^ UInt64(columns))
+    for _ in 0..<count { isSampled[Int(random.next() % UInt64(rows))] = true }
+    return isSampled
+  }
+}
+
+/// Random numbers, fast and always the same (SplitMix64).
+private struct RandomWords {
+  var state: UInt64
+  private var bytes: UInt64 = 0
+  private var byteCount = 0
+
+  init(state: UInt64) { self.state = state }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+
+  mutating func nextByte() -> Int8 {
+    if byteCount == 0 { (bytes, byteCount) = (next(), 8) }
+    defer { (bytes, byteCount) = (bytes >> 8, byteCount - 1) }
+    return Int8(truncatingIfNeeded: bytes)
+  }
+}

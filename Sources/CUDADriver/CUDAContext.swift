@@ -1,0 +1,69 @@
+/// A GPU in use: its primary context, which all users of the device in this process share.
+///
+/// Everything made in a context keeps it alive. What goes wrong in a kernel (an address that is not there) ends the context: from then on
+/// every call on the device throws, in every context of it, until the process ends.
+public final class CUDAContext: Sendable {
+  /// The oldest compute capability that will do: Ampere's.
+  static let neededCapability = (major: 8, minor: 0)
+
+  public let device: CUDADevice
+  /// A token of the driver's, which may be used on any thread.
+  private nonisolated(unsafe) let handle: CUcontext?
+
+  /// - Throws: `CUDAError.deviceTooOld` below compute capability 8.0, or `.call` when the driver makes no context.
+  public init(_ device: CUDADevice) throws(CUDAError) {
+    let (capability, needed) = (device.capability, Self.neededCapability)
+    guard capability >= needed else {
+      throw .deviceTooOld(
+        name: device.name, capability: "\(capability.major).\(capability.minor)", needed: "\(needed.major).\(needed.minor)")
+    }
+    var handle: CUcontext?
+    try device.driver.check(
+      device.driver.functions.cuDevicePrimaryCtxRetain(&handle, device.handle), "cuDevicePrimaryCtxRetain", device.name)
+    self.device = device
+    self.handle = handle
+  }
+
+  deinit { _ = device.driver.functions.cuDevicePrimaryCtxRelease(device.handle) }
+
+  /// Makes the driver's calls of this thread go to this context. All types of this module do it by themselves.
+  public func makeCurrent() throws(CUDAError) {
+    try device.driver.check(device.driver.functions.cuCtxSetCurrent(handle), "cuCtxSetCurrent")
+  }
+
+  /// Waits until all work on the device is done.
+  ///
+  /// - Throws: also what went wrong in earlier work.
+  public func synchronize() throws(CUDAError) {
+    try call("cuCtxSynchronize") { $0.cuCtxSynchronize() }
+  }
+
+  /// Bytes of the device's memory: those free now and all.
+  public func memory() throws(CUDAError) -> (free: Int, total: Int) {
+    var (free, total) = (0, 0)
+    try call("cuMemGetInfo") { $0.cuMemGetInfo(&free, &total) }
+    return (free, total)
+  }
+
+  /// Makes the context current and calls a function of the driver.
+  ///
+  /// - Parameters:
+  ///   - function: its name, for the error.
+  ///   - detail: what it is called with, for the error.
+  func call(
+    _ function: String, _ detail: @autoclosure () -> String = "", _ body: (DriverFunctions) -> CUresult
+  ) throws(CUDAError) {
+    try device.driver.check(result(body), function, detail())
+  }
+
+  /// Makes the context current, calls a function of the driver and returns its answer.
+  func result(_ body: (DriverFunctions) -> CUresult) throws(CUDAError) -> CUresult {
+    try makeCurrent()
+    return body(device.driver.functions)
+  }
+
+  /// Gives something back to the driver. A driver that fails at it has ended, and so has what it held.
+  func release(_ body: (DriverFunctions) -> CUresult) {
+    _ = try? result(body)
+  }
+}

@@ -1,0 +1,65 @@
+/// A GPU and what it can do.
+public struct CUDADevice: Sendable {
+  /// The driver's number for it, from 0.
+  public let ordinal: Int
+  public let name: String
+  /// Compute capability: (9, 0) is Hopper.
+  public let capability: (major: Int, minor: Int)
+  public let multiprocessorCount: Int
+  public let memoryByteCount: Int
+  public let l2ByteCount: Int
+  /// Bytes of shared memory that a block can have when its kernel allows it.
+  public let sharedMemoryPerBlock: Int
+  /// What the memory could move at best, by its bus and clock; nil when the driver does not say.
+  public let memoryBytesPerSecond: Double?
+  /// Whether all blocks of a launch can wait for each other.
+  public let supportsCooperativeLaunch: Bool
+
+  let driver: CUDADriver
+  let handle: CUdevice
+
+  private enum Attribute: Int32 {
+    case multiprocessorCount = 16
+    /// In kHz.
+    case memoryClockRate = 36
+    /// In bits.
+    case memoryBusWidth = 37
+    case l2ByteCount = 38
+    case capabilityMajor = 75
+    case capabilityMinor = 76
+    case cooperativeLaunch = 95
+    case sharedMemoryPerBlock = 97
+  }
+
+  init(_ driver: CUDADriver, ordinal: Int) throws(CUDAError) {
+    let functions = driver.functions
+    var handle: CUdevice = 0
+    try driver.check(functions.cuDeviceGet(&handle, Int32(ordinal)), "cuDeviceGet", "device \(ordinal)")
+    var name = [CChar](repeating: 0, count: 256)
+    try driver.check(functions.cuDeviceGetName(&name, Int32(name.count), handle), "cuDeviceGetName", "device \(ordinal)")
+    var memoryByteCount = 0
+    try driver.check(functions.cuDeviceTotalMem(&memoryByteCount, handle), "cuDeviceTotalMem", "device \(ordinal)")
+
+    func attribute(_ attribute: Attribute) throws(CUDAError) -> Int {
+      var value: Int32 = 0
+      try driver.check(
+        functions.cuDeviceGetAttribute(&value, attribute.rawValue, handle), "cuDeviceGetAttribute",
+        "attribute \(attribute.rawValue) of device \(ordinal)")
+      return Int(value)
+    }
+    self.driver = driver
+    self.handle = handle
+    self.ordinal = ordinal
+    self.name = String(decoding: name.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
+    self.memoryByteCount = memoryByteCount
+    capability = (try attribute(.capabilityMajor), try attribute(.capabilityMinor))
+    multiprocessorCount = try attribute(.multiprocessorCount)
+    l2ByteCount = try attribute(.l2ByteCount)
+    sharedMemoryPerBlock = try attribute(.sharedMemoryPerBlock)
+    supportsCooperativeLaunch = try attribute(.cooperativeLaunch) != 0
+    // Two transfers in a clock, on every wire of the bus.
+    let bytesPerClock = 2 * Double(try attribute(.memoryBusWidth)) / 8
+    let bytesPerSecond = bytesPerClock * Double(try attribute(.memoryClockRate)) * 1000
+    memoryBytesPerSecond = bytesPerSecond > 0 ? bytesPerSecond : nil
+  }
+}

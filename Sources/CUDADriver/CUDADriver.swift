@@ -1,0 +1,67 @@
+/// NVIDIA's driver, found when the program runs: nothing of it is needed to build or to start.
+public final class CUDADriver: Sendable {
+  /// The oldest CUDA version that will do, as `cuDriverGetVersion` counts: the embedded PTX is of 12.1's kind, which R530 introduced.
+  static let neededVersion = 12010
+
+  /// The newest CUDA version the driver supports, as `cuDriverGetVersion` counts: 12010 is 12.1.
+  public let version: Int
+  let functions: DriverFunctions
+
+  /// Opens the driver's library and starts the driver.
+  ///
+  /// - Parameter library: a name that the system's loader looks for, or a path.
+  /// - Throws: `CUDAError.driverMissing`, `.functionMissing` for a library that is not the driver's, `.driverTooOld`, `.noDevice`, or
+  ///   `.call` when the driver does not start.
+  public static func load(library: String = "libcuda.so.1") throws(CUDAError) -> CUDADriver {
+    try CUDADriver(SharedLibrary(library))
+  }
+
+  private init(_ library: SharedLibrary) throws(CUDAError) {
+    // The version comes first: an old driver lacks functions, and should be told so by its age.
+    let getVersion: @convention(c) (DriverFunctions.Out<Int32>) -> CUresult = try library.function("cuDriverGetVersion")
+    var version: Int32 = 0
+    let result = getVersion(&version)
+    if result == ResultCode.success, version < Self.neededVersion {
+      throw .driverTooOld(found: Int(version), needed: Self.neededVersion)
+    }
+    self.version = Int(version)
+    functions = try DriverFunctions(library)
+    try check(result, "cuDriverGetVersion")
+    let started = functions.cuInit(0)
+    if started == ResultCode.noDevice { throw .noDevice }
+    try check(started, "cuInit")
+  }
+
+  /// The GPUs that this process may see, in the driver's order; those too old for a context are among them.
+  public func devices() throws(CUDAError) -> [CUDADevice] {
+    var devices: [CUDADevice] = []
+    for ordinal in 0..<(try deviceCount()) { devices.append(try CUDADevice(self, ordinal: ordinal)) }
+    return devices
+  }
+
+  /// One GPU.
+  ///
+  /// - Parameter ordinal: 0 to the number of devices, less one.
+  public func device(_ ordinal: Int) throws(CUDAError) -> CUDADevice {
+    let count = try deviceCount()
+    guard count > 0 else { throw .noDevice }
+    guard 0..<count ~= ordinal else { throw .deviceOutOfRange(ordinal, count: count) }
+    return try CUDADevice(self, ordinal: ordinal)
+  }
+
+  private func deviceCount() throws(CUDAError) -> Int {
+    var count: Int32 = 0
+    try check(functions.cuDeviceGetCount(&count), "cuDeviceGetCount")
+    return max(Int(count), 0)
+  }
+
+  /// Turns a result that is not success into an error.
+  ///
+  /// - Parameters:
+  ///   - function: what was called.
+  ///   - detail: what it was called with.
+  func check(_ result: CUresult, _ function: String, _ detail: @autoclosure () -> String = "") throws(CUDAError) {
+    guard result != ResultCode.success else { return }
+    throw .call(function: function, result: functions.describe(result), detail: detail())
+  }
+}

@@ -1,0 +1,106 @@
+/// How many blocks a launch has in each direction.
+public struct CUDAGrid: Sendable, Equatable, ExpressibleByIntegerLiteral, CustomStringConvertible {
+  /// 1 to 2³¹ - 1.
+  public var x: Int
+  /// 1 to 65535.
+  public var y: Int
+  /// 1 to 65535.
+  public var z: Int
+
+  public init(_ x: Int, _ y: Int = 1, _ z: Int = 1) {
+    self.x = x
+    self.y = y
+    self.z = z
+  }
+
+  public init(integerLiteral x: Int) { self.init(x) }
+
+  public var description: String { "\(x)×\(y)×\(z)" }
+}
+
+/// The value of a kernel's parameter.
+public enum CUDAArgument: Sendable {
+  case address(UInt64)
+  case int(Int32)
+  case unsigned(UInt32)
+  case long(UInt64)
+  case float(Float)
+  /// A structure, as the compiler of the kernel lays it out.
+  case bytes([UInt8])
+}
+
+extension CUDAArgument {
+  /// Every value starts at a multiple of this: the widest alignment a parameter can have.
+  fileprivate static let alignment = 16
+
+  /// Bytes that it takes, with the gap to the next.
+  fileprivate var paddedByteCount: Int {
+    guard case .bytes(let bytes) = self else { return Self.alignment }
+    return (bytes.count + Self.alignment - 1) / Self.alignment * Self.alignment
+  }
+
+  fileprivate func store(to slot: UnsafeMutableRawPointer) {
+    switch self {
+    case .address(let value), .long(let value): slot.storeBytes(of: value, as: UInt64.self)
+    case .int(let value): slot.storeBytes(of: value, as: Int32.self)
+    case .unsigned(let value): slot.storeBytes(of: value, as: UInt32.self)
+    case .float(let value): slot.storeBytes(of: value, as: Float.self)
+    case .bytes(let bytes): bytes.withUnsafeBytes { if let start = $0.baseAddress { slot.copyMemory(from: start, byteCount: $0.count) } }
+    }
+  }
+}
+
+extension [CUDAArgument] {
+  /// The values in memory as the driver takes them: an array of pointers to them, valid inside `body`.
+  fileprivate func withPointers(_ body: (UnsafeMutablePointer<UnsafeMutableRawPointer?>?) -> CUresult) -> CUresult {
+    let byteCount = Swift.max(reduce(0) { $0 + $1.paddedByteCount }, 1)
+    return withUnsafeTemporaryAllocation(byteCount: byteCount, alignment: CUDAArgument.alignment) { values in
+      withUnsafeTemporaryAllocation(of: UnsafeMutableRawPointer?.self, capacity: count) { pointers in
+        var slot = values.baseAddress!
+        for (index, argument) in enumerated() {
+          argument.store(to: slot)
+          pointers.initializeElement(at: index, to: slot)
+          slot += argument.paddedByteCount
+        }
+        return body(pointers.baseAddress)
+      }
+    }
+  }
+}
+
+extension CUDAStream {
+  /// Starts a kernel.
+  ///
+  /// - Parameters:
+  ///   - threads: those of a block, in one direction: 1 to 1024.
+  ///   - sharedBytes: dynamic shared memory of a block; beyond 48 KiB only what `CUDAFunction.allowSharedMemory` was given.
+  ///   - cooperative: whether all blocks must run at the same time, as they wait for each other.
+  ///   - arguments: one value for each parameter of the kernel, of its size. The driver reads as many as the kernel has and checks nothing.
+  /// - Throws: `CUDAError.parameter` for a number out of range, `.call` when the driver refuses the launch.
+  public func launch(
+    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false, arguments: [CUDAArgument]
+  ) throws(CUDAError) {
+    let x = try function.launchNumber("blocks in x", grid.x, 1...Int(Int32.max))
+    let y = try function.launchNumber("blocks in y", grid.y, 1...65535)
+    let z = try function.launchNumber("blocks in z", grid.z, 1...65535)
+    let threadCount = try function.launchNumber("threads of a block", threads, 1...1024)
+    let sharedByteCount = try function.launchNumber("bytes of shared memory", sharedBytes, 0...Int(Int32.max))
+    try context.call(
+      cooperative ? "cuLaunchCooperativeKernel" : "cuLaunchKernel",
+      "\(function.name), grid \(grid), \(threads) threads, \(sharedBytes) bytes of shared memory"
+    ) { functions in
+      arguments.withPointers { pointers in
+        cooperative
+          ? functions.cuLaunchCooperativeKernel(function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers)
+          : functions.cuLaunchKernel(function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers, nil)
+      }
+    }
+  }
+
+  /// Starts a kernel; see `launch(_:grid:threads:sharedBytes:cooperative:arguments:)`.
+  public func launch(
+    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false, _ arguments: CUDAArgument...
+  ) throws(CUDAError) {
+    try launch(function, grid: grid, threads: threads, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)
+  }
+}

@@ -1,0 +1,138 @@
+import CUDADriver
+import CUDAKernels
+import Inference
+import Ternary
+
+/// A model's weights in device memory, in one allocation: tiles and tables as they lie in the file, norms in Float.
+///
+/// One allocation, because the driver rounds each up to 2 MiB.
+final class DeviceWeights {
+  /// The four matrices of a layer, in the order in which they are used.
+  enum Kind: Int, CaseIterable {
+    case queryKeyValue, attentionOutput, gateUp, down
+  }
+
+  struct Layer {
+    /// By `Kind`.
+    var matrices: [Matrix]
+    /// Of the norm before each matrix, 0 where there is none.
+    var norms: [UInt64]
+  }
+
+  let configuration: ModelConfiguration
+  private(set) var layers: [Layer] = []
+  private(set) var embedding: UInt64 = 0
+  private(set) var head: UInt64 = 0
+  private(set) var finalNorm: UInt64 = 0
+  /// `[layers]` of DecodeLayer.
+  let decodeLayers: UInt64
+  private let arena: CUDABuffer
+  private var used = 0
+
+  var byteCount: Int { arena.byteCount }
+
+  init(_ weights: ModelWeights, _ context: CUDAContext) throws(CUDAError) {
+    let c = weights.configuration
+    configuration = c
+    var total = Self.aligned(weights.embedding.bytes.count) + (c.tiedEmbedding ? 0 : Self.aligned(weights.head.bytes.count))
+    total += Self.aligned(4 * c.hiddenSize) + Self.aligned(c.layerCount * MemoryLayout<DecodeLayer>.stride)
+    for layer in weights.layers {
+      for kind in Kind.allCases {
+        total += Self.aligned(layer[kind].tiles.count) + Self.aligned(4 * (layer.norm(before: kind)?.count ?? 0))
+      }
+    }
+    arena = try CUDABuffer(context, byteCount: total)
+    decodeLayers = arena.address  // the table comes first, written last
+    used = Self.aligned(c.layerCount * MemoryLayout<DecodeLayer>.stride)
+
+    embedding = try upload(weights.embedding.bytes)
+    head = c.tiedEmbedding ? embedding : try upload(weights.head.bytes)
+    finalNorm = try upload(weights.finalNorm)
+    for layer in weights.layers {
+      var (matrices, norms): ([Matrix], [UInt64]) = ([], [])
+      for kind in Kind.allCases {
+        matrices.append(Matrix(layer[kind], tiles: try upload(layer[kind].tiles)))
+        norms.append(try layer.norm(before: kind).map { (norm) throws(CUDAError) in try upload(norm) } ?? 0)
+      }
+      layers.append(Layer(matrices: matrices, norms: norms))
+    }
+    let table = layers.map(\.decodeLayer)
+    try table.withUnsafeBufferPointer { (table) throws(CUDAError) in try arena.copy(from: UnsafeRawBufferPointer(table), at: 0) }
+  }
+
+  private static func aligned(_ count: Int) -> Int { (count + 255) / 256 * 256 }
+
+  private func upload(_ bytes: SharedBytes) throws(CUDAError) -> UInt64 {
+    try bytes.withUnsafeBytes { (bytes) throws(CUDAError) in try place(bytes) }
+  }
+
+  private func upload(_ values: [Float]) throws(CUDAError) -> UInt64 {
+    try values.withUnsafeBufferPointer { (values) throws(CUDAError) in try place(UnsafeRawBufferPointer(values)) }
+  }
+
+  private func place(_ bytes: UnsafeRawBufferPointer) throws(CUDAError) -> UInt64 {
+    let start = used
+    try arena.copy(from: bytes, at: start)
+    used += Self.aligned(bytes.count)
+    return arena.address + UInt64(start)
+  }
+}
+
+extension LayerWeights {
+  fileprivate subscript(kind: DeviceWeights.Kind) -> TernaryMatrix {
+    switch kind {
+    case .queryKeyValue: queryKeyValue
+    case .attentionOutput: attentionOutput
+    case .gateUp: gateUp
+    case .down: down
+    }
+  }
+
+  fileprivate func norm(before kind: DeviceWeights.Kind) -> [Float]? {
+    switch kind {
+    case .queryKeyValue: attentionNorm
+    case .attentionOutput: attentionSubNorm
+    case .gateUp: feedForwardNorm
+    case .down: feedForwardSubNorm
+    }
+  }
+}
+
+extension Matrix {
+  /// A matrix whose tiles lie at an address of device memory. The stacked parts follow one another in the output.
+  package init(_ matrix: TernaryMatrix, tiles: UInt64) {
+    self.init()
+    self.tiles = tiles
+    tilesPerRow = Int32(matrix.tilesPerRow)
+    tileRows = Int32(matrix.paddedRows / Tile.rows)
+    columns = Int32(matrix.columns)
+    parts = Int32(matrix.parts.count)
+    var output = 0
+    withUnsafeMutableBytes(of: &part) { bytes in
+      let places = bytes.bindMemory(to: Part.self)
+      for (index, part) in matrix.parts.enumerated() {
+        places[index] = Part(
+          firstRow: Int32(part.firstRow), rows: Int32(part.rows), output: Int32(output), scale: Float(part.scale))
+        output += part.rows
+      }
+    }
+  }
+
+  /// Bytes of a row of codes.
+  package var paddedColumns: Int { Int(tilesPerRow) * Tile.columns }
+}
+
+extension DeviceWeights.Layer {
+  fileprivate var decodeLayer: DecodeLayer {
+    var layer = DecodeLayer()
+    for (index, matrix) in matrices.enumerated() {
+      withUnsafeMutableBytes(of: &layer.tiles) { $0.bindMemory(to: UInt64.self)[index] = matrix.tiles }
+      withUnsafeMutableBytes(of: &layer.norms) { $0.bindMemory(to: UInt64.self)[index] = norms[index] }
+      withUnsafeMutableBytes(of: &layer.scales) { bytes in
+        let scales = bytes.bindMemory(to: Float.self)
+        (scales[3 * index], scales[3 * index + 1], scales[3 * index + 2]) = (matrix.part.0.scale, matrix.part.1.scale, matrix.part.2.scale)
+      }
+    }
+    return layer
+  }
+}

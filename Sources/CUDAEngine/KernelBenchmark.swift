@@ -1,0 +1,138 @@
+import CUDADriver
+import CUDAKernels
+import Ternary
+
+/// Times the W2A8 product's kernels alone, without a model around them, and in turns with them cuBLAS's product in bfloat16.
+///
+/// ```swift
+/// let benchmark = try KernelBenchmark(device: 0)
+/// let loaded = try benchmark.load(matrix, codes: codes, codeStride: stride, sums: sums)
+/// let decode = try loaded.measure(tokens: 1)
+/// ```
+public final class KernelBenchmark {
+  /// What a product gave and how long it took.
+  public struct Measurement: Sendable {
+    /// The kernel's name in Sources/CUDAKernels.
+    public let kernel: String
+    /// `[tokens][stride]`, as the timed launches left them.
+    public let products: [Int32]
+    /// Between two tokens' products: the rows padded to whole tiles.
+    public let stride: Int
+    public let times: Times
+    /// cuBLAS with as many rows, columns and tokens in bfloat16; nil when that could not be measured.
+    public let bfloat16: Times?
+    /// Why `bfloat16` is nil, in a sentence.
+    public let bfloat16Absence: String?
+  }
+
+  /// Seconds of one product, once for each sample: a graph of many launches.
+  public struct Times: Sendable {
+    /// Copies of the weights, which are taken in turn.
+    public let copyCount: Int
+    /// With weights from memory: all copies together are more than twice the second-level cache. (Not on an emulated device, and not
+    /// for matrices of a few tiles, which have at most 65,536 copies.)
+    public let cold: [Double]
+    /// With one copy, from the second-level cache if it fits.
+    public let warm: [Double]
+  }
+
+  public let device: CUDADevice
+  /// As `cuDriverGetVersion` counts: 12010 is 12.1.
+  public let driverVersion: Int
+  /// Whether the device is the stand-in that runs kernels on the processor: then times mean nothing.
+  public let isEmulated: Bool
+  /// As in "12.4.5"; nil without cuBLAS.
+  public var cublasVersion: String? { cublas?.version }
+  /// Why there is no cuBLAS, in a sentence.
+  public let cublasAbsence: String?
+
+  let context: CUDAContext
+  let products: Products
+  let cublas: CuBLAS?
+  let race: KernelRace
+
+  /// The most columns a product may have: beyond, sums do not fit 32 bits.
+  public static let columnLimit = 65536
+
+  /// - Parameters:
+  ///   - ordinal: the driver's number for the GPU, from 0.
+  ///   - isQuick: fewer and shorter samples.
+  ///   - cublasLibraries: names or paths under which cuBLAS is looked for; the usual ones when nil, but none if the device is emulated.
+  /// - Throws: when there is no driver, no such GPU, or it is too old.
+  public init(device ordinal: Int = 0, isQuick: Bool = false, cublasLibraries: [String]? = nil) throws(CUDAError) {
+    let driver = try CUDADriver.load()
+    driverVersion = driver.version
+    device = try driver.device(ordinal)
+    isEmulated = device.name.contains("emulated")
+    context = try CUDAContext(device)
+    products = Products(try KernelLibrary(context))
+    race = try KernelRace(products.library.stream, effort: isEmulated ? .emulated : isQuick ? .quick : .full)
+    let libraries = cublasLibraries ?? (isEmulated ? [] : CuBLAS.usualLibraries)
+    if libraries.isEmpty {
+      (cublas, cublasAbsence) = (nil, "cuBLAS is not looked for" + (isEmulated ? ", as the device is emulated" : ""))
+    } else {
+      do throws(CuBLAS.Unavailable) {
+        (cublas, cublasAbsence) = (try CuBLAS.open(context, stream: race.stream, libraries: libraries), nil)
+      } catch {
+        (cublas, cublasAbsence) = (nil, "no cuBLAS: \(error)")
+      }
+    }
+  }
+
+  /// Bytes a second that a copy from memory to memory reads and writes together: the median of several.
+  public func copyBytesPerSecond() throws(CUDAError) -> Double {
+    let byteCount = isEmulated ? 1 << 20 : max(1 << 20, min(1 << 30, try context.memory().free / 4))
+    let (source, target) = (try CUDABuffer(context, byteCount: byteCount), try CUDABuffer(context, byteCount: byteCount))
+    try source.fill(byte: 1)
+    let samples = try race.run([
+      KernelRace.Contender(copyCount: 1) { (_) throws(CUDAError) in
+        try self.race.stream.copy(device: source.address, to: target.address, byteCount: byteCount)
+      }
+    ])
+    return 2 * Double(byteCount) / samples[0].sorted()[samples[0].count / 2]
+  }
+
+  /// Copies a matrix to the device as often as measuring needs.
+  ///
+  /// - Parameters:
+  ///   - matrix: one part, at most `columnLimit` columns.
+  ///   - codes: activations `[tokens][codeStride]`, zero from the matrix's columns on.
+  ///   - codeStride: a multiple of 16, at least the matrix's padded columns.
+  ///   - sums: of each token's activations.
+  /// - Throws: `CUDAError.parameter` for too many columns, `.outOfMemory`.
+  public func load(_ matrix: TernaryMatrix, codes: [Int8], codeStride: Int, sums: [Int32]) throws(CUDAError) -> KernelBenchmarkMatrix {
+    guard matrix.columns <= Self.columnLimit else {
+      throw .parameter(name: "the number of columns", found: "\(matrix.columns)", expected: "at most \(Self.columnLimit)")
+    }
+    return try KernelBenchmarkMatrix(self, matrix, codes: codes, codeStride: codeStride, sums: sums)
+  }
+}
+
+/// Copies of something in device memory, as many as do not fit into the second-level cache together.
+struct RotatedCopies {
+  let count: Int
+  private let buffer: CUDABuffer
+  private let stride: Int
+
+  /// As many launches as a graph has at most.
+  private static let countLimit = 1 << 16
+
+  /// - Parameter byteCount: of one copy: 1 or more. The contents are arbitrary at first.
+  init(_ benchmark: KernelBenchmark, byteCount: Int) throws(CUDAError) {
+    stride = (byteCount + 255) / 256 * 256
+    let wanted = benchmark.isEmulated ? 2 : 2 * benchmark.device.l2ByteCount / byteCount + 1
+    count = min(wanted, Self.countLimit)
+    buffer = try CUDABuffer(benchmark.context, byteCount: count * stride)
+  }
+
+  func address(_ copy: Int) -> UInt64 { buffer.address + UInt64(copy * stride) }
+
+  /// Writes the same bytes into all copies, again and again if they are fewer than a copy has.
+  func fill(_ bytes: UnsafeRawBufferPointer, byteCount: Int, _ stream: CUDAStream) throws(CUDAError) {
+    for start in Swift.stride(from: 0, to: byteCount, by: bytes.count) {
+      try buffer.copy(from: UnsafeRawBufferPointer(rebasing: bytes.prefix(byteCount - start)), at: start)
+    }
+    for copy in 1..<max(count, 1) { try stream.copy(device: address(0), to: address(copy), byteCount: byteCount) }
+    try stream.synchronize()
+  }
+}

@@ -1,0 +1,49 @@
+import CUDADriver
+import Inference
+
+/// Device memory for the key/value cache, in pages of 64 positions of all layers that sequences take and give back.
+final class PagePool {
+  /// One page; it goes back to the pool with the last reference to it.
+  final class Page {
+    let address: UInt64
+    private let pool: PagePool
+
+    fileprivate init(_ address: UInt64, _ pool: PagePool) {
+      self.address = address
+      self.pool = pool
+    }
+
+    deinit { pool.free.append(address) }
+  }
+
+  let pageByteCount: Int
+  private let context: CUDAContext
+  private var slabs: [CUDABuffer] = []
+  fileprivate var free: [UInt64] = []
+  /// Memory is taken in pieces of about this size.
+  private static let slabByteCount = 32 << 20
+
+  /// - Parameter paddedHeadSize: elements of a head in the cache.
+  init(_ context: CUDAContext, _ c: ModelConfiguration, paddedHeadSize: Int) {
+    self.context = context
+    pageByteCount = c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * paddedHeadSize * MemoryLayout<UInt16>.size
+  }
+
+  /// Bytes of device memory that the pool holds, in use or not.
+  var byteCount: Int { slabs.reduce(0) { $0 + $1.byteCount } }
+
+  /// Makes sure that `count` pages can be taken.
+  func reserve(_ count: Int) throws(CUDAError) {
+    while free.count < count {
+      let pages = max(1, min(count - free.count, max(1, Self.slabByteCount / pageByteCount)))
+      let slab = try CUDABuffer(context, byteCount: pages * pageByteCount)
+      // The padding of heads must be zero, and stays so.
+      try slab.fill(byte: 0)
+      slabs.append(slab)
+      for page in (0..<pages).reversed() { free.append(slab.address + UInt64(page * pageByteCount)) }
+    }
+  }
+
+  /// A page that was reserved.
+  func take() -> Page { Page(free.removeLast(), self) }
+}

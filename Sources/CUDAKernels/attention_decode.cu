@@ -1,0 +1,16 @@
+// Attention of single tokens: rotary embedding, storing of key and value, scores, softmax and weighted values, for one layer.
+//
+// Shapes: qkv [rows][(queryHeads + 2·keyValueHeads)·size]; cache pages of 64 positions; out [rows][outStride].
+// Bytes: the cache of the positions so far, once: 2·2·keyValueHeads·padded a position.
+// Bound by: latency up to some thousand positions, memory beyond.
+// Launch: 256 threads; grid (blocks for the chunks, keyValueHeads, rows); shared memory sizeof(ChunkScratch) + 8·padded floats.
+#include "attention_decode.cuh"
+
+/// slots, positions [rows]: which page table a row uses, and the position its token has.
+extern "C" __global__ void __launch_bounds__(256, 3)
+attend_decode(const DecodeAttention a, int layer, const int *rows, const int *slots, const int *positions) {
+  DYNAMIC_SHARED(shared);
+  const int row = rows[blockIdx.z], position = positions[row];
+  for (int chunk = blockIdx.x; chunk <= position / chunkLength; chunk += gridDim.x)
+    attendPart(a, layer, row, slots[row], blockIdx.y, chunk, position, shared);
+}

@@ -1,0 +1,123 @@
+// W2A8 for one token: int8 activations × ternary tiles with dp4a.
+#pragma once
+#include "matrix.cuh"
+#include "quantize.cuh"
+
+/// Shared memory of a block: this, then the token's codes.
+struct alignas(16) GemvScratch {
+  RowScratch row;
+  // Each warp's part of a tile row's sums; two sets, so that one can be read while the next is written.
+  int partial[2][blockWarps][tileRowCount];
+};
+static_assert(sizeof(GemvScratch) == gemvScratchBytes);
+
+/// A warp's way through its share of a matrix.
+///
+/// A block's eight warps are `8 / split` teams; a team of `split` warps works on one tile row, each on every split-th group of four
+/// tiles. A lane loads 16 bytes: four rows × 16 columns, which meet the same 16 activations. The words are not shifted: under the masks 03,
+/// 0C, 30 and C0 the codes stand multiplied by 1, 4, 16 and 64, each power in a sum of its own, and the sums are shifted once.
+/// Codes are stored plus 2, so 2·Σa is subtracted at the end.
+///
+/// Exact for up to 87,000 columns: a sum of the highest power grows by at most 192·128 a column.
+template <Outcome outcome> class Gemv {
+public:
+  /// Starts the first loads, which need no activations. The block is the `block`-th of `blocks`.
+  __device__ __forceinline__ Gemv(const Matrix &matrix, int split, int block, int blocks)
+      : m(matrix), split(split), teams(blockWarps / split) {
+    const int warp = threadIdx.x / warpThreads;
+    member = warp % split;
+    row = block * teams + warp / split;
+    rowStep = blocks * teams;
+    load(next, row, member);
+  }
+
+  /// Goes through the share. codes: the token's codes, [tilesPerRow · 32]; sum: Σ codes; s: the token's activation scale.
+  __device__ __forceinline__ void run(const int8_t *codes, int sum, float s, const Target &target, GemvScratch &scratch) {
+    const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
+    const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;
+    // Every team of the block makes the same number of rounds, because they meet at barriers.
+    int set = 0;
+    for (int first = row - warp / split; first < m.tileRows; first += rowStep, row += rowStep, set ^= 1) {
+      int acc[4][4] = {};
+      if (row < m.tileRows) {
+        for (int group = member; 4 * group < m.tilesPerRow; group += split * ahead) {
+          uint4 now[ahead];
+#pragma unroll
+          for (int a = 0; a < ahead; a++) now[a] = next[a];
+          const bool endsRow = 4 * (group + split * ahead) >= m.tilesPerRow;
+          load(next, endsRow ? row + rowStep : row, endsRow ? member : group + split * ahead);
+#pragma unroll
+          for (int a = 0; a < ahead; a++) {
+            const int tile = 4 * (group + split * a);
+            if (tile + lane / 8 < m.tilesPerRow) add(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
+          }
+        }
+      }
+      finish(acc, scratch.partial[set][warp]);
+      __syncthreads();
+      deliver(first, scratch.partial[set], sum, s, target);
+    }
+  }
+
+private:
+  static constexpr int ahead = 3;  // loads of 16 bytes in flight for each thread
+
+  const Matrix &m;
+  const int split, teams;
+  int member, row, rowStep;
+  uint4 next[ahead];
+
+  __device__ __forceinline__ void load(uint4 (&w)[ahead], int v, int group) const {
+    if (v >= m.tileRows) return;
+    const int lane = threadIdx.x % warpThreads;
+    const uint4 *tiles = m.tiles + (size_t)tileRow<outcome>(m, v) * m.tilesPerRow * 8;
+#pragma unroll
+    for (int a = 0; a < ahead; a++) {
+      const int tile = 4 * (group + split * a) + lane / 8;
+      if (tile < m.tilesPerRow) w[a] = ptx::loadStream(tiles + tile * 8 + lane % 8);
+    }
+  }
+
+  static __device__ __forceinline__ void add(int (&acc)[4][4], const uint4 &w, const int4 &a) {
+    const unsigned word[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int r = 0; r < 4; r++) {
+      acc[r][0] = ptx::dp4a(word[r] & 0x03030303u, a.x, acc[r][0]);
+      acc[r][1] = ptx::dp4a(word[r] & 0x0C0C0C0Cu, a.y, acc[r][1]);
+      acc[r][2] = ptx::dp4a(word[r] & 0x30303030u, a.z, acc[r][2]);
+      acc[r][3] = ptx::dp4a(word[r] & 0xC0C0C0C0u, a.w, acc[r][3]);
+    }
+  }
+
+  /// Adds up the lanes that hold the same rows: those that differ in the tile (bits 3, 4) or the column half (bit 1).
+  static __device__ __forceinline__ void finish(const int (&acc)[4][4], int *partial) {
+    const int lane = threadIdx.x % warpThreads;
+    int total[4];
+#pragma unroll
+    for (int r = 0; r < 4; r++) {
+      total[r] = acc[r][0] + (acc[r][1] >> 2) + (acc[r][2] >> 4) + (acc[r][3] >> 6);
+#pragma unroll
+      for (int bit = 2; bit <= 16; bit *= bit == 2 ? 4 : 2) total[r] += __shfl_xor_sync(0xFFFFFFFFu, total[r], bit);
+    }
+    if ((lane & ~5) == 0) *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
+  }
+
+  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum, float s,
+                                          const Target &target) const {
+    const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;
+    if (team >= teams || first + team >= m.tileRows) return;
+    const int here = total(partial, team, r) - 2 * sum;
+    if (outcome == activate) {
+      // Even teams have a gate row, the next one has its up row.
+      if (team % 2 == 0) storeActivated(m, target, (first + team) / 2 * tileRowCount + r, 0, here, total(partial, team + 1, r) - 2 * sum, s);
+    } else {
+      store<outcome>(m, target, (first + team) * tileRowCount + r, 0, here, s);
+    }
+  }
+
+  __device__ __forceinline__ int total(const int (&partial)[blockWarps][tileRowCount], int team, int r) const {
+    int sum = 0;
+    for (int w = 0; w < split; w++) sum += partial[team * split + w][r];
+    return sum;
+  }
+};

@@ -1,0 +1,179 @@
+// What the host and the kernels agree on: the kernels' parameters, the shared memory they need, and where their PTX is.
+//
+// The kernels include this file too. Addresses in device memory are pointers there and numbers here.
+#ifndef CUDA_KERNELS_H
+#define CUDA_KERNELS_H
+
+#if defined(__CUDACC_RTC__) || defined(CUDA_ON_CPU)
+#define DEVICE(type) type *
+#else
+#include <stddef.h>
+#include <stdint.h>
+#define DEVICE(type) uint64_t
+#endif
+
+/// One of the stacked matrices: its rows in the stack (from a multiple of 16 on), where they go in the output, and what a code of 1 is.
+typedef struct Part {
+  int firstRow;
+  int rows;
+  int output;
+  float scale;
+} Part;
+
+/// Tiles [tileRows][tilesPerRow] of 128 bytes: 16 rows × 32 columns.
+typedef struct Matrix {
+  DEVICE(const uint4) tiles;
+  int tilesPerRow;
+  int tileRows;
+  int columns;
+  int parts;
+  Part part[3];
+} Matrix;
+
+/// Where a product's results go. out: float or, for exact products, int.
+typedef struct Target {
+  DEVICE(void) out;
+  int stride;  // elements between two tokens
+  int isSquaredReLU;
+} Target;
+
+/// Shape of the attention and of a page: [layers][keys, values][keyValueHeads][64 positions][padded].
+typedef struct Heads {
+  int queryHeads;
+  int keyValueHeads;
+  int size;     // elements of a head: even
+  int padded;   // the same rounded up to 8; the rest is zero
+  float scale;  // 1 / sqrt(size)
+  int unused;
+} Heads;
+
+/// Which pages each sequence of a batch has: [slots][capacity] addresses.
+typedef struct Pages {
+  DEVICE(const uint64) addresses;
+  int capacity;
+  int unused;
+} Pages;
+
+/// What the chunks of a batch leave behind, to be combined by the block that comes last.
+typedef struct Partials {
+  DEVICE(float) largest;      // [rows][queryHeads][capacity]
+  DEVICE(float) total;        // the same
+  DEVICE(float) weighted;     // [rows][queryHeads][capacity][padded]
+  DEVICE(unsigned) arrivals;  // [rows][keyValueHeads], zero between launches
+  int capacity;               // chunks
+  int unused;
+} Partials;
+
+/// Attention of single tokens: what stays the same over a launch.
+typedef struct DecodeAttention {
+  Heads heads;
+  Pages pages;
+  Partials partials;
+  DEVICE(const float) qkv;  // [rows][width], before rotation
+  DEVICE(const float) cosines;
+  DEVICE(const float) sines;
+  DEVICE(float) out;  // [rows][outStride]
+  int outStride;
+  int unused;
+} DecodeAttention;
+
+/// Neighbouring tokens of one sequence, at most 64 / group of them (at least one).
+typedef struct QueryTile {
+  int firstRow;
+  int tokens;
+  int slot;
+  int firstPosition;
+} QueryTile;
+
+/// The head's matrix, [vocabulary][hidden] bfloat16, and what comes before it.
+typedef struct Head {
+  DEVICE(const unsigned short) table;
+  DEVICE(const float) norm;  // [hidden]
+  float epsilon;
+  int hidden;
+  int vocabulary;
+  int unused;
+} Head;
+
+/// The int8 copy of the head's matrix.
+typedef struct Screen {
+  DEVICE(const uint4) codes;   // [vocabulary][stride] int8
+  DEVICE(const float4) rows;   // [vocabulary]: step, |ŵ|, |e|, unused (see screen.cuh)
+  int stride;                  // bytes: hidden rounded up to 16
+  int unused;
+} Screen;
+
+/// How an output's token is chosen; the fields of SamplingParameters.
+typedef struct RowSampling {
+  float temperature;
+  float topP;
+  int topK;  // 0 for all
+  int unused;
+  unsigned long long leastWeight;  // max(1, minP · 2^40 rounded up)
+  unsigned long long seed;
+} RowSampling;
+
+/// Room for the candidates of each output, in ascending id: [outputs][vocabulary] each.
+typedef struct Candidates {
+  DEVICE(uint64) keys;
+  DEVICE(uint64) weights;
+} Candidates;
+
+/// Where a token goes. messages: pinned memory of the host, [messageRounds][outputs], a round in the upper half and the id in the lower.
+typedef struct Delivery {
+  DEVICE(uint64) messages;
+  DEVICE(unsigned) rounds;  // [outputs], counted up
+  int messageRounds;
+  int outputs;
+} Delivery;
+
+/// What differs from layer to layer, in the order q·k·v, attention output, gate·up, down.
+typedef struct DecodeLayer {
+  DEVICE(const uint4) tiles[4];
+  DEVICE(const float) norms[4];  // null where there is none
+  float scales[4][3];
+} DecodeLayer;
+
+/// Everything the cooperative decode step needs to know.
+typedef struct DecodeModel {
+  DEVICE(const DecodeLayer) layers;
+  int layerCount;
+  float epsilon;
+  Matrix shapes[4];  // without tiles and scales
+  int splits[4];
+  DEVICE(const unsigned short) embedding;
+  Head head;
+  DecodeAttention attention;
+  DEVICE(float) x;      // [rows][hidden]
+  DEVICE(float) qkv;    // [rows][width]
+  DEVICE(float) inner;  // [rows][innerStride]
+  int innerStride;
+  int isSquaredReLU;
+  DEVICE(unsigned) barrier;
+} DecodeModel;
+
+/// Bytes of shared memory that blocks need before what depends on the model; the kernels check these numbers when they are compiled.
+enum {
+  rowScratchBytes = 1088,
+  gemvScratchBytes = 2112,
+  fewScratchBytes = 8256,
+  gemmScratchBytes = 36864,
+  chunkScratchBytes = 4176,
+  tileScratchBytes = 87040,
+  sampleScratchBytes = 3744,
+};
+
+#if !defined(__CUDACC_RTC__) && !defined(CUDA_ON_CPU)
+/// The PTX of a kernel file, NUL-terminated.
+typedef struct KernelImage {
+  const char *_Nonnull name;
+  const void *_Nonnull ptx;
+  /// The terminating NUL included.
+  size_t byteCount;
+} KernelImage;
+
+/// All images; their number goes to count.
+const KernelImage *_Nonnull cuda_kernel_images(size_t *_Nonnull count);
+#endif
+
+#endif

@@ -1,0 +1,58 @@
+// A ternary matrix in tiles (Sources/Ternary/Tile.swift), and what becomes of its products.
+#pragma once
+#include "canonical.cuh"
+
+constexpr int tileRowCount = 16;
+constexpr int tileColumnCount = 32;
+
+/// What becomes of the products.
+enum Outcome {
+  /// out[token][output + row] = product · (scale / s)
+  project,
+  /// x[token][row] += product · (scale / s), rounded twice
+  addToResidual,
+  /// out[token][row] = act(gate) · up; gate and up are parts 0 and 1
+  activate,
+  /// The integers themselves, out[token][row] over all rows of the stack.
+  exact
+};
+
+/// The tile row that is the v-th to be worked on. For `activate`, gate and up take turns, so that the two rows that belong together
+/// are computed side by side.
+template <Outcome outcome> __device__ __forceinline__ int tileRow(const Matrix &m, int v) {
+  if (outcome != activate) return v;
+  return v % 2 ? m.part[1].firstRow / tileRowCount + v / 2 : v / 2;
+}
+
+/// Tells where a row's product goes and what it is multiplied by; false for a row of padding.
+__device__ __forceinline__ bool findPart(const Matrix &m, int row, int &output, float &scale) {
+  // Selects, not an index: an index that is not constant would put the parts on the stack.
+  Part part = m.part[0];
+#pragma unroll
+  for (int i = 1; i < 3; i++)
+    if (i < m.parts && row >= m.part[i].firstRow) part = m.part[i];
+  output = part.output + row - part.firstRow;
+  scale = part.scale;
+  return row - part.firstRow < part.rows;
+}
+
+/// Stores one product of one token; s is the token's activation scale. Not for `activate`.
+template <Outcome outcome> __device__ __forceinline__ void store(const Matrix &m, const Target &t, int row, int token, int product, float s) {
+  if (outcome == exact) {
+    ((int *)t.out)[(size_t)token * t.stride + row] = product;
+    return;
+  }
+  int output;
+  float scale;
+  if (!findPart(m, row, output, scale)) return;
+  const float y = __fmul_rn((float)product, __fdiv_rn(scale, s));
+  float *place = (float *)t.out + (size_t)token * t.stride + output;
+  *place = outcome == addToResidual ? __fadd_rn(ptx::loadCoherent(place), y) : y;
+}
+
+/// Stores the activation of a gate and an up product.
+__device__ __forceinline__ void storeActivated(const Matrix &m, const Target &t, int row, int token, int gate, int up, float s) {
+  if (row >= m.part[0].rows) return;
+  const float g = __fmul_rn((float)gate, __fdiv_rn(m.part[0].scale, s)), u = __fmul_rn((float)up, __fdiv_rn(m.part[1].scale, s));
+  ((float *)t.out)[(size_t)token * t.stride + row] = gated(t.isSquaredReLU, g, u);
+}

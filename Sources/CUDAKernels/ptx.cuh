@@ -1,0 +1,153 @@
+// Everything that is not plain C++: types, inline PTX, and their stand-ins when the kernels run on a CPU (CUDA_ON_CPU).
+// No header of NVIDIA's is included, so the kernels compile with NVRTC alone.
+#pragma once
+
+#ifdef CUDA_ON_CPU
+#include "cuda_on_cpu.h"
+
+typedef unsigned long long uint64;
+
+namespace ptx {
+// On a CPU all memory is coherent.
+template <class Value> inline Value loadCoherent(const Value *p) { return *p; }
+}  // namespace ptx
+#else
+
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef unsigned long long uint64;
+
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+
+namespace ptx {
+
+#define PTX __device__ __forceinline__
+
+/// c + the dot product of four unsigned with four signed bytes.
+PTX int dp4a(unsigned a, int b, int c) {
+  int d;
+  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+/// c + the dot product of four signed bytes with four signed bytes.
+PTX int dp4aSigned(int a, int b, int c) {
+  int d;
+  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+/// C += A·B over a warp, A 16×32 unsigned bytes by rows, B 32×8 signed bytes by columns.
+PTX void mma(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/// Starts a copy of 16 bytes to shared memory, both ends aligned to 16.
+PTX void copyAsync16(void *shared, const void *global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "l"(global) : "memory");
+}
+/// The same, or sixteen zeros when not valid: then nothing is read.
+PTX void copyAsync16Zero(void *shared, const void *global, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "l"(global),
+               "r"(valid ? 16 : 0)
+               : "memory");
+}
+PTX void commitAsync() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits until at most N of this thread's committed groups are under way.
+template <int N> PTX void waitAsync() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+
+/// Sixteen bytes that are read once: past the first-level cache. Never written while the kernel runs.
+PTX uint4 loadStream(const uint4 *p) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  return v;
+}
+/// A word of the same kind of data.
+PTX unsigned loadStream(const unsigned *p) {
+  unsigned v;
+  asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
+/// Data that other blocks may have written in this launch: past the first-level cache.
+PTX float loadCoherent(const float *p) {
+  float v;
+  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+  return v;
+}
+PTX float4 loadCoherent(const float4 *p) {
+  float4 v;
+  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  return v;
+}
+PTX uint4 loadCoherent(const uint4 *p) {
+  uint4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+  return v;
+}
+PTX unsigned loadCoherent(const unsigned *p) {
+  unsigned v;
+  asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+PTX uint64 loadCoherent(const uint64 *p) {
+  uint64 v;
+  asm volatile("ld.global.cg.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
+/// Asks for the 128 bytes around an address to come to the second-level cache.
+PTX void prefetchL2(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
+PTX unsigned loadAcquire(const unsigned *p) {
+  unsigned v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+/// Adds to a counter; what this thread wrote before is seen by who acquires the new value.
+PTX unsigned addRelease(unsigned *p, unsigned v) {
+  unsigned old;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
+  return old;
+}
+/// A message that the host polls.
+PTX void storeReleaseSystem(uint64 *p, uint64 v) {
+  asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
+}
+
+PTX int reduceAdd(int v) { return __reduce_add_sync(0xFFFFFFFFu, v); }
+PTX unsigned reduceMax(unsigned v) { return __reduce_max_sync(0xFFFFFFFFu, v); }
+PTX unsigned reduceMin(unsigned v) { return __reduce_min_sync(0xFFFFFFFFu, v); }
+
+/// Rounded to bfloat16, to nearest even.
+PTX uint16_t toBFloat16(float x) {
+  uint16_t b;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(b) : "f"(x));
+  return b;
+}
+
+PTX void countGridBarrier() {}
+
+#undef PTX
+}  // namespace ptx
+#endif
+
+#include "CUDAKernels.h"
+
+namespace ptx {
+/// Meets all blocks of a cooperative launch, and lets each see what the others wrote before.
+///
+/// state: one word, zero before the first launch that uses it and left alone between. Block 0 adds what makes the round's sum
+/// 2^31: the top bit flips when all have come, and the lower bits are zero again, so nothing ever needs clearing.
+__device__ __forceinline__ void gridBarrier(unsigned *state) {
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    countGridBarrier();
+    const unsigned before = addRelease(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
+    while (((before ^ loadAcquire(state)) & 0x80000000u) == 0) {
+    }
+  }
+  __syncthreads();
+}
+}  // namespace ptx

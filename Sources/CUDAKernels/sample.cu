@@ -1,0 +1,230 @@
+// Chooses tokens from logits: the same ids as Sources/Inference/Sampler.swift, whose arithmetic is integers and canonical.
+//
+// Shapes: logits [outputs][vocabulary]; best [outputs], the largest logitKey of each row.
+// Bytes: one pass over the logits; then passes over the candidates, those tokens whose weight is not zero.
+// Bound by: latency. Greedy rows read eight bytes.
+// Launch: 1024 threads; one block an output; shared memory sizeof(SampleScratch).
+#include "head.cuh"
+
+constexpr int sampleThreads = 1024, sampleWarps = sampleThreads / warpThreads, digits = 256;
+
+struct alignas(16) SampleScratch {
+  uint64 weights[digits];
+  unsigned counts[digits];
+  uint64 warpWeights[sampleWarps];
+  uint64 warpKeys[sampleWarps];
+  unsigned warpCounts[sampleWarps];
+  uint64 key, weight;
+  unsigned count;
+  int chosen;
+};
+static_assert(sizeof(SampleScratch) == sampleScratchBytes);
+
+/// trunc(e^(logit - largest) · 2^40).
+__device__ __forceinline__ uint64 weightBelow(float logit, float largest) {
+  const float value = exponential(__fsub_rn(logit, largest));
+  return value > 0 ? (uint64)__fmul_rn(value, 0x1p40f) : 0;
+}
+
+/// Philox 4x32-10: the first two words for a counter and a key.
+__device__ __forceinline__ uint64 random64(uint64 key, uint64 counter) {
+  unsigned c0 = (unsigned)counter, c1 = (unsigned)(counter >> 32), c2 = 0, c3 = 0, k0 = (unsigned)key, k1 = (unsigned)(key >> 32);
+#pragma unroll
+  for (int round = 0; round < 10; round++) {
+    const unsigned aHigh = __umulhi(0xD2511F53u, c0), aLow = 0xD2511F53u * c0, bHigh = __umulhi(0xCD9E8D57u, c2), bLow = 0xCD9E8D57u * c2;
+    c0 = bHigh ^ c1 ^ k0;
+    c1 = bLow;
+    c2 = aHigh ^ c3 ^ k1;
+    c3 = aLow;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  return (uint64)c1 << 32 | c0;
+}
+
+/// Sum over the block, the same in every thread. Barriers before and after.
+__device__ __forceinline__ uint64 blockSum(uint64 v, SampleScratch &scratch) {
+#pragma unroll
+  for (int half = 16; half > 0; half /= 2) v += __shfl_xor_sync(0xFFFFFFFFu, v, half);
+  __syncthreads();
+  if (threadIdx.x % warpThreads == 0) scratch.warpWeights[threadIdx.x / warpThreads] = v;
+  __syncthreads();
+  uint64 sum = 0;
+  for (int w = 0; w < sampleWarps; w++) sum += scratch.warpWeights[w];
+  return sum;
+}
+
+/// Largest value over the block, the same in every thread. Barriers before and after.
+__device__ __forceinline__ uint64 blockMax(uint64 v, SampleScratch &scratch) {
+#pragma unroll
+  for (int half = 16; half > 0; half /= 2) {
+    const uint64 other = __shfl_xor_sync(0xFFFFFFFFu, v, half);
+    v = other > v ? other : v;
+  }
+  __syncthreads();
+  if (threadIdx.x % warpThreads == 0) scratch.warpKeys[threadIdx.x / warpThreads] = v;
+  __syncthreads();
+  uint64 most = 0;
+  for (int w = 0; w < sampleWarps; w++) most = scratch.warpKeys[w] > most ? scratch.warpKeys[w] : most;
+  return most;
+}
+
+/// The key at which a walk through the candidates in descending order has counted `count` of them, or gathered `weight`, whichever
+/// is used (`byCount`): found digit by digit from the top. The candidates reach the goal.
+__device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 weight, const uint64 *keys, const uint64 *weights, int candidates,
+                                          SampleScratch &scratch) {
+  uint64 prefix = 0;
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    __syncthreads();
+    if (threadIdx.x < digits) {
+      scratch.counts[threadIdx.x] = 0;
+      scratch.weights[threadIdx.x] = 0;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < candidates; i += sampleThreads) {
+      const uint64 key = keys[i];
+      if (shift < 56 && (key ^ prefix) >> (shift + 8)) continue;
+      const int digit = (int)(key >> shift & 255);
+      if (byCount)
+        atomicAdd(&scratch.counts[digit], 1u);
+      else
+        atomicAdd(&scratch.weights[digit], weights[i]);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int digit = digits - 1;
+      for (; digit > 0; digit--) {
+        if (byCount ? scratch.counts[digit] >= count : scratch.weights[digit] >= weight) break;
+        count -= byCount ? scratch.counts[digit] : 0;
+        weight -= byCount ? 0 : scratch.weights[digit];
+      }
+      scratch.key = prefix | (uint64)digit << shift;
+      scratch.count = count;
+      scratch.weight = weight;
+    }
+    __syncthreads();
+    prefix = scratch.key;
+    count = scratch.count;
+    weight = scratch.weight;
+  }
+  return prefix;
+}
+
+/// Draws one of the tokens that the filters keep.
+__device__ __forceinline__ int draw(const float *logits, int vocabulary, const RowSampling &sampling, uint64 best, uint64 position,
+                                    uint64 *keys, uint64 *weights, SampleScratch &scratch) {
+  const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
+  const float largest = __fdiv_rn(logitOfKey(best), sampling.temperature);
+  if (!(fabsf(largest) < __int_as_float(0x7F800000))) {
+    // Nothing to weigh: the smallest id with the largest quotient.
+    uint64 own = 0;
+    for (int id = threadIdx.x; id < vocabulary; id += sampleThreads) {
+      const uint64 key = logitKey(__fdiv_rn(logits[id], sampling.temperature), id);
+      own = key > own ? key : own;
+    }
+    return idOfKey(blockMax(own, scratch));
+  }
+
+  // The candidates, in ascending id.
+  int candidates = 0;
+  uint64 own = 0;
+  for (int base = 0; base < vocabulary; base += sampleThreads) {
+    const int id = base + threadIdx.x;
+    const float logit = id < vocabulary ? __fdiv_rn(logits[id], sampling.temperature) : 0.0f;
+    const uint64 weight = id < vocabulary ? weightBelow(logit, largest) : 0;
+    const unsigned present = __ballot_sync(0xFFFFFFFFu, weight != 0);
+    if (lane == 0) scratch.warpCounts[warp] = __popc(present);
+    __syncthreads();
+    int place = candidates + __popc(present & ((1u << lane) - 1));
+    for (int w = 0; w < sampleWarps; w++) {
+      const int count = scratch.warpCounts[w];
+      if (w < warp) place += count;
+      candidates += count;
+    }
+    if (weight) {
+      keys[place] = logitKey(logit, id);
+      weights[place] = weight;
+      own += weight;
+    }
+    __syncthreads();
+  }
+  uint64 total = blockSum(own, scratch);
+
+  // Filters keep the keys from `least` on.
+  uint64 least = 0;
+  if (sampling.topK > 0 && sampling.topK < candidates) {
+    least = keyAt(true, sampling.topK, 0, keys, weights, candidates, scratch);
+    own = 0;
+    for (int i = threadIdx.x; i < candidates; i += sampleThreads) own += keys[i] >= least ? weights[i] : 0;
+    total = blockSum(own, scratch);
+  }
+  if (sampling.topP < 1) {
+    const uint64 goal = (uint64)ceil((double)sampling.topP * (double)total);
+    if (goal < total) {
+      const uint64 key = keyAt(false, 0, goal, keys, weights, candidates, scratch);
+      least = key > least ? key : least;
+    }
+  }
+  if (sampling.leastWeight > 1) {
+    own = 0;
+    for (int i = threadIdx.x; i < candidates; i += sampleThreads)
+      if (weights[i] < sampling.leastWeight && keys[i] > own) own = keys[i];
+    const uint64 tooLight = blockMax(own, scratch);
+    least = tooLight + 1 > least ? tooLight + 1 : least;
+  }
+  own = 0;
+  for (int i = threadIdx.x; i < candidates; i += sampleThreads) own += keys[i] >= least ? weights[i] : 0;
+  total = blockSum(own, scratch);
+
+  // The kept token, in ascending id, at which the running sum exceeds a random fraction of the total.
+  const uint64 target = __umul64hi(random64(sampling.seed, position), total);
+  uint64 before = 0;
+  if (threadIdx.x == 0) scratch.chosen = idOfKey(best);
+  for (int base = 0; base < candidates; base += sampleThreads) {
+    const int i = base + threadIdx.x;
+    const uint64 weight = i < candidates && keys[i] >= least ? weights[i] : 0;
+    uint64 running = weight;
+#pragma unroll
+    for (int step = 1; step < warpThreads; step *= 2) {
+      const uint64 other = __shfl_up_sync(0xFFFFFFFFu, running, step);
+      if (lane >= step) running += other;
+    }
+    __syncthreads();
+    if (lane == warpThreads - 1) scratch.warpWeights[warp] = running;
+    __syncthreads();
+    uint64 start = before;
+    for (int w = 0; w < sampleWarps; w++) {
+      if (w < warp) start += scratch.warpWeights[w];
+      before += scratch.warpWeights[w];
+    }
+    if (weight && start + running > target && start + running - weight <= target) scratch.chosen = idOfKey(keys[i]);
+    if (before > target) break;
+  }
+  __syncthreads();
+  return scratch.chosen;
+}
+
+/// rows [outputs]: each output's row of the batch. The chosen token becomes tokens[row], positions[row] goes up by one, best is cleared,
+/// and the token is sent to the host.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+sample_rows(const float *logits, int vocabulary, const RowSampling *sampling, uint64 *best, const int *rows, int *tokens, int *positions,
+            const Candidates candidates, const Delivery delivery) {
+  DYNAMIC_SHARED(shared);
+  const int output = blockIdx.x, row = rows[output];
+  const RowSampling how = sampling[output];
+  const uint64 key = best[output];
+  const int position = positions[row] + 1;
+  int token = idOfKey(key);
+  if (how.temperature > 0)
+    token = draw(logits + (size_t)output * vocabulary, vocabulary, how, key, position, candidates.keys + (size_t)output * vocabulary,
+                 candidates.weights + (size_t)output * vocabulary, *(SampleScratch *)shared);
+  __syncthreads();  // all have read position and best
+  if (threadIdx.x == 0) {
+    tokens[row] = token;
+    positions[row] = position;
+    best[output] = 0;
+    const unsigned round = delivery.rounds[output] + 1;
+    delivery.rounds[output] = round;
+    ptx::storeReleaseSystem(delivery.messages + (size_t)(round % delivery.messageRounds) * delivery.outputs + output, (uint64)round << 32 | (unsigned)token);
+  }
+}

@@ -1,0 +1,29 @@
+import Testing
+
+import CUDADriver
+
+@Suite("Loading the driver")
+struct LoadingTests {
+  #if canImport(Darwin)
+    private static let otherLibrary = "/usr/lib/libSystem.B.dylib"
+  #elseif canImport(Musl)
+    private static let otherLibrary = "libc.so"
+  #else
+    private static let otherLibrary = "libm.so.6"
+  #endif
+
+  @Test("A library that is not there is named, with the loader's reason")
+  func missingLibrary() {
+    let error = #expect(throws: CUDAError.self) { _ = try CUDADriver.load(library: "libcuda-not-there.so.1") }
+    guard case .driverMissing("libcuda-not-there.so.1", let reason) = error else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(!reason.isEmpty && !reason.hasPrefix("libcuda-not-there.so.1:"))
+  }
+
+  @Test("A library that is not the driver's is refused by the first function it lacks")
+  func otherLibrary() {
+    #expect(throws: CUDAError.functionMissing("cuDriverGetVersion")) { _ = try CUDADriver.load(library: Self.otherLibrary) }
+  }
+}

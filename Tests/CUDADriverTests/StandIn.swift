@@ -1,0 +1,18 @@
+import CUDADriver
+import CUDATestSupport
+import Testing
+
+/// Tests that use the stand-in for the driver, one after the other: there is one device, which they set up anew.
+@Suite("The driver's wrapper", .serialized)
+enum StandInTests {
+  static let standIn = Result { try StandIn(copy: "driver-tests") }
+}
+
+extension CUDABuffer {
+  /// All its bytes.
+  func contents() throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: byteCount)
+    try bytes.withUnsafeMutableBytes { try copy(to: $0) }
+    return bytes
+  }
+}

@@ -1,0 +1,301 @@
+import CPUEngine
+import CUDADriver
+import CUDAEngine
+import CUDATestSupport
+import Inference
+import ModelFiles
+import TestSupport
+import Testing
+
+private let standIn = Result { try StandIn(copy: "engine-tests") }
+private let brokenStandIn = Result { try StandIn(copy: "engine-error-tests") }
+
+/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look for the
+/// differences of long arrays for minutes.
+private func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
+
+/// Runs a prompt in chunks and returns all logits.
+private func logits(_ engine: any Engine, _ prompt: [Int32], chunks: [Int]) throws -> [Float] {
+  let id = engine.makeSequence()
+  defer { engine.removeSequence(id) }
+  var result: [Float] = []
+  var start = 0
+  for chunk in chunks {
+    let entry = Batch.Entry(sequence: id, tokens: Array(prompt[start..<start + chunk]), output: .allLogits)
+    guard case .logits(let rows) = try engine.step(Batch([entry]))[0] else { throw CancellationError() }
+    result += rows
+    start += chunk
+  }
+  return result
+}
+
+/// Continues a prompt by `count` tokens.
+private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sampling: SamplingParameters) throws -> [Int32] {
+  let id = engine.makeSequence()
+  defer { engine.removeSequence(id) }
+  var result: [Int32] = []
+  try engine.generate(Batch([.init(sequence: id, tokens: prompt, output: .sample(sampling))]), limit: count) {
+    result.append($0[0].token)
+    return true
+  }
+  #expect(try engine.tokens(of: id) == prompt + result.dropLast())
+  return result
+}
+
+/// The device of the stand-in, started anew, with one multiprocessor, so that blocks are few and tests quick.
+private func device(seed: UInt64 = 0) throws -> CUDADevice {
+  let device = try standIn.get().driver { $0.multiprocessorCount = 1 }.device(0)
+  try standIn.get().setSeed(seed)
+  return device
+}
+
+@Suite("The CUDA engine gives the CPU engine's bits", .serialized)
+struct EngineTests {
+  static let variants = [(cooperative: true, screened: false), (cooperative: false, screened: true), (cooperative: true, screened: true)]
+
+  @Test(
+    "on the fixtures: prompts, chunks, greedy and sampled tokens",
+    arguments: Array(Fixture.all.enumerated()).map { ($0.offset % 3, $0.element) })
+  func fixtures(variant: Int, fixture: Fixture) throws {
+    let weights = try fixture.load().weights
+    let (cooperative, screened) = Self.variants[variant]
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let gpu = try CUDAEngine(
+      weights: weights, device: device(seed: UInt64(variant)), options: .init(screensHead: screened, isCooperative: cooperative))
+    for (length, chunks) in [(7, [4, 1, 2]), (64, [64])] {
+      let prompt = try fixture.prompt(length)
+      let same = identical(try logits(gpu, prompt, chunks: chunks), try logits(cpu, prompt, chunks: [length]))
+      #expect(same, "\(length) tokens in \(chunks)")
+    }
+    let prompt = try fixture.prompt(7)
+    for sampling in [SamplingParameters.greedy, .init(temperature: 0.9, topK: 50, topP: 0.95, minP: 0.01, seed: 42)] {
+      let expected = try generate(cpu, prompt, count: 6, sampling)
+      #expect(try generate(gpu, prompt, count: 6, sampling) == expected)
+    }
+  }
+
+  @Test("on random shapes", arguments: 1...15)
+  func randomShapes(seed: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    let configuration = ModelConfiguration.random(using: &generator)
+    let weights = try ModelWeights.random(configuration, seed: UInt64(seed))
+    let vocabulary = Int32(configuration.vocabularySize)
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let (cooperative, screened) = Self.variants[seed % 3]
+    let gpu = try CUDAEngine(
+      weights: weights, device: device(seed: UInt64(seed % 4)), options: .init(screensHead: screened, isCooperative: cooperative))
+    let length = Int.random(in: 1...90, using: &generator)
+    let prompt = (0..<length).map { _ in Int32.random(in: 0..<vocabulary, using: &generator) }
+    let cut = Int.random(in: 1...length, using: &generator)
+    let same = identical(
+      try logits(gpu, prompt, chunks: cut < length ? [cut, length - cut] : [length]), try logits(cpu, prompt, chunks: [length]))
+    #expect(same, "seed \(seed), \(configuration), \(length) tokens cut at \(cut)")
+    let sampling = SamplingParameters(temperature: 1, topP: 0.9, seed: UInt64(seed))
+    #expect(try generate(gpu, prompt, count: 5, sampling) == generate(cpu, prompt, count: 5, sampling), "seed \(seed)")
+  }
+
+  @Test("for a sequence whatever the batch around it: prompts and single tokens mixed", arguments: 1...4)
+  func raggedBatches(seed: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(2000 + seed))
+    let fixture = Fixture.all[seed % Fixture.all.count]
+    let weights = try fixture.load().weights
+    let vocabulary = Int32(weights.configuration.vocabularySize)
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let gpu = try CUDAEngine(weights: weights, device: device(seed: UInt64(seed - 1)), options: .init(screensHead: seed % 2 == 0))
+    let prompts = (0..<6).map { _ in
+      (0..<Int.random(in: 1...80, using: &generator)).map { _ in Int32.random(in: 0..<vocabulary, using: &generator) }
+    }
+    let ids = prompts.map { _ in gpu.makeSequence() }
+    var done = prompts.map { _ in 0 }
+    var last = prompts.map { _ in [Float]() }
+    while let first = prompts.indices.first(where: { done[$0] < prompts[$0].count }) {
+      let waiting = prompts.indices.filter { done[$0] < prompts[$0].count }
+      let members = Set(waiting.shuffled(using: &generator).prefix(4)).union([first]).sorted()
+      let entries = members.map { index in
+        let left = prompts[index].count - done[index]
+        let count = Bool.random(using: &generator) ? 1 : Int.random(in: 1...left, using: &generator)
+        return Batch.Entry(sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]), output: .lastLogits)
+      }
+      for ((index, entry), output) in zip(zip(members, entries), try gpu.step(Batch(entries))) {
+        guard case .logits(let row) = output else { throw CancellationError() }
+        last[index] = row
+        done[index] += entry.tokens.count
+      }
+    }
+    for index in prompts.indices {
+      let expected = try logits(cpu, prompts[index], chunks: [prompts[index].count]).suffix(Int(vocabulary))
+      let same = identical(last[index], Array(expected))
+      #expect(same, "seed \(seed), sequence \(index)")
+    }
+  }
+
+  @Test("when 2 to 8 sequences decode together, by one cooperative kernel ahead of the host", arguments: [2, 3, 8])
+  func batchedDecoding(count: Int) throws {
+    let fixture = Fixture.all[count % Fixture.all.count]
+    let weights = try fixture.load().weights
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let gpu = try CUDAEngine(weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: count == 3))
+    // Lengths around the end of a page, so that pages are added while steps are under way.
+    let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(64 - $0 * 7)) }
+    let sampling = (0..<count).map { SamplingParameters(temperature: $0 % 2 == 0 ? 0 : 0.8, topK: 20, seed: UInt64($0)) }
+    let ids = prompts.map { _ in gpu.makeSequence() }
+    var found = prompts.map { _ in [Int32]() }
+    var steps = 0
+    try gpu.generate(
+      Batch(zip(ids, prompts).enumerated().map { .init(sequence: $1.0, tokens: $1.1, output: .sample(sampling[$0])) }), limit: 12
+    ) { sampled in
+      for (index, token) in sampled.enumerated() { found[index].append(token.token) }
+      steps += 1
+      return steps < 9
+    }
+    for index in 0..<count {
+      #expect(try generate(cpu, prompts[index], count: 9, sampling[index]) == found[index])
+      #expect(try gpu.tokens(of: ids[index]) == prompts[index] + found[index].dropLast())
+    }
+    // What was run ahead has left nothing behind: the sequences go on as if it had not.
+    let entries = ids.indices.map { Batch.Entry(sequence: ids[$0], tokens: [found[$0].last!], output: .lastLogits) }
+    for (index, output) in try gpu.step(Batch(entries)).enumerated() {
+      guard case .logits(let row) = output else { throw CancellationError() }
+      let whole = prompts[index] + found[index]
+      let same = identical(row, Array(try logits(cpu, whole, chunks: [whole.count]).suffix(row.count)))
+      #expect(same, "sequence \(index) of \(count)")
+    }
+  }
+
+  @Test("after truncation, with repetition penalty and with log probabilities")
+  func hostSampling() throws {
+    let fixture = Fixture.all[1]
+    let weights = try fixture.load().weights
+    let prompt = try fixture.prompt(64)
+    func run(_ engine: any Engine) throws -> [StepOutput] {
+      let id = engine.makeSequence()
+      _ = try engine.step(Batch([.init(sequence: id, tokens: prompt, output: .none)]))
+      try engine.truncate(id, to: 30)
+      var outputs: [StepOutput] = []
+      for probabilities in [nil, 3] {
+        let sampling = SamplingParameters(temperature: 0.7, repetitionPenalty: 1.3, seed: 3)
+        outputs += try engine.step(
+          Batch([.init(sequence: id, tokens: Array(prompt[40..<47]), output: .sample(sampling, logProbabilities: probabilities))]))
+      }
+      return outputs
+    }
+    let expected = try run(CPUEngine(weights: weights, threads: 1))
+    let found = try run(CUDAEngine(weights: weights, device: device(), options: .init(screensHead: true)))
+    for (a, b) in zip(expected, found) {
+      guard case .sampled(let a) = a, case .sampled(let b) = b else { throw CancellationError() }
+      #expect(a == b)
+    }
+  }
+
+  @Test("A token takes as many launches, barriers and bytes as the design says", arguments: [false, true])
+  func cost(screened: Bool) throws {
+    let fixture = Fixture.all[0]
+    let weights = try fixture.load().weights
+    let c = weights.configuration
+    let gpu = try CUDAEngine(weights: weights, device: device(), options: .init(screensHead: screened))
+    let id = gpu.makeSequence()
+    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(7), output: .none)]))
+    try standIn.get().resetCounters()
+    let count = 5
+    try gpu.generate(Batch([.init(sequence: id, tokens: [1], output: .sample(.greedy))]), limit: count) { _ in true }
+    let counters = try standIn.get().counters()
+    #expect(counters.graphLaunches == count)
+    #expect(counters.launches == UInt64(count * (screened ? 4 : 2)))
+    // One after the embedding and after each of a layer's five phases; without the head the last one is not needed.
+    #expect(counters.gridBarriers == UInt64(count * (5 * c.layerCount + (screened ? 0 : 1))))
+    let tiles = weights.tileByteCount
+    let table = c.vocabularySize * c.hiddenSize
+    if screened {
+      // The int8 copy, rows padded to 16 bytes, and the few rows that survive.
+      let least = count * (tiles + c.vocabularySize * ((c.hiddenSize + 15) / 16 * 16))
+      #expect(counters.streamedBytes >= UInt64(least) && counters.streamedBytes < UInt64(least + count * table / 2))
+    } else {
+      #expect(counters.streamedBytes == UInt64(count * (tiles + 2 * table)))
+    }
+    #expect(counters.droppedAsyncCopies == 0)
+  }
+
+  @Test("A prompt of up to 512 tokens takes the launches of one pass")
+  func promptCost() throws {
+    let fixture = Fixture.all[0]
+    let weights = try fixture.load().weights
+    let gpu = try CUDAEngine(weights: weights, device: device())
+    let id = gpu.makeSequence()
+    try standIn.get().resetCounters()
+    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(64), output: .none)]))
+    // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
+    #expect(try standIn.get().counters().launches == UInt64(1 + weights.configuration.layerCount * 10))
+  }
+
+  @Test("Device memory: one copy of the weights, pages come back")
+  func memory() throws {
+    let fixture = Fixture.all[0]
+    let weights = try fixture.load().weights
+    let c = weights.configuration
+    let gpu = try CUDAEngine(weights: weights, device: device())
+    let own = weights.tileByteCount + 2 * c.vocabularySize * c.hiddenSize * (c.tiedEmbedding ? 1 : 2)
+    #expect(gpu.memoryByteCount.weights >= own && gpu.memoryByteCount.weights < own + own / 10 + (1 << 16))
+    for _ in 0..<3 {
+      let id = gpu.makeSequence()
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), output: .none)]))
+      gpu.removeSequence(id)
+    }
+    let cache = gpu.memoryByteCount.cache
+    let id = gpu.makeSequence()
+    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), output: .none)]))
+    #expect(gpu.memoryByteCount.cache == cache)
+  }
+}
+
+@Suite("What a GPU cannot do", .serialized)
+struct EngineErrorTests {
+  /// A device of this suite's own, with the given memory.
+  private func device(memory: UInt64 = 1 << 30) throws -> CUDADevice {
+    try brokenStandIn.get().driver { $0.memoryByteCount = memory }.device(0)
+  }
+
+  @Test("Too little memory is one sentence, and the CPU takes over only where that was left open")
+  func outOfMemory() throws {
+    let weights = try Fixture.all[0].load().weights
+    do {
+      _ = try CUDAEngine(weights: weights, device: device(memory: 1 << 20))
+      Issue.record("expected an error")
+    } catch let error as CUDAError {
+      guard case .outOfMemory = error else { throw error }
+      #expect(!"\(error)".contains("\n"))
+    }
+  }
+
+  @Test("A cache that finds no room leaves the engine as it was")
+  func cacheFull() throws {
+    let fixture = Fixture.all[0]
+    let weights = try fixture.load().weights
+    let gpu = try CUDAEngine(weights: weights, device: device())
+    let id = gpu.makeSequence()
+    let expected = try logits(gpu, fixture.prompt(7), chunks: [7])
+    #expect(throws: EngineError.self) {
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(repeating: 1, count: gpu.contextLength + 1), output: .none)]))
+    }
+    #expect(try gpu.tokens(of: id).isEmpty)
+    let same = identical(try logits(gpu, fixture.prompt(7), chunks: [7]), expected)
+    #expect(same)
+  }
+
+  @Test("Bad batches are refused as by the other engines")
+  func badBatches() throws {
+    let weights = try Fixture.all[0].load().weights
+    let gpu = try CUDAEngine(weights: weights, device: device())
+    let id = gpu.makeSequence()
+    let vocabulary = Int32(weights.configuration.vocabularySize)
+    #expect(throws: EngineError.tokenOutOfRange(vocabulary, vocabulary: Int(vocabulary))) {
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: [vocabulary], output: .none)]))
+    }
+    #expect(throws: EngineError.unknownSequence(SequenceID(99))) {
+      _ = try gpu.step(Batch([.init(sequence: SequenceID(99), tokens: [1], output: .none)]))
+    }
+    #expect(throws: EngineError.contextFull(length: 0, adding: gpu.contextLength + 1, limit: gpu.contextLength)) {
+      try gpu.generate(Batch([.init(sequence: id, tokens: [1], output: .sample(.greedy))]), limit: gpu.contextLength + 1) { _ in true }
+    }
+    #expect(throws: EngineError.self) { _ = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 0)) }
+  }
+}

@@ -1,0 +1,46 @@
+// What CUDA's builtins and the ptx namespace are made of; cuda_on_cpu.h gives them their CUDA names.
+#pragma once
+
+#include <cstdint>
+
+#include "results.h"
+#include "threads.h"
+
+#pragma GCC visibility push(hidden)
+
+namespace emulator {
+
+enum class Collective : uint32_t { synchronize, shuffle, ballot, any, all, add, maximum, minimum, matrix };
+enum class Shuffle : uint32_t { index, up, down, exclusiveOr };
+
+void blockBarrier(Location where);
+
+// Waits until every living lane of `mask` has come to the same collective.
+uint64_t collective(Collective kind, uint32_t mask, uint64_t value, Location where);
+uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width, Location where);
+void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], Location where);
+
+// A point where a seeded run may switch to another thread.
+void mayBeInterrupted();
+inline void interruptible() {
+  if (__builtin_expect(execution.seeded, false)) mayBeInterrupted();
+}
+
+// Copies land when their thread waits for them, or, in a seeded run, sometimes at once. `global` is null for zeros.
+void copyAsync(void *shared, const void *global, Location where);
+void commitAsync();
+void waitAsync(uint32_t groupsLeft);
+
+// An acquiring load; the second one in a row lets other threads run first.
+unsigned loadAcquire(const unsigned *address, Location where);
+// An exchange left memory as it was, as when a lock is taken by another thread: lets others run.
+void spin(Location where);
+
+[[noreturn]] void failMisaligned(const char *what, Location where);
+inline void checkAligned(const void *address, const char *what, Location where) {
+  if (__builtin_expect((reinterpret_cast<uintptr_t>(address) & 15) != 0, false)) failMisaligned(what, where);
+}
+
+}  // namespace emulator
+
+#pragma GCC visibility pop

@@ -1,0 +1,120 @@
+// One launch of a kernel, and the scheduler that runs its threads.
+//
+// A thread runs until it has to wait; the switch goes directly to the next ready thread. In plain order that is the lowest ready
+// lane of the same warp, then the lowest ready warp of the block, then the next block of a cooperative launch: few stacks stay warm,
+// and threads run as far apart as they can. With a seed everything is drawn at random.
+#pragma once
+
+#include <bit>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fibers.h"
+#include "random.h"
+#include "results.h"
+#include "threads.h"
+
+#pragma GCC visibility push(hidden)
+
+namespace emulator {
+
+struct Kernel;
+class SharedArea;
+
+struct LaunchShape {
+  dim3 grid;
+  dim3 block;
+  uint32_t sharedByteCount;
+  bool cooperative;
+};
+
+struct Launch {
+  const Kernel *kernel;
+  void *const *arguments;
+  LaunchShape shape;
+  uint32_t spinLimit;  // milliseconds
+
+  StackBounds osStack;
+  void *osStackPointer = nullptr;
+  void *osFakeStack = nullptr;
+
+  std::vector<Block> blocks;  // one that is used again and again, or all of a cooperative grid
+  std::vector<SharedArea *> areas;
+  uint32_t currentBlock = 0;
+
+  Random random;
+  uint32_t order = 0;     // which lane and warp come first, when drawn by priority
+  bool uniform = false;  // or all alike
+
+  // Rounds in which every thread that was not waiting spun, and when they began.
+  uint64_t progressAtLastRound = 0;
+  uint32_t fruitlessRounds = 0;
+  std::chrono::steady_clock::time_point fruitlessSince;
+
+  // Set before the launch is abandoned.
+  Result failure = success;
+  std::string message;
+
+  Launch(const Kernel &kernel, void *const *arguments, const LaunchShape &shape, uint64_t seed, uint32_t spinLimit);
+  ~Launch();
+  Launch(const Launch &) = delete;
+  Launch &operator=(const Launch &) = delete;
+
+  // Runs the grid on the calling OS thread and returns how it went; `message` then tells what failed.
+  Result run();
+
+  // The next thread to run, no longer marked as ready; null when no thread is alive. Does not return when none can run.
+  Thread *next() {
+    // In plain order the same warp goes on as long as it can.
+    if (!execution.seeded && execution.thread) {
+      Warp &warp = *execution.thread->warp;
+      if (warp.ready != 0) return take(warp, uint32_t(std::countr_zero(warp.ready)));
+    }
+    return search();
+  }
+
+ private:
+  // Takes the lane out of the ready ones; warps without ready lanes leave `readyWarps` when they are met.
+  static Thread *take(Warp &warp, uint32_t lane) {
+    warp.ready &= ~(uint32_t{1} << lane);
+    return &warp.threads[lane];
+  }
+
+  Thread *search();
+  void prepare(Block &block, uint64_t number);
+  Result runReadyBlocks();
+  Thread *firstReady(Block &block);
+  Thread *drawReady(Block &block);
+  uint32_t draw(uint32_t mask);
+  bool wakeYielded();
+  void checkSharedMemory(const Block &block, const SharedArea &area);
+  void abandoned();
+};
+
+// The stacks of the one OS thread that runs kernels.
+StackPool &stackPool();
+
+// Scheduling, for the builtins. All of them act on the running thread.
+
+// Lets others run until some thread makes this one ready; it has already been entered where it will be found.
+void suspend(const char *what, Location where);
+// Lets every other thread that can run do so first.
+void yieldThread(const char *what, Location where);
+// Lets another thread run, drawn at random.
+void preempt();
+void makeReady(Warp &warp, uint32_t lanes);
+
+// A point where a seeded run may switch to another thread.
+inline void schedulingPoint() {
+  if (__builtin_expect(execution.seeded, false) && execution.launch->random.oneIn(16)) preempt();
+}
+
+// A thread's end, for the collectives it does not come to.
+void leaveMeetings(Warp &warp);
+void releaseBarrierIfComplete(Block &block);
+
+}  // namespace emulator
+
+#pragma GCC visibility pop

@@ -1,0 +1,11 @@
+// mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 for a whole warp.
+#pragma once
+
+#include "threads.h"
+
+namespace emulator {
+
+// C += A·B, where the 32 lanes hold the fragments as PTX lays them out.
+[[gnu::visibility("hidden")]] void multiply(const MatrixOperands (&lanes)[32]);
+
+}  // namespace emulator

@@ -1,0 +1,3 @@
+#include "attention_decode.cu"
+
+CUDA_KERNEL(attend_decode);

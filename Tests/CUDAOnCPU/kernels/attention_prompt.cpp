@@ -1,0 +1,3 @@
+#include "attention_prompt.cu"
+
+CUDA_KERNEL(attend_prompt);

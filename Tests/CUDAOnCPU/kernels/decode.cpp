@@ -1,0 +1,4 @@
+#include "decode.cu"
+
+CUDA_KERNEL(decode_one);
+CUDA_KERNEL(decode_few);

@@ -1,0 +1,18 @@
+// Mistake: the counters that threads share are added to by a load and a store.
+#include "ptx.cuh"
+
+namespace plantedPlainAddition {
+
+template <class T> inline T atomicAdd(T *address, std::type_identity_t<T> value) {
+  const T old = *address;
+  emulator::interruptible();
+  *address = old + value;
+  return old;
+}
+
+#define sample_rows selftest_planted_plain_addition
+#include "sample.cu"
+
+CUDA_KERNEL(selftest_planted_plain_addition);
+
+}  // namespace plantedPlainAddition

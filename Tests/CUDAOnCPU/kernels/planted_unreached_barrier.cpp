@@ -1,0 +1,17 @@
+// Mistake: only one lane of each warp comes to the barriers.
+#include "ptx.cuh"
+
+namespace plantedUnreachedBarrier {
+
+inline void __syncthreads(emulator::Location where = emulator::Location::current()) {
+  if (threadIdx.x % 32 == 0) ::__syncthreads(where);
+}
+
+#define embed_rows plantedUnreachedBarrierEmbed
+#define quantize_rows selftest_planted_unreached_barrier
+#define normalize_rows plantedUnreachedBarrierNormalize
+#include "rows.cu"
+
+CUDA_KERNEL(selftest_planted_unreached_barrier);
+
+}  // namespace plantedUnreachedBarrier

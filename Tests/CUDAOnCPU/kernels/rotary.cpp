@@ -1,0 +1,3 @@
+#include "rotary.cu"
+
+CUDA_KERNEL(rotate_and_append);

@@ -1,0 +1,5 @@
+#include "rows.cu"
+
+CUDA_KERNEL(embed_rows);
+CUDA_KERNEL(quantize_rows);
+CUDA_KERNEL(normalize_rows);

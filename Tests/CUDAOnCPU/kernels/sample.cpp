@@ -1,0 +1,3 @@
+#include "sample.cu"
+
+CUDA_KERNEL(sample_rows);

@@ -1,0 +1,6 @@
+#include "screen.cu"
+
+CUDA_KERNEL(screen_build);
+CUDA_KERNEL(screen_1);
+CUDA_KERNEL(screen_4);
+CUDA_KERNEL(screen_rescore);

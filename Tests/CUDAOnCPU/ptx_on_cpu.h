@@ -1,0 +1,106 @@
+// The namespace ptx for the emulator; included by cuda_on_cpu.h.
+#pragma once
+
+#include <cstring>
+
+#include "emulator/builtins.h"
+#include "emulator/vectors.h"
+
+#pragma GCC visibility push(hidden)
+
+namespace ptx {
+
+using emulator::Location;
+
+inline unsigned lop3and(unsigned a, unsigned mask) { return a & mask; }
+
+// c plus the products of four unsigned bytes with four signed ones.
+inline int dp4a(unsigned a, int b, int c) {
+  emulator::execution.counts.dotProducts++;
+  unsigned sum = unsigned(c);
+  for (int i = 0; i < 4; i++) sum += unsigned(int(uint8_t(a >> 8 * i)) * int(int8_t(uint8_t(unsigned(b) >> 8 * i))));
+  return int(sum);
+}
+
+inline int dp4aSigned(int a, int b, int c) {
+  emulator::execution.counts.dotProducts++;
+  unsigned sum = unsigned(c);
+  for (int i = 0; i < 4; i++) sum += unsigned(int(int8_t(uint8_t(unsigned(a) >> 8 * i))) * int(int8_t(uint8_t(unsigned(b) >> 8 * i))));
+  return int(sum);
+}
+
+// C += A·B over the warp, 16×8×32, A unsigned and B signed bytes.
+inline void mma(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1,
+                Location where = Location::current()) {
+  const unsigned a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+  emulator::matrixProduct(c, a, b, where);
+}
+
+// Asynchronous copies land when their thread waits for their group; until then shared memory holds what it held before.
+
+inline void copyAsync16(void *shared, const void *global, Location where = Location::current()) {
+  emulator::copyAsync(shared, global, where);
+}
+// Zeros when not valid; then `global` is not read.
+inline void copyAsync16Zero(void *shared, const void *global, bool valid, Location where = Location::current()) {
+  emulator::copyAsync(shared, valid ? global : nullptr, where);
+}
+inline void commitAsync() { emulator::commitAsync(); }
+template <int N>
+inline void waitAsync() {
+  static_assert(N >= 0);
+  emulator::waitAsync(N);
+}
+
+inline uint4 loadStream(const uint4 *address, Location where = Location::current()) {
+  emulator::interruptible();
+  emulator::checkAligned(address, "ptx::loadStream of an address that is not aligned to 16 bytes", where);
+  emulator::execution.counts.streamedBytes += 16;
+  return *address;
+}
+inline unsigned loadStream(const unsigned *address) {
+  emulator::interruptible();
+  emulator::execution.counts.streamedBytes += 4;
+  return *address;
+}
+inline void prefetchL2(const void *) {}
+
+inline unsigned loadAcquire(const unsigned *address, Location where = Location::current()) {
+  return emulator::loadAcquire(address, where);
+}
+inline unsigned loadAcquireSystem(const unsigned *address, Location where = Location::current()) {
+  return emulator::loadAcquire(address, where);
+}
+inline void storeRelease(unsigned *address, unsigned value) { emulator::storeRelease(address, value); }
+inline void storeReleaseSystem(unsigned *address, unsigned value) { emulator::storeRelease(address, value); }
+inline void storeReleaseSystem(unsigned long long *address, unsigned long long value) { emulator::storeRelease(address, value); }
+inline unsigned addRelease(unsigned *address, unsigned value) { return emulator::addAtomically(address, value); }
+
+inline int reduceAdd(int value, Location where = Location::current()) {
+  return int(unsigned(emulator::collective(emulator::Collective::add, ~0u, unsigned(value), where)));
+}
+inline unsigned reduceMax(unsigned value, Location where = Location::current()) {
+  return unsigned(emulator::collective(emulator::Collective::maximum, ~0u, value, where));
+}
+inline unsigned reduceMin(unsigned value, Location where = Location::current()) {
+  return unsigned(emulator::collective(emulator::Collective::minimum, ~0u, value, where));
+}
+
+// To the nearest, ties to even; every NaN becomes 0x7FFF.
+inline unsigned short toBFloat16(float value) {
+  if (value != value) return 0x7FFF;
+  unsigned bits;
+  memcpy(&bits, &value, sizeof bits);
+  return static_cast<unsigned short>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16);
+}
+
+// Called by one thread of every block for each grid barrier.
+inline void countGridBarrier() { emulator::execution.counts.gridBarrierCalls++; }
+
+// Kernels here never overlap with the ones before and after.
+inline void dependentsMayStart() {}
+inline void waitForPrimary() {}
+
+}  // namespace ptx
+
+#pragma GCC visibility pop
