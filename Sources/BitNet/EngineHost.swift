@@ -9,11 +9,13 @@ final class EngineHost: @unchecked Sendable {
   private let queue = DispatchQueue(label: "BitNet.engine", qos: .userInitiated)
   let contextLength: Int
   let summary: String
+  let burstLength: Int
 
   init(_ engine: any Engine) {
     self.engine = engine
     contextLength = engine.contextLength
     summary = engine.summary
+    burstLength = engine.burstLength
   }
 
   /// Runs `body` with the engine, after the calls before it.

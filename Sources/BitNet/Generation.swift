@@ -3,8 +3,8 @@ import Tokenization
 
 /// Text being generated, piece by piece: an asynchronous sequence of ``GeneratedPiece``.
 ///
-/// Nothing runs until it is iterated, and each step runs when the next piece is asked for; dropping the iterator, or cancelling the
-/// task that iterates, ends the work after the step that is running. Iterating again generates again.
+/// Nothing runs until it is iterated, and steps run when the next piece is asked for: one on a CPU, some on a GPU. Dropping the iterator, or
+/// cancelling the task that iterates, ends the work after the steps that are running. Iterating again generates again.
 public struct Generation: AsyncSequence, Sendable {
   public typealias Element = GeneratedPiece
 
@@ -67,6 +67,8 @@ private struct Run {
   private var firstToken: ContinuousClock.Instant?
   /// Tokens that the next step takes: the prompt's, then the last generated one.
   private var pending: [Int32]
+  /// Sampled tokens that have not been asked for yet.
+  private var ready: ArraySlice<SampledToken> = []
   private var decoder: StreamingDecoder
   private var matcher: StopMatcher
   /// Tokens the sequence's cache must hold before the next step.
@@ -117,10 +119,7 @@ private struct Run {
       pending.removeFirst(Self.promptChunk)
       try Task.checkCancellation()
     }
-    let options = generation.options
-    guard
-      case .sampled(let sampled) = try await step(pending, output: .sample(options.sampling, logProbabilities: options.logProbabilities))
-    else { throw CancellationError() }
+    let sampled = try await sample()
     let now = clock.now
     if firstToken == nil {
       firstToken = now
@@ -128,7 +127,6 @@ private struct Run {
     }
     statistics.generatedTokens += 1
     statistics.decodeTime = firstToken!.duration(to: now) / .seconds(1)
-    pending = [sampled.token]
 
     var piece = GeneratedPiece(text: "", tokens: [sampled])
     var reason: FinishReason?
@@ -151,13 +149,43 @@ private struct Run {
     return piece
   }
 
-  /// One step of the engine. Fails if another user of the sequence (a later turn of the chat) has come in between.
+  /// The next sampled token. The first comes alone, so that it comes soon; those after it come as many at a time as the engine likes.
+  private mutating func sample() async throws -> SampledToken {
+    if let next = ready.popFirst() { return next }
+    let options = generation.options
+    let output = Batch.Output.sample(options.sampling, logProbabilities: options.logProbabilities)
+    let burst = firstToken == nil ? 1 : min(sequence.host.burstLength, limit - statistics.generatedTokens)
+    let (tokens, stops) = (pending, stopTokens)
+    ready = try await perform(adding: tokens.count) { engine, id in
+      var sampled: ArraySlice<SampledToken> = []
+      try engine.generate(Batch([.init(sequence: id, tokens: tokens, output: output)]), limit: burst) {
+        sampled.append($0[0])
+        return !stops.contains($0[0].token)
+      }
+      return sampled
+    }
+    // All but the last have been run already.
+    length += ready.count - 1
+    pending = [ready.last!.token]
+    return ready.removeFirst()
+  }
+
+  /// One step of the engine.
   private mutating func step(_ tokens: [Int32], output: Batch.Output) async throws -> StepOutput {
+    try await perform(adding: tokens.count) { engine, id in
+      try engine.step(Batch([.init(sequence: id, tokens: tokens, output: output)]))[0]
+    }
+  }
+
+  /// Lends the engine to `body`. Fails if another user of the sequence (a later turn of the chat) has come in between.
+  private mutating func perform<Result: Sendable>(
+    adding count: Int, _ body: @escaping @Sendable (any Engine, SequenceID) throws -> Result
+  ) async throws -> Result {
     let (id, expected) = (sequence.id, length)
-    length += tokens.count
+    length += count
     return try await sequence.host.perform { engine in
       guard try engine.tokens(of: id).count == expected else { throw CancellationError() }
-      return try engine.step(Batch([.init(sequence: id, tokens: tokens, output: output)]))[0]
+      return try body(engine, id)
     }
   }
 }

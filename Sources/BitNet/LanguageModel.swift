@@ -1,4 +1,6 @@
 @_exported import CPUEngine
+@_exported import CUDADriver
+@_exported import CUDAEngine
 import Dispatch
 @_exported import Inference
 @_exported import ModelFiles
@@ -13,10 +15,24 @@ import Ternary
 /// ```
 public final class LanguageModel: Sendable {
   /// What a model runs on.
-  public enum Device: String, Sendable, CaseIterable {
-    /// The fastest there is.
+  public enum Device: Sendable, Equatable {
+    /// The first GPU, or the CPU where there is none that takes the model; `engineNote` then says why.
     case auto
     case cpu
+    /// The GPU of this number, from 0 on.
+    case cuda(Int)
+
+    /// "auto", "cpu", "cuda" (the first) or "cuda:N"; nil for anything else.
+    public init?(_ text: some StringProtocol) {
+      switch text {
+      case "auto": self = .auto
+      case "cpu": self = .cpu
+      case "cuda": self = .cuda(0)
+      default:
+        guard text.hasPrefix("cuda:"), let number = Int(text.dropFirst(5)), number >= 0 else { return nil }
+        self = .cuda(number)
+      }
+    }
   }
 
   public struct LoadOptions: Sendable {
@@ -27,12 +43,18 @@ public final class LanguageModel: Sendable {
     public var instructionSet: InstructionSet?
     /// Positions a sequence can hold; the model's own when nil.
     public var contextLength: Int?
+    /// Whether a GPU keeps an int8 copy of the output head that screens the vocabulary; nil to have it where it pays and fits.
+    public var screensHead: Bool?
 
-    public init(device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil) {
+    public init(
+      device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil,
+      screensHead: Bool? = nil
+    ) {
       self.device = device
       self.threads = threads
       self.instructionSet = instructionSet
       self.contextLength = contextLength
+      self.screensHead = screensHead
     }
   }
 
@@ -44,6 +66,8 @@ public final class LanguageModel: Sendable {
   public let suggestedSampling: SamplingParameters
   /// Tokens that end a text: those of the configuration and those of the tokenizer by their usual names.
   public let endTokens: Set<Int32>
+  /// Why the model does not run on a GPU, when the device was chosen automatically.
+  public let engineNote: String?
   let host: EngineHost
 
   /// Positions a sequence can hold.
@@ -51,7 +75,7 @@ public final class LanguageModel: Sendable {
   /// What the model runs on, in a few words.
   public var engineSummary: String { host.summary }
 
-  private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: any Engine) {
+  private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: any Engine, note: String?) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
     chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? .plain
@@ -60,6 +84,7 @@ public final class LanguageModel: Sendable {
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
     endTokens = Set(configuration.endTokens).union(chatFormat.stopTokens(tokenizer))
     host = EngineHost(engine)
+    engineNote = note
   }
 
   /// Loads a model from a file made by `bitnet convert` or a Hugging Face folder.
@@ -111,9 +136,33 @@ extension LanguageModel {
     guard tokenizer.vocabularySize <= configuration.vocabularySize else {
       throw LanguageModelError.vocabulary(model: path, tokenizer: tokenizer.vocabularySize, weights: configuration.vocabularySize)
     }
-    let engine = try CPUEngine(
-      weights: loaded.weights, contextLength: options.contextLength, threads: options.threads, instructionSet: options.instructionSet)
-    self.init(loaded, tokenizer: tokenizer, engine: engine)
+    let (engine, note) = try makeEngine(loaded.weights, options: options)
+    self.init(loaded, tokenizer: tokenizer, engine: engine, note: note)
+  }
+}
+
+/// The engine that the options ask for, and why it is not on a GPU if that was left open.
+///
+/// - Throws: `CUDAError` when the GPU that was asked for cannot be used; `EngineError` for an option out of range.
+public func makeEngine(
+  _ weights: ModelWeights, options: LanguageModel.LoadOptions
+) throws -> (engine: any Engine, note: String?) {
+  func cpu() throws -> CPUEngine {
+    try CPUEngine(
+      weights: weights, contextLength: options.contextLength, threads: options.threads, instructionSet: options.instructionSet)
+  }
+  func cuda(_ number: Int) throws -> CUDAEngine {
+    try CUDAEngine(
+      weights: weights, device: CUDADriver.load().device(number),
+      options: .init(contextLength: options.contextLength, screensHead: options.screensHead))
+  }
+  switch options.device {
+  case .cpu: return (try cpu(), nil)
+  case .cuda(let number): return (try cuda(number), nil)
+  case .auto:
+    // Options that only the CPU has say what is meant.
+    if options.threads != nil || options.instructionSet != nil { return (try cpu(), nil) }
+    do { return (try cuda(0), nil) } catch { return (try cpu(), "\(error)") }
   }
 }
 

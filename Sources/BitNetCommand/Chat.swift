@@ -121,7 +121,7 @@ struct Conversation {
     let rows =
       last.rows + [
         ("context", "\(used) of \(model.contextLength) tokens"), ("memory", "\(size(peakMemory())) at most"),
-        ("engine", model.engineSummary), ("sampling", options.sampling.summary),
+        ("engine", model.engineDescription), ("sampling", options.sampling.summary),
       ]
     return String(table(rows).dropLast())
   }

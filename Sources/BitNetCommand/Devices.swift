@@ -18,7 +18,24 @@ struct Devices: ParsableCommand {
       /// With --bandwidth: bytes read from memory in a second.
       let bytesPerSecond: Double?
     }
+    struct GPU: Encodable {
+      /// What --device takes.
+      let device: String
+      let name: String
+      let computeCapability: String
+      let multiprocessors: Int
+      let memoryBytes: Int
+      /// As the driver tells it.
+      let nominalBytesPerSecond: Double?
+      /// With --bandwidth: bytes read and written in a second by a copy.
+      let bytesPerSecond: Double?
+    }
     let cpu: CPU
+    let gpus: [GPU]
+    /// Why there are no GPUs.
+    let noGPU: String?
+    /// The driver's CUDA version.
+    let cudaVersion: String?
   }
 
   @Flag(help: "Measure how fast memory is read, which bounds how fast models decode. Takes half a gigabyte for a second.")
@@ -34,10 +51,7 @@ struct Devices: ParsableCommand {
 
   func run() throws {
     if let threads, !(1...1024 ~= threads) { throw CommandError("--threads is \(threads); expected 1 to 1024") }
-    let report = Report(
-      cpu: .init(
-        processors: InstructionSet.processorCount, instructionSets: InstructionSet.available.map(\.rawValue),
-        bytesPerSecond: bandwidth ? MemoryBandwidth.measure(threads: threads) : nil))
+    let report = try makeReport()
     if json { return try ByteOutput.standard.write(jsonText(report)) }
     var rows = [
       ("  processors", "\(report.cpu.processors)"),
@@ -45,5 +59,34 @@ struct Devices: ParsableCommand {
     ]
     if let speed = report.cpu.bytesPerSecond { rows.append(("  memory", "\((speed / 1e9).decimals(1)) GB/s read")) }
     try ByteOutput.standard.write("cpu\n" + table(rows))
+    for gpu in report.gpus {
+      var rows = [
+        ("  name", gpu.name), ("  compute capability", gpu.computeCapability), ("  multiprocessors", "\(gpu.multiprocessors)"),
+      ]
+      let nominal = gpu.nominalBytesPerSecond.map { ", \(($0 / 1e9).decimals(0)) GB/s by its data sheet" } ?? ""
+      rows.append(("  memory", "\((Double(gpu.memoryBytes) / 1e9).decimals(1)) GB" + nominal))
+      if let speed = gpu.bytesPerSecond { rows.append(("  copy", "\((speed / 1e9).decimals(1)) GB/s read and written")) }
+      try ByteOutput.standard.write(gpu.device + "\n" + table(rows))
+    }
+    if let reason = report.noGPU { try ByteOutput.standard.write("cuda\n" + table([("  none", reason)])) }
+  }
+
+  private func makeReport() throws -> Report {
+    let cpu = Report.CPU(
+      processors: InstructionSet.processorCount, instructionSets: InstructionSet.available.map(\.rawValue),
+      bytesPerSecond: bandwidth ? MemoryBandwidth.measure(threads: threads) : nil)
+    do {
+      let driver = try CUDADriver.load()
+      let gpus = try driver.devices().map { device in
+        Report.GPU(
+          device: "cuda:\(device.ordinal)", name: device.name, computeCapability: "\(device.capability.major).\(device.capability.minor)",
+          multiprocessors: device.multiprocessorCount, memoryBytes: device.memoryByteCount,
+          nominalBytesPerSecond: device.memoryBytesPerSecond, bytesPerSecond: bandwidth ? try DeviceBandwidth.measure(device) : nil)
+      }
+      let version = "\(driver.version / 1000).\(driver.version % 1000 / 10)"
+      return Report(cpu: cpu, gpus: gpus, noGPU: gpus.isEmpty ? "\(CUDAError.noDevice)" : nil, cudaVersion: version)
+    } catch let error as CUDAError {
+      return Report(cpu: cpu, gpus: [], noGPU: "\(error)", cudaVersion: nil)
+    }
   }
 }

@@ -106,7 +106,7 @@ struct Generate: AsyncParsableCommand {
     if !interactive {
       rows += [
         ("model", "loaded in \(duration(loadTime)), \(size(peakMemory())) of memory at most"),
-        ("engine", session.model.engineSummary), ("sampling", session.options.sampling.summary),
+        ("engine", session.model.engineDescription), ("sampling", session.options.sampling.summary),
       ]
     }
     if !rows.isEmpty { ByteOutput.note("\n" + table(rows).dropLast()) }

@@ -5,8 +5,8 @@ struct Logits: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write the logits after each token of a prompt, for comparisons.",
     discussion: """
-      The output is [tokens][vocabulary] numbers, little-endian, without a header. A model without a tokenizer will do. The engines cpu \
-      and reference-float give the same bits; reference computes in Double.
+      The output is [tokens][vocabulary] numbers, little-endian, without a header. A model without a tokenizer will do. The engines cpu, \
+      cuda and reference-float give the same bits; reference computes in Double.
 
       Examples:
         echo "[4093, 2154, 713]" > tokens.json
@@ -14,10 +14,24 @@ struct Logits: ParsableCommand {
         bitnet logits --tokens - --output out.f64 --engine reference --float64
       """)
 
-  enum EngineKind: String, ExpressibleByArgument, CaseIterable {
+  enum EngineKind: ExpressibleByArgument, Equatable {
     case cpu
+    case cuda(Int)
     case reference
-    case referenceFloat = "reference-float"
+    case referenceFloat
+
+    init?(argument: String) {
+      switch argument {
+      case "reference": self = .reference
+      case "reference-float": self = .referenceFloat
+      default:
+        switch LanguageModel.Device(argument) {
+        case .cpu: self = .cpu
+        case .cuda(let number): self = .cuda(number)
+        case .auto, nil: return nil
+        }
+      }
+    }
   }
 
   @Option(help: ArgumentHelp("A JSON array of token ids; - for standard input.", valueName: "file"))
@@ -29,8 +43,9 @@ struct Logits: ParsableCommand {
   @Flag(help: "Write 64-bit numbers instead of 32-bit ones.")
   var float64 = false
 
-  @Option(help: "What computes them.")
-  var engine = EngineKind.cpu
+  @Option(
+    help: ArgumentHelp("What computes them: cpu, cuda (or cuda:N), reference or reference-float. (default: cpu)", valueName: "engine"))
+  var engine: EngineKind?
 
   @Option(
     parsing: .unconditional,
@@ -55,11 +70,14 @@ struct Logits: ParsableCommand {
     let instructionSet = try processor.chosenInstructionSet()
     let ids = try readTokens()
     let weights = try source.loadWeights()
-    switch engine {
+    switch engine ?? .cpu {
     case .cpu:
       try write(
         ids,
         through: CPUEngine(weights: weights, contextLength: context, threads: processor.threads, instructionSet: instructionSet))
+    case .cuda(let number):
+      try write(
+        ids, through: CUDAEngine(weights: weights, device: CUDADriver.load().device(number), options: .init(contextLength: context)))
     case .reference: try write(ids, through: ReferenceEngine(weights: weights, precision: .double, contextLength: context))
     case .referenceFloat: try write(ids, through: ReferenceEngine(weights: weights, precision: .float, contextLength: context))
     }

@@ -58,7 +58,9 @@ struct ProcessorOptions: ParsableArguments {
 struct ModelOptions: ParsableArguments {
   @OptionGroup var source: ModelSource
 
-  @Option(help: "What to run on.")
+  @Option(
+    help: ArgumentHelp(
+      "What to run on: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.", valueName: "device"))
   var device = LanguageModel.Device.auto
 
   @Option(
@@ -86,5 +88,21 @@ struct ModelOptions: ParsableArguments {
   }
 }
 
-extension LanguageModel.Device: ExpressibleByArgument {}
+extension LanguageModel.Device: ExpressibleByArgument, CustomStringConvertible {
+  public init?(argument: String) { self.init(argument) }
+
+  public var description: String {
+    switch self {
+    case .auto: "auto"
+    case .cpu: "cpu"
+    case .cuda(let number): number == 0 ? "cuda" : "cuda:\(number)"
+    }
+  }
+}
+
+extension LanguageModel {
+  /// What the model runs on, and why it is not a GPU if that was left open.
+  var engineDescription: String { engineSummary + (engineNote.map { " (no GPU: \($0))" } ?? "") }
+}
+
 extension ChatFormat: ExpressibleByArgument {}

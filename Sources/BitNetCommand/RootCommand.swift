@@ -13,11 +13,13 @@ struct RootCommand: AsyncParsableCommand {
         bitnet convert bitnet-b1.58-2B-4T model.safetensors
         bitnet chat --model model.safetensors
         bitnet perplexity --model model.safetensors book.txt
+        bitnet bench kernels
 
       `bitnet help COMMAND` explains a command.
       """,
     version: "0.1.0",
     subcommands: [
       Generate.self, Chat.self, Convert.self, Inspect.self, Tokenize.self, Logits.self, MeasurePerplexity.self, Devices.self,
+      Bench.self,
     ])
 }

@@ -1,0 +1,138 @@
+import ArgumentParser
+import BitNet
+
+struct BenchKernels: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "kernels",
+    abstract: "Time the W2A8 product alone, next to BF16, and check that it is exact.",
+    discussion: """
+      A matrix of N rows and K columns of ternary weights, random ones, is multiplied with tokens of int8 activations. The default \
+      shapes are those of BitNet b1.58 2B and 3B. Cold times are those with so many copies of the weights in turn that they come from \
+      memory, warm ones those with one copy, which may be in a cache. On a GPU, cuBLAS multiplies as many BF16 weights in turns with \
+      it, if it is installed. The exit status is 1 if a product is not exact.
+
+      Examples:
+        bitnet bench kernels
+        bitnet bench kernels --device cpu --threads 1 --batch 1
+        bitnet bench kernels --shape 6912x2560 --batch 1,2,4,8 --json
+        bitnet bench kernels --device cuda:1 --plot kernels.svg
+      """)
+
+  @Option(
+    help: ArgumentHelp(
+      "What to measure: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.", valueName: "device"))
+  var device = LanguageModel.Device.auto
+
+  @Option(
+    help: ArgumentHelp("Rows and columns of the weights, as in 2560x6912; may be repeated. (default: eight shapes)", valueName: "NxK"))
+  var shape: [String] = []
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens that are multiplied at once.", valueName: "list"))
+  var batch = "1,2,4,8,64,512"
+
+  @Flag(help: "Measure for a fraction of the time, less precisely.")
+  var quick = false
+
+  @Flag(help: "Print a JSON object.")
+  var json = false
+
+  @Option(help: ArgumentHelp("An SVG file to draw the latencies of the smallest batch in.", valueName: "file"))
+  var plot: String?
+
+  @OptionGroup(title: "CPU") var processor: ProcessorOptions
+
+  static let usualShapes = [
+    "2560x2560", "3840x2560", "13824x2560", "2560x6912", "3200x3200", "4800x3200", "3200x10240", "20480x3200",
+  ].compactMap(BenchShape.init)
+
+  func run() throws {
+    let shapes = try shape.isEmpty ? Self.usualShapes : shape.map(BenchShape.parse)
+    let batches = try Self.batches(batch)
+    guard let plot else { return try measure(shapes, batches, plot: nil) }
+    // It is made first: who cannot write it should not have to wait to hear of it.
+    try removingPartialOutput(of: plot) { try measure(shapes, batches, plot: OutputFile(path: plot, overwrite: true)) }
+  }
+
+  private func measure(_ shapes: [BenchShape], _ batches: [Int], plot: OutputFile?) throws {
+    let instructionSet = try processor.chosenInstructionSet()
+    if let threads = processor.threads, !(1...1024 ~= threads) {
+      throw CommandError("--threads is \(threads); expected 1 to 1024")
+    }
+    let (machine, reason) = try BenchMachine.choose(
+      device, threads: processor.threads, instructionSet: instructionSet, isQuick: quick)
+    for shape in shapes { try shape.check(on: machine, tokens: batches.max() ?? 1) }
+    var report = BenchReport(machine: try machine.describe(reason: reason), results: [])
+    if !json { try ByteOutput.standard.write(report.heading) }
+    for shape in shapes {
+      let problem = KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
+      let measure = try machine.load(problem)
+      for tokens in batches {
+        let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens), memory: report.machine.memoryBytesPerSecond)
+        report.results.append(result)
+        if !json { try ByteOutput.standard.write(result.line) }
+      }
+    }
+    try ByteOutput.standard.write(json ? jsonText(report) : report.notes)
+    if let plot {
+      try Array(BenchPlot(report).svg.utf8).withUnsafeBytes { try plot.append($0) }
+      try plot.commit()
+    }
+    if let wrong = report.results.first(where: { !$0.check.exact }) {
+      throw CommandError("the product of \(wrong.shape) with \(plural(wrong.tokens, "token")) is wrong: \(wrong.check.first ?? "")")
+    }
+  }
+
+  /// The numbers of a list such as "1,2,4".
+  private static func batches(_ text: String) throws -> [Int] {
+    let limit = BenchShape.tokenLimit
+    return try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+      guard let count = Int(part), 1...limit ~= count else {
+        throw CommandError("--batch has \"\(part)\"; expected numbers from 1 to \(limit), as in 1,2,4")
+      }
+      return count
+    }
+  }
+}
+
+/// Rows and columns of a ternary matrix.
+struct BenchShape: CustomStringConvertible {
+  let rows: Int
+  let columns: Int
+
+  private static let sideLimit = 1 << 20
+  /// Bytes of weights.
+  private static let byteLimit = 4 << 30
+  static let tokenLimit = 16384
+  /// Activations, or products, of a batch.
+  private static let batchLimit = 1 << 30
+
+  var description: String { "\(rows)x\(columns)" }
+
+  /// - Parameter text: as in "2560x6912".
+  init?(_ text: String) {
+    let sides = text.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+    guard sides.count == 2, let rows = sides[0], let columns = sides[1] else { return nil }
+    guard 1...Self.sideLimit ~= rows, 1...Self.sideLimit ~= columns else { return nil }
+    (self.rows, self.columns) = (rows, columns)
+  }
+
+  static func parse(_ text: String) throws -> BenchShape {
+    guard let shape = BenchShape(text) else {
+      throw CommandError("--shape is \"\(text)\"; expected ROWSxCOLUMNS, each from 1 to \(sideLimit), as in 2560x6912")
+    }
+    guard shape.rows * shape.columns / 4 <= byteLimit else {
+      throw CommandError("--shape \(shape) has \(size(shape.rows * shape.columns / 4)) of weights; expected at most \(size(byteLimit))")
+    }
+    return shape
+  }
+
+  /// Whether a product with so many tokens can be measured.
+  func check(on machine: BenchMachine, tokens: Int) throws {
+    if case .cuda = machine, columns > KernelBenchmark.columnLimit {
+      throw CommandError("--shape \(self) has \(columns) columns; expected at most \(KernelBenchmark.columnLimit) on a GPU")
+    }
+    guard tokens * max(rows, columns) <= Self.batchLimit else {
+      throw CommandError("--batch has \(tokens); expected at most \(Self.batchLimit / max(rows, columns)) with --shape \(self)")
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import BitNet
+
+/// What the kernels are measured on.
+enum BenchMachine {
+  case cuda(KernelBenchmark)
+  case cpu(CPUKernelBenchmark)
+
+  /// What a product gave and how long it took, whatever computed it.
+  struct Measurement {
+    let kernel: String
+    let products: [Int32]
+    let stride: Int
+    let copies: Int
+    let cold: [Double]
+    let warm: [Double]
+    let bf16: KernelBenchmark.Times?
+    let bf16Absence: String?
+  }
+
+  /// - Returns: the machine, and why it is this one.
+  static func choose(
+    _ device: LanguageModel.Device, threads: Int?, instructionSet: InstructionSet?, isQuick: Bool
+  ) throws -> (BenchMachine, reason: String) {
+    func processor() -> BenchMachine { .cpu(CPUKernelBenchmark(threads: threads, instructionSet: instructionSet, isQuick: isQuick)) }
+    switch device {
+    case .cpu: return (processor(), "as asked for")
+    case .cuda(let ordinal): return (.cuda(try KernelBenchmark(device: ordinal, isQuick: isQuick)), "as asked for")
+    case .auto:
+      do {
+        return (.cuda(try KernelBenchmark(isQuick: isQuick)), "a driver and a GPU are there")
+      } catch {
+        return (processor(), "no GPU can be used: \(error)")
+      }
+    }
+  }
+
+  /// Describes the machine, which includes measuring its memory.
+  func describe(reason: String) throws -> BenchReport.Machine {
+    switch self {
+    case .cuda(let benchmark):
+      .init(
+        device: "cuda:\(benchmark.device.ordinal)", name: benchmark.device.name, reason: reason, emulated: benchmark.isEmulated,
+        driver: "\(benchmark.driverVersion / 1000).\(benchmark.driverVersion % 1000 / 10)", threads: nil,
+        memoryBytesPerSecond: try benchmark.copyBytesPerSecond(), memoryMeasure: "copy",
+        bf16Library: benchmark.cublasVersion.map { "cuBLAS \($0)" })
+    case .cpu(let benchmark):
+      .init(
+        device: "cpu", name: benchmark.instructionSet.rawValue, reason: reason, emulated: false, driver: nil, threads: benchmark.threads,
+        memoryBytesPerSecond: benchmark.readBytesPerSecond(), memoryMeasure: "read", bf16Library: nil)
+    }
+  }
+
+  /// - Returns: a function that multiplies the problem's first tokens and times it.
+  func load(_ problem: KernelBenchmarkProblem) throws -> (_ tokens: Int) throws -> Measurement {
+    switch self {
+    case .cuda(let benchmark):
+      let loaded = try benchmark.load(problem.matrix, codes: problem.codes, codeStride: problem.codeStride, sums: problem.sums)
+      return { tokens in
+        let m = try loaded.measure(tokens: tokens)
+        return Measurement(
+          kernel: m.kernel, products: m.products, stride: m.stride, copies: m.times.copyCount, cold: m.times.cold, warm: m.times.warm,
+          bf16: m.bfloat16, bf16Absence: m.bfloat16Absence)
+      }
+    case .cpu(let benchmark):
+      let loaded = benchmark.load(problem)
+      return { tokens in
+        let m = loaded.measure(tokens: tokens)
+        return Measurement(
+          kernel: benchmark.instructionSet.rawValue, products: m.products, stride: m.stride, copies: loaded.copyCount, cold: m.cold,
+          warm: m.warm, bf16: nil, bf16Absence: "it is measured on GPUs only")
+      }
+    }
+  }
+}

@@ -1,0 +1,179 @@
+import BitNet
+
+/// What `bench kernels` found: printed as a table or as JSON.
+struct BenchReport: Encodable {
+  struct Machine: Encodable {
+    /// As --device takes it.
+    let device: String
+    /// The GPU's name, or the processor's instruction set.
+    let name: String
+    let reason: String
+    let emulated: Bool
+    /// The CUDA version that the driver supports.
+    let driver: String?
+    /// Of the CPU.
+    let threads: Int?
+    let memoryBytesPerSecond: Double
+    /// `copy`: bytes read and written by a copy; `read`: bytes read.
+    let memoryMeasure: String
+    let bf16Library: String?
+  }
+
+  /// Seconds of one product.
+  struct Times: Encodable {
+    let median: Double
+    let minimum: Double
+    let percentile10: Double
+    let percentile90: Double
+    let samples: Int
+
+    /// - Parameter samples: one or more.
+    init(_ samples: [Double]) {
+      let sorted = samples.sorted()
+      func quantile(_ share: Double) -> Double {
+        // Between two samples, in proportion.
+        let place = share * Double(sorted.count - 1)
+        let (low, part) = (Int(place), place - place.rounded(.down))
+        return sorted[low] + part * (sorted[min(low + 1, sorted.count - 1)] - sorted[low])
+      }
+      median = quantile(0.5)
+      minimum = sorted[0]
+      percentile10 = quantile(0.1)
+      percentile90 = quantile(0.9)
+      self.samples = sorted.count
+    }
+  }
+
+  struct Timing: Encodable {
+    /// Copies of the weights that the cold products take in turn, and bytes of all of them.
+    let copies: Int
+    let copiedBytes: Int
+    let cold: Times
+    let warm: Times
+  }
+
+  struct Check: Encodable {
+    let exact: Bool
+    let products: Int
+    let compared: Int
+    /// Rows of which every token was compared; of token 0, all rows were.
+    let rowsOfEveryToken: Int
+    let wrong: Int
+    /// The first that is wrong.
+    let first: String?
+  }
+
+  struct Result: Encodable {
+    let shape: String
+    let rows: Int
+    let columns: Int
+    let tokens: Int
+    let kernel: String
+    let check: Check
+    let w2a8: Timing
+    let bf16: Timing?
+    let bf16Absence: String?
+    /// The BF16 product's cold time over this one's.
+    let speedup: Double?
+    /// Bytes of weights, rows · columns / 4, over the cold time.
+    let bytesPerSecond: Double
+    /// The same over the machine's `memoryBytesPerSecond`.
+    let shareOfMemory: Double
+    /// Multiplications and additions over the cold time.
+    let operationsPerSecond: Double
+  }
+
+  let machine: Machine
+  var results: [Result]
+}
+
+extension BenchReport.Result {
+  init(_ problem: KernelBenchmarkProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double) {
+    let check = problem.check(measurement.products, stride: measurement.stride, tokens: tokens)
+    let w2a8 = BenchReport.Timing(
+      copies: measurement.copies, copiedBytes: measurement.copies * problem.matrix.tiles.count, cold: .init(measurement.cold),
+      warm: .init(measurement.warm))
+    let bf16 = measurement.bf16.map {
+      BenchReport.Timing(
+        copies: $0.copyCount, copiedBytes: $0.copyCount * problem.rows * problem.columns * 2, cold: .init($0.cold), warm: .init($0.warm))
+    }
+    let weights = Double(problem.rows) * Double(problem.columns)
+    self.init(
+      shape: "\(problem.rows)x\(problem.columns)", rows: problem.rows, columns: problem.columns, tokens: tokens,
+      kernel: measurement.kernel,
+      check: .init(
+        exact: check.isExact, products: check.productCount, compared: check.comparedCount, rowsOfEveryToken: check.sampledRowCount,
+        wrong: check.mismatchCount,
+        first: check.firstMismatch.map { "row \($0.row), token \($0.token) is \($0.found) instead of \($0.expected)" }),
+      w2a8: w2a8, bf16: bf16, bf16Absence: measurement.bf16Absence, speedup: bf16.map { $0.cold.median / w2a8.cold.median },
+      bytesPerSecond: weights / 4 / w2a8.cold.median, shareOfMemory: weights / 4 / w2a8.cold.median / memory,
+      operationsPerSecond: 2 * weights * Double(tokens) / w2a8.cold.median)
+  }
+
+  /// The result as a line of the table.
+  var line: String {
+    let times = [w2a8.cold, w2a8.warm] as [BenchReport.Times?] + [bf16?.cold, bf16?.warm]
+    let exact =
+      if !check.exact {
+        "NO, \(check.wrong) wrong"
+      } else {
+        check.compared == check.products ? "all \(check.products)" : "\(check.compared) of \(check.products)"
+      }
+    return BenchReport.row(
+      [shape, kernel, "\(tokens)"] + times.map { $0.map { Self.number($0.median * 1e6) } ?? "-" } + [
+        speedup.map { $0.decimals(2) } ?? "-", Self.number(bytesPerSecond / 1e9), "\((shareOfMemory * 100).decimals(1)) %", exact,
+      ])
+  }
+
+  /// A number with about three digits that count.
+  static func number(_ value: Double) -> String { value.decimals(value < 10 ? 2 : value < 100 ? 1 : 0) }
+}
+
+extension BenchReport {
+  private static let widths = [14, 11, 6, 10, 10, 10, 10, 8, 9, 9]
+
+  /// Cells in columns: the first two and the last to the left.
+  static func row(_ cells: [String]) -> String {
+    var line = ""
+    for (index, cell) in cells.enumerated() {
+      let width = index < widths.count ? widths[index] : 0
+      let gap = String(repeating: " ", count: max(0, width - cell.count))
+      line += index < 2 || index == widths.count ? cell + gap + (index < widths.count ? " " : "") : gap + cell + "  "
+    }
+    return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
+  }
+
+  /// What comes before the results.
+  var heading: String {
+    var name = machine.name
+    if let driver = machine.driver { name += ", driver for CUDA \(driver)" }
+    if let threads = machine.threads { name += ", \(plural(threads, "thread"))" }
+    var text = "\(machine.device) (\(name)): \(machine.reason)\n"
+    if machine.emulated {
+      text += "NOTE: this device is emulated on the CPU. All times below are the emulator's and mean nothing; the products are real.\n"
+    }
+    let speed = "\((machine.memoryBytesPerSecond / 1e9).decimals(1)) GB/s"
+    text += machine.memoryMeasure == "copy" ? "memory: \(speed) read and written by a copy\n" : "memory: \(speed) read\n"
+    text += "\n" + Self.row(["", "", "", "W2A8, µs", "", "BF16, µs", "", "", "", "", ""])
+    return text
+      + Self.row(["shape", "kernel", "tokens", "cold", "warm", "cold", "warm", "speedup", "GB/s", "of \(machine.memoryMeasure)", "exact"])
+  }
+
+  /// What comes after them.
+  var notes: String {
+    let copied = results.map(\.w2a8.copiedBytes).min() ?? 0
+    var text = """
+
+      Times are medians for one product. cold: with copies of the weights in turn, \(size(copied)) or more together; warm: with one \
+      copy. speedup, GB/s (weights, rows · columns / 4 bytes) and their share of the memory's speed are those of the cold times.
+      exact: products that were compared with integers computed by the host: all rows of the first token; of the others all rows, or \
+      a random choice.
+
+      """
+    if let library = machine.bf16Library { text += "BF16: \(library).\n" }
+    var reasons: [String] = []
+    for case let reason? in results.map(\.bf16Absence) where !reasons.contains(reason) { reasons.append(reason) }
+    for reason in reasons { text += "BF16 -: \(reason).\n" }
+    return text
+  }
+}

@@ -1,0 +1,249 @@
+import BitNet
+import Foundation
+import TestSupport
+import Testing
+
+#if canImport(FoundationXML)
+  import FoundationXML
+#endif
+
+@Suite("bitnet bench kernels")
+struct BenchKernelsTests {
+  private struct Report: Decodable {
+    struct Machine: Decodable {
+      let device: String
+      let name: String
+      let reason: String
+      let emulated: Bool
+      let driver: String?
+      let threads: Int?
+      let memory_bytes_per_second: Double
+    }
+    struct Times: Decodable {
+      let median: Double
+      let minimum: Double
+      let percentile10: Double
+      let percentile90: Double
+      let samples: Int
+    }
+    struct Timing: Decodable {
+      let copies: Int
+      let copied_bytes: Int
+      let cold: Times
+      let warm: Times
+    }
+    struct Check: Decodable {
+      let exact: Bool
+      let products: Int
+      let compared: Int
+      let rows_of_every_token: Int
+      let wrong: Int
+    }
+    struct Result: Decodable {
+      let shape: String
+      let rows: Int
+      let columns: Int
+      let tokens: Int
+      let kernel: String
+      let check: Check
+      let w2a8: Timing
+      let bf16: Timing?
+      let bf16_absence: String?
+      let speedup: Double?
+      let bytes_per_second: Double
+      let share_of_memory: Double
+    }
+    let machine: Machine
+    let results: [Result]
+  }
+
+  private static let shapes = ["64x128", "16x32", "1x1", "17x100", "130x257"]
+  private static let shapeArguments = shapes.flatMap { ["--shape", $0] }
+
+  /// An environment in which the driver's library is the stand-in that runs kernels on the processor. It lies beside the program.
+  private func emulated(_ folder: TemporaryFolder) throws -> [String: String] {
+    let library = BitNetProgram.url.deletingLastPathComponent().appending(path: "libCUDAOnCPU.so")
+    try FileManager.default.createSymbolicLink(at: folder["libcuda.so.1"], withDestinationURL: library)
+    return ["LD_LIBRARY_PATH": folder.url.path]
+  }
+
+  private func check(_ report: Report, batches: [Int]) {
+    let cases = Self.shapes.flatMap { shape in batches.map { "\(shape), \($0)" } }
+    #expect(report.results.map { "\($0.shape), \($0.tokens)" } == cases)
+    for result in report.results {
+      let name = "\(result.shape), \(result.tokens) tokens"
+      #expect(result.check.exact && result.check.wrong == 0, "\(name)")
+      // These shapes are small enough to be compared as a whole.
+      #expect(result.check.products == result.rows * result.tokens && result.check.compared == result.check.products, "\(name)")
+      #expect(result.check.rows_of_every_token == result.rows, "\(name)")
+      for times in [result.w2a8.cold, result.w2a8.warm] {
+        #expect(times.samples >= 2 && times.minimum > 0, "\(name)")
+        #expect(times.minimum <= times.percentile10 && times.percentile10 <= times.median && times.median <= times.percentile90, "\(name)")
+      }
+      #expect(result.bf16 == nil && result.speedup == nil && result.bf16_absence != nil, "\(name)")
+      let speed = Double(result.rows * result.columns) / 4 / result.w2a8.cold.median
+      #expect(abs(result.bytes_per_second / speed - 1) < 1e-9, "\(name)")
+      #expect(abs(result.share_of_memory * report.machine.memory_bytes_per_second / speed - 1) < 1e-9, "\(name)")
+    }
+  }
+
+  #if os(Linux)
+    @Test("measures an emulated GPU, finds every kernel exact, and says that the times mean nothing")
+    func gpu() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulated(folder)
+        let plot = folder["plot.svg"]
+        let output = try await BitNetProgram.run(
+          ["bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,2,8,20,64,70", "--json", "--plot", plot.path]
+            + Self.shapeArguments, environment: environment)
+        #expect(output.status == 0, "\(output.errors)")
+        let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+        #expect(report.machine.device == "cuda:0" && report.machine.name.contains("emulated") && report.machine.emulated)
+        #expect(report.machine.driver == "12.1" && report.machine.threads == nil)
+        check(report, batches: [1, 2, 8, 20, 64, 70])
+        for result in report.results {
+          #expect(result.kernel == ["gemv_exact", "few_exact", "gemm_exact"][result.tokens == 1 ? 0 : result.tokens <= 32 ? 1 : 2])
+        }
+        let drawing = try XMLElements(plot)
+        #expect(drawing.names.first == "svg")
+        #expect(drawing.names.count { $0 == "rect" } == 1 + 1 + Self.shapes.count)
+        #expect(Self.shapes.allSatisfy(drawing.text.contains) && drawing.text.contains("figures mean nothing"))
+
+        let table = try await BitNetProgram.run(
+          ["bench", "kernels", "--quick", "--shape", "17x100", "--batch", "1,8"], environment: environment)
+        #expect(table.status == 0, "\(table.errors)")
+        #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1): a driver and a GPU are there\nNOTE: "))
+        #expect(table.text.contains("all 17\n") && table.text.contains("all 136\n"))
+        #expect(table.text.contains("BF16 -: cuBLAS is not looked for, as the device is emulated.\n"))
+      }
+    }
+
+    @Test("tells a GPU that is not there, and one whose memory is too small")
+    func noGPU() async throws {
+      try await TemporaryFolder.with { folder in
+        var environment = try emulated(folder)
+        let arguments = ["bench", "kernels", "--quick", "--shape", "64x128", "--batch", "1"]
+        for (device, more, sentence) in [
+          ("cuda:3", ["CUDA_ON_CPU_DEVICES": "1"], "there is no GPU 3; expected 0, the only one"),
+          ("cuda", ["CUDA_ON_CPU_DEVICES": "0"], "no NVIDIA GPU: the driver is installed but finds none"),
+          ("cuda", ["CUDA_ON_CPU_MEMORY": "1000000"], "out of GPU memory: "),
+        ] {
+          let output = try await BitNetProgram.run(arguments + ["--device", device], environment: environment.merging(more) { $1 })
+          #expect(output.status == 1 && output.errors.hasPrefix("Error: \(sentence)"), "\(output.errors)")
+        }
+        environment["CUDA_ON_CPU_DEVICES"] = "0"
+        let output = try await BitNetProgram.run(arguments, environment: environment)
+        #expect(output.status == 0, "\(output.errors)")
+        #expect(output.text.hasPrefix("cpu (") && output.text.contains("no GPU can be used: no NVIDIA GPU"), "\(output.text)")
+      }
+    }
+  #endif
+
+  @Test("measures the CPU and finds its kernels exact", arguments: ["portable", nil])
+  func cpu(instructionSet: String?) async throws {
+    try await TemporaryFolder.with { folder in
+      let arguments = ["bench", "kernels", "--quick", "--device", "cpu"] + (instructionSet.map { ["--instruction-set", $0] } ?? [])
+      let plot = folder["plot.svg"]
+      let output = try await BitNetProgram.run(
+        arguments + ["--threads", "2", "--batch", "1,2,8,65", "--json", "--plot", plot.path] + Self.shapeArguments)
+      #expect(output.status == 0, "\(output.errors)")
+      let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+      #expect(report.machine.device == "cpu" && report.machine.threads == 2 && !report.machine.emulated)
+      if let instructionSet { #expect(report.machine.name == instructionSet) }
+      check(report, batches: [1, 2, 8, 65])
+      for result in report.results {
+        // Sixteen rows and 32 columns at a time, two bits each.
+        let bytes = (result.rows + 15) / 16 * ((result.columns + 31) / 32) * 128
+        #expect(result.w2a8.copied_bytes == result.w2a8.copies * bytes && result.w2a8.copied_bytes > 64 << 20)
+      }
+      #expect(try XMLElements(plot).names.first == "svg")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).filter { $0.contains("partial") }.isEmpty)
+
+      let table = try await BitNetProgram.run(arguments + ["--shape", "17x100", "--batch", "2"])
+      #expect(table.status == 0, "\(table.errors)")
+      #expect(table.text.hasPrefix("cpu (\(report.machine.name), "))
+      #expect(table.text.contains("all 34\n") && table.text.contains("BF16 -: it is measured on GPUs only.\n"))
+    }
+  }
+
+  @Test("A wrong number is found, and none is looked for in the padding")
+  func wrongProducts() {
+    let problem = KernelBenchmarkProblem(rows: 40, columns: 70, tokens: 3)
+    #expect(problem.matrix.firstInvalidRow() == nil)
+    let (stride, tokens) = (48, 3)
+    var products = [Int32](repeating: 7, count: tokens * stride)
+    for token in 0..<tokens {
+      for row in 0..<40 {
+        products[token * stride + row] = (0..<70).reduce(0) { sum, column in
+          sum + Int32(problem.matrix.code(row: row, column: column)) * Int32(problem.codes[token * problem.codeStride + column])
+        }
+      }
+    }
+    let right = problem.check(products, stride: stride, tokens: tokens)
+    #expect(right.isExact && right.isComplete && right.productCount == 120 && right.firstMismatch == nil)
+    products[stride + 39] += 1
+    products[2 * stride + 39] -= 1
+    let wrong = problem.check(products, stride: stride, tokens: tokens)
+    #expect(!wrong.isExact && wrong.mismatchCount == 2)
+    #expect(wrong.firstMismatch?.row == 39 && wrong.firstMismatch?.token == 1)
+    #expect(wrong.firstMismatch.map { $0.found - $0.expected } == 1)
+    #expect(problem.check(products, stride: stride, tokens: 1).isExact)
+  }
+
+  @Test(
+    "Mistakes get one sentence",
+    arguments: [
+      Mistake(arguments: ["--shape", "0x5"], sentence: "--shape is \"0x5\"; expected ROWSxCOLUMNS, each from 1 to 1048576"),
+      Mistake(arguments: ["--shape", "5"], sentence: "--shape is \"5\"; expected"),
+      Mistake(arguments: ["--shape", "2560 x 2560"], sentence: "--shape is \"2560 x 2560\"; expected"),
+      Mistake(arguments: ["--shape", "16x16x16"], sentence: "--shape is \"16x16x16\"; expected"),
+      Mistake(arguments: ["--shape", "1048577x1"], sentence: "--shape is \"1048577x1\"; expected"),
+      Mistake(arguments: ["--shape", "99999999999999999999x1"], sentence: "--shape is \"99999999999999999999x1\"; expected"),
+      Mistake(arguments: ["--shape", "1048576x1048576"], sentence: "--shape 1048576x1048576 has 274.88 GB of weights; expected at most"),
+      Mistake(arguments: ["--batch", "0"], sentence: "--batch has \"0\"; expected numbers from 1 to 16384"),
+      Mistake(arguments: ["--batch", "-1"], sentence: "--batch has \"-1\"; expected"),
+      Mistake(arguments: ["--batch", "1,,2"], sentence: "--batch has \"\"; expected"),
+      Mistake(arguments: ["--batch", "many"], sentence: "--batch has \"many\"; expected"),
+      Mistake(
+        arguments: ["--shape", "1048576x16", "--batch", "1,2048"],
+        sentence: "--batch has 2048; expected at most 1024 with --shape 1048576x16"),
+      Mistake(arguments: ["--threads", "0"], sentence: "--threads is 0; expected 1 to 1024"),
+      Mistake(arguments: ["--instruction-set", "sse9"], sentence: "the instruction set is sse9; expected one that this machine has"),
+      Mistake(arguments: ["--plot", "/no/such/folder/plot.svg"], sentence: "/no/such/folder/plot.svg: "),
+      Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
+      Mistake(arguments: ["--device", "cuda:-1"], sentence: "'cuda:-1' is invalid", status: 64),
+    ])
+  func mistakes(_ mistake: Mistake) async throws {
+    let device = mistake.arguments.contains("--device") ? [] : ["--device", "cpu"]
+    let output = try await BitNetProgram.run(["bench", "kernels", "--quick"] + device + mistake.arguments)
+    #expect(output.status == mistake.status)
+    #expect(output.errors.hasPrefix("Error: ") && output.errors.contains(mistake.sentence), "\(output.errors)")
+    if mistake.status == 1 { #expect(output.errors.split(separator: "\n").count == 1, "\(output.errors)") }
+    #expect(output.text.isEmpty)
+  }
+}
+
+/// The names of an XML file's elements, in order, and their text. Files that are not well-formed throw.
+private final class XMLElements: NSObject, XMLParserDelegate {
+  private(set) var names: [String] = []
+  private(set) var text = ""
+
+  private struct NotWellFormed: Error {
+    let reason: String
+  }
+
+  init(_ url: URL) throws {
+    super.init()
+    let parser = XMLParser(data: try Data(contentsOf: url))
+    parser.delegate = self
+    guard parser.parse() else { throw NotWellFormed(reason: "\(parser.parserError.map { "\($0)" } ?? "") in line \(parser.lineNumber)") }
+  }
+
+  func parser(
+    _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?, attributes: [String: String]
+  ) {
+    names.append(name)
+  }
+
+  func parser(_ parser: XMLParser, foundCharacters characters: String) { text += characters }
+}
