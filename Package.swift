@@ -5,8 +5,7 @@ import PackageDescription
 let cudaSources = [
   "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "cache.cuh", "canonical.cuh", "decode.cu", "few.cu", "few.cuh",
   "gemm.cu", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu",
-  "sample.cu",
-  "screen.cu", "screen.cuh",
+  "sample.cu", "screen.cu", "screen.cuh",
 ]
 
 let package = Package(
@@ -71,7 +70,7 @@ let package = Package(
         "CPUEngine", "CUDADriver", "CUDAEngine", "CUDAKernels", "CUDATestSupport", "Inference", "ModelFiles", "Ternary", "TestSupport",
       ]),
     .testTarget(name: "BitNetTests", dependencies: ["BitNet", "DemoModel", "TestSupport", "Storyteller"]),
-    .testTarget(name: "CommandTests", dependencies: ["BitNet", "BitNetCommand", "TestSupport"]),
+    .testTarget(name: "CommandTests", dependencies: ["BitNet", "BitNetCommand", "CUDAOnCPU", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c17,

@@ -4,5 +4,10 @@ struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench",
     abstract: "Measure how fast this machine computes.",
-    subcommands: [BenchKernels.self])
+    discussion: """
+      Examples:
+        bitnet bench kernels --device cuda --plot kernels.svg
+        bitnet bench model --model model.safetensors
+      """,
+    subcommands: [BenchKernels.self, BenchModel.self])
 }

@@ -1,3 +1,4 @@
+import Inference
 import Ternary
 
 /// A product to measure kernels by: a random ternary matrix, random int8 activations, and what their exact product is.
@@ -46,10 +47,8 @@ public struct KernelBenchmarkProblem: Sendable {
   public init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) {
     self.rows = rows
     self.columns = columns
-    var random = RandomWords(state: seed)
-    let tiles = AlignedBuffer(count: Tile.byteCount(rows: rows, columns: columns))
-    Self.fill(tiles.bytes, rows: rows, columns: columns, &random)
-    guard let matrix = try? TernaryMatrix(rows: [rows], columns: columns, scales: [1], tiles: tiles.shared) else {
+    var generator = SplitMix64(seed: seed)
+    guard let matrix = try? TernaryMatrix(random: [rows], columns: columns, scales: [1], using: &generator) else {
       preconditionFailure("a matrix of \(rows) rows and \(columns) columns is outside the range")
     }
     self.matrix = matrix
@@ -58,35 +57,17 @@ public struct KernelBenchmarkProblem: Sendable {
     var codes = [Int8](repeating: 0, count: tokens * codeStride)
     var sums = [Int32](repeating: 0, count: tokens)
     for token in 0..<tokens {
+      var word: UInt64 = 0
       for column in 0..<columns {
-        let code = random.nextByte()
+        if column % 8 == 0 { word = generator.next() }
+        let code = Int8(truncatingIfNeeded: word)
+        word >>= 8
         codes[token * codeStride + column] = code
         sums[token] += Int32(code)
       }
     }
     self.codes = codes
     self.sums = sums
-  }
-
-  /// Fills tiles with codes; those beyond the rows and columns are zeros.
-  private static func fill(_ tiles: UnsafeMutableRawBufferPointer, rows: Int, columns: Int, _ random: inout RandomWords) {
-    let words = tiles.bindMemory(to: UInt32.self)
-    let tilesPerRow = Tile.padded(columns, to: Tile.columns) / Tile.columns
-    for index in words.indices {
-      let fields = UInt32(truncatingIfNeeded: random.next())
-      // Two bits a code. 0 is no code; it becomes 2, which stands for the weight 0.
-      var word = fields | (~(fields | fields >> 1) & 0x5555_5555) << 1
-      let (tile, place) = (index / Tile.words, index % Tile.words)
-      let row = tile / tilesPerRow * Tile.rows + place / 16 * 8 + place % 8
-      let column = tile % tilesPerRow * Tile.columns + place % 16 / 8 * 16
-      if row >= rows || column + 16 > columns {
-        for element in 0..<16 where row >= rows || column + element >= columns {
-          let bit = UInt32(8 * (element % 4) + 2 * (element / 4))
-          word = word & ~(3 << bit) | 2 << bit
-        }
-      }
-      words[index] = word.littleEndian
-    }
   }
 
   /// Compares a product with sums of integers that are computed here, by the plainest loop there is: all rows of token 0, and all or,
@@ -133,31 +114,8 @@ public struct KernelBenchmarkProblem: Sendable {
   private func sampledRows(_ count: Int) -> [Bool] {
     var isSampled = [Bool](repeating: count == rows, count: rows)
     guard count < rows else { return isSampled }
-    var random = RandomWords(state: UInt64(rows) << 32 ^ UInt64(columns))
-    for _ in 0..<count { isSampled[Int(random.next() % UInt64(rows))] = true }
+    var generator = SplitMix64(seed: UInt64(rows) << 32 ^ UInt64(columns))
+    for _ in 0..<count { isSampled[Int(generator.next() % UInt64(rows))] = true }
     return isSampled
-  }
-}
-
-/// Random numbers, fast and always the same (SplitMix64).
-private struct RandomWords {
-  var state: UInt64
-  private var bytes: UInt64 = 0
-  private var byteCount = 0
-
-  init(state: UInt64) { self.state = state }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  mutating func nextByte() -> Int8 {
-    if byteCount == 0 { (bytes, byteCount) = (next(), 8) }
-    defer { (bytes, byteCount) = (bytes >> 8, byteCount - 1) }
-    return Int8(truncatingIfNeeded: bytes)
   }
 }

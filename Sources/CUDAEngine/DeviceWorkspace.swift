@@ -10,7 +10,7 @@ final class DeviceWorkspace {
   /// Outputs (rows with logits) that are computed together.
   static let outputs = 8
   /// Memory that the chunks of single tokens' attention may take before the tokens are split into several launches.
-  private static let partialBytes = 32 << 20
+  private static let partialBytes = 14 << 20
 
   let rows: Int
   /// Tokens whose attention is computed chunk by chunk in one launch.

@@ -78,7 +78,7 @@ struct EngineTests {
   func randomShapes(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(seed))
     let configuration = ModelConfiguration.random(using: &generator)
-    let weights = try ModelWeights.random(configuration, seed: UInt64(seed))
+    let weights = try ModelWeights(random: configuration, seed: UInt64(seed))
     let vocabulary = Int32(configuration.vocabularySize)
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let (cooperative, screened) = Self.variants[seed % 3]

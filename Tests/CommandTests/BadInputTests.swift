@@ -127,7 +127,7 @@ struct BadInputTests {
     #expect(try await BitNetProgram.run("--version").text == "0.1.0\n")
     let help = try await BitNetProgram.run([])
     #expect(help.status == 0)
-    for command in ["generate", "chat", "convert", "inspect", "tokenize", "logits", "perplexity", "devices"] {
+    for command in ["generate", "chat", "convert", "inspect", "tokenize", "logits", "perplexity", "devices", "bench", "verify"] {
       #expect(help.text.contains("  \(command) "))
       let own = try await BitNetProgram.run(command, "--help")
       #expect(own.status == 0)

@@ -60,13 +60,6 @@ struct BenchKernelsTests {
   private static let shapes = ["64x128", "16x32", "1x1", "17x100", "130x257"]
   private static let shapeArguments = shapes.flatMap { ["--shape", $0] }
 
-  /// An environment in which the driver's library is the stand-in that runs kernels on the processor. It lies beside the program.
-  private func emulated(_ folder: TemporaryFolder) throws -> [String: String] {
-    let library = BitNetProgram.url.deletingLastPathComponent().appending(path: "libCUDAOnCPU.so")
-    try FileManager.default.createSymbolicLink(at: folder["libcuda.so.1"], withDestinationURL: library)
-    return ["LD_LIBRARY_PATH": folder.url.path]
-  }
-
   private func check(_ report: Report, batches: [Int]) {
     let cases = Self.shapes.flatMap { shape in batches.map { "\(shape), \($0)" } }
     #expect(report.results.map { "\($0.shape), \($0.tokens)" } == cases)
@@ -91,7 +84,7 @@ struct BenchKernelsTests {
     @Test("measures an emulated GPU, finds every kernel exact, and says that the times mean nothing")
     func gpu() async throws {
       try await TemporaryFolder.with { folder in
-        let environment = try emulated(folder)
+        let environment = try emulatedGPU(folder)
         let plot = folder["plot.svg"]
         let output = try await BitNetProgram.run(
           ["bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,2,8,20,64,70", "--json", "--plot", plot.path]
@@ -121,7 +114,7 @@ struct BenchKernelsTests {
     @Test("tells a GPU that is not there, and one whose memory is too small")
     func noGPU() async throws {
       try await TemporaryFolder.with { folder in
-        var environment = try emulated(folder)
+        var environment = try emulatedGPU(folder)
         let arguments = ["bench", "kernels", "--quick", "--shape", "64x128", "--batch", "1"]
         for (device, more, sentence) in [
           ("cuda:3", ["CUDA_ON_CPU_DEVICES": "1"], "there is no GPU 3; expected 0, the only one"),

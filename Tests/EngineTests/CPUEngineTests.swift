@@ -67,7 +67,7 @@ struct CPUEngineTests {
   func randomShapes(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(seed))
     let configuration = ModelConfiguration.random(using: &generator)
-    let weights = try ModelWeights.random(configuration, seed: UInt64(seed))
+    let weights = try ModelWeights(random: configuration, seed: UInt64(seed))
     let length = Int.random(in: 1...150, using: &generator)
     let prompt = (0..<length).map { _ in Int32.random(in: 0..<Int32(configuration.vocabularySize), using: &generator) }
     let expected = try logits(ReferenceEngine(weights: weights, precision: .float), prompt, chunks: [length])

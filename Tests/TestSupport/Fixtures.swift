@@ -1,3 +1,4 @@
+import Inference
 import ModelFiles
 
 /// The small models under Tests/Fixtures and what the oracle says they compute.
@@ -46,16 +47,5 @@ public enum Repository {
   public static func path(_ relative: String) -> String { root + "/" + relative }
 }
 
-/// A small, fast, seeded generator (SplitMix64), so that every random test can be run again.
-public struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-  public init(seed: UInt64) { state = seed }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
+/// The generator of random tests, which can be run again by their seed.
+package typealias SeededGenerator = SplitMix64

@@ -1,0 +1,158 @@
+import ArgumentParser
+import BitNet
+
+struct BenchModel: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "model",
+    abstract: "Time a model: prompts, and decoding alone, deep in the context and in batches.",
+    discussion: """
+      Prompts and continuations are random tokens, chosen greedily from then on. The floor is the time that reading the bytes of a token \
+      (weights, output head, cache) takes at the memory's speed, which is measured too.
+
+      Examples:
+        bitnet bench model
+        bitnet bench model --model model.safetensors --prompt 512 --depth 0,2048
+        bitnet bench model --random-2b --device cuda --json
+      """)
+
+  @Flag(name: .customLong("random-2b"), help: "Random weights in the shape of BitNet b1.58 2B-4T, made in memory.")
+  var random2B = false
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens of prompts. (default: 128,512,2048)", valueName: "list"))
+  var prompt: String?
+
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Tokens in the cache before decoding. (default: 0,1024,3072)", valueName: "list"))
+  var depth: String?
+
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Sequences that are decoded together. (default: 1,2,4,8,16,32)", valueName: "list"))
+  var batch: String?
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Times that each is measured. (default: 5)", valueName: "count"))
+  var rounds: Int?
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens that are decoded each time. (default: 64)", valueName: "count"))
+  var tokens: Int?
+
+  @Flag(help: "Measure little: short prompts, few tokens, two rounds.")
+  var quick = false
+
+  @Flag(help: "Print a JSON object.")
+  var json = false
+
+  @OptionGroup(title: "Model") var model: ModelOptions
+
+  func validate() throws {
+    if random2B, model.source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
+  }
+
+  func run() throws {
+    let prompts = try Self.numbers(prompt ?? (quick ? "8,16" : "128,512,2048"), of: "--prompt", 1...(1 << 20))
+    let depths = try Self.numbers(depth ?? (quick ? "0,16" : "0,1024,3072"), of: "--depth", 0...(1 << 20))
+    let batches = try Self.numbers(batch ?? (quick ? "1,2" : "1,2,4,8,16,32"), of: "--batch", 1...1024)
+    let rounds = try Self.number(rounds ?? (quick ? 2 : 5), of: "--rounds", 1...1000)
+    let tokens = try Self.number(tokens ?? (quick ? 4 : 64), of: "--tokens", 1...(1 << 16))
+
+    let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
+    let name = random2B ? "random weights in the shape of BitNet b1.58 2B-4T" : model.source.model ?? "the demo model"
+    let options = LanguageModel.LoadOptions(
+      device: model.device, threads: model.processor.threads, instructionSet: try model.processor.chosenInstructionSet(),
+      contextLength: model.context)
+    let (engine, note) = try makeEngine(weights, options: options)
+    let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
+    var report = BenchModelReport(
+      machine: try .init(engine, note: note), model: .init(weights, name: name, engine: engine), rounds: rounds)
+
+    func show(_ text: @autoclosure () -> String) throws { if !json { try ByteOutput.standard.write(text()) } }
+    func leavesOut(_ what: String, needed: Int) throws -> Bool {
+      guard needed > engine.contextLength else { return false }
+      report.leftOut.append("\(what): it needs \(needed) positions, and the context has \(engine.contextLength)")
+      return true
+    }
+    try show(report.heading)
+    for count in prompts where try !leavesOut("a prompt of \(plural(count, "token"))", needed: count) {
+      report.prompts.append(.init(tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 })))
+      try show(report.prompts.last!.line)
+    }
+    for depth in depths where try !leavesOut("decoding after \(plural(depth, "token"))", needed: depth + tokens) {
+      let seconds = try benchmark.decode(sequences: 1, depth: depth)
+      report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, seconds: seconds, alone: nil))
+      try show(report.decoding.last!.depthLine)
+    }
+    for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
+      let seconds = try benchmark.decode(sequences: count, depth: 0)
+      let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
+      report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, seconds: seconds, alone: alone))
+      try show(report.batches.last!.batchLine)
+    }
+    report.measureMemory(engine, weights: weights)
+    try ByteOutput.standard.write(json ? jsonText(report) : report.notes)
+  }
+
+  private static func number(_ value: Int, of option: String, _ range: ClosedRange<Int>) throws -> Int {
+    guard range ~= value else { throw CommandError("\(option) is \(value); expected \(range.lowerBound) to \(range.upperBound)") }
+    return value
+  }
+
+  /// The numbers of a list such as "1,2,4".
+  private static func numbers(_ text: String, of option: String, _ range: ClosedRange<Int>) throws -> [Int] {
+    try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+      guard let number = Int(part), range ~= number else {
+        throw CommandError("\(option) has \"\(part)\"; expected numbers from \(range.lowerBound) to \(range.upperBound), as in 1,2,4")
+      }
+      return number
+    }
+  }
+}
+
+/// Times an engine.
+private struct ModelBenchmark {
+  private let engine: any Engine
+  private let rounds: Int
+  private let tokens: Int
+  private let clock = ContinuousClock()
+
+  /// - Parameter tokens: decoded in a round.
+  init(_ engine: any Engine, rounds: Int, tokens: Int) {
+    self.engine = engine
+    self.rounds = rounds
+    self.tokens = tokens
+  }
+
+  private func randomTokens(_ count: Int, _ generator: inout SplitMix64) -> [Int32] {
+    (0..<count).map { _ in Int32.random(in: 0..<Int32(engine.configuration.vocabularySize), using: &generator) }
+  }
+
+  /// Seconds until the token after a prompt is there, for each round.
+  func prompt(_ count: Int) throws -> [Double] {
+    var generator = SplitMix64(seed: UInt64(count))
+    return try measure {
+      let id = engine.makeSequence()
+      defer { engine.removeSequence(id) }
+      let batch = Batch([.init(sequence: id, tokens: randomTokens(count, &generator), output: .sample(.greedy))])
+      return try clock.measure { _ = try engine.step(batch) }
+    }
+  }
+
+  /// Seconds for `tokens` tokens of each of some sequences that hold `depth` already, for each round.
+  func decode(sequences: Int, depth: Int) throws -> [Double] {
+    var generator = SplitMix64(seed: UInt64(depth))
+    let ids = (0..<sequences).map { _ in engine.makeSequence() }
+    defer { for id in ids { engine.removeSequence(id) } }
+    if depth > 0 {
+      _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), output: .none) }))
+    }
+    return try measure {
+      for id in ids { try engine.truncate(id, to: depth) }
+      let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), output: .sample(.greedy)) })
+      return try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
+    }
+  }
+
+  /// One round more, whose time does not count: it loads what is loaded on first use.
+  private func measure(_ round: () throws -> Duration) throws -> [Double] {
+    _ = try round()
+    return try (0..<rounds).map { _ in try round() / .seconds(1) }
+  }
+}

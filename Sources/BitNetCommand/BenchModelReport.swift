@@ -1,0 +1,199 @@
+import BitNet
+
+/// What `bench model` found: printed as a table or as JSON.
+struct BenchModelReport: Encodable {
+  struct Machine: Encodable {
+    /// What the engine runs on.
+    let name: String
+    /// Why it is not a GPU, if that was left open.
+    let note: String?
+    let emulated: Bool
+    let memoryBytesPerSecond: Double
+    /// `copy`: bytes read and written by a copy on the GPU; `read`: bytes read by the CPU.
+    let memoryMeasure: String
+  }
+
+  struct Model: Encodable {
+    let name: String
+    let parameters: Int
+    let contextLength: Int
+    /// Bytes that each token reads.
+    let ternaryBytes: Int
+    let headBytes: Int
+    /// Whether these are the int8 copy of the head that screens the vocabulary.
+    let headIsScreened: Bool
+    /// Bytes that each token reads for each position before it.
+    let cacheBytesPerPosition: Int
+  }
+
+  /// Tokens a second over the rounds.
+  struct Rate: Encodable {
+    let median: Double
+    let minimum: Double
+    let maximum: Double
+
+    /// - Parameter rates: one or more.
+    init(_ rates: [Double]) {
+      let sorted = rates.sorted()
+      let middle = sorted.count / 2
+      median = sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+      minimum = sorted[0]
+      maximum = sorted[sorted.count - 1]
+    }
+  }
+
+  struct Prompt: Encodable {
+    let tokens: Int
+    let tokensPerSecond: Rate
+  }
+
+  struct Decoding: Encodable {
+    let sequences: Int
+    /// Tokens in the cache of each before.
+    let depth: Int
+    /// Decoded in a round by each.
+    let tokens: Int
+    /// Of all sequences together.
+    let tokensPerSecond: Rate
+    /// The same if nothing took time but reading each byte once in a step.
+    let floorTokensPerSecond: Double
+    let shareOfFloor: Double
+    /// Times the rate of one sequence.
+    let ratioToOne: Double?
+  }
+
+  /// Bytes when all is done: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights are counted.
+  struct Memory: Encodable {
+    var weights = 0
+    var screen: Int?
+    var buffers: Int?
+    var cache: Int?
+  }
+
+  let machine: Machine
+  let model: Model
+  /// Times that each was measured.
+  let rounds: Int
+  var prompts: [Prompt] = []
+  var decoding: [Decoding] = []
+  var batches: [Decoding] = []
+  var memory: Memory
+  /// What did not fit in the context.
+  var leftOut: [String] = []
+
+  init(machine: Machine, model: Model, rounds: Int) {
+    self.machine = machine
+    self.model = model
+    self.rounds = rounds
+    memory = Memory()
+  }
+}
+
+extension BenchModelReport.Machine {
+  /// Measures the memory.
+  init(_ engine: any Engine, note: String?) throws {
+    if let engine = engine as? CUDAEngine {
+      self.init(
+        name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.name.contains("emulated"),
+        memoryBytesPerSecond: try DeviceBandwidth.measure(engine.device), memoryMeasure: "copy")
+    } else {
+      self.init(
+        name: engine.summary, note: note, emulated: false,
+        memoryBytesPerSecond: MemoryBandwidth.measure(threads: (engine as? CPUEngine)?.threads), memoryMeasure: "read")
+    }
+  }
+}
+
+extension BenchModelReport.Model {
+  init(_ weights: ModelWeights, name: String, engine: any Engine) {
+    let c = weights.configuration
+    let screen = (engine as? CUDAEngine)?.memoryByteCount.screen ?? 0
+    self.init(
+      name: name, parameters: c.parameterCount, contextLength: engine.contextLength, ternaryBytes: weights.tileByteCount,
+      headBytes: screen > 0 ? screen : weights.head.bytes.count, headIsScreened: screen > 0,
+      // Keys and values are bfloat16.
+      cacheBytesPerPosition: c.layerCount * 2 * c.keyValueWidth * 2)
+  }
+}
+
+extension BenchModelReport {
+  /// - Parameters:
+  ///   - seconds: of a round, for each.
+  ///   - alone: tokens a second of one sequence; nil when that is this one, or unknown.
+  func decoding(sequences: Int, depth: Int, tokens: Int, seconds: [Double], alone: Double?) -> Decoding {
+    let rate = Rate(seconds.map { Double(sequences * tokens) / $0 })
+    // The cache grows in a round; this is its middle.
+    let cache = Double(model.cacheBytesPerPosition) * (Double(depth) + Double(tokens) / 2)
+    let bytes = Double(model.ternaryBytes + model.headBytes) + Double(sequences) * cache
+    let floor = Double(sequences) * machine.memoryBytesPerSecond / bytes
+    return Decoding(
+      sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, floorTokensPerSecond: floor,
+      shareOfFloor: rate.median / floor, ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
+  }
+
+  mutating func measureMemory(_ engine: any Engine, weights: ModelWeights) {
+    guard let engine = engine as? CUDAEngine else {
+      let tables = weights.embedding.bytes.count + (weights.configuration.tiedEmbedding ? 0 : weights.head.bytes.count)
+      memory = Memory(weights: weights.tileByteCount + tables)
+      return
+    }
+    let bytes = engine.memoryByteCount
+    memory = Memory(weights: bytes.weights, screen: bytes.screen, buffers: bytes.buffers, cache: bytes.cache)
+  }
+
+  fileprivate static func row(_ cells: [String]) -> String {
+    let widths = [22, 12, 22, 12, 16]
+    var line = ""
+    for (index, (cell, width)) in zip(cells, widths).enumerated() {
+      let gap = String(repeating: " ", count: max(0, width - cell.count))
+      line += index == 0 ? cell + gap : gap + cell
+    }
+    return line + "\n"
+  }
+
+  /// What comes before the results.
+  var heading: String {
+    var text = "\(machine.name)" + (machine.note.map { " (no GPU: \($0))" } ?? "") + "\n"
+    if machine.emulated { text += "NOTE: this device is emulated on the CPU. All figures below are the emulator's and mean nothing.\n" }
+    let speed = "\((machine.memoryBytesPerSecond / 1e9).decimals(1)) GB/s"
+    let head = "\(size(model.headBytes)) of \(model.headIsScreened ? "the head's int8 copy" : "output head")"
+    text += table([
+      ("model", "\(model.name), \((Double(model.parameters) / 1e6).decimals(1)) million parameters"),
+      ("memory", machine.memoryMeasure == "copy" ? "\(speed) read and written by a copy" : "\(speed) read"),
+      ("bytes of a token", "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"),
+    ])
+    return text + "\n" + Self.row(["", "tokens/s", "slowest to fastest", "of floor", "of 1 sequence"])
+  }
+
+  /// What comes after them.
+  var notes: String {
+    var text = "\nTokens a second are medians of \(plural(rounds, "round")).\n"
+    if (decoding + batches).contains(where: { $0.shareOfFloor > 1 }), !machine.emulated {
+      text += "Above 100 %: a cache was faster than memory, or memory faster than when it was measured.\n"
+    }
+    for sentence in leftOut { text += "Left out: \(sentence).\n" }
+    var parts = ["\(size(memory.weights)) of weights"]
+    if let screen = memory.screen, screen > 0 { parts.append("\(size(screen)) of the head's int8 copy") }
+    if let buffers = memory.buffers, let cache = memory.cache { parts += ["\(size(buffers)) of buffers", "\(size(cache)) of cache"] }
+    return text + "Memory: \(parts.joined(separator: ", ")).\n"
+  }
+}
+
+extension BenchModelReport.Rate {
+  /// About three digits that count.
+  private static func number(_ value: Double) -> String { value.decimals(value < 10 ? 2 : value < 100 ? 1 : 0) }
+  fileprivate var cells: [String] { [Self.number(median), "\(Self.number(minimum)) to \(Self.number(maximum))"] }
+}
+
+extension BenchModelReport.Prompt {
+  var line: String { BenchModelReport.row(["prompt of \(tokens)"] + tokensPerSecond.cells) }
+}
+
+extension BenchModelReport.Decoding {
+  var depthLine: String { BenchModelReport.row(["decode after \(depth)"] + cells) }
+  var batchLine: String {
+    BenchModelReport.row(["decode \(plural(sequences, "sequence"))"] + cells + [ratioToOne.map { $0.decimals(2) } ?? "-"])
+  }
+
+  private var cells: [String] { tokensPerSecond.cells + ["\((shareOfFloor * 100).decimals(1)) %"] }
+}

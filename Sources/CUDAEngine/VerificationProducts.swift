@@ -1,0 +1,171 @@
+import CUDADriver
+import CUDAKernels
+import Inference
+import Ternary
+
+extension Verification {
+  /// Multiplies random matrices of awkward shapes on all three paths and compares every product with the integers of
+  /// `TernaryMatrix.dot`, and a few as large as those of real models, of which it compares some rows.
+  ///
+  /// - Parameters:
+  ///   - shapes: how many random ones.
+  ///   - isShort: smaller ones, and none of the large ones.
+  ///   - progress: called with 0…1.
+  /// - Returns: a check for each path.
+  public func products(shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }) throws -> [Check] {
+    let large = isShort ? [] : [(13824, 2560), (2560, 6912), (20480, 3200)]
+    var checks = [Products.Path.gemv, .few, .gemm].map { path in
+      (path, Check("products, \(Products.kernel(path, .exact).rawValue)", cases: Check.count(shapes + large.count, "shape")))
+    }
+    var generator = SplitMix64(seed: seed)
+    for index in 0..<shapes {
+      let problem = try ProductProblem(random: &generator, isSmall: isShort)
+      let device = try DeviceProduct(problem, library)
+      for place in checks.indices {
+        let path = checks[place].0
+        let tokens = path == .gemv ? 1 : path == .few ? Int.random(in: 2...32, using: &generator) : problem.tokens
+        guard path != .few || Products.fewBytes(device.matrix) <= self.device.sharedMemoryPerBlock else { continue }
+        for split in path == .gemm ? [1] : [1, 2, 4, 8] {
+          // Fewer blocks than rows make the blocks go round.
+          let blocks = Int.random(in: 1...Int(device.matrix.tileRows), using: &generator)
+          let found = try device.multiply(path, tokens: tokens, split: split, blocks: blocks)
+          checks[place].1.compare(
+            found, problem.products(tokens: tokens, rows: 0..<problem.matrix.paddedRows),
+            place: "\(problem), \(tokens) tokens, \(split) warps a row, \(blocks) blocks")
+        }
+      }
+      progress(Double(index + 1) / Double(shapes + large.count))
+    }
+    for (index, (rows, columns)) in large.enumerated() {
+      let problem = try ProductProblem(rows: [rows], columns: columns, tokens: 200, using: &generator)
+      let device = try DeviceProduct(problem, library)
+      for (place, tokens) in [1, 8, 200].enumerated() {
+        let path = checks[place].0
+        guard path != .few || Products.fewBytes(device.matrix) <= self.device.sharedMemoryPerBlock else { continue }
+        let plan = try device.plan(path)
+        let found = try device.multiply(path, tokens: tokens, split: plan.split, blocks: plan.blocks)
+        for _ in 0..<4 {
+          let first = Int.random(in: 0..<rows / Tile.rows, using: &generator) * Tile.rows
+          let range = first..<first + Tile.rows
+          checks[place].1.compare(
+            (0..<tokens).flatMap { found[$0 * problem.matrix.paddedRows..<($0 + 1) * problem.matrix.paddedRows][rebased: range] },
+            problem.products(tokens: tokens, rows: range), place: "\(problem), \(tokens) tokens, rows from \(first) on")
+        }
+      }
+      progress(Double(shapes + index + 1) / Double(shapes + large.count))
+    }
+    return checks.map(\.1)
+  }
+}
+
+extension ArraySlice {
+  /// Elements counted from the slice's start.
+  fileprivate subscript(rebased range: Range<Int>) -> ArraySlice {
+    self[startIndex + range.lowerBound..<startIndex + range.upperBound]
+  }
+}
+
+/// A random matrix and random activations.
+private struct ProductProblem: CustomStringConvertible {
+  let matrix: TernaryMatrix
+  let tokens: Int
+  /// `[tokens][stride]`, zero from the matrix's columns on.
+  let codes: [Int8]
+  let stride: Int
+  let sums: [Int32]
+
+  var description: String { "\(matrix.parts.map { "\($0.rows)" }.joined(separator: "+"))x\(matrix.columns)" }
+
+  init(random generator: inout SplitMix64, isSmall: Bool) throws {
+    let longest = isSmall ? 50 : 200
+    let rows = (0..<Int.random(in: 1...3, using: &generator)).map { _ in Int.random(in: 1...longest, using: &generator) }
+    // Whole groups of tiles, and long rows, now and then.
+    let columns =
+      switch Int.random(in: 0..<8, using: &generator) {
+      case 0: 128 * Int.random(in: 1...(isSmall ? 3 : 20), using: &generator)
+      case 1: Int.random(in: 1...(isSmall ? 1000 : 16000), using: &generator)
+      default: Int.random(in: 1...(isSmall ? 300 : 1000), using: &generator)
+      }
+    try self.init(rows: rows, columns: columns, tokens: Int.random(in: 32...(isSmall ? 70 : 150), using: &generator), using: &generator)
+  }
+
+  init(rows: [Int], columns: Int, tokens: Int, using generator: inout SplitMix64) throws {
+    matrix = try TernaryMatrix(random: rows, columns: columns, scales: Array(repeating: 1, count: rows.count), using: &generator)
+    self.tokens = tokens
+    stride = Tile.padded(columns, to: Tile.columns)
+    var codes: [Int8] = []
+    var sums: [Int32] = []
+    for _ in 0..<tokens {
+      let token = (0..<columns).map { _ in Int8(truncatingIfNeeded: generator.next()) }
+      codes += token + Array(repeating: 0, count: stride - columns)
+      sums.append(token.reduce(0) { $0 + Int32($1) })
+    }
+    self.codes = codes
+    self.sums = sums
+  }
+
+  /// `[tokens][rows]`, by the plainest loop there is. Rows of padding give 0.
+  func products(tokens: Int, rows: Range<Int>) -> [Int32] {
+    codes.withUnsafeBufferPointer { codes in
+      (0..<tokens).flatMap { token in rows.map { matrix.dot(row: $0, activations: codes.baseAddress! + token * stride) } }
+    }
+  }
+}
+
+/// A problem in device memory.
+private struct DeviceProduct {
+  let problem: ProductProblem
+  let matrix: Matrix
+  private let library: KernelLibrary
+  private let tiles: CUDABuffer
+  private let codes: CUDABuffer
+  private let sums: CUDABuffer
+
+  init(_ problem: ProductProblem, _ library: KernelLibrary) throws(CUDAError) {
+    self.problem = problem
+    self.library = library
+    let context = library.context
+    tiles = try CUDABuffer(context, byteCount: problem.matrix.tiles.count)
+    codes = try CUDABuffer(context, byteCount: problem.codes.count)
+    sums = try CUDABuffer(context, byteCount: 4 * problem.sums.count)
+    matrix = Matrix(problem.matrix, tiles: tiles.address)
+    try problem.matrix.tiles.withUnsafeBytes { (bytes) throws(CUDAError) in try tiles.copy(from: bytes) }
+    try problem.codes.withUnsafeBufferPointer { (values) throws(CUDAError) in try codes.copy(from: UnsafeRawBufferPointer(values)) }
+    try problem.sums.withUnsafeBufferPointer { (values) throws(CUDAError) in try sums.copy(from: UnsafeRawBufferPointer(values)) }
+  }
+
+  /// How the engine would launch it.
+  func plan(_ path: Products.Path) throws(CUDAError) -> (split: Int, blocks: Int) {
+    if path == .gemm { return (1, 1) }
+    let bytes = path == .gemv ? Products.gemvBytes(matrix) : Products.fewBytes(matrix)
+    let resident = try library.residentBlocks(Products.kernel(path, .exact), sharedBytes: bytes)
+    return Products.plan(matrix, resident: resident, isPaired: false)
+  }
+
+  /// `[tokens][paddedRows]`.
+  func multiply(_ path: Products.Path, tokens: Int, split: Int, blocks: Int) throws(CUDAError) -> [Int32] {
+    let count = tokens * problem.matrix.paddedRows
+    let out = try CUDABuffer(library.context, byteCount: 4 * count)
+    // No product is that, so what is not written is found.
+    try out.fill(byte: 0x55)
+    let target = Target(out: out.address, stride: Int32(problem.matrix.paddedRows), isSquaredReLU: 0)
+    let kernel = Products.kernel(path, .exact)
+    switch path {
+    case .gemv:
+      try library.launch(
+        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(matrix), .value(matrix), .int(Int32(split)), .address(codes.address),
+        .int(problem.sums[0]), .value(target))
+    case .few:
+      try library.launch(
+        kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(matrix), .value(matrix), .int(Int32(split)),
+        .address(codes.address), .int(Int32(problem.stride)), .address(sums.address), .int(Int32(tokens)), .value(target))
+    case .gemm:
+      let rows = QuantizedRows(codes: codes.address, stride: problem.stride, scales: 0, sums: sums.address)
+      try Products(library).multiplyCodes(.exact, matrix, tokens: tokens, rows, target: target)
+    }
+    try library.stream.synchronize()
+    var found = [Int32](repeating: 0, count: count)
+    try found.withUnsafeMutableBufferPointer { (found) throws(CUDAError) in try out.copy(to: UnsafeMutableRawBufferPointer(found)) }
+    return found
+  }
+}

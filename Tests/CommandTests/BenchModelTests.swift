@@ -1,0 +1,165 @@
+import BitNet
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("bitnet bench model")
+struct BenchModelTests {
+  private struct Report: Decodable {
+    struct Machine: Decodable {
+      let name: String
+      let emulated: Bool
+      let memory_bytes_per_second: Double
+      let memory_measure: String
+    }
+    struct Model: Decodable {
+      let parameters: Int
+      let context_length: Int
+      let ternary_bytes: Int
+      let head_bytes: Int
+      let head_is_screened: Bool
+      let cache_bytes_per_position: Int
+    }
+    struct Rate: Decodable {
+      let median: Double
+      let minimum: Double
+      let maximum: Double
+    }
+    struct Prompt: Decodable {
+      let tokens: Int
+      let tokens_per_second: Rate
+    }
+    struct Decoding: Decodable {
+      let sequences: Int
+      let depth: Int
+      let tokens: Int
+      let tokens_per_second: Rate
+      let floor_tokens_per_second: Double
+      let share_of_floor: Double
+      let ratio_to_one: Double?
+    }
+    struct Memory: Decodable {
+      let weights: Int
+      let buffers: Int?
+      let cache: Int?
+    }
+    let machine: Machine
+    let model: Model
+    let rounds: Int
+    let prompts: [Prompt]
+    let decoding: [Decoding]
+    let batches: [Decoding]
+    let memory: Memory
+    let left_out: [String]
+  }
+
+  private func check(_ report: Report) throws {
+    let configuration = try Fixture.all[0].load().weights.configuration
+    #expect(report.model.parameters == configuration.parameterCount && report.rounds == 2)
+    #expect(report.model.head_bytes == 2 * configuration.vocabularySize * configuration.hiddenSize && !report.model.head_is_screened)
+    #expect(report.prompts.map(\.tokens) == [3, 16])
+    #expect(report.decoding.map(\.depth) == [0, 9] && report.decoding.allSatisfy { $0.sequences == 1 })
+    #expect(report.batches.map(\.sequences) == [1, 2] && report.batches.allSatisfy { $0.depth == 0 })
+    #expect(report.left_out.count == 1 && report.left_out[0].hasPrefix("decoding after 1000000 tokens: it needs 1000002 positions"))
+    for rate in report.prompts.map(\.tokens_per_second) + (report.decoding + report.batches).map(\.tokens_per_second) {
+      #expect(rate.minimum > 0 && rate.minimum <= rate.median && rate.median <= rate.maximum)
+    }
+    for result in report.decoding + report.batches {
+      let positions = Double(result.sequences) * (Double(result.depth) + 1)  // on average, in a round of two tokens
+      let bytes = Double(report.model.ternary_bytes + report.model.head_bytes) + positions * Double(report.model.cache_bytes_per_position)
+      let floor = Double(result.sequences) * report.machine.memory_bytes_per_second / bytes
+      #expect(abs(result.floor_tokens_per_second / floor - 1) < 1e-9 && result.tokens == 2)
+      #expect(abs(result.share_of_floor * floor / result.tokens_per_second.median - 1) < 1e-9)
+    }
+    let ratio = report.batches[1].tokens_per_second.median / report.batches[0].tokens_per_second.median
+    #expect(report.batches[0].ratio_to_one == 1 && abs((report.batches[1].ratio_to_one ?? 0) / ratio - 1) < 1e-9)
+  }
+
+  private static let arguments = [
+    "bench", "model", "--quick", "--model", Fixture.all[0].path, "--prompt", "3,16", "--depth", "0,9,1000000", "--tokens", "2",
+  ]
+
+  #if os(Linux)
+    @Test("measures an emulated GPU and says that the figures mean nothing")
+    func gpu() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "200000000"]) { $1 }
+        let output = try await BitNetProgram.run(Self.arguments + ["--device", "cuda", "--json"], environment: environment)
+        #expect(output.status == 0, "\(output.errors)")
+        let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+        #expect(report.machine.name == "cuda:0 (CUDA on CPU (emulated))" && report.machine.emulated)
+        #expect(report.machine.memory_measure == "copy")
+        #expect(report.memory.weights > 0 && (report.memory.buffers ?? 0) > 0 && (report.memory.cache ?? 0) > 0)
+        try check(report)
+
+        let table = try await BitNetProgram.run(
+          ["bench", "model", "--device", "cuda", "--model", Fixture.all[0].path, "--prompt", "4", "--depth", "3,1000000", "--batch", "2"]
+            + ["--rounds", "1", "--tokens", "1"], environment: environment)
+        #expect(table.status == 0, "\(table.errors)")
+        #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated))\nNOTE: this device is emulated"))
+        #expect(table.text.contains("\nprompt of 4 ") && table.text.contains("\ndecode after 3 "))
+        #expect(table.text.contains("\ndecode 2 sequences ") && table.text.contains("\nLeft out: decoding after 1000000 tokens: "))
+      }
+    }
+  #endif
+
+  @Test("measures the CPU")
+  func cpu() async throws {
+    let output = try await BitNetProgram.run(Self.arguments + ["--device", "cpu", "--threads", "2", "--json"])
+    #expect(output.status == 0, "\(output.errors)")
+    let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+    #expect(report.machine.name.hasPrefix("CPU, ") && report.machine.name.hasSuffix(", 2 threads") && !report.machine.emulated)
+    #expect(report.machine.memory_measure == "read" && report.memory.buffers == nil)
+    try check(report)
+  }
+
+  @Test("Random weights are valid codes, with zeros in the padding, and the same for the same seed")
+  func randomWeights() throws {
+    var generator = SeededGenerator(seed: 4)
+    for seed in 0..<10 as Range<UInt64> {
+      let configuration = ModelConfiguration.random(using: &generator)
+      let weights = try ModelWeights(random: configuration, seed: seed)
+      let again = try ModelWeights(random: configuration, seed: seed)
+      for (layer, other) in zip(weights.layers, again.layers) {
+        for (matrix, same) in [
+          (layer.queryKeyValue, other.queryKeyValue), (layer.attentionOutput, other.attentionOutput), (layer.gateUp, other.gateUp),
+          (layer.down, other.down),
+        ] {
+          #expect(matrix.firstInvalidRow() == nil)
+          let isEqual = matrix.tiles.withUnsafeBytes { a in same.tiles.withUnsafeBytes { Array(a) == Array($0) } }
+          #expect(isEqual && matrix.parts == same.parts)
+          var nonzero = 0
+          for row in 0..<matrix.paddedRows {
+            let isPadding = !matrix.parts.contains { $0.firstRow..<$0.firstRow + $0.rows ~= row }
+            for column in 0..<matrix.paddedColumns where isPadding || column >= matrix.columns {
+              nonzero += matrix.code(row: row, column: column) == 0 ? 0 : 1
+            }
+          }
+          #expect(nonzero == 0)
+        }
+      }
+    }
+    var broken = ModelConfiguration.bitNet2B4T
+    broken.headSize = 3
+    #expect(throws: ConfigurationError.self) { try ModelWeights(random: broken, seed: 1) }
+  }
+
+  @Test(
+    "Mistakes get one sentence",
+    arguments: [
+      Mistake(arguments: ["--prompt", "0"], sentence: "--prompt has \"0\"; expected numbers from 1 to 1048576"),
+      Mistake(arguments: ["--depth", "1,,2"], sentence: "--depth has \"\"; expected"),
+      Mistake(arguments: ["--batch", "-1"], sentence: "--batch has \"-1\"; expected numbers from 1 to 1024"),
+      Mistake(arguments: ["--rounds", "0"], sentence: "--rounds is 0; expected 1 to 1000"),
+      Mistake(arguments: ["--tokens", "-5"], sentence: "--tokens is -5; expected 1 to 65536"),
+      Mistake(arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
+      Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
+    ])
+  func mistakes(_ mistake: Mistake) async throws {
+    let device = mistake.arguments.contains("--device") ? [] : ["--device", "cpu"]
+    let output = try await BitNetProgram.run(["bench", "model", "--quick"] + device + mistake.arguments)
+    #expect(output.status == mistake.status)
+    #expect(output.errors.hasPrefix("Error: ") && output.errors.contains(mistake.sentence), "\(output.errors)")
+    #expect(output.text.isEmpty)
+  }
+}
