@@ -17,6 +17,7 @@ final class DecodeStep {
   private let tables: CUDABuffer
   /// By number of sequences.
   private var graphs: [Int: CUDAGraph] = [:]
+  private var recordsGraphs = true
   static let capacity = DeviceWorkspace.outputs
 
   /// Nil where the device or the model's shape does not allow it.
@@ -113,12 +114,20 @@ final class DecodeStep {
 
   /// Launches one step of `count` sequences.
   func launch(_ count: Int) throws(CUDAError) {
-    if graphs[count] == nil {
-      // Loading a kernel is not allowed while a stream records, so everything has to be loaded before.
-      try load(count)
-      graphs[count] = try library.stream.capture { () throws(CUDAError) in try record(count) }
+    if let graph = graphs[count] { return try graph.launch(on: library.stream) }
+    // Loading a kernel is not allowed while a stream records, so everything has to be loaded before.
+    try load(count)
+    if recordsGraphs {
+      do throws(CUDAError) {
+        let graph = try library.stream.capture { () throws(CUDAError) in try record(count) }
+        graphs[count] = graph
+        return try graph.launch(on: library.stream)
+      } catch {
+        // A driver that does not record cooperative launches still runs them.
+        recordsGraphs = false
+      }
     }
-    try graphs[count]!.launch(on: library.stream)
+    try record(count)
   }
 
   private func load(_ count: Int) throws(CUDAError) {

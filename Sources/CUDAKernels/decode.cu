@@ -51,26 +51,6 @@ __device__ __forceinline__ void productPhase(const DecodeModel &d, const DecodeL
   }
 }
 
-template <int Tokens>
-__device__ __forceinline__ void headPhase(const DecodeModel &d, const int *rows, int tokens, float *logits, uint64 *best, unsigned char *shared) {
-  RowScratch &scratch = *(RowScratch *)shared;
-  uint64 *keys = (uint64 *)(shared + sizeof(RowScratch));
-  float *normed = (float *)(shared + sizeof(RowScratch) + sizeof(uint64) * blockWarps * Tokens);
-  normalizeForHead<Tokens>(d.head, d.x, rows, tokens, normed, scratch);
-  uint64 own[Tokens] = {};
-  for (int id = blockIdx.x * blockWarps + threadIdx.x / warpThreads; id < d.head.vocabulary; id += gridDim.x * blockWarps) {
-    float logit[Tokens];
-    dotRow<Tokens>(d.head, id, normed, logit);
-#pragma unroll
-    for (int t = 0; t < Tokens; t++) {
-      const uint64 key = logitKey(logit[t], id);
-      own[t] = key > own[t] ? key : own[t];
-      if (threadIdx.x % warpThreads == t && t < tokens) logits[(size_t)t * d.head.vocabulary + id] = logit[t];
-    }
-  }
-  publishBest<Tokens>(own, keys, tokens, best);
-}
-
 /// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as head does.
 template <bool isSingle>
 __device__ __forceinline__ void decodeStep(const DecodeModel &d, int tokens, const int *ids, const int *rows, const int *slots, const int *positions,
@@ -100,9 +80,9 @@ __device__ __forceinline__ void decodeStep(const DecodeModel &d, int tokens, con
   if (!computesHead) return;
   ptx::gridBarrier(d.barrier);
   if (isSingle)
-    headPhase<1>(d, rows, tokens, logits, best, shared);
+    computeLogits<1>(d.head, d.x, rows, tokens, logits, best, shared);
   else
-    headPhase<fewTokens>(d, rows, tokens, logits, best, shared);
+    computeLogits<fewTokens>(d.head, d.x, rows, tokens, logits, best, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)

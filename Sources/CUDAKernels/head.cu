@@ -6,43 +6,28 @@
 // Launch: 256 threads; grid (any number of blocks, groups of Tokens outputs); shared memory sizeof(RowScratch) + 64·Tokens + Tokens·rowFloats·4.
 #include "head.cuh"
 
-/// rows [outputs]: which row of x an output belongs to.
+/// The block's group of outputs; rows [outputs]: which row of x an output belongs to.
 template <int Tokens>
-__device__ __forceinline__ void logitsOf(const Head &head, const float *x, const int *rows, int outputs, float *logits, uint64 *best,
-                                         unsigned char *shared) {
-  RowScratch &scratch = *(RowScratch *)shared;
-  uint64 *keys = (uint64 *)(shared + sizeof(RowScratch));
-  float *normed = (float *)(shared + sizeof(RowScratch) + sizeof(uint64) * blockWarps * Tokens);
-  const int first = blockIdx.y * Tokens, tokens = min(Tokens, outputs - first);
-  normalizeForHead<Tokens>(head, x, rows + first, tokens, normed, scratch);
-  uint64 own[Tokens] = {};
-  for (int id = blockIdx.x * blockWarps + threadIdx.x / warpThreads; id < head.vocabulary; id += gridDim.x * blockWarps) {
-    float logit[Tokens];
-    dotRow<Tokens>(head, id, normed, logit);
-#pragma unroll
-    for (int t = 0; t < Tokens; t++) {
-      const uint64 key = logitKey(logit[t], id);
-      own[t] = key > own[t] ? key : own[t];
-      if (threadIdx.x % warpThreads == t && t < tokens) logits[(size_t)(first + t) * head.vocabulary + id] = logit[t];
-    }
-  }
-  publishBest<Tokens>(own, keys, tokens, best + first);
+__device__ __forceinline__ void logitsOfGroup(const Head &head, const float *x, const int *rows, int outputs, float *logits, uint64 *best,
+                                              unsigned char *shared) {
+  const int first = blockIdx.y * Tokens;
+  computeLogits<Tokens>(head, x, rows + first, min(Tokens, outputs - first), logits + (size_t)first * head.vocabulary, best + first, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3)
 head_1(const Head head, const float *x, const int *rows, int outputs, float *logits, uint64 *best) {
   DYNAMIC_SHARED(shared);
-  logitsOf<1>(head, x, rows, outputs, logits, best, shared);
+  logitsOfGroup<1>(head, x, rows, outputs, logits, best, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 head_4(const Head head, const float *x, const int *rows, int outputs, float *logits, uint64 *best) {
   DYNAMIC_SHARED(shared);
-  logitsOf<4>(head, x, rows, outputs, logits, best, shared);
+  logitsOfGroup<4>(head, x, rows, outputs, logits, best, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 head_8(const Head head, const float *x, const int *rows, int outputs, float *logits, uint64 *best) {
   DYNAMIC_SHARED(shared);
-  logitsOf<8>(head, x, rows, outputs, logits, best, shared);
+  logitsOfGroup<8>(head, x, rows, outputs, logits, best, shared);
 }

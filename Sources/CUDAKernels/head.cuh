@@ -85,3 +85,28 @@ template <int Tokens> __device__ __forceinline__ void publishBest(const uint64 (
     atomicMax(best + threadIdx.x, most);
   }
 }
+
+/// Shared memory: RowScratch, keys of 8 bytes [blockWarps][Tokens], normalised rows [Tokens][rowFloats].
+///
+/// The logits of up to `Tokens` outputs, output t from row rows[t] of x: logits [tokens][vocabulary], and their largest keys, to which
+/// best [tokens] is raised. The block does its share of the vocabulary among those of gridDim.x.
+template <int Tokens>
+__device__ __forceinline__ void computeLogits(const Head &head, const float *x, const int *rows, int tokens, float *logits, uint64 *best,
+                                              unsigned char *shared) {
+  RowScratch &scratch = *(RowScratch *)shared;
+  uint64 *keys = (uint64 *)(shared + sizeof(RowScratch));
+  float *normed = (float *)(shared + sizeof(RowScratch) + sizeof(uint64) * blockWarps * Tokens);
+  normalizeForHead<Tokens>(head, x, rows, tokens, normed, scratch);
+  uint64 own[Tokens] = {};
+  for (int id = blockIdx.x * blockWarps + threadIdx.x / warpThreads; id < head.vocabulary; id += gridDim.x * blockWarps) {
+    float logit[Tokens];
+    dotRow<Tokens>(head, id, normed, logit);
+#pragma unroll
+    for (int t = 0; t < Tokens; t++) {
+      const uint64 key = logitKey(logit[t], id);
+      own[t] = key > own[t] ? key : own[t];
+      if (threadIdx.x % warpThreads == t && t < tokens) logits[(size_t)t * head.vocabulary + id] = logit[t];
+    }
+  }
+  publishBest<Tokens>(own, keys, tokens, best);
+}
