@@ -70,7 +70,7 @@ public final class CUDAEngine: Engine {
     pass = try CUDAForwardPass(
       library, DeviceWeights(weights, context), contextLength: contextLength, screened: options.screensHead,
       cooperative: options.isCooperative)
-    pool = PagePool(context, c, paddedHeadSize: Int(pass.space.heads.padded))
+    pool = PagePool(context, c, contextLength: contextLength, paddedHeadSize: Int(pass.space.heads.padded))
     decodeStep = try DecodeStep(pass)
     try library.stream.synchronize()
   }
@@ -260,8 +260,13 @@ public final class CUDAEngine: Engine {
       })
     let count = sequences.count
     var (launched, done) = (0, 0)
-    // Nothing of these sequences may be freed while steps that use it are under way.
-    defer { try? pass.library.stream.synchronize() }
+    let roundsBefore = rounds
+    defer {
+      // Nothing of these sequences may be freed while steps that use it are under way. Steps launched beyond the last one that counts
+      // have sent messages too.
+      try? pass.library.stream.synchronize()
+      for output in 0..<count { rounds[output] = roundsBefore[output] &+ UInt32(launched) }
+    }
     while done < limit {
       while launched < min(limit, done + Self.stepsAhead) {
         try pass.rotary.extend(to: lengths.max()! + launched)
@@ -275,8 +280,6 @@ public final class CUDAEngine: Engine {
       guard goesOn, done < limit else { break }
       for (sequence, id) in zip(sequences, ids) { store.append(id, to: sequence) }
     }
-    // Steps that were launched beyond the last one that counts have sent messages too.
-    for output in 0..<count { rounds[output] &+= UInt32(launched - done) }
   }
 
   /// Sees to it that a sequence has pages for its first `positions` positions, on the device too.

@@ -119,15 +119,13 @@ final class DecodeStep {
     try load(count)
     if recordsGraphs {
       do throws(CUDAError) {
-        let graph = try library.stream.capture { () throws(CUDAError) in try record(count) }
-        graphs[count] = graph
-        return try graph.launch(on: library.stream)
+        graphs[count] = try library.stream.capture { () throws(CUDAError) in try record(count) }
       } catch {
         // A driver that does not record cooperative launches still runs them.
         recordsGraphs = false
       }
     }
-    try record(count)
+    if let graph = graphs[count] { try graph.launch(on: library.stream) } else { try record(count) }
   }
 
   private func load(_ count: Int) throws(CUDAError) {

@@ -20,13 +20,15 @@ final class PagePool {
   private let context: CUDAContext
   private var slabs: [CUDABuffer] = []
   fileprivate var free: [UInt64] = []
-  /// Memory is taken in pieces of about this size.
-  private static let slabByteCount = 32 << 20
+  /// Pages that are taken from the device together: about 32 MB, because the driver rounds each allocation up to 2 MB; no more than a
+  /// sequence can have.
+  private let slabLength: Int
 
   /// - Parameter paddedHeadSize: elements of a head in the cache.
-  init(_ context: CUDAContext, _ c: ModelConfiguration, paddedHeadSize: Int) {
+  init(_ context: CUDAContext, _ c: ModelConfiguration, contextLength: Int, paddedHeadSize: Int) {
     self.context = context
     pageByteCount = c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * paddedHeadSize * MemoryLayout<UInt16>.size
+    slabLength = max(1, min((32 << 20) / pageByteCount, (contextLength + attentionChunkLength - 1) / attentionChunkLength))
   }
 
   /// Bytes of device memory that the pool holds, in use or not.
@@ -35,13 +37,17 @@ final class PagePool {
   /// Makes sure that `count` pages can be taken.
   func reserve(_ count: Int) throws(CUDAError) {
     while free.count < count {
-      let pages = max(1, min(count - free.count, max(1, Self.slabByteCount / pageByteCount)))
-      let slab = try CUDABuffer(context, byteCount: pages * pageByteCount)
-      // The padding of heads must be zero, and stays so.
-      try slab.fill(byte: 0)
-      slabs.append(slab)
-      for page in (0..<pages).reversed() { free.append(slab.address + UInt64(page * pageByteCount)) }
+      // Where the device has no room for more, just what is needed will do.
+      do { try add(max(slabLength, count - free.count)) } catch { try add(count - free.count) }
     }
+  }
+
+  private func add(_ pages: Int) throws(CUDAError) {
+    let slab = try CUDABuffer(context, byteCount: pages * pageByteCount)
+    // The padding of heads must be zero, and stays so.
+    try slab.fill(byte: 0)
+    slabs.append(slab)
+    for page in (0..<pages).reversed() { free.append(slab.address + UInt64(page * pageByteCount)) }
   }
 
   /// A page that was reserved.

@@ -12,5 +12,5 @@ attend_decode(const DecodeAttention a, int layer, const int *rows, const int *sl
   DYNAMIC_SHARED(shared);
   const int row = rows[blockIdx.z], position = positions[row];
   for (int chunk = blockIdx.x; chunk <= position / chunkLength; chunk += gridDim.x)
-    attendPart(a, layer, row, slots[row], blockIdx.y, chunk, position, shared);
+    attendPart(a, layer, row, blockIdx.z, slots[row], blockIdx.y, chunk, position, shared);
 }

@@ -16,8 +16,8 @@ struct alignas(16) ChunkScratch {
 };
 static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 
-/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk, left in partials.
-__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int firstHead, int heads, int chunk, int count,
+/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk, left in partials at `place`, one of the launch's.
+__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int place, int firstHead, int heads, int chunk, int count,
                                             const uint16_t *keys, const uint16_t *values, const float *queries, ChunkScratch &scratch) {
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
@@ -71,15 +71,15 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
     scratch.shares[warp][lane + 32] = a1;
     const float total = fold32(__fadd_rn(a0, a1));
     if (lane == 0) {
-      const size_t place = ((size_t)row * h.queryHeads + firstHead + warp) * a.partials.capacity + chunk;
-      a.partials.largest[place] = most;
-      a.partials.total[place] = total;
+      const size_t own = ((size_t)place * h.queryHeads + firstHead + warp) * a.partials.capacity + chunk;
+      a.partials.largest[own] = most;
+      a.partials.total[own] = total;
     }
   }
   __syncthreads();
   // A thread takes two neighbouring elements of one head: a single ascending chain each.
-  for (int place = threadIdx.x; place < heads * h.padded / 2; place += blockThreads) {
-    const int g = place / (h.padded / 2), i = place % (h.padded / 2);
+  for (int pair = threadIdx.x; pair < heads * h.padded / 2; pair += blockThreads) {
+    const int g = pair / (h.padded / 2), i = pair % (h.padded / 2);
     const unsigned *value = (const unsigned *)values + i;
     float low = 0, high = 0;
 #pragma unroll 8
@@ -89,26 +89,26 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
       low = __fmaf_rn(share, lowBFloat16(v), low);
       high = __fmaf_rn(share, highBFloat16(v), high);
     }
-    float *weighted = a.partials.weighted + (((size_t)row * h.queryHeads + firstHead + g) * a.partials.capacity + chunk) * h.padded + 2 * i;
+    float *weighted = a.partials.weighted + (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk) * h.padded + 2 * i;
     weighted[0] = low;
     weighted[1] = high;
   }
   __syncthreads();
 }
 
-/// Combines the chunks of `heads` (1 to 8) query heads in ascending order and writes their output.
-__device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row, int firstHead, int heads, int chunks, ChunkScratch &scratch) {
+/// Combines the chunks of `heads` (1 to 8) query heads in ascending order and writes their output to `row`.
+__device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row, int place, int firstHead, int heads, int chunks, ChunkScratch &scratch) {
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
-  const size_t base = ((size_t)row * h.queryHeads + firstHead) * a.partials.capacity;
+  const size_t base = ((size_t)place * h.queryHeads + firstHead) * a.partials.capacity;
   float running[carriedElements];
   for (int first = 0; first < chunks; first += warpThreads) {
     const int here = min(warpThreads, chunks - first);
     if (warp < heads) {
       // Each lane has a chunk; its maximum so far is that of the lanes up to it.
-      const size_t place = base + (size_t)warp * a.partials.capacity + first + lane;
-      const float own = lane < here ? ptx::loadCoherent(a.partials.largest + place) : -__int_as_float(0x7F800000);
-      const float sum = lane < here ? ptx::loadCoherent(a.partials.total + place) : 0.0f;
+      const size_t chunk = base + (size_t)warp * a.partials.capacity + first + lane;
+      const float own = lane < here ? ptx::loadCoherent(a.partials.largest + chunk) : -__int_as_float(0x7F800000);
+      const float sum = lane < here ? ptx::loadCoherent(a.partials.total + chunk) : 0.0f;
       const float start = first == 0 ? __shfl_sync(0xFFFFFFFFu, own, 0) : scratch.largest[warp];
       float most = larger(start, own);
 #pragma unroll
@@ -135,7 +135,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < carriedElements; k++) {
-      const int place = k * blockThreads + threadIdx.x, g = place / h.padded, i = place % h.padded;
+      const int element = k * blockThreads + threadIdx.x, g = element / h.padded, i = element % h.padded;
       if (g >= heads) break;
       const float *weighted = a.partials.weighted + (base + (size_t)g * a.partials.capacity + first) * h.padded + i;
       float value = first == 0 ? ptx::loadCoherent(weighted) : running[k];
@@ -148,7 +148,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
   }
 #pragma unroll
   for (int k = 0; k < carriedElements; k++) {
-    const int place = k * blockThreads + threadIdx.x, g = place / h.padded, i = place % h.padded;
+    const int element = k * blockThreads + threadIdx.x, g = element / h.padded, i = element % h.padded;
     if (g >= heads) break;
     if (i < h.size)
       a.out[(size_t)row * a.outStride + (firstHead + g) * h.size + i] = __fmul_rn(running[k], __fdiv_rn(1.0f, scratch.total[g]));
@@ -161,8 +161,9 @@ __device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(g
 
 /// One chunk of one key/value head of one token; the block that completes the head combines it.
 ///
-/// The block whose chunk holds the token's own position rotates and stores its key and value first. position: the token's.
-__device__ __forceinline__ void attendPart(const DecodeAttention &a, int layer, int row, int slot, int head, int chunk, int position,
+/// The block whose chunk holds the token's own position rotates and stores its key and value first. row: the token's in the batch; place:
+/// its place among those of the launch, which partials are indexed by; position: the token's.
+__device__ __forceinline__ void attendPart(const DecodeAttention &a, int layer, int row, int place, int slot, int head, int chunk, int position,
                                            unsigned char *shared) {
   const Heads &h = a.heads;
   ChunkScratch &scratch = *(ChunkScratch *)shared;
@@ -174,22 +175,31 @@ __device__ __forceinline__ void attendPart(const DecodeAttention &a, int layer, 
   const int count = chunk == chunks - 1 ? position % chunkLength + 1 : chunkLength;
   for (int first = 0; first < groupOf(h); first += pass) {
     const int heads = min(pass, groupOf(h) - first), firstHead = head * groupOf(h) + first;
-    for (int place = threadIdx.x; place < heads * h.padded; place += blockThreads) {
-      const int g = place / h.padded, i = place % h.padded;
-      queries[place] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
+    for (int element = threadIdx.x; element < heads * h.padded; element += blockThreads) {
+      const int g = element / h.padded, i = element % h.padded;
+      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
                                             a.sines + (size_t)position * pairs)
                                   : 0.0f;
     }
     __syncthreads();
-    attendChunk(a, row, firstHead, heads, chunk, count, keys, values, queries, scratch);
+    attendChunk(a, place, firstHead, heads, chunk, count, keys, values, queries, scratch);
   }
   // The barrier at the end of attendChunk orders the block's writes before this thread's release.
-  if (threadIdx.x == 0) scratch.arrived = ptx::addRelease(a.partials.arrivals + (size_t)row * h.keyValueHeads + head, 1);
+  if (threadIdx.x == 0) scratch.arrived = ptx::addRelease(a.partials.arrivals + (size_t)place * h.keyValueHeads + head, 1);
   __syncthreads();
   if (scratch.arrived == (unsigned)chunks - 1) {
     for (int first = 0; first < groupOf(h); first += pass)
-      combineChunks(a, row, head * groupOf(h) + first, min(pass, groupOf(h) - first), chunks, scratch);
-    if (threadIdx.x == 0) a.partials.arrivals[(size_t)row * h.keyValueHeads + head] = 0;
+      combineChunks(a, row, place, head * groupOf(h) + first, min(pass, groupOf(h) - first), chunks, scratch);
+    if (threadIdx.x == 0) a.partials.arrivals[(size_t)place * h.keyValueHeads + head] = 0;
   }
   __syncthreads();
+}
+
+/// Asks for a chunk's keys and values to come to the second-level cache.
+__device__ __forceinline__ void prefetchPart(const DecodeAttention &a, int layer, int slot, int head, int chunk) {
+  const Heads &h = a.heads;
+  for (int kind = 0; kind < 2; kind++) {
+    const uint16_t *part = pagePart(a.pages, h, slot, chunk, layer, kind == 1, head);
+    for (int i = 64 * threadIdx.x; i < chunkLength * h.padded; i += 64 * blockThreads) ptx::prefetchL2(part + i);
+  }
 }

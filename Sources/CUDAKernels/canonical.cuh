@@ -26,7 +26,8 @@ __device__ __forceinline__ float exponential(float x) {
   p = __fmaf_rn(p, r, 1.0f);
   p = __fmaf_rn(p, r, 1.0f);
   const float y = __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
-  return x < -87.0f ? 0.0f : y;
+  // The integer addition would make a number of the one bit pattern that a GPU has for NaN.
+  return x < -87.0f ? 0.0f : x == x ? y : x;
 }
 
 /// max(gate, 0)² · up, or gate / (1 + e^-gate) · up.

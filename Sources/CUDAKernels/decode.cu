@@ -3,8 +3,8 @@
 // Shapes: those of gemv.cu or few.cu, attention_decode.cu and head.cu.
 // Bytes: all ternary weights, the cache so far and the head, once.
 // Bound by: memory, if the hand-overs between phases hide. There are five a layer, each a barrier of the whole grid. Before a block waits at
-// one it has asked for its share of the next phase's weights: its threads' first loads are under way, into registers, and the rest
-// on its way to the second-level cache. Which bytes a block needs does not depend on the token.
+// one, and after it has said that it is there, it asks for its share of the next phase's weights: its threads' first loads are under way, into
+// registers, and the rest on its way to the second-level cache, as are the keys and values. Which bytes a block needs does not depend on the token.
 // Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: the most that a phase needs.
 #include "attention_decode.cuh"
 #include "few.cuh"
@@ -27,17 +27,18 @@ template <Outcome outcome> __device__ __forceinline__ void prefetchShare(const M
       ptx::prefetchL2(m.tiles + ((size_t)tileRow<outcome>(m, first + place / m.tilesPerRow) * m.tilesPerRow + place % m.tilesPerRow) * 8);
 }
 
-/// A product phase: first loads, hand-over, norm and quantiser, the share's products.
+/// A product phase: hand-over, during which the first loads start, norm and quantiser, the share's products.
 template <bool isSingle, Outcome outcome>
 __device__ __forceinline__ void productPhase(const DecodeModel &d, const DecodeLayer &layer, int kind, int tokens, const float *x, int xStride,
                                              const Target &target, unsigned char *shared) {
   const Matrix m = matrixOf(d, layer, kind);
-  prefetchShare<outcome>(m, d.splits[kind]);
+  const unsigned ticket = ptx::gridArrive(d.barrier);
   if (isSingle) {
     GemvScratch &scratch = *(GemvScratch *)shared;
     int8_t *codes = (int8_t *)(shared + sizeof(GemvScratch));
     Gemv<outcome> gemv(m, d.splits[kind], blockIdx.x, gridDim.x);
-    ptx::gridBarrier(d.barrier);
+    prefetchShare<outcome>(m, d.splits[kind]);
+    ptx::gridWait(d.barrier, ticket);
     int sum;
     const float s = blockQuantize(x, layer.norms[kind], d.epsilon, m.columns, codes, m.tilesPerRow * tileColumnCount, sum, scratch.row);
     gemv.run(codes, sum, s, target, scratch);
@@ -45,7 +46,8 @@ __device__ __forceinline__ void productPhase(const DecodeModel &d, const DecodeL
     FewScratch &scratch = *(FewScratch *)shared;
     int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
     FewGemm<outcome> gemm(m, d.splits[kind], blockIdx.x, gridDim.x);
-    ptx::gridBarrier(d.barrier);
+    prefetchShare<outcome>(m, d.splits[kind]);
+    ptx::gridWait(d.barrier, ticket);
     quantizeFew(x, xStride, layer.norms[kind], d.epsilon, m, tokens, codes, scratch);
     gemm.run(codes, tokens, 0, target, scratch);
   }
@@ -63,14 +65,20 @@ __device__ __forceinline__ void decodeStep(const DecodeModel &d, int tokens, con
     const DecodeLayer &layer = d.layers[index];
     productPhase<isSingle, project>(d, layer, 0, tokens, d.x, hidden, qkv, shared);
 
-    prefetchShare<addToResidual>(matrixOf(d, layer, 1), d.splits[1]);
-    ptx::gridBarrier(d.barrier);
+    // The items of all tokens in one row, a chunk of a head each, dealt out to the blocks in turn. What earlier steps put into the
+    // cache can come while the block waits for this step's queries.
+    const unsigned ticket = ptx::gridArrive(d.barrier);
+    const int heads = d.attention.heads.keyValueHeads;
     for (int token = 0, item = blockIdx.x; token < tokens; token++) {
-      // The items of all tokens in one row, dealt out to the blocks in turn.
-      const int items = (positions[token] / chunkLength + 1) * d.attention.heads.keyValueHeads;
+      const int items = (positions[token] / chunkLength + 1) * heads;
+      for (; item < items; item += gridDim.x) prefetchPart(d.attention, index, slots[token], item % heads, item / heads);
+      item -= items;
+    }
+    ptx::gridWait(d.barrier, ticket);
+    for (int token = 0, item = blockIdx.x; token < tokens; token++) {
+      const int items = (positions[token] / chunkLength + 1) * heads;
       for (; item < items; item += gridDim.x)
-        attendPart(d.attention, index, token, slots[token], item % d.attention.heads.keyValueHeads, item / d.attention.heads.keyValueHeads,
-                   positions[token], shared);
+        attendPart(d.attention, index, token, token, slots[token], item % heads, item / heads, positions[token], shared);
       item -= items;
     }
     productPhase<isSingle, addToResidual>(d, layer, 1, tokens, d.inner, d.innerStride, residual, shared);
@@ -78,7 +86,7 @@ __device__ __forceinline__ void decodeStep(const DecodeModel &d, int tokens, con
     productPhase<isSingle, addToResidual>(d, layer, 3, tokens, d.inner, d.innerStride, residual, shared);
   }
   if (!computesHead) return;
-  ptx::gridBarrier(d.barrier);
+  ptx::gridWait(d.barrier, ptx::gridArrive(d.barrier));
   if (isSingle)
     computeLogits<1>(d.head, d.x, rows, tokens, logits, best, shared);
   else

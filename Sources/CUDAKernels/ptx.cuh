@@ -136,18 +136,23 @@ PTX void countGridBarrier() {}
 #include "CUDAKernels.h"
 
 namespace ptx {
-/// Meets all blocks of a cooperative launch, and lets each see what the others wrote before.
+/// A barrier of all blocks of a cooperative launch, in two halves, between which a block can ask for what it will need next. What any
+/// thread wrote before it arrived is seen by every thread after it has waited, also through the first-level cache: the waiting thread's
+/// acquire empties it.
 ///
 /// state: one word, zero before the first launch that uses it and left alone between. Block 0 adds what makes the round's sum
 /// 2^31: the top bit flips when all have come, and the lower bits are zero again, so nothing ever needs clearing.
-__device__ __forceinline__ void gridBarrier(unsigned *state) {
+/// gridArrive returns the ticket that gridWait takes.
+__device__ __forceinline__ unsigned gridArrive(unsigned *state) {
   __syncthreads();
-  if (threadIdx.x == 0) {
-    countGridBarrier();
-    const unsigned before = addRelease(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
-    while (((before ^ loadAcquire(state)) & 0x80000000u) == 0) {
+  if (threadIdx.x != 0) return 0;
+  countGridBarrier();
+  return addRelease(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
+}
+__device__ __forceinline__ void gridWait(unsigned *state, unsigned ticket) {
+  if (threadIdx.x == 0)
+    while (((ticket ^ loadAcquire(state)) & 0x80000000u) == 0) {
     }
-  }
   __syncthreads();
 }
 }  // namespace ptx

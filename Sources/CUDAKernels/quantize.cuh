@@ -1,4 +1,7 @@
 // RMSNorm and the absmax quantiser, for a block and for a warp.
+//
+// A row is read three times, with plain loads: the second and third time from the first-level cache. In the cooperative step other blocks
+// have written it; the barrier before makes that safe (ptx::gridArrive).
 #pragma once
 #include "canonical.cuh"
 
@@ -14,8 +17,7 @@ static_assert(sizeof(RowScratch) == rowScratchBytes);
 __device__ __forceinline__ float blockNormalizer(const float *x, float epsilon, int n, RowScratch &scratch) {
   float sum = 0;
   for (int i = threadIdx.x; i < n; i += blockThreads) {
-    const float v = ptx::loadCoherent(x + i);
-    sum = __fmaf_rn(v, v, sum);
+    sum = __fmaf_rn(x[i], x[i], sum);
   }
   scratch.lanes[threadIdx.x] = sum;
   __syncthreads();
@@ -30,20 +32,26 @@ __device__ __forceinline__ float blockNormalizer(const float *x, float epsilon, 
 /// The same by one warp: thread t holds lanes 8t … 8t + 7.
 __device__ __forceinline__ float warpNormalizer(const float *x, float epsilon, int n) {
   float lane[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+  const bool isAligned = ((size_t)x | 4 * (size_t)n) % 16 == 0;
+#pragma unroll 2
   for (int first = 8 * (threadIdx.x % warpThreads); first < n; first += 256) {
+    float v[8];
+    if (isAligned) {
+      const float4 none = {0, 0, 0, 0}, low = *(const float4 *)(x + first), high = first + 4 < n ? *(const float4 *)(x + first + 4) : none;
+      v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w, v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+    } else {
 #pragma unroll
-    for (int e = 0; e < 8; e++) {
-      const float v = first + e < n ? ptx::loadCoherent(x + first + e) : 0.0f;
-      lane[e] = __fmaf_rn(v, v, lane[e]);
+      for (int e = 0; e < 8; e++) v[e] = first + e < n ? x[first + e] : 0.0f;
     }
+#pragma unroll
+    for (int e = 0; e < 8; e++) lane[e] = __fmaf_rn(v[e], v[e], lane[e]);
   }
   return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(fold256(lane), (float)n), epsilon)));
 }
 
 /// (x · r) · w, or x where there is no norm.
 __device__ __forceinline__ float normalized(const float *x, const float *weight, float r, int i) {
-  const float v = ptx::loadCoherent(x + i);
-  return weight ? __fmul_rn(__fmul_rn(v, r), weight[i]) : v;
+  return weight ? __fmul_rn(__fmul_rn(x[i], r), weight[i]) : x[i];
 }
 
 /// RMSNorm (without weight: none) and quantiser of one row by a block of 256 threads.
@@ -84,6 +92,7 @@ __device__ __forceinline__ float warpQuantize(const float *x, const float *weigh
   const int thread = threadIdx.x % warpThreads;
   const float r = weight ? warpNormalizer(x, epsilon, n) : 0.0f;
   float absmax = 0;
+#pragma unroll 8
   for (int i = thread; i < n; i += warpThreads) absmax = larger(absmax, fabsf(normalized(x, weight, r, i)));
   const float scale = quantizerScale(__uint_as_float(ptx::reduceMax(__float_as_uint(absmax))));
   int own = 0;

@@ -84,7 +84,7 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
   case contextFull(length: Int, adding: Int, limit: Int)
   case truncation(length: Int, to: Int)
   case parameter(name: String, found: String, expected: String)
-  /// The device failed, in its own words; the engine can no longer be used.
+  /// The device failed, or has no memory for the cache, in its own words.
   case device(String)
 
   public var description: String {

@@ -162,6 +162,32 @@ struct EngineTests {
     }
   }
 
+  @Test("when a batch has more single tokens than one launch of attention takes, some behind a prompt")
+  func manySingleTokens() throws {
+    let fixture = Fixture.all[0]
+    let weights = try fixture.load().weights
+    let cpu = try CPUEngine(weights: weights, contextLength: 1 << 17, threads: 1)
+    // With so long a context the chunks of eight tokens fill the room for them.
+    let gpu = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 1 << 17))
+    func run(_ engine: any Engine) throws -> [[Float]] {
+      let ids = (0..<13).map { _ in engine.makeSequence() }
+      let prompts = try ids.indices.map { index in index == 2 ? try Array(fixture.prompt(64).prefix(20)) : [Int32(index)] }
+      var rows: [[Float]] = []
+      for _ in 0..<2 {
+        let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1, output: .lastLogits) })
+        for output in try engine.step(batch) {
+          guard case .logits(let row) = output else { throw CancellationError() }
+          rows.append(row)
+        }
+      }
+      return rows
+    }
+    for (index, (a, b)) in zip(try run(gpu), try run(cpu)).enumerated() {
+      let same = identical(a, b)
+      #expect(same, "row \(index)")
+    }
+  }
+
   @Test("after truncation, with repetition penalty and with log probabilities")
   func hostSampling() throws {
     let fixture = Fixture.all[1]
@@ -266,19 +292,44 @@ struct EngineErrorTests {
     }
   }
 
-  @Test("A cache that finds no room leaves the engine as it was")
+  @Test("When the cache finds no room, the sequence stays what it was, and goes on when there is room again")
   func cacheFull() throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
-    let gpu = try CUDAEngine(weights: weights, device: device())
-    let id = gpu.makeSequence()
-    let expected = try logits(gpu, fixture.prompt(7), chunks: [7])
-    #expect(throws: EngineError.self) {
-      _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(repeating: 1, count: gpu.contextLength + 1), output: .none)]))
+    let prompt = try fixture.prompt(64)
+    func engine(memory: Int) throws -> CUDAEngine { try CUDAEngine(weights: weights, device: device(memory: UInt64(memory))) }
+    let (used, expected) = try {
+      let gpu = try engine(memory: 1 << 30)
+      let used = gpu.memoryByteCount
+      return (used.weights + used.screen + used.buffers, try generate(gpu, prompt, count: 3, .greedy))
+    }()
+    // Room for a few pages, and for the small things beside them.
+    let gpu = try engine(memory: used + (1 << 20))
+    let first = gpu.makeSequence()
+    let sampled = Batch.Output.sample(.greedy)
+    var token: [Int32] = []
+    try gpu.generate(Batch([.init(sequence: first, tokens: prompt, output: sampled)]), limit: 1) {
+      token = $0.map(\.token)
+      return true
     }
-    #expect(try gpu.tokens(of: id).isEmpty)
-    let same = identical(try logits(gpu, fixture.prompt(7), chunks: [7]), expected)
-    #expect(same)
+    // Others take what is left.
+    var others: [SequenceID] = []
+    while others.count < 100 {
+      others.append(gpu.makeSequence())
+      do { _ = try gpu.step(Batch([.init(sequence: others.last!, tokens: [1], output: .none)])) } catch { break }
+    }
+    #expect(2..<100 ~= others.count)
+    #expect(throws: EngineError.self) {
+      try gpu.generate(Batch([.init(sequence: first, tokens: token, output: sampled)]), limit: 2) { _ in true }
+    }
+    #expect(try gpu.tokens(of: first) == prompt)
+    gpu.removeSequence(others[0])
+    var rest: [Int32] = []
+    try gpu.generate(Batch([.init(sequence: first, tokens: token, output: sampled)]), limit: 2) {
+      rest += $0.map(\.token)
+      return true
+    }
+    #expect(token + rest == expected)
   }
 
   @Test("Bad batches are refused as by the other engines")

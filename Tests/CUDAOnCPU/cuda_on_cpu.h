@@ -176,12 +176,14 @@ inline T atomicCAS(T *address, std::type_identity_t<T> expected, std::type_ident
 
 // Arithmetic
 
-inline float __fmaf_rn(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fsub_rn(float a, float b) { return a - b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fdiv_rn(float a, float b) { return a / b; }
-inline float __fsqrt_rn(float a) { return __builtin_sqrtf(a); }
+// On a GPU every result that is not a number has this one bit pattern.
+inline float emulatedResult(float value) { return value == value ? value : emulator::sameBits<float>(0x7FFFFFFFu); }
+inline float __fmaf_rn(float a, float b, float c) { return emulatedResult(__builtin_fmaf(a, b, c)); }
+inline float __fadd_rn(float a, float b) { return emulatedResult(a + b); }
+inline float __fsub_rn(float a, float b) { return emulatedResult(a - b); }
+inline float __fmul_rn(float a, float b) { return emulatedResult(a * b); }
+inline float __fdiv_rn(float a, float b) { return emulatedResult(a / b); }
+inline float __fsqrt_rn(float a) { return emulatedResult(__builtin_sqrtf(a)); }
 // The C library's own may differ in signed zeros and signalling NaNs.
 #define fmaxf(a, b) ::emulator::maximum(a, b)
 #define fminf(a, b) ::emulator::minimum(a, b)

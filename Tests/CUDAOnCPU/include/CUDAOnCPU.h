@@ -40,7 +40,7 @@ typedef struct CUDAOnCPUCounters {
   uint64_t graphLaunches;
   /// __syncthreads that were passed, once for each block.
   uint64_t blockBarriers;
-  /// ptx::gridBarrier, once for each grid.
+  /// Barriers of a whole grid (ptx::gridArrive), once for each grid.
   uint64_t gridBarriers;
   /// Bytes read by ptx::loadStream.
   uint64_t streamedBytes;
