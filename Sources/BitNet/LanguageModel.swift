@@ -136,33 +136,31 @@ extension LanguageModel {
     guard tokenizer.vocabularySize <= configuration.vocabularySize else {
       throw LanguageModelError.vocabulary(model: path, tokenizer: tokenizer.vocabularySize, weights: configuration.vocabularySize)
     }
-    let (engine, note) = try makeEngine(loaded.weights, options: options)
+    let (engine, note) = try options.makeEngine(for: loaded.weights)
     self.init(loaded, tokenizer: tokenizer, engine: engine, note: note)
   }
 }
 
-/// The engine that the options ask for, and why it is not on a GPU if that was left open.
-///
-/// - Throws: `CUDAError` when the GPU that was asked for cannot be used; `EngineError` for an option out of range.
-public func makeEngine(
-  _ weights: ModelWeights, options: LanguageModel.LoadOptions
-) throws -> (engine: any Engine, note: String?) {
-  func cpu() throws -> CPUEngine {
-    try CPUEngine(
-      weights: weights, contextLength: options.contextLength, threads: options.threads, instructionSet: options.instructionSet)
-  }
-  func cuda(_ number: Int) throws -> CUDAEngine {
-    try CUDAEngine(
-      weights: weights, device: CUDADriver.load().device(number),
-      options: .init(contextLength: options.contextLength, screensHead: options.screensHead))
-  }
-  switch options.device {
-  case .cpu: return (try cpu(), nil)
-  case .cuda(let number): return (try cuda(number), nil)
-  case .auto:
-    // Options that only the CPU has say what is meant.
-    if options.threads != nil || options.instructionSet != nil { return (try cpu(), nil) }
-    do { return (try cuda(0), nil) } catch { return (try cpu(), "\(error)") }
+extension LanguageModel.LoadOptions {
+  /// The engine that these options ask for, and why it is not on a GPU if that was left open.
+  ///
+  /// - Throws: `CUDAError` when the GPU that was asked for cannot be used; `EngineError` for an option out of range.
+  public func makeEngine(for weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
+    func cpu() throws -> CPUEngine {
+      try CPUEngine(weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet)
+    }
+    func cuda(_ number: Int) throws -> CUDAEngine {
+      try CUDAEngine(
+        weights: weights, device: CUDADriver.load().device(number), options: .init(contextLength: contextLength, screensHead: screensHead))
+    }
+    switch device {
+    case .cpu: return (try cpu(), nil)
+    case .cuda(let number): return (try cuda(number), nil)
+    case .auto:
+      // Options that only the CPU has say what is meant.
+      if threads != nil || instructionSet != nil { return (try cpu(), nil) }
+      do { return (try cuda(0), nil) } catch { return (try cpu(), "\(error)") }
+    }
   }
 }
 

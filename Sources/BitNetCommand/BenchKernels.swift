@@ -47,7 +47,7 @@ struct BenchKernels: ParsableCommand {
 
   func run() throws {
     let shapes = try shape.isEmpty ? Self.usualShapes : shape.map(BenchShape.parse)
-    let batches = try Self.batches(batch)
+    let batches = try numbers(batch, of: "--batch", 1...BenchShape.tokenLimit)
     guard let plot else { return try measure(shapes, batches, plot: nil) }
     // It is made first: who cannot write it should not have to wait to hear of it.
     try removingPartialOutput(of: plot) { try measure(shapes, batches, plot: OutputFile(path: plot, overwrite: true)) }
@@ -55,16 +55,14 @@ struct BenchKernels: ParsableCommand {
 
   private func measure(_ shapes: [BenchShape], _ batches: [Int], plot: OutputFile?) throws {
     let instructionSet = try processor.chosenInstructionSet()
-    if let threads = processor.threads, !(1...1024 ~= threads) {
-      throw CommandError("--threads is \(threads); expected 1 to 1024")
-    }
+    try ProcessorOptions.check(threads: processor.threads)
     let (machine, reason) = try BenchMachine.choose(
       device, threads: processor.threads, instructionSet: instructionSet, isQuick: quick)
     for shape in shapes { try shape.check(on: machine, tokens: batches.max() ?? 1) }
     var report = BenchReport(machine: try machine.describe(reason: reason), results: [])
     if !json { try ByteOutput.standard.write(report.heading) }
     for shape in shapes {
-      let problem = KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
+      let problem = try KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
       let measure = try machine.load(problem)
       for tokens in batches {
         let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens), memory: report.machine.memoryBytesPerSecond)
@@ -79,17 +77,6 @@ struct BenchKernels: ParsableCommand {
     }
     if let wrong = report.results.first(where: { !$0.check.exact }) {
       throw CommandError("the product of \(wrong.shape) with \(plural(wrong.tokens, "token")) is wrong: \(wrong.check.first ?? "")")
-    }
-  }
-
-  /// The numbers of a list such as "1,2,4".
-  private static func batches(_ text: String) throws -> [Int] {
-    let limit = BenchShape.tokenLimit
-    return try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
-      guard let count = Int(part), 1...limit ~= count else {
-        throw CommandError("--batch has \"\(part)\"; expected numbers from 1 to \(limit), as in 1,2,4")
-      }
-      return count
     }
   }
 }

@@ -40,7 +40,7 @@ enum BenchMachine {
     case .cuda(let benchmark):
       .init(
         device: "cuda:\(benchmark.device.ordinal)", name: benchmark.device.name, reason: reason, emulated: benchmark.isEmulated,
-        driver: "\(benchmark.driverVersion / 1000).\(benchmark.driverVersion % 1000 / 10)", threads: nil,
+        driver: CUDADriver.versionName(benchmark.driverVersion), threads: nil,
         memoryBytesPerSecond: try benchmark.copyBytesPerSecond(), memoryMeasure: "copy",
         bf16Library: benchmark.cublasVersion.map { "cuBLAS \($0)" })
     case .cpu(let benchmark):

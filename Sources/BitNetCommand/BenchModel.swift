@@ -48,9 +48,9 @@ struct BenchModel: ParsableCommand {
   }
 
   func run() throws {
-    let prompts = try Self.numbers(prompt ?? (quick ? "8,16" : "128,512,2048"), of: "--prompt", 1...(1 << 20))
-    let depths = try Self.numbers(depth ?? (quick ? "0,16" : "0,1024,3072"), of: "--depth", 0...(1 << 20))
-    let batches = try Self.numbers(batch ?? (quick ? "1,2" : "1,2,4,8,16,32"), of: "--batch", 1...1024)
+    let prompts = try numbers(prompt ?? (quick ? "8,16" : "128,512,2048"), of: "--prompt", 1...(1 << 20))
+    let depths = try numbers(depth ?? (quick ? "0,16" : "0,1024,3072"), of: "--depth", 0...(1 << 20))
+    let batches = try numbers(batch ?? (quick ? "1,2" : "1,2,4,8,16,32"), of: "--batch", 1...1024)
     let rounds = try Self.number(rounds ?? (quick ? 2 : 5), of: "--rounds", 1...1000)
     let tokens = try Self.number(tokens ?? (quick ? 4 : 64), of: "--tokens", 1...(1 << 16))
 
@@ -59,7 +59,7 @@ struct BenchModel: ParsableCommand {
     let options = LanguageModel.LoadOptions(
       device: model.device, threads: model.processor.threads, instructionSet: try model.processor.chosenInstructionSet(),
       contextLength: model.context)
-    let (engine, note) = try makeEngine(weights, options: options)
+    let (engine, note) = try options.makeEngine(for: weights)
     let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
     var report = BenchModelReport(
       machine: try .init(engine, note: note), model: .init(weights, name: name, engine: engine), rounds: rounds)
@@ -93,16 +93,6 @@ struct BenchModel: ParsableCommand {
   private static func number(_ value: Int, of option: String, _ range: ClosedRange<Int>) throws -> Int {
     guard range ~= value else { throw CommandError("\(option) is \(value); expected \(range.lowerBound) to \(range.upperBound)") }
     return value
-  }
-
-  /// The numbers of a list such as "1,2,4".
-  private static func numbers(_ text: String, of option: String, _ range: ClosedRange<Int>) throws -> [Int] {
-    try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
-      guard let number = Int(part), range ~= number else {
-        throw CommandError("\(option) has \"\(part)\"; expected numbers from \(range.lowerBound) to \(range.upperBound), as in 1,2,4")
-      }
-      return number
-    }
   }
 }
 

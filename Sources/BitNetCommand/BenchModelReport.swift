@@ -34,11 +34,9 @@ struct BenchModelReport: Encodable {
 
     /// - Parameter rates: one or more.
     init(_ rates: [Double]) {
-      let sorted = rates.sorted()
-      let middle = sorted.count / 2
-      median = sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-      minimum = sorted[0]
-      maximum = sorted[sorted.count - 1]
+      median = rates.quantile(0.5)
+      minimum = rates.quantile(0)
+      maximum = rates.quantile(1)
     }
   }
 
@@ -94,7 +92,7 @@ extension BenchModelReport.Machine {
   init(_ engine: any Engine, note: String?) throws {
     if let engine = engine as? CUDAEngine {
       self.init(
-        name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.name.contains("emulated"),
+        name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.isEmulated,
         memoryBytesPerSecond: try DeviceBandwidth.measure(engine.device), memoryMeasure: "copy")
     } else {
       self.init(
@@ -180,9 +178,7 @@ extension BenchModelReport {
 }
 
 extension BenchModelReport.Rate {
-  /// About three digits that count.
-  private static func number(_ value: Double) -> String { value.decimals(value < 10 ? 2 : value < 100 ? 1 : 0) }
-  fileprivate var cells: [String] { [Self.number(median), "\(Self.number(minimum)) to \(Self.number(maximum))"] }
+  fileprivate var cells: [String] { [median.shortened, "\(minimum.shortened) to \(maximum.shortened)"] }
 }
 
 extension BenchModelReport.Prompt {

@@ -45,7 +45,7 @@ struct BenchPlot {
         guard let times else { continue }
         let (y, length) = (top + Self.barHeight * Double(place), times.median / longest * Self.barWidth)
         bar(kind, x: Self.labelWidth, y: y, width: length)
-        let label = "\(BenchReport.Result.number(times.median * 1e6)) µs"
+        let label = "\((times.median * 1e6).shortened) µs"
         let note = place == 0 ? result.speedup.map { ", \($0.decimals(2))× as fast" } ?? "" : ""
         text(label + note, x: Self.labelWidth + length + 6, y: y + 10.5)
       }

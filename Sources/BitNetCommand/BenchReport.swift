@@ -29,18 +29,11 @@ struct BenchReport: Encodable {
 
     /// - Parameter samples: one or more.
     init(_ samples: [Double]) {
-      let sorted = samples.sorted()
-      func quantile(_ share: Double) -> Double {
-        // Between two samples, in proportion.
-        let place = share * Double(sorted.count - 1)
-        let (low, part) = (Int(place), place - place.rounded(.down))
-        return sorted[low] + part * (sorted[min(low + 1, sorted.count - 1)] - sorted[low])
-      }
-      median = quantile(0.5)
-      minimum = sorted[0]
-      percentile10 = quantile(0.1)
-      percentile90 = quantile(0.9)
-      self.samples = sorted.count
+      median = samples.quantile(0.5)
+      minimum = samples.quantile(0)
+      percentile10 = samples.quantile(0.1)
+      percentile90 = samples.quantile(0.9)
+      self.samples = samples.count
     }
   }
 
@@ -120,13 +113,10 @@ extension BenchReport.Result {
         check.compared == check.products ? "all \(check.products)" : "\(check.compared) of \(check.products)"
       }
     return BenchReport.row(
-      [shape, kernel, "\(tokens)"] + times.map { $0.map { Self.number($0.median * 1e6) } ?? "-" } + [
-        speedup.map { $0.decimals(2) } ?? "-", Self.number(bytesPerSecond / 1e9), "\((shareOfMemory * 100).decimals(1)) %", exact,
+      [shape, kernel, "\(tokens)"] + times.map { $0.map { ($0.median * 1e6).shortened } ?? "-" } + [
+        speedup.map { $0.decimals(2) } ?? "-", (bytesPerSecond / 1e9).shortened, "\((shareOfMemory * 100).decimals(1)) %", exact,
       ])
   }
-
-  /// A number with about three digits that count.
-  static func number(_ value: Double) -> String { value.decimals(value < 10 ? 2 : value < 100 ? 1 : 0) }
 }
 
 extension BenchReport {

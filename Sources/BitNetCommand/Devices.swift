@@ -50,7 +50,7 @@ struct Devices: ParsableCommand {
   var json = false
 
   func run() throws {
-    if let threads, !(1...1024 ~= threads) { throw CommandError("--threads is \(threads); expected 1 to 1024") }
+    try ProcessorOptions.check(threads: threads)
     let report = try makeReport()
     if json { return try ByteOutput.standard.write(jsonText(report)) }
     var rows = [
@@ -83,8 +83,8 @@ struct Devices: ParsableCommand {
           multiprocessors: device.multiprocessorCount, memoryBytes: device.memoryByteCount,
           nominalBytesPerSecond: device.memoryBytesPerSecond, bytesPerSecond: bandwidth ? try DeviceBandwidth.measure(device) : nil)
       }
-      let version = "\(driver.version / 1000).\(driver.version % 1000 / 10)"
-      return Report(cpu: cpu, gpus: gpus, noGPU: gpus.isEmpty ? "\(CUDAError.noDevice)" : nil, cudaVersion: version)
+      return Report(
+        cpu: cpu, gpus: gpus, noGPU: gpus.isEmpty ? "\(CUDAError.noDevice)" : nil, cudaVersion: CUDADriver.versionName(driver.version))
     } catch let error as CUDAError {
       return Report(cpu: cpu, gpus: [], noGPU: "\(error)", cudaVersion: nil)
     }

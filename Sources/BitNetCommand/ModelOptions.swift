@@ -48,6 +48,10 @@ struct ProcessorOptions: ParsableArguments {
       valueName: "name"))
   var instructionSet: String?
 
+  static func check(threads: Int?) throws {
+    if let threads, !(1...1024 ~= threads) { throw CommandError("--threads is \(threads); expected 1 to 1024") }
+  }
+
   func chosenInstructionSet() throws -> InstructionSet? {
     let variable = ProcessInfo.processInfo.environment["BITNET_INSTRUCTION_SET"].flatMap { $0.isEmpty ? nil : $0 }
     return try (instructionSet ?? variable).map(InstructionSet.named)

@@ -69,9 +69,7 @@ struct Verify: ParsableCommand {
 
   func run() throws {
     if let shapes, !(0...100_000 ~= shapes) { throw CommandError("--shapes is \(shapes); expected 0 to 100000") }
-    if let threads = processor.threads, !(1...1024 ~= threads) {
-      throw CommandError("--threads is \(threads); expected 1 to 1024")
-    }
+    try ProcessorOptions.check(threads: processor.threads)
     let instructionSet = try processor.chosenInstructionSet()
     switch device {
     case .cpu: try verifyCPU(instructionSet, note: nil)
@@ -91,7 +89,7 @@ struct Verify: ParsableCommand {
     let weights = try loadWeights()
     let count = shapes ?? (verification.isEmulated ? 2 : 16)
     let device = verification.device
-    let driver = "\(verification.driverVersion / 1000).\(verification.driverVersion % 1000 / 10)"
+    let driver = CUDADriver.versionName(verification.driverVersion)
     func expected(_ weights: ModelWeights) throws -> CPUEngine {
       try CPUEngine(weights: weights, threads: processor.threads, instructionSet: instructionSet)
     }

@@ -5,7 +5,7 @@ import Ternary
 ///
 /// ```swift
 /// let benchmark = try CPUKernelBenchmark()
-/// let problem = KernelBenchmarkProblem(rows: 2560, columns: 2560, tokens: 1)
+/// let problem = try KernelBenchmarkProblem(rows: 2560, columns: 2560, tokens: 1)
 /// let run = benchmark.load(problem).measure(tokens: 1)
 /// ```
 public final class CPUKernelBenchmark {

@@ -40,18 +40,19 @@ public struct KernelBenchmarkProblem: Sendable {
   private static let checkedWeightCount = 1 << 28
 
   /// - Parameters:
-  ///   - rows: outputs: 1 or more.
-  ///   - columns: inputs: 1 to 8,388,608; beyond, products do not fit 32 bits.
-  ///   - tokens: the most that will be multiplied at once: 1 or more.
+  ///   - rows: outputs: 1 to 8,388,608.
+  ///   - columns: inputs: as many; beyond, products do not fit 32 bits.
+  ///   - tokens: the most that will be multiplied at once: 1 to as many.
   ///   - seed: the same seed gives the same numbers.
-  public init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) {
+  /// - Throws: `EngineError.parameter` naming the first number out of its range.
+  public init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) throws {
+    for (name, number) in [("rows", rows), ("columns", columns), ("tokens", tokens)] where !(1...(1 << 23) ~= number) {
+      throw EngineError.parameter(name: "the number of \(name)", found: "\(number)", expected: "1 to \(1 << 23)")
+    }
     self.rows = rows
     self.columns = columns
     var generator = SplitMix64(seed: seed)
-    guard let matrix = try? TernaryMatrix(random: [rows], columns: columns, scales: [1], using: &generator) else {
-      preconditionFailure("a matrix of \(rows) rows and \(columns) columns is outside the range")
-    }
-    self.matrix = matrix
+    matrix = try TernaryMatrix(random: [rows], columns: columns, scales: [1], using: &generator)
 
     codeStride = Tile.padded(columns, to: 64)
     var codes = [Int8](repeating: 0, count: tokens * codeStride)

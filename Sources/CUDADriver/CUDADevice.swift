@@ -14,6 +14,8 @@ public struct CUDADevice: Sendable {
   public let memoryBytesPerSecond: Double?
   /// Whether all blocks of a launch can wait for each other.
   public let supportsCooperativeLaunch: Bool
+  /// Whether it is the tests' stand-in, which runs kernels on the processor: its times mean nothing.
+  public var isEmulated: Bool { name.contains("emulated") }
 
   let driver: CUDADriver
   let handle: CUdevice

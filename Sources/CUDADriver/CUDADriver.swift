@@ -7,6 +7,9 @@ public final class CUDADriver: Sendable {
   public let version: Int
   let functions: DriverFunctions
 
+  /// A version as people write it: "12.1" for 12010.
+  public static func versionName(_ version: Int) -> String { "\(version / 1000).\(version % 1000 / 10)" }
+
   /// Opens the driver's library and starts the driver.
   ///
   /// - Parameter library: a name that the system's loader looks for, or a path.

@@ -46,7 +46,7 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
     case .driverMissing(let library, let reason): "no NVIDIA driver: \(library) could not be opened (\(reason))"
     case .functionMissing(let name): "the CUDA driver library has no function \(name); expected an NVIDIA driver R530 or newer"
     case .driverTooOld(let found, let needed):
-      "the NVIDIA driver is too old: it supports CUDA \(Self.version(found)); expected \(Self.version(needed)) (R530) or newer"
+      "the NVIDIA driver is too old: it supports CUDA \(CUDADriver.versionName(found)); expected \(CUDADriver.versionName(needed)) (R530) or newer"
     case .noDevice: "no NVIDIA GPU: the driver is installed but finds none"
     case .deviceOutOfRange(let ordinal, 1): "there is no GPU \(ordinal); expected 0, the only one"
     case .deviceOutOfRange(let ordinal, let count): "there is no GPU \(ordinal); expected 0 to \(count - 1)"
@@ -63,8 +63,6 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
     case .call(let function, let result, let detail): "\(function)\(detail.isEmpty ? "" : " (\(detail))") failed: \(result)"
     }
   }
-
-  private static func version(_ number: Int) -> String { "\(number / 1000).\(number % 1000 / 10)" }
 
   /// A number of bytes in decimal units, with two places, rounded down.
   private static func size(_ bytes: Int) -> String {

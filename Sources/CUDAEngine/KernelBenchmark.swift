@@ -63,7 +63,7 @@ public final class KernelBenchmark {
     let driver = try CUDADriver.load()
     driverVersion = driver.version
     device = try driver.device(ordinal)
-    isEmulated = device.name.contains("emulated")
+    isEmulated = device.isEmulated
     context = try CUDAContext(device)
     products = Products(try KernelLibrary(context))
     race = try KernelRace(products.library.stream, effort: isEmulated ? .emulated : isQuick ? .quick : .full)
@@ -99,8 +99,11 @@ public final class KernelBenchmark {
   ///   - codes: activations `[tokens][codeStride]`, zero from the matrix's columns on.
   ///   - codeStride: a multiple of 16, at least the matrix's padded columns.
   ///   - sums: of each token's activations.
-  /// - Throws: `CUDAError.parameter` for too many columns, `.outOfMemory`.
+  /// - Throws: `CUDAError.parameter` for several parts or too many columns, `.outOfMemory`.
   public func load(_ matrix: TernaryMatrix, codes: [Int8], codeStride: Int, sums: [Int32]) throws(CUDAError) -> KernelBenchmarkMatrix {
+    guard matrix.parts.count == 1 else {
+      throw .parameter(name: "the number of stacked matrices", found: "\(matrix.parts.count)", expected: "1")
+    }
     guard matrix.columns <= Self.columnLimit else {
       throw .parameter(name: "the number of columns", found: "\(matrix.columns)", expected: "at most \(Self.columnLimit)")
     }

@@ -109,41 +109,18 @@ public final class KernelBenchmarkMatrix {
 
   /// The kernel that the engine takes for so many tokens, bare: without norm, quantiser and scales.
   private func product(tokens: Int, out: CUDABuffer) throws(CUDAError) -> (Kernel, Launch) {
-    let (products, library) = (benchmark.products, benchmark.products.library)
-    let (codes, sums, deviceSums, codeStride) = (codes, sums, deviceSums, codeStride)
+    let (products, firstSum) = (benchmark.products, sums[0])
     let shape = Matrix(matrix, tiles: 0)
-    var target = Target()
-    target.out = out.address
-    target.stride = Int32(matrix.paddedRows)
+    let target = Target(out: out.address, stride: Int32(matrix.paddedRows), isSquaredReLU: 0)
+    let quantized = QuantizedRows(codes: codes.address, stride: codeStride, scales: 0, sums: deviceSums.address)
     let path = products.path(tokens: tokens, shape)
-    let kernel = Products.kernel(path, .exact)
-    if path == .gemm {
-      let quantized = QuantizedRows(codes: codes.address, stride: codeStride, scales: 0, sums: deviceSums.address)
-      return (
-        kernel,
-        { [target] (weights) throws(CUDAError) in
-          var matrix = shape
-          matrix.tiles = weights
-          try products.multiplyCodes(.exact, matrix, tokens: tokens, quantized, target: target)
-        }
-      )
-    }
-    let sharedBytes = path == .gemv ? Products.gemvBytes(shape) : Products.fewBytes(shape)
-    let plan = Products.plan(shape, resident: try library.residentBlocks(kernel, sharedBytes: sharedBytes), isPaired: false)
+    let plan = try products.plan(path, .exact, shape)
     return (
-      kernel,
-      { [target] (weights) throws(CUDAError) in
+      Products.kernel(path, .exact),
+      { (weights) throws(CUDAError) in
         var matrix = shape
         matrix.tiles = weights
-        if path == .gemv {
-          try library.launch(
-            kernel, CUDAGrid(plan.blocks), sharedBytes: sharedBytes, .value(matrix), .int(Int32(plan.split)), .address(codes.address),
-            .int(sums[0]), .value(target))
-        } else {
-          try library.launch(
-            kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: sharedBytes, .value(matrix), .int(Int32(plan.split)),
-            .address(codes.address), .int(Int32(codeStride)), .address(deviceSums.address), .int(Int32(tokens)), .value(target))
-        }
+        try products.multiplyExactly(path, matrix, tokens: tokens, quantized, firstSum: firstSum, plan: plan, target: target)
       }
     )
   }

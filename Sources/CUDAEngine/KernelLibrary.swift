@@ -5,7 +5,6 @@ import CUDAKernels
 package enum Kernel: String, CaseIterable {
   case embedRows = "embed_rows"
   case quantizeRows = "quantize_rows"
-  case normalizeRows = "normalize_rows"
   case gemvProject = "gemv_project"
   case gemvAdd = "gemv_add"
   case gemvActivate = "gemv_activate"
@@ -35,7 +34,7 @@ package enum Kernel: String, CaseIterable {
   /// The file that holds it.
   package var image: String {
     switch self {
-    case .embedRows, .quantizeRows, .normalizeRows: "rows"
+    case .embedRows, .quantizeRows: "rows"
     case .gemvProject, .gemvAdd, .gemvActivate, .gemvExact: "gemv"
     case .fewProject, .fewAdd, .fewActivate, .fewExact: "few"
     case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact: "gemm"

@@ -74,21 +74,36 @@ package struct Products {
     return (best.split, best.blocks)
   }
 
+  /// Shared memory of a path's kernels.
+  private static func sharedBytes(_ path: Path, _ matrix: Matrix) -> Int {
+    switch path {
+    case .gemv: gemvBytes(matrix)
+    case .few: fewBytes(matrix)
+    case .gemm: gemmScratchBytes
+    }
+  }
+
+  /// The plan for this device. The path for many tokens has none: its blocks follow from the shape.
+  package func plan(_ path: Path, _ outcome: Outcome, _ matrix: Matrix) throws(CUDAError) -> (split: Int, blocks: Int) {
+    let resident = try library.residentBlocks(Self.kernel(path, outcome), sharedBytes: Self.sharedBytes(path, matrix))
+    return Self.plan(matrix, resident: resident, isPaired: outcome == .activate)
+  }
+
   /// x · matrix for rows of floats, with the norm (0: none) and the quantiser before it.
   func multiply(
     _ outcome: Outcome, _ matrix: Matrix, tokens: Int, x: UInt64, xStride: Int, norm: UInt64, epsilon: Float, target: Target,
     quantized: QuantizedRows
   ) throws(CUDAError) {
-    switch path(tokens: tokens, matrix) {
+    let path = path(tokens: tokens, matrix)
+    let (kernel, bytes) = (Self.kernel(path, outcome), Self.sharedBytes(path, matrix))
+    switch path {
     case .gemv:
-      let kernel = Self.kernel(.gemv, outcome), bytes = Self.gemvBytes(matrix)
-      let plan = Self.plan(matrix, resident: try library.residentBlocks(kernel, sharedBytes: bytes), isPaired: outcome == .activate)
+      let plan = try plan(path, outcome, matrix)
       try library.launch(
         kernel, CUDAGrid(plan.blocks), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)), .address(x), .address(norm),
         .float(epsilon), .value(target))
     case .few:
-      let kernel = Self.kernel(.few, outcome), bytes = Self.fewBytes(matrix)
-      let plan = Self.plan(matrix, resident: try library.residentBlocks(kernel, sharedBytes: bytes), isPaired: outcome == .activate)
+      let plan = try plan(path, outcome, matrix)
       try library.launch(
         kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)), .address(x),
         .int(Int32(xStride)), .address(norm), .float(epsilon), .int(Int32(tokens)), .value(target))
@@ -101,8 +116,31 @@ package struct Products {
     }
   }
 
+  /// The bare integer product of rows that are quantised already, on any path: what kernels are checked and compared by.
+  ///
+  /// - Parameters:
+  ///   - firstSum: the sum of token 0's codes, which the kernel for one token takes as a number.
+  ///   - plan: of `plan`, or any other split of 1, 2, 4 or 8 and number of blocks.
+  func multiplyExactly(
+    _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32, plan: (split: Int, blocks: Int),
+    target: Target
+  ) throws(CUDAError) {
+    let (kernel, bytes) = (Self.kernel(path, .exact), Self.sharedBytes(path, matrix))
+    switch path {
+    case .gemv:
+      try library.launch(
+        kernel, CUDAGrid(plan.blocks), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)), .address(quantized.codes),
+        .int(firstSum), .value(target))
+    case .few:
+      try library.launch(
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)),
+        .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.sums), .int(Int32(tokens)), .value(target))
+    case .gemm: try multiplyCodes(.exact, matrix, tokens: tokens, quantized, target: target)
+    }
+  }
+
   /// The product of rows that are quantised already, on the path for many tokens.
-  package func multiplyCodes(
+  private func multiplyCodes(
     _ outcome: Outcome, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, target: Target
   ) throws(CUDAError) {
     try library.launch(

@@ -54,7 +54,7 @@ public final class Verification {
     let driver = try CUDADriver.load()
     device = try driver.device(ordinal)
     driverVersion = driver.version
-    isEmulated = device.name.contains("emulated")
+    isEmulated = device.isEmulated
     library = try KernelLibrary(CUDAContext(device))
     self.seed = seed
   }

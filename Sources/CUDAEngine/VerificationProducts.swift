@@ -28,7 +28,7 @@ extension Verification {
         for split in path == .gemm ? [1] : [1, 2, 4, 8] {
           // Fewer blocks than rows make the blocks go round.
           let blocks = Int.random(in: 1...Int(device.matrix.tileRows), using: &generator)
-          let found = try device.multiply(path, tokens: tokens, split: split, blocks: blocks)
+          let found = try device.multiply(path, tokens: tokens, plan: (split, blocks))
           checks[place].1.compare(
             found, problem.products(tokens: tokens, rows: 0..<problem.matrix.paddedRows),
             place: "\(problem), \(tokens) tokens, \(split) warps a row, \(blocks) blocks")
@@ -42,8 +42,7 @@ extension Verification {
       for (place, tokens) in [1, 8, 200].enumerated() {
         let path = checks[place].0
         guard path != .few || Products.fewBytes(device.matrix) <= self.device.sharedMemoryPerBlock else { continue }
-        let plan = try device.plan(path)
-        let found = try device.multiply(path, tokens: tokens, split: plan.split, blocks: plan.blocks)
+        let found = try device.multiply(path, tokens: tokens, plan: Products(library).plan(path, .exact, device.matrix))
         for _ in 0..<4 {
           let first = Int.random(in: 0..<rows / Tile.rows, using: &generator) * Tile.rows
           let range = first..<first + Tile.rows
@@ -134,35 +133,16 @@ private struct DeviceProduct {
     try problem.sums.withUnsafeBufferPointer { (values) throws(CUDAError) in try sums.copy(from: UnsafeRawBufferPointer(values)) }
   }
 
-  /// How the engine would launch it.
-  func plan(_ path: Products.Path) throws(CUDAError) -> (split: Int, blocks: Int) {
-    if path == .gemm { return (1, 1) }
-    let bytes = path == .gemv ? Products.gemvBytes(matrix) : Products.fewBytes(matrix)
-    let resident = try library.residentBlocks(Products.kernel(path, .exact), sharedBytes: bytes)
-    return Products.plan(matrix, resident: resident, isPaired: false)
-  }
-
   /// `[tokens][paddedRows]`.
-  func multiply(_ path: Products.Path, tokens: Int, split: Int, blocks: Int) throws(CUDAError) -> [Int32] {
+  func multiply(_ path: Products.Path, tokens: Int, plan: (split: Int, blocks: Int)) throws(CUDAError) -> [Int32] {
     let count = tokens * problem.matrix.paddedRows
     let out = try CUDABuffer(library.context, byteCount: 4 * count)
     // No product is that, so what is not written is found.
     try out.fill(byte: 0x55)
     let target = Target(out: out.address, stride: Int32(problem.matrix.paddedRows), isSquaredReLU: 0)
-    let kernel = Products.kernel(path, .exact)
-    switch path {
-    case .gemv:
-      try library.launch(
-        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(matrix), .value(matrix), .int(Int32(split)), .address(codes.address),
-        .int(problem.sums[0]), .value(target))
-    case .few:
-      try library.launch(
-        kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(matrix), .value(matrix), .int(Int32(split)),
-        .address(codes.address), .int(Int32(problem.stride)), .address(sums.address), .int(Int32(tokens)), .value(target))
-    case .gemm:
-      let rows = QuantizedRows(codes: codes.address, stride: problem.stride, scales: 0, sums: sums.address)
-      try Products(library).multiplyCodes(.exact, matrix, tokens: tokens, rows, target: target)
-    }
+    let rows = QuantizedRows(codes: codes.address, stride: problem.stride, scales: 0, sums: sums.address)
+    try Products(library).multiplyExactly(
+      path, matrix, tokens: tokens, rows, firstSum: problem.sums[0], plan: plan, target: target)
     try library.stream.synchronize()
     var found = [Int32](repeating: 0, count: count)
     try found.withUnsafeMutableBufferPointer { (found) throws(CUDAError) in try out.copy(to: UnsafeMutableRawBufferPointer(found)) }

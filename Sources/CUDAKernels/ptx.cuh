@@ -118,7 +118,6 @@ PTX void storeReleaseSystem(uint64 *p, uint64 v) {
 
 PTX int reduceAdd(int v) { return __reduce_add_sync(0xFFFFFFFFu, v); }
 PTX unsigned reduceMax(unsigned v) { return __reduce_max_sync(0xFFFFFFFFu, v); }
-PTX unsigned reduceMin(unsigned v) { return __reduce_min_sync(0xFFFFFFFFu, v); }
 
 /// Rounded to bfloat16, to nearest even.
 PTX uint16_t toBFloat16(float x) {

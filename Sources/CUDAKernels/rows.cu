@@ -24,13 +24,3 @@ quantize_rows(const float *x, int xStride, const float *norm, float epsilon, int
     sums[blockIdx.x] = sum;
   }
 }
-
-/// RMSNorm: out [rows][n], row i from row rowIndices[i] of x.
-/// Shared memory: sizeof(RowScratch).
-extern "C" __global__ void __launch_bounds__(256)
-normalize_rows(const float *x, int xStride, const int *rowIndices, const float *norm, float epsilon, int n, float *out) {
-  DYNAMIC_SHARED(shared);
-  const float *row = x + (size_t)rowIndices[blockIdx.x] * xStride;
-  const float r = blockNormalizer(row, epsilon, n, *(RowScratch *)shared);
-  for (int i = threadIdx.x; i < n; i += blockThreads) out[(size_t)blockIdx.x * n + i] = normalized(row, norm, r, i);
-}

@@ -60,24 +60,5 @@ extension KernelTests {
     func quantizes() {
       KernelTests.run(0..<80) { device, generator in try QuantizerCase(&generator).mistake(on: device) }
     }
-
-    @Test func normalizes() {
-      KernelTests.run(0..<40) { device, generator in
-        let (columns, rows, outputs) = (generator.int(1...900), generator.int(1...6), generator.int(1...6))
-        let stride = columns + generator.int(0...3)
-        let x = (0..<rows).flatMap { _ in generator.awkwardFloats(columns) + Array(repeating: 3, count: stride - columns) }
-        let norm = generator.norm(columns)
-        let indices = (0..<outputs).map { _ in Int32(generator.int(0...rows - 1)) }
-        let out = try device.buffer([Float](repeating: 7, count: outputs * columns))
-        try device.run(
-          .normalizeRows, CUDAGrid(outputs), sharedBytes: Int(rowScratchBytes), .address(device.address(x.dropLast(stride - columns))),
-          .count(stride), .address(device.address(indices)), .address(device.address(norm)), .float(1e-5), .count(columns),
-          .address(out.address))
-        let expected = indices.flatMap { index in
-          Canonical.normalized(x[Int(index) * stride..<Int(index) * stride + columns], norm, epsilon: 1e-5)
-        }
-        return difference(try out.values(), expected)
-      }
-    }
   }
 }

@@ -12,8 +12,6 @@ namespace ptx {
 
 using emulator::Location;
 
-inline unsigned lop3and(unsigned a, unsigned mask) { return a & mask; }
-
 // c plus the products of four unsigned bytes with four signed ones.
 inline int dp4a(unsigned a, int b, int c) {
   emulator::execution.counts.dotProducts++;
@@ -71,7 +69,6 @@ inline unsigned loadAcquire(const unsigned *address, Location where = Location::
 inline unsigned loadAcquireSystem(const unsigned *address, Location where = Location::current()) {
   return emulator::loadAcquire(address, where);
 }
-inline void storeRelease(unsigned *address, unsigned value) { emulator::storeRelease(address, value); }
 inline void storeReleaseSystem(unsigned *address, unsigned value) { emulator::storeRelease(address, value); }
 inline void storeReleaseSystem(unsigned long long *address, unsigned long long value) { emulator::storeRelease(address, value); }
 inline unsigned addRelease(unsigned *address, unsigned value) { return emulator::addAtomically(address, value); }
@@ -81,9 +78,6 @@ inline int reduceAdd(int value, Location where = Location::current()) {
 }
 inline unsigned reduceMax(unsigned value, Location where = Location::current()) {
   return unsigned(emulator::collective(emulator::Collective::maximum, ~0u, value, where));
-}
-inline unsigned reduceMin(unsigned value, Location where = Location::current()) {
-  return unsigned(emulator::collective(emulator::Collective::minimum, ~0u, value, where));
 }
 
 // To the nearest, ties to even; every NaN becomes 0x7FFF.
@@ -96,10 +90,6 @@ inline unsigned short toBFloat16(float value) {
 
 // Called by one thread of every block for each grid barrier.
 inline void countGridBarrier() { emulator::execution.counts.gridBarrierCalls++; }
-
-// Kernels here never overlap with the ones before and after.
-inline void dependentsMayStart() {}
-inline void waitForPrimary() {}
 
 }  // namespace ptx
 

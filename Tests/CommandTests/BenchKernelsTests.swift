@@ -160,8 +160,8 @@ struct BenchKernelsTests {
   }
 
   @Test("A wrong number is found, and none is looked for in the padding")
-  func wrongProducts() {
-    let problem = KernelBenchmarkProblem(rows: 40, columns: 70, tokens: 3)
+  func wrongProducts() throws {
+    let problem = try KernelBenchmarkProblem(rows: 40, columns: 70, tokens: 3)
     #expect(problem.matrix.firstInvalidRow() == nil)
     let (stride, tokens) = (48, 3)
     var products = [Int32](repeating: 7, count: tokens * stride)

@@ -33,6 +33,16 @@ private func draw(_ logits: [Float], _ parameters: SamplingParameters, history: 
 
 @Suite("The sampler")
 struct SamplerTests {
+  @Test("filters logits so large that their differences get lost in rounding")
+  func enormousLogits() {
+    for (logits, temperature) in [([2e8, 0, 2e8], 1), ([10, 0, 10], 1e-8), ([3e38, -3e38, 3e38], 1)] as [([Float], Float)] {
+      for (topK, topP) in [(1, 1), (2, 1), (0, 0.9)] as [(Int, Float)] {
+        let token = draw(logits, .init(temperature: temperature, topK: topK, topP: topP, seed: 1), position: 4).token
+        #expect(token == 0 || (token == 2 && topK != 1), "\(logits), top-k \(topK), top-p \(topP)")
+      }
+    }
+  }
+
   @Test("draws only tokens that the filters keep, and all of them", arguments: 1...40)
   func filters(seed: Int) {
     var generator = SeededGenerator(seed: UInt64(seed))

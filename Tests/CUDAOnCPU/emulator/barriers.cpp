@@ -40,7 +40,6 @@ static const char *nameOf(uint32_t kind) {
     case Collective::all: return "__all_sync";
     case Collective::add: return "ptx::reduceAdd";
     case Collective::maximum: return "ptx::reduceMax";
-    case Collective::minimum: return "ptx::reduceMin";
     case Collective::matrix: return "ptx::mma";
   }
   return "a collective";
@@ -78,12 +77,6 @@ static void complete(Warp &warp, uint32_t kind, uint32_t lanes) {
       uint64_t most = 0;
       each([&](uint32_t lane) { most = warp.values[lane] > most ? warp.values[lane] : most; });
       give(most);
-      break;
-    }
-    case Collective::minimum: {
-      uint64_t least = ~uint64_t{0};
-      each([&](uint32_t lane) { least = warp.values[lane] < least ? warp.values[lane] : least; });
-      give(least);
       break;
     }
     case Collective::matrix: multiply(warp.operands); execution.counts.matrixProducts++; break;

@@ -10,7 +10,7 @@
 
 namespace emulator {
 
-enum class Collective : uint32_t { synchronize, shuffle, ballot, any, all, add, maximum, minimum, matrix };
+enum class Collective : uint32_t { synchronize, shuffle, ballot, any, all, add, maximum, matrix };
 enum class Shuffle : uint32_t { index, up, down, exclusiveOr };
 
 void blockBarrier(Location where);

@@ -9,7 +9,6 @@ inline void __syncthreads(emulator::Location where = emulator::Location::current
 
 #define embed_rows plantedUnreachedBarrierEmbed
 #define quantize_rows selftest_planted_unreached_barrier
-#define normalize_rows plantedUnreachedBarrierNormalize
 #include "rows.cu"
 
 CUDA_KERNEL(selftest_planted_unreached_barrier);

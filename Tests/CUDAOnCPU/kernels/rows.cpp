@@ -2,4 +2,3 @@
 
 CUDA_KERNEL(embed_rows);
 CUDA_KERNEL(quantize_rows);
-CUDA_KERNEL(normalize_rows);
