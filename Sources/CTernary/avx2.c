@@ -43,6 +43,25 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
   }
 }
 
+// |code| · (row with the code's sign): a pair of products is at most 2·128·127, which 16 bits hold. (A code may be -128, a row not.)
+static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
+                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
+  (void)sums;  // only unsigned rows need them
+  const __m256i one = _mm256_set1_epi16(1);
+  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
+    for (ptrdiff_t t = 0; t < vectors; t++) {
+      const int8_t *a = codes + t * codeStride;
+      __m256i sum = _mm256_setzero_si256();
+      for (ptrdiff_t i = 0; i < stride; i += 32) {
+        const __m256i w = _mm256_loadu_si256((const __m256i *)(rows + i)), y = _mm256_loadu_si256((const __m256i *)(a + i));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(y), _mm256_sign_epi8(w, y)), one));
+      }
+      const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+      const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+      out[t * outStride + r] = _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
+    }
+}
+
 const TernaryKernels ternary_kernels_avx2 = KERNELS("avx2");
 
 #pragma clang attribute pop

@@ -87,6 +87,42 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
   }
 }
 
+// One row with one or two vectors: a row xor 0x80 is the row + 128, unsigned.
+INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
+                   int32_t *out, ptrdiff_t outStride) {
+  const __m512i flip = _mm512_set1_epi8((char)0x80);
+  __m512i even[2], odd[2];
+  UNROLL for (int t = 0; t < vectors; t++) even[t] = odd[t] = _mm512_setzero_si512();
+  ptrdiff_t i = 0;
+  for (; i + 128 <= stride; i += 128) {
+    UNROLL for (int line = 0; line < 2; line++) _mm_prefetch((const char *)row + i + 8192 + 64 * line, _MM_HINT_T0);
+    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip), z = _mm512_xor_si512(_mm512_loadu_si512(row + i + 64), flip);
+    UNROLL for (int t = 0; t < vectors; t++) {
+      even[t] = _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
+      odd[t] = _mm512_dpbusd_epi32(odd[t], z, _mm512_loadu_si512(codes + t * codeStride + i + 64));
+    }
+  }
+  if (i < stride) {
+    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip);
+    UNROLL for (int t = 0; t < vectors; t++) even[t] = _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
+  }
+  UNROLL for (int t = 0; t < vectors; t++)
+    out[t * outStride] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128u * (uint32_t)sums[t]);
+}
+
+static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
+                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
+  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
+    for (ptrdiff_t t = 0; t < vectors; t += 2) {
+      const int8_t *c = codes + t * codeStride;
+      int32_t *o = out + t * outStride + r;
+      if (vectors - t == 1)
+        oneRow(rows, stride, c, codeStride, sums + t, 1, o, outStride);
+      else
+        oneRow(rows, stride, c, codeStride, sums + t, 2, o, outStride);
+    }
+}
+
 const TernaryKernels ternary_kernels_avx512 = KERNELS("avx512");
 
 #pragma clang attribute pop

@@ -24,4 +24,15 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
     }
 }
 
+static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
+                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
+  (void)sums;  // only unsigned rows need them
+  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
+    for (ptrdiff_t t = 0; t < vectors; t++) {
+      int32_t sum = 0;
+      for (ptrdiff_t i = 0; i < stride; i++) sum += rows[i] * codes[t * codeStride + i];
+      out[t * outStride + r] = sum;
+    }
+}
+
 const TernaryKernels ternary_kernels_portable = KERNELS("portable");
