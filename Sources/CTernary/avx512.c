@@ -25,65 +25,99 @@ INLINE Spread spread(void) {
   return s;
 }
 
-// Adds one tile's products with `count` tokens; a[t] holds token t's activations of this tile and its neighbour.
-INLINE void tile(const char *p, const __m512i *permutations, const __m512i *a, const int count, __m512i *low, __m512i *high) {
-  const __m512i three = _mm512_set1_epi8(3), x = _mm512_loadu_si512(p), z = _mm512_loadu_si512(p + 64);
-#define STEP(i)                                                                            \
-  {                                                                                        \
-    const __m512i u = _mm512_and_si512(_mm512_srli_epi32(x, 2 * i), three);                \
-    const __m512i v = _mm512_and_si512(_mm512_srli_epi32(z, 2 * i), three);                \
-    UNROLL for (int t = 0; t < count; t++) {                                               \
-      const __m512i y = _mm512_permutexvar_epi32(permutations[i], a[t]);                   \
-      low[t] = _mm512_dpbusd_epi32(low[t], u, y);                                          \
-      high[t] = _mm512_dpbusd_epi32(high[t], v, y);                                        \
-    }                                                                                      \
-  }
-  STEP(0) STEP(1) STEP(2) STEP(3)
-#undef STEP
+// The codes (+ 2) of elements 4i…4i+3 of every word.
+INLINE __m512i group(__m512i words, const int i) {
+  return _mm512_and_si512(i ? _mm512_srli_epi32(words, 2 * i) : words, _mm512_set1_epi8(3));
 }
 
-// 16 rows times `count` tokens. One row of tiles at a time is one sequential stream from memory, which the prefetchers need; the
+// Adds one tile's products with the activations `a` of this tile and its neighbour.
+INLINE void tile(const char *p, const __m512i *permutations, __m512i a, __m512i *low, __m512i *high) {
+  const __m512i x = _mm512_loadu_si512(p), z = _mm512_loadu_si512(p + 64);
+  UNROLL for (int i = 0; i < 4; i++) {
+    const __m512i y = _mm512_permutexvar_epi32(permutations[i], a);
+    *low = _mm512_dpbusd_epi32(*low, group(x, i), y);
+    *high = _mm512_dpbusd_epi32(*high, group(z, i), y);
+  }
+}
+
+// 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need; the
 // software prefetch runs 8 KiB ahead (shorter and longer distances were slower).
-INLINE void sixteenRows(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, ptrdiff_t codeStride,
-                        const int32_t *sums, const int count, int32_t *out, ptrdiff_t outStride) {
-  __m512i low[4], high[4], a[4];
-  UNROLL for (int t = 0; t < count; t++) low[t] = high[t] = _mm512_setzero_si512();
+INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, int32_t sum, int32_t *out) {
+  __m512i low = _mm512_setzero_si512(), high = low;
   ptrdiff_t k = 0;
   for (; k + 2 <= tilesPerRow; k += 2, p += 256, codes += 64) {
     UNROLL for (int line = 0; line < 4; line++) _mm_prefetch(p + 8192 + 64 * line, _MM_HINT_T0);
-    UNROLL for (int t = 0; t < count; t++) a[t] = _mm512_loadu_si512(codes + t * codeStride);
-    tile(p, s->lanes[0], a, count, low, high);
-    tile(p + 128, s->lanes[1], a, count, low, high);
+    const __m512i a = _mm512_loadu_si512(codes);
+    tile(p, s->lanes[0], a, &low, &high);
+    tile(p + 128, s->lanes[1], a, &low, &high);
   }
-  if (k < tilesPerRow) {
-    UNROLL for (int t = 0; t < count; t++) a[t] = _mm512_loadu_si512(codes + t * codeStride);
-    tile(p, s->lanes[0], a, count, low, high);
-  }
-  UNROLL for (int t = 0; t < count; t++) {
-    const __m256i bias = _mm256_set1_epi32(2 * sums[t]);  // codes are stored + 2
-    const __m256i r = _mm256_add_epi32(_mm512_castsi512_si256(low[t]), _mm512_extracti64x4_epi64(low[t], 1));
-    const __m256i q = _mm256_add_epi32(_mm512_castsi512_si256(high[t]), _mm512_extracti64x4_epi64(high[t], 1));
-    _mm256_storeu_si256((__m256i *)(out + t * outStride), _mm256_sub_epi32(r, bias));
-    _mm256_storeu_si256((__m256i *)(out + t * outStride + 8), _mm256_sub_epi32(q, bias));
-  }
+  if (k < tilesPerRow) tile(p, s->lanes[0], _mm512_loadu_si512(codes), &low, &high);
+  const __m256i bias = _mm256_set1_epi32(2 * sum);  // codes are stored + 2
+  const __m256i r = _mm256_add_epi32(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1));
+  const __m256i q = _mm256_add_epi32(_mm512_castsi512_si256(high), _mm512_extracti64x4_epi64(high, 1));
+  _mm256_storeu_si256((__m256i *)out, _mm256_sub_epi32(r, bias));
+  _mm256_storeu_si256((__m256i *)(out + 8), _mm256_sub_epi32(q, bias));
 }
+
+// `tall` rows of tiles (1 or 2) times `count` tokens (at most 8). The halves of a tile are exchanged so that all sixteen lanes hold the
+// same columns of different rows: four activations are then a broadcast, which the load ports do, while a permutation would take one of
+// the two ports that multiply. With two rows of tiles a broadcast serves two products.
+INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
+                  const int count, int32_t *out, ptrdiff_t outStride) {
+  __m512i total[8][2];
+  UNROLL for (int t = 0; t < count; t++)
+    UNROLL for (int h = 0; h < tall; h++) total[t][h] = _mm512_set1_epi32(-2 * sums[t]);  // codes are stored + 2
+  const ptrdiff_t rowBytes = tilesPerRow * 128;
+  for (ptrdiff_t k = 0; k < tilesPerRow; k++, p += 128, codes += 32) {
+    __m512i half[2][2];
+    UNROLL for (int h = 0; h < tall; h++) {
+      const char *q = p + h * rowBytes;
+      _mm_prefetch(q + 1024, _MM_HINT_T0);
+      _mm_prefetch(q + 1088, _MM_HINT_T0);
+      const __m512i x = _mm512_loadu_si512(q), z = _mm512_loadu_si512(q + 64);
+      half[h][0] = _mm512_shuffle_i64x2(x, z, 0x44);
+      half[h][1] = _mm512_shuffle_i64x2(x, z, 0xEE);
+    }
+    UNROLL for (int i = 0; i < 8; i++) {
+      __m512i w[2];
+      UNROLL for (int h = 0; h < tall; h++) w[h] = group(half[h][i / 4], i % 4);
+      UNROLL for (int t = 0; t < count; t++) {
+        int32_t four;
+        memcpy(&four, codes + t * codeStride + 4 * i, 4);
+        __m512i a = _mm512_set1_epi32(four);
+        __asm__("" : "+v"(a));  // or the compiler would load it for each product
+        UNROLL for (int h = 0; h < tall; h++) total[t][h] = _mm512_dpbusd_epi32(total[t][h], w[h], a);
+      }
+    }
+  }
+  UNROLL for (int t = 0; t < count; t++)
+    UNROLL for (int h = 0; h < tall; h++) _mm512_storeu_si512(out + t * outStride + 16 * h, total[t][h]);
+}
+
+#define BLOCK(count)                                                                                              \
+  case count:                                                                                                     \
+    for (; n + 32 <= rows; n += 32, p += 2 * rowBytes) block(p, tilesPerRow, 2, codes, codeStride, sums, count, out + n, outStride); \
+    if (n < rows) block(p, tilesPerRow, 1, codes, codeStride, sums, count, out + n, outStride);                   \
+    break;
 
 static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
                              const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
-  const Spread s = spread();
-  for (ptrdiff_t n = 0; n < rows; n += 16) {
-    const char *p = (const char *)tiles + n / 16 * tilesPerRow * 128;
-    // A row of tiles is read from memory for the first four tokens and from L1 for the others.
-    for (ptrdiff_t t = 0; t < tokens; t += 4) {
-      const int8_t *c = codes + t * codeStride;
-      int32_t *o = out + t * outStride + n;
-      switch (tokens - t) {
-        case 1: sixteenRows(p, tilesPerRow, &s, c, codeStride, sums + t, 1, o, outStride); break;
-        case 2: sixteenRows(p, tilesPerRow, &s, c, codeStride, sums + t, 2, o, outStride); break;
-        case 3: sixteenRows(p, tilesPerRow, &s, c, codeStride, sums + t, 3, o, outStride); break;
-        default: sixteenRows(p, tilesPerRow, &s, c, codeStride, sums + t, 4, o, outStride);
-      }
-    }
+  const ptrdiff_t rowBytes = tilesPerRow * 128;
+  if (tokens == 1) {
+    const Spread s = spread();
+    for (ptrdiff_t n = 0; n < rows; n += 16) oneToken((const char *)tiles + n / 16 * rowBytes, tilesPerRow, &s, codes, *sums, out + n);
+    return;
+  }
+  // The tiles come from memory for the first eight tokens and from L2 for the others.
+  for (ptrdiff_t left = tokens; left > 0;) {
+    const ptrdiff_t count = left < 8 ? left : 8;
+    const char *p = tiles;
+    ptrdiff_t n = 0;
+    switch (count) { BLOCK(1) BLOCK(2) BLOCK(3) BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) }
+    left -= count;
+    codes += count * codeStride;
+    sums += count;
+    out += count * outStride;
   }
 }
 
