@@ -43,7 +43,8 @@ public final class LanguageModel: Sendable {
     public var instructionSet: InstructionSet?
     /// Positions a sequence can hold; the model's own when nil.
     public var contextLength: Int?
-    /// Whether a GPU keeps an int8 copy of the output head that screens the vocabulary; nil to have it where it pays and fits.
+    /// Whether the engine keeps an int8 copy of the output head that screens the vocabulary; nil to have it where it pays and fits. Results are
+    /// the same.
     public var screensHead: Bool?
 
     public init(
@@ -147,7 +148,8 @@ extension LanguageModel.LoadOptions {
   /// - Throws: `CUDAError` when the GPU that was asked for cannot be used; `EngineError` for an option out of range.
   public func makeEngine(for weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
     func cpu() throws -> CPUEngine {
-      try CPUEngine(weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet)
+      try CPUEngine(
+        weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet, screensHead: screensHead)
     }
     func cuda(_ number: Int) throws -> CUDAEngine {
       try CUDAEngine(

@@ -7,7 +7,7 @@ struct BenchModel: ParsableCommand {
     abstract: "Time a model: prompts, and decoding alone, deep in the context and in batches.",
     discussion: """
       Prompts and continuations are random tokens, chosen greedily from then on. The floor is the time that reading the bytes of a token \
-      (weights, output head, cache) takes at the memory's speed, which is measured too.
+      (weights, output head, cache) takes at the memory's speed, which is measured too. A list can be "none".
 
       Examples:
         bitnet bench model
@@ -48,9 +48,9 @@ struct BenchModel: ParsableCommand {
   }
 
   func run() throws {
-    let prompts = try numbers(prompt ?? (quick ? "8,16" : "128,512,2048"), of: "--prompt", 1...(1 << 20))
-    let depths = try numbers(depth ?? (quick ? "0,16" : "0,1024,3072"), of: "--depth", 0...(1 << 20))
-    let batches = try numbers(batch ?? (quick ? "1,2" : "1,2,4,8,16,32"), of: "--batch", 1...1024)
+    let prompts = try Self.list(prompt ?? (quick ? "8,16" : "128,512,2048"), of: "--prompt", 1...(1 << 20))
+    let depths = try Self.list(depth ?? (quick ? "0,16" : "0,1024,3072"), of: "--depth", 0...(1 << 20))
+    let batches = try Self.list(batch ?? (quick ? "1,2" : "1,2,4,8,16,32"), of: "--batch", 1...1024)
     let rounds = try Self.number(rounds ?? (quick ? 2 : 5), of: "--rounds", 1...1000)
     let tokens = try Self.number(tokens ?? (quick ? 4 : 64), of: "--tokens", 1...(1 << 16))
 
@@ -76,18 +76,22 @@ struct BenchModel: ParsableCommand {
       try show(report.prompts.last!.line)
     }
     for depth in depths where try !leavesOut("decoding after \(plural(depth, "token"))", needed: depth + tokens) {
-      let seconds = try benchmark.decode(sequences: 1, depth: depth)
-      report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, seconds: seconds, alone: nil))
+      let (memory, seconds) = (report.machine.currentBytesPerSecond(engine), try benchmark.decode(sequences: 1, depth: depth))
+      report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, memory: memory, seconds: seconds, alone: nil))
       try show(report.decoding.last!.depthLine)
     }
     for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
-      let seconds = try benchmark.decode(sequences: count, depth: 0)
+      let (memory, seconds) = (report.machine.currentBytesPerSecond(engine), try benchmark.decode(sequences: count, depth: 0))
       let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
-      report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, seconds: seconds, alone: alone))
+      report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, memory: memory, seconds: seconds, alone: alone))
       try show(report.batches.last!.batchLine)
     }
     report.measureMemory(engine, weights: weights)
     try ByteOutput.standard.write(json ? jsonText(report) : report.notes)
+  }
+
+  private static func list(_ text: String, of option: String, _ range: ClosedRange<Int>) throws -> [Int] {
+    text == "none" ? [] : try numbers(text, of: option, range)
   }
 
   private static func number(_ value: Int, of option: String, _ range: ClosedRange<Int>) throws -> Int {

@@ -53,6 +53,8 @@ struct BenchModelReport: Encodable {
     let tokens: Int
     /// Of all sequences together.
     let tokensPerSecond: Rate
+    /// The memory's speed, measured just before (on a GPU: at the start).
+    let memoryBytesPerSecond: Double
     /// The same if nothing took time but reading each byte once in a step.
     let floorTokensPerSecond: Double
     let shareOfFloor: Double
@@ -60,7 +62,7 @@ struct BenchModelReport: Encodable {
     let ratioToOne: Double?
   }
 
-  /// Bytes when all is done: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights are counted.
+  /// Bytes when all is done: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and copy are counted.
   struct Memory: Encodable {
     var weights = 0
     var screen: Int?
@@ -96,16 +98,24 @@ extension BenchModelReport.Machine {
         memoryBytesPerSecond: try DeviceBandwidth.measure(engine.device), memoryMeasure: "copy")
     } else {
       self.init(
-        name: engine.summary, note: note, emulated: false,
-        memoryBytesPerSecond: MemoryBandwidth.measure(threads: (engine as? CPUEngine)?.threads), memoryMeasure: "read")
+        name: engine.summary, note: note, emulated: false, memoryBytesPerSecond: Self.readBytesPerSecond(engine), memoryMeasure: "read")
     }
+  }
+
+  fileprivate static func readBytesPerSecond(_ engine: any Engine) -> Double {
+    MemoryBandwidth.measure(threads: (engine as? CPUEngine)?.threads)
+  }
+
+  /// The memory's speed now: what a shared machine's processors read changes within seconds.
+  func currentBytesPerSecond(_ engine: any Engine) -> Double {
+    memoryMeasure == "read" ? Self.readBytesPerSecond(engine) : memoryBytesPerSecond
   }
 }
 
 extension BenchModelReport.Model {
   init(_ weights: ModelWeights, name: String, engine: any Engine) {
     let c = weights.configuration
-    let screen = (engine as? CUDAEngine)?.memoryByteCount.screen ?? 0
+    let screen = (engine as? CUDAEngine)?.memoryByteCount.screen ?? (engine as? CPUEngine)?.screenByteCount ?? 0
     self.init(
       name: name, parameters: c.parameterCount, contextLength: engine.contextLength, ternaryBytes: weights.tileByteCount,
       headBytes: screen > 0 ? screen : weights.head.bytes.count, headIsScreened: screen > 0,
@@ -116,23 +126,25 @@ extension BenchModelReport.Model {
 
 extension BenchModelReport {
   /// - Parameters:
+  ///   - memory: bytes a second, measured just before.
   ///   - seconds: of a round, for each.
   ///   - alone: tokens a second of one sequence; nil when that is this one, or unknown.
-  func decoding(sequences: Int, depth: Int, tokens: Int, seconds: [Double], alone: Double?) -> Decoding {
+  func decoding(sequences: Int, depth: Int, tokens: Int, memory: Double, seconds: [Double], alone: Double?) -> Decoding {
     let rate = Rate(seconds.map { Double(sequences * tokens) / $0 })
     // The cache grows in a round; this is its middle.
     let cache = Double(model.cacheBytesPerPosition) * (Double(depth) + Double(tokens) / 2)
     let bytes = Double(model.ternaryBytes + model.headBytes) + Double(sequences) * cache
-    let floor = Double(sequences) * machine.memoryBytesPerSecond / bytes
+    let floor = Double(sequences) * memory / bytes
     return Decoding(
-      sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, floorTokensPerSecond: floor,
-      shareOfFloor: rate.median / floor, ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
+      sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, memoryBytesPerSecond: memory,
+      floorTokensPerSecond: floor, shareOfFloor: rate.median / floor,
+      ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
   }
 
   mutating func measureMemory(_ engine: any Engine, weights: ModelWeights) {
     guard let engine = engine as? CUDAEngine else {
       let tables = weights.embedding.bytes.count + (weights.configuration.tiedEmbedding ? 0 : weights.head.bytes.count)
-      memory = Memory(weights: weights.tileByteCount + tables)
+      memory = Memory(weights: weights.tileByteCount + tables, screen: (engine as? CPUEngine)?.screenByteCount)
       return
     }
     let bytes = engine.memoryByteCount
@@ -140,7 +152,7 @@ extension BenchModelReport {
   }
 
   fileprivate static func row(_ cells: [String]) -> String {
-    let widths = [22, 12, 22, 12, 16]
+    let widths = [22, 12, 22, 12, 12, 16]
     var line = ""
     for (index, (cell, width)) in zip(cells, widths).enumerated() {
       let gap = String(repeating: " ", count: max(0, width - cell.count))
@@ -160,7 +172,10 @@ extension BenchModelReport {
       ("memory", machine.memoryMeasure == "copy" ? "\(speed) read and written by a copy" : "\(speed) read"),
       ("bytes of a token", "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"),
     ])
-    return text + "\n" + Self.row(["", "tokens/s", "slowest to fastest", "of floor", "of 1 sequence"])
+    return text + "\n"
+      + Self.row([
+        "", "tokens/s", "slowest to fastest", machine.memoryMeasure == "copy" ? "GB/s copied" : "GB/s read", "of floor", "of 1 sequence",
+      ])
   }
 
   /// What comes after them.
@@ -191,5 +206,7 @@ extension BenchModelReport.Decoding {
     BenchModelReport.row(["decode \(plural(sequences, "sequence"))"] + cells + [ratioToOne.map { $0.decimals(2) } ?? "-"])
   }
 
-  private var cells: [String] { tokensPerSecond.cells + ["\((shareOfFloor * 100).decimals(1)) %"] }
+  private var cells: [String] {
+    tokensPerSecond.cells + [(memoryBytesPerSecond / 1e9).decimals(1), "\((shareOfFloor * 100).decimals(1)) %"]
+  }
 }

@@ -17,9 +17,11 @@ public final class CPUEngine: Engine {
   ///   - contextLength: positions a sequence can hold; the model's own when nil.
   ///   - threads: 1 to 1024; the processors this process may use when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
-  /// - Throws: `EngineError.parameter` for a number out of range.
+  ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it where it pays. Results are
+  ///     the same.
+  /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the copy.
   public init(
-    weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil
+    weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil
   ) throws(EngineError) {
     if let threads, !(1...1024 ~= threads) {
       throw .parameter(name: "the number of threads", found: "\(threads)", expected: "1 to 1024")
@@ -30,13 +32,16 @@ public final class CPUEngine: Engine {
     configuration = weights.configuration
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
-    pass = CPUForwardPass(
-      weights, team: ThreadTeam(count: threads ?? InstructionSet.processorCount), kernels: self.instructionSet.kernels)
+    pass = try CPUForwardPass(
+      weights, team: ThreadTeam(count: threads ?? InstructionSet.processorCount), kernels: self.instructionSet.kernels,
+      screensHead: screensHead)
   }
 
   /// Threads that work, the caller's included.
   public var threads: Int { pass.team.count }
   public var summary: String { "CPU, \(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")" }
+  /// Bytes of the int8 copy of the output head; 0 without one.
+  public var screenByteCount: Int { pass.screen?.byteCount ?? 0 }
 
   public func makeSequence() -> SequenceID { store.make() }
   public func removeSequence(_ id: SequenceID) { store.remove(id) }
@@ -47,42 +52,56 @@ public final class CPUEngine: Engine {
     let admitted = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength) {
       CachePage(pass.layout)
     }
-    // The whole batch as one list of tokens, and which of them need logits.
+    // The whole batch as one list of tokens, and what is wanted of each.
     var tokens: [CPUForwardPass.Token] = []
     var rowCount = 0
+    var candidateCount = 0
     for work in admitted {
+      let screening = screening(work.entry.output)
       for (index, id) in work.entry.tokens.enumerated() {
         let isLast = index == work.entry.tokens.count - 1
-        let needsLogits =
-          switch work.entry.output {
-          case .none: false
-          case .sample, .lastLogits: isLast
-          case .allLogits: true
-          }
-        tokens.append(
-          .init(id: Int(id), position: work.start + index, pages: work.pages, logitsRow: needsLogits ? rowCount : nil))
-        if needsLogits { rowCount += 1 }
+        var output = CPUForwardPass.Token.Output.none
+        if isLast, let screening {
+          output = .candidates(index: candidateCount, screening)
+          candidateCount += 1
+        } else if work.entry.output.wantsLogits(isLast: isLast) {
+          output = .logits(row: rowCount)
+          rowCount += 1
+        }
+        tokens.append(.init(id: Int(id), position: work.start + index, pages: work.pages, output: output))
       }
     }
     let vocabulary = configuration.vocabularySize
+    let logits = UnsafeMutablePointer<Float>.allocate(capacity: max(1, rowCount * vocabulary))
+    let candidates = UnsafeMutableBufferPointer<ScreenedHead.Candidates>.allocate(capacity: candidateCount)
+    candidates.initialize(repeating: .init())
+    defer {
+      logits.deallocate()
+      candidates.deinitialize()
+      candidates.deallocate()
+    }
+    pass.run(tokens, results: .init(logits: logits, candidates: candidates.baseAddress))
     var outputs: [StepOutput] = []
-    try withLogits(rowCount * vocabulary) { (logits) throws(EngineError) in
-      pass.run(tokens, logits: logits)
-      var row = 0
-      for work in admitted {
-        switch work.entry.output {
-        case .none: outputs.append(.none)
-        case .lastLogits, .allLogits:
-          var count = 1
-          if case .allLogits = work.entry.output { count = work.entry.tokens.count }
-          outputs.append(.logits(Array(logits[row * vocabulary..<(row + count) * vocabulary])))
-          row += count
-        case .sample(let parameters, let logProbabilities):
-          let history = try store.tokens(of: work.entry.sequence)
-          let sampled = Sampler.sample(
-            UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary]), parameters: parameters,
-            history: history, position: history.count, logProbabilities: logProbabilities)
-          outputs.append(.sampled(sampled))
+    var (row, place) = (0, 0)
+    for work in admitted {
+      switch work.entry.output {
+      case .none: outputs.append(.none)
+      case .lastLogits, .allLogits:
+        var count = 1
+        if case .allLogits = work.entry.output { count = work.entry.tokens.count }
+        outputs.append(.logits(Array(UnsafeBufferPointer(start: logits + row * vocabulary, count: count * vocabulary))))
+        row += count
+      case .sample(let parameters, let logProbabilities):
+        let history = try store.tokens(of: work.entry.sequence)
+        if screening(work.entry.output) != nil {
+          outputs.append(.sampled(candidates[place].choose(parameters, position: history.count)))
+          place += 1
+        } else {
+          outputs.append(
+            .sampled(
+              Sampler.sample(
+                UnsafeBufferPointer(start: logits + row * vocabulary, count: vocabulary), parameters: parameters,
+                history: history, position: history.count, logProbabilities: logProbabilities)))
           row += 1
         }
       }
@@ -90,9 +109,20 @@ public final class CPUEngine: Engine {
     return outputs
   }
 
-  private func withLogits(_ count: Int, _ body: (UnsafeMutableBufferPointer<Float>) throws(EngineError) -> Void) throws(EngineError) {
-    let buffer = AlignedBuffer(count: count * MemoryLayout<Float>.stride)
-    defer { withExtendedLifetime(buffer) {} }
-    try body(buffer.bytes.bindMemory(to: Float.self))
+  /// How the token is chosen, if the screened head can serve that.
+  private func screening(_ output: Batch.Output) -> SamplingParameters? {
+    guard pass.screen != nil, case .sample(let parameters, nil) = output, parameters.looksAtLargestOnly else { return nil }
+    return parameters
+  }
+}
+
+extension Batch.Output {
+  /// Whether all logits of an entry's token are wanted, `isLast` being whether it is the entry's last.
+  fileprivate func wantsLogits(isLast: Bool) -> Bool {
+    switch self {
+    case .none: false
+    case .sample, .lastLogits: isLast
+    case .allLogits: true
+    }
   }
 }

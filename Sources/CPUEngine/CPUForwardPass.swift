@@ -6,12 +6,20 @@ import Ternary
 final class CPUForwardPass {
   /// One token of the batch.
   struct Token {
+    /// What is wanted of a token beside its keys and values.
+    enum Output {
+      case none
+      /// All logits, as this row of the result.
+      case logits(row: Int)
+      /// The logits that matter when the next token is chosen in this way, as this one of the candidates.
+      case candidates(index: Int, SamplingParameters)
+    }
+
     let id: Int
     let position: Int
     /// Its sequence's cache, up to and including this token's position.
     let pages: [CachePage]
-    /// Where its logits go, if they are wanted.
-    let logitsRow: Int?
+    let output: Output
   }
 
   /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their activations stay in
@@ -24,31 +32,42 @@ final class CPUForwardPass {
 
   let team: ThreadTeam
   let layout: CachePage.Layout
-  private let weights: ModelWeights
-  private let kernels: TernaryKernels
-  private let space: Workspace
+  let screen: ScreenedHead?
+  let weights: ModelWeights
+  let kernels: TernaryKernels
+  let space: Workspace
   private var rotary: RotaryTable
   private var cosines: [Float] = []
   private var sines: [Float] = []
 
-  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels) {
+  /// - Parameter screensHead: nil to have the screened head where it pays.
+  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?) throws(EngineError) {
     self.weights = weights
     self.team = team
     self.kernels = kernels
     layout = CachePage.Layout(weights.configuration)
     rotary = RotaryTable(weights.configuration)
     space = Workspace(weights, tokens: Self.sliceLength, threads: team.count)
+    let isScreened = screensHead ?? (weights.head.rows * weights.head.columns >= ScreenedHead.worthwhile)
+    screen = isScreened ? try ScreenedHead(weights.head, team: team, kernels: kernels) : nil
   }
 
-  /// Runs all tokens, in order, and writes the logits of those that want them, `[rows][vocabulary]`.
-  func run(_ tokens: [Token], logits: UnsafeMutableBufferPointer<Float>) {
+  /// What a run gives beside the cache.
+  struct Results {
+    /// `[rows][vocabulary]`.
+    let logits: UnsafeMutablePointer<Float>
+    let candidates: UnsafeMutablePointer<ScreenedHead.Candidates>?
+  }
+
+  /// Runs all tokens, in order, and fills in what they want.
+  func run(_ tokens: [Token], results: Results) {
     extendRotary(to: (tokens.map(\.position).max() ?? -1) + 1)
     for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
       let slice = Array(tokens[start..<min(start + Self.sliceLength, tokens.count)])
       cosines.withUnsafeBufferPointer { cosines in
         sines.withUnsafeBufferPointer { sines in
           let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
-          team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in forward(slice, member, angles, logits) }
+          team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in forward(slice, member, angles, results) }
         }
       }
     }
@@ -68,9 +87,7 @@ final class CPUForwardPass {
     sines += rotary.sines[sines.count...].map { Float($0) }
   }
 
-  private func forward(
-    _ tokens: [Token], _ member: ThreadTeam.Member, _ angles: Angles, _ logits: UnsafeMutableBufferPointer<Float>
-  ) {
+  private func forward(_ tokens: [Token], _ member: ThreadTeam.Member, _ angles: Angles, _ results: Results) {
     let c = weights.configuration
     let count = tokens.count
     let hidden = c.hiddenSize
@@ -95,7 +112,7 @@ final class CPUForwardPass {
       }
       multiply(layer.down, count, member)
     }
-    head(tokens, member, logits)
+    head(tokens, member, results)
   }
 
   private func embed(_ id: Int, _ t: Int) {
@@ -134,7 +151,7 @@ final class CPUForwardPass {
     return (UnsafePointer(space.dots + t * space.dotStride + part.firstRow), Float(part.scale) / space.scales[t])
   }
 
-  private func addProduct(_ matrix: TernaryMatrix, _ t: Int) {
+  func addProduct(_ matrix: TernaryMatrix, _ t: Int) {
     let hidden = weights.configuration.hiddenSize
     let (dots, factor) = product(matrix, 0, t)
     kernels.dequantizeAndAdd(dots, factor, hidden, space.residual + t * hidden)
@@ -193,29 +210,6 @@ final class CPUForwardPass {
             space.inner + t * space.innerStride + offset)
         }
       }
-    }
-  }
-
-  /// The final norm and the output head of the tokens that want logits.
-  private func head(_ tokens: [Token], _ member: ThreadTeam.Member, _ logits: UnsafeMutableBufferPointer<Float>) {
-    let c = weights.configuration
-    let wanted = tokens.indices.filter { tokens[$0].logitsRow != nil }
-    guard let first = wanted.first, let firstRow = tokens[first].logitsRow else { return }
-    // Normalised rows lie side by side where q, k and v were.
-    let normed = space.heads
-    member.phase(wanted.count) { place in
-      // The last layer's products are added only here, where they are needed.
-      addProduct(weights.layers[c.layerCount - 1].down, wanted[place])
-      weights.finalNorm.withUnsafeBufferPointer {
-        kernels.normalize(
-          space.residual + wanted[place] * c.hiddenSize, $0.baseAddress!, Float(c.normEpsilon), c.hiddenSize,
-          normed + place * c.hiddenSize)
-      }
-    }
-    member.phase(c.vocabularySize, unit: 16, perMember: 32) { rows in
-      kernels.head(
-        weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed, c.hiddenSize, wanted.count,
-        logits.baseAddress! + firstRow * c.vocabularySize + rows.lowerBound, c.vocabularySize)
     }
   }
 }

@@ -5,6 +5,8 @@ public enum InstructionSet: String, CaseIterable, Sendable {
   case portable
   case avx2
   case avx512
+  case neon
+  case neonI8MM = "neon-i8mm"
 
   /// The sets this machine can run, best first; `portable` is always among them.
   public static let available: [InstructionSet] = {

@@ -116,8 +116,3 @@ extension RowSampling {
       leastWeight: max(1, UInt64((parameters.minP * 0x1p40).rounded(.up))), seed: parameters.seed)
   }
 }
-
-extension SamplingParameters {
-  /// How far below the largest logit a token can be and still have a weight: e^(-x / temperature) · 2^40 < 1 beyond 27.73 · temperature.
-  var window: Float { 28 * temperature }
-}

@@ -26,6 +26,16 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
 
   public static let greedy = SamplingParameters()
 
+  /// How far below the largest logit a token can be and still be chosen or count: beyond 27.73 · temperature its weight is zero, because
+  /// e^-27.73 · 2^40 < 1, and with min-p alone no token counts that is below min-p.
+  public var window: Float {
+    let logarithm = minP > 0 && topP == 1 ? Float(-naturalLogarithm(Double(minP))) : 28
+    return temperature * (min(logarithm, 27.9) + 0.1)
+  }
+
+  /// Whether the choice can be made from the tokens inside `window` and, with top-k, among the k largest.
+  public var looksAtLargestOnly: Bool { repetitionPenalty == 1 }
+
   /// - Throws: `EngineError.parameter` naming the first value out of its range.
   public func validate() throws(EngineError) {
     func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
@@ -70,6 +80,18 @@ public enum Sampler {
     }
     guard let logProbabilities else { return SampledToken(token: Int32(chosen), logProbability: nil, alternatives: []) }
     return describe(logits, chosen: chosen, alternatives: logProbabilities)
+  }
+
+  /// Chooses among candidates: every token that is left out is outside the parameters' `window` or, with top-k, not among the k largest.
+  ///
+  /// - Parameters:
+  ///   - ids: ascending, one for each logit.
+  ///   - parameters: with `looksAtLargestOnly`.
+  /// - Returns: the token that `sample` chooses from all logits.
+  public static func choose(
+    _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters, position: Int
+  ) -> Int32 {
+    ids[Int(sample(logits, parameters: parameters, history: [], position: position).token)]
   }
 
   /// The index of the largest logit; the smallest index among equals.

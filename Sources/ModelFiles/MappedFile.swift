@@ -75,39 +75,5 @@ public final class MappedFile: @unchecked Sendable {
   }
 }
 
-/// Zeroed memory of whole pages, in huge pages where the system has them.
-///
-/// Tiles are read as one long stream; with 4 KiB pages the address translation alone costs a CPU engine half of that speed.
-final class PageBuffer: @unchecked Sendable {
-  // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
-  let bytes: UnsafeMutableRawBufferPointer
-
-  /// - Parameter count: bytes, 1 or more. No page is touched until it is written.
-  init(count: Int) throws(ModelFileError) {
-    guard let address = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | Self.anonymous, -1, 0),
-      address != UnsafeMutableRawPointer(bitPattern: -1)
-    else {
-      throw ModelFileError(.system, file: "memory", subject: "\(count) bytes", finding: "cannot be allocated: \(lastSystemError())")
-    }
-    #if os(Linux)
-      madvise(address, count, 14)  // MADV_HUGEPAGE, which not every C library's Swift module shows
-    #endif
-    bytes = UnsafeMutableRawBufferPointer(start: address, count: count)
-  }
-
-  deinit { munmap(bytes.baseAddress!, bytes.count) }
-
-  /// The contents, read-only; write no more to a part that has been shared.
-  var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
-
-  private static var anonymous: Int32 {
-    #if canImport(Darwin)
-      MAP_ANON
-    #else
-      Int32(MAP_ANONYMOUS)
-    #endif
-  }
-}
-
 /// The C library's sentence for `errno`.
 func lastSystemError() -> String { String(cString: strerror(errno)) }

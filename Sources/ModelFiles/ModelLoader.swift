@@ -63,7 +63,9 @@ public enum ModelLoader {
   ) throws(ModelFileError) -> ModelWeights {
     let total = checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } }
     // One allocation, filled in the order of a forward pass: engines read it as one stream.
-    let tiles = try PageBuffer(count: total)
+    guard let tiles = PageBuffer(count: total) else {
+      throw ModelFileError(.system, file: "memory", subject: "\(total) bytes", finding: "cannot be allocated: \(lastSystemError())")
+    }
     var filled = 0
     func packed(_ stack: ProjectionStack) throws(ModelFileError) -> TernaryMatrix {
       let quantized = try stack.quantized()

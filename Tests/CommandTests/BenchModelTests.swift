@@ -34,6 +34,7 @@ struct BenchModelTests {
       let depth: Int
       let tokens: Int
       let tokens_per_second: Rate
+      let memory_bytes_per_second: Double
       let floor_tokens_per_second: Double
       let share_of_floor: Double
       let ratio_to_one: Double?
@@ -67,7 +68,7 @@ struct BenchModelTests {
     for result in report.decoding + report.batches {
       let positions = Double(result.sequences) * (Double(result.depth) + 1)  // on average, in a round of two tokens
       let bytes = Double(report.model.ternary_bytes + report.model.head_bytes) + positions * Double(report.model.cache_bytes_per_position)
-      let floor = Double(result.sequences) * report.machine.memory_bytes_per_second / bytes
+      let floor = Double(result.sequences) * result.memory_bytes_per_second / bytes
       #expect(abs(result.floor_tokens_per_second / floor - 1) < 1e-9 && result.tokens == 2)
       #expect(abs(result.share_of_floor * floor / result.tokens_per_second.median - 1) < 1e-9)
     }

@@ -8,6 +8,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/// What the screened head knows of a row or a token, each quantised as step · codes; norms are Euclidean and rounded up.
+typedef struct CTernaryScreenNorms {
+  float step;
+  /// Of the quantised row; of the exact token.
+  float norm;
+  /// Of the difference between exact and quantised.
+  float error;
+} CTernaryScreenNorms;
+
 typedef struct TernaryKernels {
   /// The instruction set's name, as the command's flag and BITNET_INSTRUCTION_SET spell it.
   const char *_Nonnull name;
@@ -55,6 +64,19 @@ typedef struct TernaryKernels {
   void (*_Nonnull rowProducts)(const int8_t *_Nonnull rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *_Nonnull codes,
                                ptrdiff_t codeStride, const int32_t *_Nonnull sums, ptrdiff_t vectors, int32_t *_Nonnull out,
                                ptrdiff_t outStride);
+
+  /// Quantises one bfloat16 row of n elements to int8 codes (±127), zeros up to stride (n rounded up to a multiple of 64).
+  CTernaryScreenNorms (*_Nonnull screenRow)(const uint16_t *_Nonnull row, ptrdiff_t n, ptrdiff_t stride, int8_t *_Nonnull codes);
+
+  /// Quantises one token to sixteen bits: 256 · high + low, both int8, zeros up to stride. sums: of high and of low.
+  CTernaryScreenNorms (*_Nonnull screenToken)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t stride, int8_t *_Nonnull high,
+                                              int8_t *_Nonnull low, int32_t *_Nonnull sums);
+
+  /// upper[r] = at least the logit that `head` computes of row r and the token, from their exact products; not a number where nothing
+  /// is known. Returns the largest lower bound. steps, norms, errors: the rows' norms; count: a multiple of 16; n: elements of a row.
+  float (*_Nonnull screenBounds)(const float *_Nonnull steps, const float *_Nonnull norms, const float *_Nonnull errors, ptrdiff_t count,
+                                 CTernaryScreenNorms token, ptrdiff_t n, const int32_t *_Nonnull high, const int32_t *_Nonnull low,
+                                 float *_Nonnull upper);
 } TernaryKernels;
 
 #define CTERNARY_CHUNK 64

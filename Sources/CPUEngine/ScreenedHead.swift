@@ -1,0 +1,201 @@
+import CTernary
+import Inference
+import Ternary
+
+/// An int8 copy of the output head that bounds every logit, so that only rows that can matter are read in full.
+///
+/// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is within a known distance
+/// of the logit (Cauchy-Schwarz; the proof is in Documentation/cpu.md). Rows whose upper bound cannot reach what sampling looks at are left out; the
+/// others get the logit that the whole head would have computed, bit for bit.
+final class ScreenedHead {
+  /// Rows whose largest lower bound is kept, and whose products are made at a time.
+  static let blockRows = 256
+  /// Tokens that go through the table together.
+  static let groupLength = 8
+  /// Tables below this many values stay in caches, where screening gains little.
+  static let worthwhile = 8 << 20
+
+  /// A token's logits that can matter.
+  struct Candidates {
+    /// Ascending.
+    var ids: [Int32] = []
+    var logits: [Float] = []
+
+    func choose(_ parameters: SamplingParameters, position: Int) -> SampledToken {
+      logits.withUnsafeBufferPointer { logits in
+        ids.withUnsafeBufferPointer { ids in
+          SampledToken(token: Sampler.choose(logits, ids: ids, parameters: parameters, position: position))
+        }
+      }
+    }
+  }
+
+  /// Bytes between two rows of the copy.
+  let stride: Int
+  /// Rows, padded to whole blocks.
+  let paddedRows: Int
+  private let table: EmbeddingTable
+  private let kernels: TernaryKernels
+  private let codes: PageBuffer
+  private let facts: AlignedBuffer
+  private let buffers: AlignedBuffer
+  /// Steps, norms and errors of the rows, `[3][paddedRows]`.
+  private let norms: UnsafeMutablePointer<Float>
+  /// Upper bounds, then, at each block's start, the logits of its survivors: `[groupLength][paddedRows]`.
+  private let uppers: UnsafeMutablePointer<Float>
+  /// Ids of the survivors, at each block's start: `[groupLength][paddedRows]`.
+  private let survivors: UnsafeMutablePointer<Int32>
+  /// How many there are in each block, and the block's largest lower bound: `[groupLength][blocks]`.
+  private let counts: UnsafeMutablePointer<Int32>
+  private let floors: UnsafeMutablePointer<Float>
+  /// Per thread: integer products `[2 · groupLength][blockRows]`.
+  private let products: UnsafeMutablePointer<Int32>
+  private let thresholds: UnsafeMutablePointer<Float>
+  private let tokens: UnsafeMutablePointer<CTernaryScreenNorms>
+
+  private var blocks: Int { paddedRows / Self.blockRows }
+  /// Bytes of the copy.
+  var byteCount: Int { codes.bytes.count + facts.bytes.count }
+
+  /// Makes the copy, on all members of the team.
+  init(_ table: EmbeddingTable, team: ThreadTeam, kernels: TernaryKernels) throws(EngineError) {
+    let stride = Tile.padded(table.columns, to: 64)
+    let paddedRows = Tile.padded(table.rows, to: Self.blockRows)
+    guard let codes = PageBuffer(count: paddedRows * stride) else {
+      throw .device("the screened output head needs \(paddedRows * stride) bytes, which cannot be allocated")
+    }
+    self.stride = stride
+    self.paddedRows = paddedRows
+    self.table = table
+    self.kernels = kernels
+    self.codes = codes
+    facts = AlignedBuffer(count: 3 * 4 * paddedRows)
+    norms = facts.bytes.bindMemory(to: Float.self).baseAddress!
+    let group = Self.groupLength
+    let blocks = paddedRows / Self.blockRows
+    // One allocation for what a step needs; every part is a multiple of 64 bytes long.
+    let places = [
+      group * paddedRows, group * paddedRows, Tile.padded(group * blocks, to: 16), Tile.padded(group * blocks, to: 16),
+      team.count * 2 * group * Self.blockRows, Tile.padded(group, to: 16), Tile.padded(3 * group, to: 16),
+    ]
+    buffers = AlignedBuffer(count: 4 * places.reduce(0, +))
+    var next = buffers.bytes.baseAddress!
+    func take<Element>(_ type: Element.Type, _ part: Int) -> UnsafeMutablePointer<Element> {
+      defer { next += 4 * places[part] }
+      return next.bindMemory(to: type, capacity: 4 * places[part] / MemoryLayout<Element>.stride)
+    }
+    uppers = take(Float.self, 0)
+    survivors = take(Int32.self, 1)
+    counts = take(Int32.self, 2)
+    floors = take(Float.self, 3)
+    products = take(Int32.self, 4)
+    thresholds = take(Float.self, 5)
+    tokens = take(CTernaryScreenNorms.self, 6)
+    let base = codes.bytes.bindMemory(to: Int8.self).baseAddress!
+    let norms = norms
+    team.run { member in
+      member.phase(paddedRows, unit: Self.blockRows, perMember: 16) { rows in
+        for row in rows {
+          guard row < table.rows else {
+            // Nothing is known of rows that do not exist; they are never asked for.
+            for part in 0..<3 { norms[part * paddedRows + row] = .infinity }
+            continue
+          }
+          let found = kernels.screenRow(table.row(row).baseAddress!, table.columns, stride, base + row * stride)
+          norms[row] = found.step
+          norms[paddedRows + row] = found.norm
+          norms[2 * paddedRows + row] = found.error
+        }
+      }
+    }
+  }
+
+  /// The work of one member of the team: the candidates of up to `groupLength` tokens.
+  ///
+  /// - Parameters:
+  ///   - normed: the tokens' normalised rows, `normedStride` apart.
+  ///   - sampling: how each token is going to be chosen.
+  ///   - codes, sums: room for two quantised vectors a token, `codeStride` bytes apart.
+  func screen(
+    _ member: ThreadTeam.Member, normed: UnsafePointer<Float>, normedStride: Int, sampling: [SamplingParameters],
+    codes: UnsafeMutablePointer<Int8>, codeStride: Int, sums: UnsafeMutablePointer<Int32>
+  ) {
+    let count = sampling.count
+    let columns = table.columns
+    member.phase(count) { t in
+      let high = codes + 2 * t * codeStride
+      tokens[t] = kernels.screenToken(normed + t * normedStride, columns, stride, high, high + codeStride, sums + 2 * t)
+    }
+    let table8 = UnsafePointer(self.codes.bytes.bindMemory(to: Int8.self).baseAddress!)
+    let products = products + member.index * 2 * Self.groupLength * Self.blockRows
+    member.phase(blocks, unit: 1, perMember: 32) { range in
+      for block in range {
+        let first = block * Self.blockRows
+        kernels.rowProducts(
+          table8 + first * stride, stride, Self.blockRows, codes, codeStride, sums, 2 * count, products, Self.blockRows)
+        for t in 0..<count {
+          let high = products + 2 * t * Self.blockRows
+          floors[t * blocks + block] = kernels.screenBounds(
+            norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, tokens[t], columns, high,
+            high + Self.blockRows, uppers + t * paddedRows + first)
+        }
+      }
+    }
+    member.phase(count) { t in
+      thresholds[t] = sampling[t].threshold(lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
+    }
+    member.phase(blocks, unit: 1, perMember: 32) { range in
+      for block in range {
+        for t in 0..<count { rescore(block, t, normed + t * normedStride) }
+      }
+    }
+  }
+
+  /// Computes the logits of a block's rows that can matter for token t.
+  private func rescore(_ block: Int, _ t: Int, _ normed: UnsafePointer<Float>) {
+    let first = block * Self.blockRows
+    let uppers = uppers + t * paddedRows + first
+    let survivors = survivors + t * paddedRows + first
+    let threshold = thresholds[t]
+    var count = 0
+    // Not "bound >= threshold": a bound that is not a number says nothing, so its row is computed.
+    for place in 0..<min(Self.blockRows, table.rows - first) where !(uppers[place] < threshold) {
+      survivors[count] = Int32(first + place)
+      count += 1
+    }
+    for place in 0..<count {
+      // Places below were read above.
+      kernels.head(
+        table.row(Int(survivors[place])).baseAddress!, table.columns, 1, normed, table.columns, 1, uppers + place, 1)
+    }
+    counts[t * blocks + block] = Int32(count)
+  }
+
+  /// The candidates of the group's token t, after `screen` has returned on all members.
+  func candidates(_ t: Int) -> Candidates {
+    var result = Candidates()
+    for block in 0..<blocks where counts[t * blocks + block] > 0 {
+      let start = t * paddedRows + block * Self.blockRows
+      let count = Int(counts[t * blocks + block])
+      result.ids += UnsafeBufferPointer(start: survivors + start, count: count)
+      result.logits += UnsafeBufferPointer(start: uppers + start, count: count)
+    }
+    return result
+  }
+}
+
+extension SamplingParameters {
+  /// Logits below this cannot be chosen and do not change what is.
+  ///
+  /// - Parameter lowerBounds: for each block of the vocabulary the largest lower bound of a logit.
+  fileprivate func threshold(lowerBounds: UnsafeBufferPointer<Float>) -> Float {
+    let largest = lowerBounds.max() ?? -.infinity
+    var threshold = largest - window
+    // As many logits as there are blocks above it are at least the k-th largest of them.
+    if temperature > 0, topK > 0, topK <= lowerBounds.count {
+      threshold = max(threshold, lowerBounds.sorted(by: >)[topK - 1])
+    }
+    // Room for the roundings of the division by the temperature and of the difference to the largest.
+    return threshold - 1e-5 * max(abs(largest), abs(threshold))
+  }
+}

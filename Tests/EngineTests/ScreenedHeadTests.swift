@@ -1,0 +1,147 @@
+import CPUEngine
+import CTernary
+import Inference
+import TestSupport
+import Ternary
+import Testing
+
+/// A head made to be hard to screen: rows that differ in one last bit, equal rows, rows of very different sizes, one dominating element,
+/// zeros and subnormals.
+private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: Bool = true) throws -> EmbeddingTable {
+  var generator = SeededGenerator(seed: seed)
+  var values = [UInt16](repeating: 0, count: rows * columns)
+  for row in 0..<rows {
+    let start = row * columns
+    let scale: Float = [1, 1, 1, 1e-3, 30, 1e-20][row % 6]
+    for i in 0..<columns {
+      let uniform = Float(Int(generator.next() >> 40)) / Float(1 << 23) - 1
+      values[start + i] = (uniform * scale * 0.05).bfloat16Bits
+    }
+    switch row % 9 {
+    case 1 where row > 0:  // the row before, one last bit away
+      for i in 0..<columns { values[start + i] = values[start - columns + i] }
+      values[start + Int(generator.next() % UInt64(columns))] ^= 1
+    case 2 where row > 0:  // the row before
+      for i in 0..<columns { values[start + i] = values[start - columns + i] }
+    case 4: values[start + Int(generator.next() % UInt64(columns))] = Float(3).bfloat16Bits
+    case 5: for i in 0..<columns { values[start + i] = 0 }
+    case 6: for i in 0..<columns { values[start + i] = UInt16(truncatingIfNeeded: generator.next() & 0x807F) }
+    case 7 where !isFinite: values[start + Int(generator.next() % UInt64(columns))] = row % 2 == 0 ? 0x7F80 : 0x7FC0
+    default: break
+    }
+  }
+  let buffer = AlignedBuffer(count: values.count * 2)
+  values.withUnsafeBytes { buffer.bytes.copyMemory(from: $0) }
+  return try EmbeddingTable(name: "the output head", rows: rows, columns: columns, bytes: buffer.shared)
+}
+
+private var sets: [TernaryKernels] {
+  var result: [TernaryKernels] = []
+  var list = ternary_kernels_available()
+  while let kernels = list.pointee {
+    result.append(kernels.pointee)
+    list += 1
+  }
+  return result
+}
+
+@Suite("The screened head")
+struct ScreenedHeadTests {
+  @Test("bounds every logit from above and from below", arguments: 1...12)
+  func bounds(seed: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    let columns = Int.random(in: 1...700, using: &generator)
+    let rows = 16 * Int.random(in: 1...12, using: &generator)
+    let table = try adversarialTable(rows: rows, columns: columns, seed: UInt64(seed))
+    let stride = Tile.padded(columns, to: 64)
+    let scale = Float([1, 1e-15, 1e15][seed % 3])
+    var x = (0..<columns).map { _ in (Float(Int(generator.next() >> 40)) / Float(1 << 23) - 1) * scale }
+    if seed % 4 == 0 { x[Int(generator.next() % UInt64(columns))] = 100 * scale }
+    if seed == 5 { x = x.map { _ in 0 } }
+    for kernels in sets {
+      var codes = [Int8](repeating: 99, count: rows * stride)
+      var facts = [[Float]](repeating: [], count: 3)
+      for row in 0..<rows {
+        let found = codes.withUnsafeMutableBufferPointer {
+          kernels.screenRow(table.row(row).baseAddress!, columns, stride, $0.baseAddress! + row * stride)
+        }
+        for (part, value) in [found.step, found.norm, found.error].enumerated() { facts[part].append(value) }
+      }
+      var planes = [Int8](repeating: 99, count: 2 * stride)
+      var sums = [Int32](repeating: 0, count: 2)
+      let token = planes.withUnsafeMutableBufferPointer {
+        kernels.screenToken(x, columns, stride, $0.baseAddress!, $0.baseAddress! + stride, &sums)
+      }
+      #expect(sums == [planes[..<stride], planes[stride...]].map { $0.reduce(0) { $0 + Int32($1) } })
+      var products = [Int32](repeating: 0, count: 2 * rows)
+      kernels.rowProducts(codes, stride, rows, planes, stride, sums, 2, &products, rows)
+      var logits = [Float](repeating: 0, count: rows)
+      kernels.head(table.row(0).baseAddress!, columns, rows, x, columns, 1, &logits, rows)
+      var wrong: [String] = []
+      for row in 0..<rows {
+        // One row at a time gives the row's own lower bound; the fifteen beside it are the same row.
+        let pick = { (values: [Float]) in [Float](repeating: values[row], count: 16) }
+        let high = [Int32](repeating: products[row], count: 16), low = [Int32](repeating: products[rows + row], count: 16)
+        var upper = [Float](repeating: 0, count: 16)
+        let lower = kernels.screenBounds(pick(facts[0]), pick(facts[1]), pick(facts[2]), 16, token, columns, high, low, &upper)
+        if !(lower <= logits[row] && logits[row] <= upper[0]) { wrong.append("row \(row): \(lower) \(logits[row]) \(upper[0])") }
+        // A bound that says nothing would hold as well: it is within a few percent of what the row and the token could give at most, unless
+        // the row is too small to have codes.
+        let most = Double(facts[1][row] + facts[2][row]) * Double(token.norm)
+        if facts[1][row] > 0, Double(upper[0]) - Double(lower) > 0.1 * most + 1e-29 {
+          wrong.append("row \(row): \(lower) to \(upper[0]) of \(most)")
+        }
+      }
+      let isRight = wrong.isEmpty
+      #expect(isRight, "seed \(seed), \(String(cString: kernels.name)): \(wrong.first ?? "")")
+    }
+  }
+
+  @Test("chooses the tokens that the whole head gives, in batches of any size", arguments: 1...12)
+  func tokens(seed: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(seed))
+    var configuration = ModelConfiguration.random(using: &generator)
+    configuration.vocabularySize = Int.random(in: 300...1500, using: &generator)
+    configuration.tiedEmbedding = false
+    let random = try ModelWeights(random: configuration, seed: UInt64(seed))
+    let head = try adversarialTable(
+      rows: configuration.vocabularySize, columns: configuration.hiddenSize, seed: UInt64(seed), isFinite: seed % 4 != 0)
+    let weights = try ModelWeights(
+      configuration: configuration, embedding: random.embedding, layers: random.layers, finalNorm: random.finalNorm, head: head)
+    let samplings: [SamplingParameters] = [
+      .greedy, .init(temperature: 0.7, seed: 1), .init(temperature: 1.2, topK: 2, seed: 2), .init(temperature: 0.01, seed: 3),
+      .init(temperature: 1, topK: 3, topP: 0.8, seed: 4), .init(temperature: 0.8, minP: 0.2, seed: 5),
+      .init(temperature: 0.9, topP: 0.7, seed: 6),
+      .init(temperature: 1, topK: 40, minP: 0.01, seed: 7), .init(temperature: 0.6, topP: 0.9, minP: 0.05, seed: 8),
+      .init(temperature: 0.6, repetitionPenalty: 1.2, seed: 9), .init(temperature: 100, topK: 5, seed: 10),
+    ]
+    func run(_ engine: any Engine) throws -> [[Int32]] {
+      let ids = samplings.map { _ in engine.makeSequence() }
+      var next = ids.indices.map { (0...$0).map { Int32(7 * $0 + 1) } }
+      var result = ids.map { _ in [Int32]() }
+      for step in 0..<6 {
+        let outputs = try engine.step(
+          Batch(
+            ids.indices.map {
+              // One of them also wants log probabilities, which takes all logits.
+              .init(sequence: ids[$0], tokens: next[$0], output: .sample(samplings[$0], logProbabilities: $0 == step ? 2 : nil))
+            }))
+        for (index, output) in outputs.enumerated() {
+          guard case .sampled(let token) = output else { throw CancellationError() }
+          result[index].append(token.token)
+          next[index] = [token.token]
+        }
+      }
+      return result
+    }
+    let expected = try run(ReferenceEngine(weights: weights, precision: .float))
+    for set in InstructionSet.available {
+      for threads in [1, 3] {
+        let engine = try CPUEngine(weights: weights, threads: threads, instructionSet: set, screensHead: true)
+        #expect(engine.screenByteCount > 0)
+        let found = try run(engine)
+        #expect(found == expected, "seed \(seed), \(set), \(threads) threads")
+      }
+    }
+  }
+}
