@@ -36,6 +36,7 @@ final class CPUForwardPass {
   let weights: ModelWeights
   let kernels: TernaryKernels
   let space: Workspace
+  let partials = AttentionPartials()
   private var rotary: RotaryTable
   private var cosines: [Float] = []
   private var sines: [Float] = []
@@ -64,6 +65,7 @@ final class CPUForwardPass {
     extendRotary(to: (tokens.map(\.position).max() ?? -1) + 1)
     for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
       let slice = Array(tokens[start..<min(start + Self.sliceLength, tokens.count)])
+      partials.prepare(for: slice.map(\.position), layout, threads: team.count)
       cosines.withUnsafeBufferPointer { cosines in
         sines.withUnsafeBufferPointer { sines in
           let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
@@ -99,7 +101,10 @@ final class CPUForwardPass {
       multiply(layer.queryKeyValue, count, member)
       member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
       attend(tokens, layer: index, member)
-      member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member) }
+      member.phase(count) { t in
+        combine(tokens[t], t)
+        quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member)
+      }
       multiply(layer.attentionOutput, count, member)
       member.phase(count) { t in
         addProduct(layer.attentionOutput, t)
@@ -183,33 +188,5 @@ final class CPUForwardPass {
     CachePage.store(
       token.pages[token.position / attentionChunkLength].base, layout, layer: layer, slot: token.position % attentionChunkLength,
       keys: key, values: value)
-  }
-
-  /// Attention of every token and key/value head.
-  private func attend(_ tokens: [Token], layer: Int, _ member: ThreadTeam.Member) {
-    let c = weights.configuration
-    let group = c.headCount / c.keyValueHeadCount
-    let scale = Float(1 / Double(c.headSize).squareRoot())
-    let scratch = space.scratch + member.index * space.scratchStride
-    member.phase(tokens.count * layout.heads) { task in
-      let (t, head) = (task / layout.heads, task % layout.heads)
-      let start = layout.start(layer: layer, head: head)
-      let position = tokens[t].position
-      let chunks = position / attentionChunkLength + 1
-      withUnsafeTemporaryAllocation(of: UnsafePointer<UInt16>.self, capacity: 2 * chunks) { pointers in
-        for chunk in 0..<chunks {
-          let keys = UnsafePointer(tokens[t].pages[chunk].base + start)
-          pointers.initializeElement(at: chunk, to: keys)
-          pointers.initializeElement(at: chunks + chunk, to: keys + layout.keyCount)
-        }
-        for first in stride(from: 0, to: group, by: Int(CTERNARY_MAX_GROUP)) {
-          let offset = (head * group + first) * c.headSize
-          kernels.attend(
-            space.heads + t * space.headStride + offset, min(group - first, Int(CTERNARY_MAX_GROUP)), c.headSize,
-            pointers.baseAddress!, pointers.baseAddress! + chunks, position + 1, scale, scratch,
-            space.inner + t * space.innerStride + offset)
-        }
-      }
-    }
   }
 }

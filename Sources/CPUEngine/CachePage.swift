@@ -9,11 +9,14 @@ import Ternary
 final class CachePage {
   struct Layout {
     let heads: Int
+    /// Query heads that share a key/value head.
+    let group: Int
     let headSize: Int
     let layers: Int
 
     init(_ configuration: ModelConfiguration) {
       heads = configuration.keyValueHeadCount
+      group = configuration.headCount / configuration.keyValueHeadCount
       headSize = configuration.headSize
       layers = configuration.layerCount
     }
@@ -22,15 +25,24 @@ final class CachePage {
     var keyCount: Int { attentionChunkLength * headSize }
     var headCount: Int { keyCount + attentionChunkLength * paddedHeadSize }
     var byteCount: Int { layers * heads * headCount * MemoryLayout<UInt16>.size }
+    /// Floats of what attention to a chunk gives: CTERNARY_PARTIAL.
+    var partialCount: Int { Int(CTERNARY_MAX_GROUP) * (2 + paddedHeadSize) }
     func start(layer: Int, head: Int) -> Int { (layer * heads + head) * headCount }
   }
 
-  private let buffer: AlignedBuffer
+  private let owner: AnyObject
   let base: UnsafeMutablePointer<UInt16>
 
   init(_ layout: Layout) {
-    buffer = AlignedBuffer(count: layout.byteCount)
-    base = buffer.bytes.bindMemory(to: UInt16.self).baseAddress!
+    // Of a large model, a page of the cache is several huge pages of memory.
+    if layout.byteCount >= 2 << 20, let buffer = PageBuffer(count: layout.byteCount) {
+      owner = buffer
+      base = buffer.bytes.bindMemory(to: UInt16.self).baseAddress!
+    } else {
+      let buffer = AlignedBuffer(count: layout.byteCount)
+      owner = buffer
+      base = buffer.bytes.bindMemory(to: UInt16.self).baseAddress!
+    }
   }
 
   /// Stores one position's keys and values, `[heads][headSize]` each, rounded to bfloat16.

@@ -106,6 +106,9 @@ final class ScreenedHead {
           norms[paddedRows + row] = found.norm
           norms[2 * paddedRows + row] = found.error
         }
+        // From now on few of these rows are read, and scattered ones.
+        let real = rows.clamped(to: 0..<table.rows)
+        table.bytes.slice(real.lowerBound * 2 * table.columns..<real.upperBound * 2 * table.columns)?.releasePages()
       }
     }
   }

@@ -36,7 +36,7 @@ struct Workspace {
     }
     // The head phase keeps normalised hidden rows here as well.
     headStride = max(c.queryWidth + 2 * c.keyValueWidth, c.hiddenSize)
-    let attention = Int(CTERNARY_MAX_GROUP) * (Int(CTERNARY_CHUNK) + 2 * CachePage.Layout(c).paddedHeadSize)
+    let attention = 2 * CachePage.Layout(c).partialCount
     scratchStride = (max(c.hiddenSize, innerStride, attention) + 15) / 16 * 16
     var buffers: [AlignedBuffer] = []
     func allocate<Element>(_ type: Element.Type, _ count: Int) -> UnsafeMutablePointer<Element> {

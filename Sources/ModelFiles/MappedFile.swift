@@ -12,7 +12,7 @@ import Ternary
 ///
 /// The mapping stays valid when the file is renamed or deleted; a file that another process shortens while it is mapped makes
 /// later reads fault, as with every mapped file.
-public final class MappedFile: @unchecked Sendable {
+public final class MappedFile: PageReleasing, @unchecked Sendable {
   // Unchecked: the mapping is read-only and lives as long as the object.
   public let path: String
   private let address: UnsafeMutableRawPointer
@@ -61,6 +61,12 @@ public final class MappedFile: @unchecked Sendable {
     let range = range.clamped(to: 0..<count)
     let first = range.lowerBound / page * page
     if first < range.upperBound { madvise(address + first, range.upperBound - first, MADV_WILLNEED) }
+  }
+
+  public func releasePages(of bytes: UnsafeRawBufferPointer) {
+    guard let base = bytes.baseAddress else { return }
+    let start = base - UnsafeRawPointer(address)
+    release(start..<start + bytes.count)
   }
 
   /// Gives back the memory of the pages that lie wholly inside `range` (in bytes, clamped to the file). Reading them again is

@@ -22,12 +22,23 @@ public struct SharedBytes: @unchecked Sendable {
     return SharedBytes(owner: owner, bytes: UnsafeRawBufferPointer(start: baseAddress + range.lowerBound, count: range.count))
   }
 
+  /// Says that the bytes will not be read soon: those of a mapped file give their memory back, and reading them again reads the file again.
+  public func releasePages() {
+    (owner as? any PageReleasing)?.releasePages(of: UnsafeRawBufferPointer(start: baseAddress, count: count))
+  }
+
   public func withUnsafeBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     defer { withExtendedLifetime(owner) {} }
     return try body(UnsafeRawBufferPointer(start: baseAddress, count: count))
   }
+}
+
+/// Memory that can be given back and read again, such as a mapped file's.
+public protocol PageReleasing: AnyObject {
+  /// - Parameter bytes: part of the memory; only whole pages inside it are given back.
+  func releasePages(of bytes: UnsafeRawBufferPointer)
 }
 
 /// Zeroed memory aligned to a cache line, freed with the object.

@@ -55,6 +55,15 @@ typedef struct TernaryKernels {
                           const uint16_t *_Nonnull const *_Nonnull values, ptrdiff_t count, float scale, float *_Nonnull scratch,
                           float *_Nonnull out);
 
+  /// Attention of the group to one chunk, of which `count` positions count. partial: CTERNARY_PARTIAL(paddedSize) floats. next: what will be
+  /// read after this chunk, fetched ahead; it may be any readable address.
+  void (*_Nonnull attendChunk)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size, const uint16_t *_Nonnull keys,
+                               const uint16_t *_Nonnull values, const uint16_t *_Nonnull next, ptrdiff_t count, float scale,
+                               float *_Nonnull partial);
+
+  /// What `attend` writes, from the partials of its chunks in ascending order, `stride` floats apart. Changes the first one.
+  void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t group, ptrdiff_t size, float *_Nonnull out);
+
   /// out[t * outStride + r] = row r of a bfloat16 matrix [rows][columns] times x + t * xStride.
   void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x, ptrdiff_t xStride,
                         ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
@@ -81,7 +90,8 @@ typedef struct TernaryKernels {
 
 #define CTERNARY_CHUNK 64
 #define CTERNARY_MAX_GROUP 8
-#define CTERNARY_ATTENTION_SCRATCH(paddedSize) (CTERNARY_MAX_GROUP * (CTERNARY_CHUNK + 2 * (paddedSize)))
+#define CTERNARY_PARTIAL(paddedSize) (CTERNARY_MAX_GROUP * (2 + (paddedSize)))
+#define CTERNARY_ATTENTION_SCRATCH(paddedSize) (2 * CTERNARY_PARTIAL(paddedSize))
 
 /// Instruction sets this build knows, best first; NULL ends the list. Entries the machine lacks are left out.
 const TernaryKernels *_Nullable const *_Nonnull ternary_kernels_available(void);

@@ -1,0 +1,101 @@
+import CTernary
+import Inference
+import Ternary
+
+/// Attention of few tokens, cut into chunks: what each chunk gives until the chunks are combined.
+///
+/// The tokens of a prompt are enough work for all threads. A single one has a handful of key/value heads, which do not divide among threads;
+/// its chunks do, because the canonical order combines them in ascending order whoever computes them.
+final class AttentionPartials {
+  /// Chunks that a member takes together: 128 KB of keys and values for heads of 128.
+  static let run = 4
+
+  /// Floats between two partials; 0 when attention is not cut.
+  private(set) var stride = 0
+  /// Chunks of a token, at most.
+  private(set) var chunks = 0
+  private var buffer = AlignedBuffer(count: 0)
+
+  var isCut: Bool { stride > 0 }
+  /// Pieces of a token's head that members take.
+  var runs: Int { (chunks + Self.run - 1) / Self.run }
+  var base: UnsafeMutablePointer<Float> { buffer.bytes.bindMemory(to: Float.self).baseAddress! }
+
+  /// Decides about a slice of tokens and makes room.
+  func prepare(for positions: [Int], _ layout: CachePage.Layout, threads: Int) {
+    chunks = (positions.max() ?? 0) / attentionChunkLength + 1
+    let tasks = positions.count * layout.heads
+    stride = threads > 1 && tasks < 4 * threads && chunks > Self.run && layout.group <= Int(CTERNARY_MAX_GROUP) ? layout.partialCount : 0
+    let byteCount = 4 * stride * chunks * tasks
+    // With room for twice the context, so that growing is rare.
+    if byteCount > buffer.bytes.count { buffer = AlignedBuffer(count: 2 * byteCount) }
+  }
+}
+
+extension CPUForwardPass {
+  /// Attention of every token and key/value head, to the end or, when it is cut, up to `combine`.
+  func attend(_ tokens: [Token], layer: Int, _ member: ThreadTeam.Member) {
+    let heads = layout.heads
+    guard partials.isCut else {
+      member.phase(tokens.count * heads) { task in attend(tokens[task / heads], task / heads, layer: layer, head: task % heads, member) }
+      return
+    }
+    let runs = partials.runs
+    member.phase(tokens.count * heads * runs) { task in
+      let (t, head, run) = (task / runs / heads, task / runs % heads, task % runs)
+      let first = run * AttentionPartials.run
+      attendChunks(tokens[t], t, layer: layer, head: head, first..<first + AttentionPartials.run)
+    }
+  }
+
+  /// Puts together what the chunks of a token gave, if attention is cut.
+  func combine(_ token: Token, _ t: Int) {
+    guard partials.isCut else { return }
+    let c = weights.configuration
+    for head in 0..<layout.heads {
+      kernels.combine(
+        partials.base + (t * layout.heads + head) * partials.chunks * partials.stride, partials.stride,
+        token.position / attentionChunkLength + 1, layout.group, c.headSize,
+        space.inner + t * space.innerStride + head * layout.group * c.headSize)
+    }
+  }
+
+  private var attentionScale: Float { Float(1 / Double(weights.configuration.headSize).squareRoot()) }
+
+  /// Token t's attention to some chunks of one head.
+  private func attendChunks(_ token: Token, _ t: Int, layer: Int, head: Int, _ range: Range<Int>) {
+    let size = weights.configuration.headSize
+    let start = layout.start(layer: layer, head: head)
+    let last = token.position / attentionChunkLength
+    for chunk in range where chunk <= last {
+      let keys = UnsafePointer(token.pages[chunk].base + start)
+      let next = UnsafePointer(token.pages[min(chunk + 1, last)].base + start)
+      kernels.attendChunk(
+        space.heads + t * space.headStride + head * layout.group * size, layout.group, size, keys, keys + layout.keyCount, next,
+        min(attentionChunkLength, token.position + 1 - chunk * attentionChunkLength), attentionScale,
+        partials.base + ((t * layout.heads + head) * partials.chunks + chunk) * partials.stride)
+    }
+  }
+
+  /// Token t's attention to all positions before it and its own, for one key/value head.
+  private func attend(_ token: Token, _ t: Int, layer: Int, head: Int, _ member: ThreadTeam.Member) {
+    let size = weights.configuration.headSize
+    let start = layout.start(layer: layer, head: head)
+    let chunks = token.position / attentionChunkLength + 1
+    let scratch = space.scratch + member.index * space.scratchStride
+    withUnsafeTemporaryAllocation(of: UnsafePointer<UInt16>.self, capacity: 2 * chunks) { pointers in
+      for chunk in 0..<chunks {
+        let keys = UnsafePointer(token.pages[chunk].base + start)
+        pointers.initializeElement(at: chunk, to: keys)
+        pointers.initializeElement(at: chunks + chunk, to: keys + layout.keyCount)
+      }
+      for first in Swift.stride(from: 0, to: layout.group, by: Int(CTERNARY_MAX_GROUP)) {
+        let offset = (head * layout.group + first) * size
+        kernels.attend(
+          space.heads + t * space.headStride + offset, min(layout.group - first, Int(CTERNARY_MAX_GROUP)), size,
+          pointers.baseAddress!, pointers.baseAddress! + chunks, token.position + 1, attentionScale, scratch,
+          space.inner + t * space.innerStride + offset)
+      }
+    }
+  }
+}
