@@ -26,7 +26,7 @@ let package = Package(
     .target(name: "Inference", dependencies: ["Ternary"]),
     .target(name: "ModelFiles", dependencies: ["Inference", "Ternary"]),
     .target(name: "Tokenization"),
-    .target(name: "CTernary", exclude: ["canonical.inc", "neon.inc"]),
+    .target(name: "CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
     .target(name: "CPUEngine", dependencies: ["CTernary", "Inference", "Ternary"]),
     .target(name: "CUDADriver"),
     .target(name: "CUDAKernels", exclude: cudaSources),

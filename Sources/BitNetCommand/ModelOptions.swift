@@ -44,7 +44,7 @@ struct ProcessorOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "The processor's instructions to use: portable, avx2 or avx512. (default: BITNET_INSTRUCTION_SET, or the machine's best)",
+      "The processor's instructions to use: portable, avx2, avxvnni, avx512, neon or neon-i8mm. (default: BITNET_INSTRUCTION_SET, or the machine's best)",
       valueName: "name"))
   var instructionSet: String?
 

@@ -33,7 +33,7 @@ final class AttentionPartials {
 }
 
 extension CPUForwardPass {
-  /// Attention of every token and key/value head, to the end or, when it is cut, up to `combine`.
+  /// Attention of every token and key/value head.
   func attend(_ tokens: [Token], layer: Int, _ member: ThreadTeam.Member) {
     let heads = layout.heads
     guard partials.isCut else {
@@ -46,17 +46,12 @@ extension CPUForwardPass {
       let first = run * AttentionPartials.run
       attendChunks(tokens[t], t, layer: layer, head: head, first..<first + AttentionPartials.run)
     }
-  }
-
-  /// Puts together what the chunks of a token gave, if attention is cut.
-  func combine(_ token: Token, _ t: Int) {
-    guard partials.isCut else { return }
-    let c = weights.configuration
-    for head in 0..<layout.heads {
+    let size = weights.configuration.headSize
+    member.phase(tokens.count * heads) { task in
+      let (t, head) = (task / heads, task % heads)
       kernels.combine(
-        partials.base + (t * layout.heads + head) * partials.chunks * partials.stride, partials.stride,
-        token.position / attentionChunkLength + 1, layout.group, c.headSize,
-        space.inner + t * space.innerStride + head * layout.group * c.headSize)
+        partials.base + task * partials.chunks * partials.stride, partials.stride, tokens[t].position / attentionChunkLength + 1,
+        layout.group, size, space.inner + t * space.innerStride + head * layout.group * size)
     }
   }
 

@@ -101,10 +101,7 @@ final class CPUForwardPass {
       multiply(layer.queryKeyValue, count, member)
       member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
       attend(tokens, layer: index, member)
-      member.phase(count) { t in
-        combine(tokens[t], t)
-        quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member)
-      }
+      member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member) }
       multiply(layer.attentionOutput, count, member)
       member.phase(count) { t in
         addProduct(layer.attentionOutput, t)

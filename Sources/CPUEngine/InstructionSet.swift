@@ -4,6 +4,7 @@ import CTernary
 public enum InstructionSet: String, CaseIterable, Sendable {
   case portable
   case avx2
+  case avxvnni
   case avx512
   case neon
   case neonI8MM = "neon-i8mm"

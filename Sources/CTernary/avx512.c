@@ -30,33 +30,47 @@ INLINE __m512i group(__m512i words, const int i) {
   return _mm512_and_si512(i ? _mm512_srli_epi32(words, 2 * i) : words, _mm512_set1_epi8(3));
 }
 
+// What one token needs: the codes stay where they are in their bytes, times 1, 4, 16 or 64 in accumulators of their own, so that nothing is
+// shifted until the end.
+typedef struct {
+  __m512i low[4], high[4];
+} Scaled;
+
 // Adds one tile's products with the activations `a` of this tile and its neighbour.
-INLINE void tile(const char *p, const __m512i *permutations, __m512i a, __m512i *low, __m512i *high) {
+INLINE void tile(const char *p, const __m512i *permutations, __m512i a, Scaled *sums) {
   const __m512i x = _mm512_loadu_si512(p), z = _mm512_loadu_si512(p + 64);
   UNROLL for (int i = 0; i < 4; i++) {
-    const __m512i y = _mm512_permutexvar_epi32(permutations[i], a);
-    *low = _mm512_dpbusd_epi32(*low, group(x, i), y);
-    *high = _mm512_dpbusd_epi32(*high, group(z, i), y);
+    const __m512i mask = _mm512_set1_epi8((char)(3 << 2 * i)), y = _mm512_permutexvar_epi32(permutations[i], a);
+    sums->low[i] = _mm512_dpbusd_epi32(sums->low[i], _mm512_and_si512(x, mask), y);
+    sums->high[i] = _mm512_dpbusd_epi32(sums->high[i], _mm512_and_si512(z, mask), y);
   }
 }
 
-// 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need; the
-// software prefetch runs 8 KiB ahead (shorter and longer distances were slower).
+INLINE __m256i unscale(const __m512i *sums, __m256i bias) {
+  __m512i sum = sums[0];
+  UNROLL for (int i = 1; i < 4; i++) sum = _mm512_add_epi32(sum, _mm512_srai_epi32(sums[i], 2 * i));
+  return _mm256_sub_epi32(_mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)), bias);
+}
+
+// 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need. Software fetches
+// it into L2 8 KiB ahead and into L1 1 KiB ahead: L1 has few places for lines that are on their way, and so each is held briefly.
 INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, int32_t sum, int32_t *out) {
-  __m512i low = _mm512_setzero_si512(), high = low;
+  Scaled sums;
+  UNROLL for (int i = 0; i < 4; i++) sums.low[i] = sums.high[i] = _mm512_setzero_si512();
   ptrdiff_t k = 0;
   for (; k + 2 <= tilesPerRow; k += 2, p += 256, codes += 64) {
-    UNROLL for (int line = 0; line < 4; line++) _mm_prefetch(p + 8192 + 64 * line, _MM_HINT_T0);
+    UNROLL for (int line = 0; line < 4; line++) {
+      _mm_prefetch(p + 8192 + 64 * line, _MM_HINT_T1);
+      _mm_prefetch(p + 1024 + 64 * line, _MM_HINT_T0);
+    }
     const __m512i a = _mm512_loadu_si512(codes);
-    tile(p, s->lanes[0], a, &low, &high);
-    tile(p + 128, s->lanes[1], a, &low, &high);
+    tile(p, s->lanes[0], a, &sums);
+    tile(p + 128, s->lanes[1], a, &sums);
   }
-  if (k < tilesPerRow) tile(p, s->lanes[0], _mm512_loadu_si512(codes), &low, &high);
+  if (k < tilesPerRow) tile(p, s->lanes[0], _mm512_loadu_si512(codes), &sums);
   const __m256i bias = _mm256_set1_epi32(2 * sum);  // codes are stored + 2
-  const __m256i r = _mm256_add_epi32(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1));
-  const __m256i q = _mm256_add_epi32(_mm512_castsi512_si256(high), _mm512_extracti64x4_epi64(high, 1));
-  _mm256_storeu_si256((__m256i *)out, _mm256_sub_epi32(r, bias));
-  _mm256_storeu_si256((__m256i *)(out + 8), _mm256_sub_epi32(q, bias));
+  _mm256_storeu_si256((__m256i *)out, unscale(sums.low, bias));
+  _mm256_storeu_si256((__m256i *)(out + 8), unscale(sums.high, bias));
 }
 
 // `tall` rows of tiles (1 or 2) times `count` tokens (at most 8). The halves of a tile are exchanged so that all sixteen lanes hold the
@@ -103,7 +117,8 @@ INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const in
 static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
                              const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   const ptrdiff_t rowBytes = tilesPerRow * 128;
-  if (tokens == 1) {
+  // A lane gets at most 4 · 3 · 64 · 128 from a tile in the accumulator of factor 64; 32 bits hold that of 21,845 tiles.
+  if (tokens == 1 && tilesPerRow <= 21845) {
     const Spread s = spread();
     for (ptrdiff_t n = 0; n < rows; n += 16) oneToken((const char *)tiles + n / 16 * rowBytes, tilesPerRow, &s, codes, *sums, out + n);
     return;

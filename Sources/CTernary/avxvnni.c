@@ -1,0 +1,77 @@
+// Kernels for x86-64 with AVX2 and AVX-VNNI, the byte products of AVX-512 in 32-byte registers.
+#include "CTernary.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2,avxvnni"))), apply_to = function)
+
+#define KERNEL(name) name##_avxvnni
+#include "canonical.inc"
+
+// A product takes five cycles and two can begin in each, so ten sums keep the units busy: 8 for one or two tokens (with two sums a token
+// for each eight rows, one token ran at half the speed from L2), 12 for three, 8 and more for others. The largest terms are 192·128; a tile
+// brings a lane 8 of them, and 2^31 holds those of 10,922 tiles.
+#define SCALES(tokens) ((tokens) == 1 ? 4 : (tokens) <= 3 ? 2 : 1)
+#define TILES(scales) 8192
+
+INLINE __m256i add(__m256i sum, __m256i u, __m256i y) { return _mm256_dpbusd_avx_epi32(sum, u, y); }
+INLINE __m256i plusQuarter(__m256i sum, __m256i fours) { return _mm256_add_epi32(sum, _mm256_srai_epi32(fours, 2)); }
+INLINE __m256i widen(__m256i sum) { return sum; }
+
+#include "avx2.inc"
+
+static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
+                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+  const char *p = tiles;
+  for (ptrdiff_t n = 0; n < rows; n += 16, out += 16, p += tilesPerRow * 128) {
+    start(sums, tokens, out, outStride);
+    // A row of tiles is read from memory for the first six tokens and from L1 for the others.
+    for (ptrdiff_t t = 0; t < tokens; t += 6) {
+      const int8_t *c = codes + t * codeStride;
+      int32_t *o = out + t * outStride;
+      switch (tokens - t) {
+        case 1: addTiles(p, 0, tilesPerRow, c, codeStride, 1, o, outStride); break;
+        case 2: addTiles(p, 0, tilesPerRow, c, codeStride, 2, o, outStride); break;
+        case 3: addTiles(p, 0, tilesPerRow, c, codeStride, 3, o, outStride); break;
+        case 4: addTiles(p, 0, tilesPerRow, c, codeStride, 4, o, outStride); break;
+        case 5: addTiles(p, 0, tilesPerRow, c, codeStride, 5, o, outStride); break;
+        default: addTiles(p, 0, tilesPerRow, c, codeStride, 6, o, outStride);
+      }
+    }
+  }
+}
+
+// One row with one or two vectors: a row xor 0x80 is the row + 128, unsigned.
+INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
+                   int32_t *out, ptrdiff_t outStride) {
+  __m256i sum[2][2];
+  UNROLL for (int t = 0; t < vectors; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
+  for (ptrdiff_t i = 0; i < stride; i += 64) {
+    prefetch(row + i, 1);
+    UNROLL for (int j = 0; j < 2; j++) {
+      const __m256i u = _mm256_xor_si256(load(row + i + 32 * j), _mm256_set1_epi8((char)0x80));
+      UNROLL for (int t = 0; t < vectors; t++) sum[t][j] = add(sum[t][j], u, load(codes + t * codeStride + i + 32 * j));
+    }
+  }
+  UNROLL for (int t = 0; t < vectors; t++)
+    out[t * outStride] = (int32_t)((uint32_t)total(_mm256_add_epi32(sum[t][0], sum[t][1])) - 128u * (uint32_t)sums[t]);
+}
+
+static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
+                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
+  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
+    for (ptrdiff_t t = 0; t < vectors; t += 2) {
+      const int8_t *c = codes + t * codeStride;
+      int32_t *o = out + t * outStride + r;
+      if (vectors - t == 1)
+        oneRow(rows, stride, c, codeStride, sums + t, 1, o, outStride);
+      else
+        oneRow(rows, stride, c, codeStride, sums + t, 2, o, outStride);
+    }
+}
+
+const TernaryKernels ternary_kernels_avxvnni = KERNELS("avxvnni");
+
+#pragma clang attribute pop
+#endif
