@@ -37,7 +37,7 @@ public final class LanguageModel: Sendable {
 
   public struct LoadOptions: Sendable {
     public var device: Device
-    /// CPU threads; the processors this process may use when nil.
+    /// CPU threads; one for each physical core that this process may use when nil.
     public var threads: Int?
     /// CPU instructions; the machine's best when nil.
     public var instructionSet: InstructionSet?

@@ -73,7 +73,7 @@ struct Devices: ParsableCommand {
 
   private func makeReport() throws -> Report {
     let cpu = Report.CPU(
-      processors: InstructionSet.processorCount, instructionSets: InstructionSet.available.map(\.rawValue),
+      processors: CPUEngine.defaultThreads, instructionSets: InstructionSet.available.map(\.rawValue),
       bytesPerSecond: bandwidth ? MemoryBandwidth.measure(threads: threads) : nil)
     do {
       let driver = try CUDADriver.load()

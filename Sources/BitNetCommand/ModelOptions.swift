@@ -39,7 +39,7 @@ struct ModelSource: ParsableArguments {
 
 /// How the processor is used.
 struct ProcessorOptions: ParsableArguments {
-  @Option(parsing: .unconditional, help: ArgumentHelp("Threads. (default: one for each processor)", valueName: "count"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("Threads. (default: one for each physical core)", valueName: "count"))
   var threads: Int?
 
   @Option(

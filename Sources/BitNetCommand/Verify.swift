@@ -115,7 +115,7 @@ struct Verify: ParsableCommand {
   private func verifyCPU(_ instructionSet: InstructionSet?, note: String?) throws {
     let weights = try loadWeights()
     let sets = instructionSet.map { [$0] } ?? InstructionSet.available
-    let threads = processor.threads ?? InstructionSet.processorCount
+    let threads = processor.threads ?? CPUEngine.defaultThreads
     let candidates = sets.map { set in
       EngineComparison.Candidate(name: set.rawValue) { try CPUEngine(weights: $0, threads: threads, instructionSet: set) }
     }

@@ -15,7 +15,7 @@ public final class CPUEngine: Engine {
 
   /// - Parameters:
   ///   - contextLength: positions a sequence can hold; the model's own when nil.
-  ///   - threads: 1 to 1024; the processors this process may use when nil.
+  ///   - threads: 1 to 1024; `defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
   ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it where it pays. Results are
   ///     the same.
@@ -33,9 +33,13 @@ public final class CPUEngine: Engine {
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
     pass = try CPUForwardPass(
-      weights, team: ThreadTeam(count: threads ?? InstructionSet.processorCount), kernels: self.instructionSet.kernels,
+      weights, team: ThreadTeam(count: threads ?? Self.defaultThreads), kernels: self.instructionSet.kernels,
       screensHead: screensHead)
   }
+
+  /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control group grants it
+  /// time for.
+  public static var defaultThreads: Int { Processors.current.threadCount }
 
   /// Threads that work, the caller's included.
   public var threads: Int { pass.team.count }

@@ -20,9 +20,6 @@ public enum InstructionSet: String, CaseIterable, Sendable {
     return sets
   }()
 
-  /// Processors this process may run on: the number of threads an engine has by default.
-  public static var processorCount: Int { Int(ternary_processor_count()) }
-
   /// The set called `name`.
   /// - Throws: `InstructionSetError` when there is none of that name, or this machine cannot run it.
   public static func named(_ name: String) throws(InstructionSetError) -> InstructionSet {

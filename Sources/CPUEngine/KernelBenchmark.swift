@@ -28,13 +28,13 @@ public final class CPUKernelBenchmark {
   fileprivate let isQuick: Bool
 
   /// - Parameters:
-  ///   - threads: 1 to 1024; the processors this process may use when nil.
+  ///   - threads: 1 to 1024; `CPUEngine.defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
   ///   - isQuick: fewer samples, and copies of the weights for 64 MiB instead of 512: enough for most processors' caches.
   public init(threads: Int? = nil, instructionSet: InstructionSet? = nil, isQuick: Bool = false) {
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
     self.isQuick = isQuick
-    team = ThreadTeam(count: min(max(threads ?? InstructionSet.processorCount, 1), 1024))
+    team = ThreadTeam(count: min(max(threads ?? CPUEngine.defaultThreads, 1), 1024))
   }
 
   /// Bytes a second that the same threads read from memory.

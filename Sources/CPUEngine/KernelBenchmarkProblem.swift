@@ -87,7 +87,7 @@ public struct KernelBenchmarkProblem: Sendable {
     defer { findings.deallocate() }
     products.withUnsafeBufferPointer { products in
       codes.withUnsafeBufferPointer { codes in
-        ThreadTeam(count: InstructionSet.processorCount).run { member in
+        ThreadTeam(count: CPUEngine.defaultThreads).run { member in
           member.phase(rows, unit: Tile.rows, perMember: 16) { range in
             for row in range {
               for token in 0..<(sampled[row] ? tokens : 1) {

@@ -11,18 +11,19 @@ import Synchronization
 
 /// A fixed team of threads that go through one piece of work together, phase by phase.
 ///
-/// A forward pass is hundreds of short phases. The pieces of a phase are dealt out one by one, and a phase is over when all its
-/// pieces are done, not when all members have come: a member that the system has suspended holds nobody up, unless in the middle of a
+/// A forward pass is hundreds of short phases. Each member starts with its own share of a phase's pieces, the same neighbours every time, so
+/// that it reads one stream of memory, and memory that it wrote first; then it takes what others have left of theirs. A phase is over when all
+/// its pieces are done, not when all members have come: a member that the system has suspended holds nobody up, unless in the middle of a
 /// piece. Waiting is done in a loop first, for microseconds; who waits longer gives its core away, and between steps members sleep.
-final class ThreadTeam: @unchecked Sendable {
+package final class ThreadTeam: @unchecked Sendable {
   // Unchecked: `work` is written only while every other thread waits for `generation` to change.
 
   /// One thread's way through the phases. Every member calls the same phases in the same order.
-  final class Member {
-    let index: Int
-    let count: Int
+  package final class Member {
+    package let index: Int
+    package let count: Int
     private let team: ThreadTeam
-    private var phase: UInt64 = 0
+    private var phase: UInt64 = 1
 
     fileprivate init(index: Int, count: Int, team: ThreadTeam) {
       self.index = index
@@ -31,29 +32,32 @@ final class ThreadTeam: @unchecked Sendable {
     }
 
     /// A phase: runs `body` once for each piece in `0..<pieces`, on whichever member is free; returns when all are done.
-    func phase(_ pieces: Int, _ body: (Int) -> Void) {
+    /// - Parameter pieces: fewer than 2^20.
+    package func phase(_ pieces: Int, _ body: (Int) -> Void) {
       guard pieces > 0 else { return }
       guard count > 1 else {
         for piece in 0..<pieces { body(piece) }
         return
       }
-      team.deal(phase, UInt64(pieces), body)
+      team.work(phase, pieces, index, body)
       phase += 1
     }
 
     /// A phase over `0..<total`, cut into pieces that are multiples of `unit` and about `perMember` for each member.
-    func phase(_ total: Int, unit: Int, perMember: Int, _ body: (Range<Int>) -> Void) {
+    package func phase(_ total: Int, unit: Int, perMember: Int, _ body: (Range<Int>) -> Void) {
       let units = (total + unit - 1) / unit
       let length = max(1, units / (count * perMember)) * unit
       phase((total + length - 1) / length) { body($0 * length..<min(total, ($0 + 1) * length)) }
     }
   }
 
-  let count: Int
-  /// The current phase in the upper half, the next piece of it in the lower.
-  private let ticket = Atomic<UInt64>(0)
-  /// Pieces of the current phase that are done.
-  private let done = Atomic<UInt64>(0)
+  package let count: Int
+  /// The phase that is being worked on, from 1 in each run.
+  private let current = Atomic<UInt64>(0)
+  /// Pieces of it that are done.
+  private let done = Atomic<Int>(0)
+  /// What is left of each member's share, `Share.spacing` apart.
+  private let shares: UnsafeMutablePointer<Atomic<UInt64>>
   /// Members that have left the work.
   private let left = Atomic<Int>(0)
   private let generation = Atomic<Int>(0)
@@ -67,18 +71,22 @@ final class ThreadTeam: @unchecked Sendable {
   private static let spins = 500
 
   /// - Parameter count: threads, the caller's included: 1 or more. Fewer are used if the system refuses to make them.
-  init(count wanted: Int) {
+  package init(count wanted: Int) {
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(condition, nil)
     // Threads hold what they need of the team, not the team: it can be freed, and then stops them.
     var boxes: [Box] = []
-    for index in 1..<max(wanted, 1) { boxes.append(Box(index: index)) }
+    for index in 1..<max(wanted, 1) {
+      boxes.append(Box(index: index, processors: Processors.current.processors(ofThread: index, of: wanted)))
+    }
     var started: [(box: Box, thread: pthread_t)] = []
     for box in boxes {
       guard let thread = box.start() else { break }
       started.append((box, thread))
     }
     count = started.count + 1
+    shares = .allocate(capacity: count * Share.spacing)
+    for index in 0..<count * Share.spacing { (shares + index).initialize(to: Atomic(0)) }
     threads = started.map(\.thread)
     for (box, _) in started { box.give(Unmanaged.passUnretained(self)) }
   }
@@ -91,16 +99,19 @@ final class ThreadTeam: @unchecked Sendable {
     pthread_mutex_destroy(mutex)
     condition.deallocate()
     mutex.deallocate()
+    shares.deinitialize(count: count * Share.spacing)
+    shares.deallocate()
   }
 
   /// Runs `body` on every member at once and returns when all are done. The caller is member 0.
   /// - Parameter alone: whether the caller does everything: meeting costs microseconds, which little work does not repay.
-  func run(alone: Bool = false, _ body: (Member) -> Void) {
+  package func run(alone: Bool = false, _ body: (Member) -> Void) {
     guard count > 1, !alone else { return body(Member(index: 0, count: 1, team: self)) }
     withoutActuallyEscaping(body) { body in
       work = body
-      ticket.store(0, ordering: .relaxed)
+      current.store(1, ordering: .relaxed)
       done.store(0, ordering: .relaxed)
+      for member in 0..<count { shares[member * Share.spacing].store(0, ordering: .relaxed) }
       left.store(0, ordering: .relaxed)
       wake()
       body(Member(index: 0, count: count, team: self))
@@ -137,24 +148,60 @@ final class ThreadTeam: @unchecked Sendable {
     }
   }
 
-  private func deal(_ phase: UInt64, _ pieces: UInt64, _ body: (Int) -> Void) {
-    while true {
-      let now = ticket.load(ordering: .acquiring)
-      guard now >> 32 == phase else { return }  // the others have finished it
-      let piece = now & 0xFFFF_FFFF
-      guard piece < pieces else {
-        wait { self.ticket.load(ordering: .acquiring) >> 32 != phase }
-        return
-      }
-      // Compare and exchange, not add: a member that comes late must not take a piece of a later phase.
-      guard ticket.weakCompareExchange(expected: now, desired: now + 1, ordering: .acquiringAndReleasing).exchanged else { continue }
-      body(Int(piece))
-      if done.add(1, ordering: .acquiringAndReleasing).newValue == pieces {
-        done.store(0, ordering: .relaxed)
-        ticket.store((phase + 1) << 32, ordering: .releasing)
-        return
-      }
+  /// A member's share of a phase, in one word that is changed as a whole: the phase, and which pieces nobody has taken.
+  private struct Share {
+    var phase: UInt64
+    var pieces: Range<UInt64>
+
+    /// Words between two members' shares: two cache lines, which processors fetch together.
+    static let spacing = 16
+
+    init(phase: UInt64, of count: Int, member: Int, pieces: Int) {
+      self.phase = phase
+      self.pieces = UInt64((pieces * member + count - 1) / count)..<UInt64((pieces * (member + 1) + count - 1) / count)
     }
+
+    init(_ word: UInt64) {
+      phase = word >> 40
+      pieces = (word >> 20 & 0xFFFFF)..<(word & 0xFFFFF)
+    }
+
+    var word: UInt64 { phase << 40 | pieces.lowerBound << 20 | pieces.upperBound }
+  }
+
+  /// Takes a piece of a member's share: the first one for the member itself, the last one for others.
+  ///
+  /// Compare and exchange, with the phase in the word: who comes late cannot take a piece of a later phase.
+  private func take(_ phase: UInt64, _ pieces: Int, from owner: Int, isOwn: Bool) -> Int? {
+    let place = shares + owner * Share.spacing
+    var word = place.pointee.load(ordering: .acquiring)
+    while true {
+      var share = Share(word)
+      guard share.phase <= phase else { return nil }
+      // The first to look at a share in a phase fills it, whoever that is.
+      if share.phase < phase { share = Share(phase: phase, of: count, member: owner, pieces: pieces) }
+      guard !share.pieces.isEmpty else { return nil }
+      let (first, last) = (share.pieces.lowerBound, share.pieces.upperBound - 1)
+      share.pieces = isOwn ? first + 1..<last + 1 : first..<last
+      let result = place.pointee.weakCompareExchange(expected: word, desired: share.word, ordering: .acquiringAndReleasing)
+      if result.exchanged { return Int(isOwn ? first : last) }
+      word = result.original
+    }
+  }
+
+  private func work(_ phase: UInt64, _ pieces: Int, _ index: Int, _ body: (Int) -> Void) {
+    for distance in 0..<count {
+      while let piece = take(phase, pieces, from: (index + distance) % count, isOwn: distance == 0) {
+        body(piece)
+        if done.add(1, ordering: .acquiringAndReleasing).newValue == pieces {
+          done.store(0, ordering: .relaxed)
+          current.store(phase + 1, ordering: .releasing)
+          return
+        }
+      }
+      if current.load(ordering: .acquiring) != phase { return }  // the others have finished it
+    }
+    wait { self.current.load(ordering: .acquiring) != phase }
   }
 
   @inline(__always)
@@ -167,14 +214,19 @@ final class ThreadTeam: @unchecked Sendable {
   }
 }
 
-/// Carries a thread's index, and then its team, into the thread.
+/// Carries a thread's index and place, and then its team, into the thread.
 private final class Box: @unchecked Sendable {
   // Unchecked: `team` is written once, before `isReady` is set, and read after.
   private let index: Int
+  /// What the thread is kept on, if it matters.
+  private let processors: [Int]?
   private var team: Unmanaged<ThreadTeam>?
   private let isReady = Atomic<Bool>(false)
 
-  init(index: Int) { self.index = index }
+  init(index: Int, processors: [Int]?) {
+    self.index = index
+    self.processors = processors
+  }
 
   func start() -> pthread_t? {
     let argument = Unmanaged.passRetained(self)
@@ -197,6 +249,7 @@ private final class Box: @unchecked Sendable {
   }
 
   func run() {
+    if let processors { Processors.bindThread(to: processors) }
     while !isReady.load(ordering: .acquiring) { sched_yield() }
     // The team outlives its threads: its deinit waits for them.
     team!._withUnsafeGuaranteedRef { $0.serve(index: index) }

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "CTernary.h"
 
-#include <unistd.h>
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -54,13 +53,23 @@ const TernaryKernels *const *ternary_kernels_available(void) {
   return list;
 }
 
-int ternary_processor_count(void) {
+// Swift's modules of the C libraries do not have these.
+int ternary_get_affinity(void *set, size_t byteCount) {
 #if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+  return sched_getaffinity(0, byteCount, set) == 0;
+#else
+  (void)set, (void)byteCount;
+  return 0;
 #endif
-  const long count = sysconf(_SC_NPROCESSORS_ONLN);
-  return count > 0 ? (int)count : 1;
+}
+
+int ternary_set_affinity(const void *set, size_t byteCount) {
+#if defined(__linux__)
+  return sched_setaffinity(0, byteCount, set) == 0;
+#else
+  (void)set, (void)byteCount;
+  return 0;
+#endif
 }
 
 uint64_t ternary_read(const void *bytes, size_t count) {

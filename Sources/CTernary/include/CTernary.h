@@ -96,8 +96,10 @@ typedef struct TernaryKernels {
 /// Instruction sets this build knows, best first; NULL ends the list. Entries the machine lacks are left out.
 const TernaryKernels *_Nullable const *_Nonnull ternary_kernels_available(void);
 
-/// Processors this process may run on: 1 or more.
-int ternary_processor_count(void);
+/// Gets or sets the processors that the calling thread may run on, one bit for each, from the lowest of the first byte on; byteCount: a
+/// multiple of 8. Returns whether that worked; nothing does where threads are not kept on processors.
+int ternary_get_affinity(void *_Nonnull set, size_t byteCount);
+int ternary_set_affinity(const void *_Nonnull set, size_t byteCount);
 
 /// Reads memory as fast as a plain loop does and returns the exclusive or of its words. count: bytes, a multiple of 64.
 uint64_t ternary_read(const void *_Nonnull bytes, size_t count);
