@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measure loading, prompt and decode speed of models, with the memory bandwidth read beside every run.
+"""Measure loading, the first token, prompt and decode speed of models, with the memory bandwidth read beside every run.
 
 usage: measure.py MODEL [MODEL ...] [--bitnet .build/release/bitnet] [--rounds 3] [--prompt 128] [--decode 48] [--json FILE]
 
 A MODEL is anything `bitnet generate --model` takes. Rounds are interleaved over the models, because shared machines change from minute
 to minute; the medians are printed, and decode speed also as a share of what the bandwidth allows: bytes that a token reads (tiles and output
-head) divided into the bytes a second that were read just before.
+head) divided into the bytes a second that were read just before. Every round also decodes beside a process that keeps one processor busy.
 """
 import argparse
 import json
@@ -13,6 +13,8 @@ import pathlib
 import platform
 import statistics
 import subprocess
+import sys
+import time
 
 
 def run(command):
@@ -41,20 +43,36 @@ def main():
     report = {}
     for _ in range(arguments.rounds):
         for model, results in rounds.items():
-            devices = run([arguments.bitnet, "devices", "--bandwidth", "--json"] + threads)
-            report = run([arguments.bitnet, "generate", "--model", model, "--prompt", prompt, "--ignore-eos", "--sampling", "greedy",
-                          "--max-tokens", str(arguments.decode), "--json", "--quiet"] + threads)
-            inspection = run([arguments.bitnet, "inspect", model, "--json"])
-            count = inspection["parameters"]
-            read = count["ternary"] / 4 + 2 * (count["head"] or count["embedding"])
+            facts = run([arguments.bitnet, "bench", "model", "--model", model, "--device", "cpu", "--prompt", "none", "--depth", "none",
+                         "--batch", "none", "--json"] + threads)
+            bandwidth = facts["machine"]["memory_bytes_per_second"]
+            read = facts["model"]["ternary_bytes"] + facts["model"]["head_bytes"]
+
+            def generate(count):
+                return run([arguments.bitnet, "generate", "--model", model, "--device", "cpu", "--prompt", prompt, "--ignore-eos", "--sampling",
+                            "greedy", "--max-tokens", str(count), "--json", "--quiet"] + threads)
+
+            report = generate(arguments.decode)
             figures = report["statistics"]
+            start = time.monotonic()
+            run([arguments.bitnet, "generate", "--model", model, "--device", "cpu", "--prompt", "the", "--max-tokens", "1", "--json",
+                 "--quiet"] + threads)
+            first = time.monotonic() - start
+            busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            try:
+                beside = generate(arguments.decode)["statistics"]["generated_tokens_per_second"]
+            finally:
+                busy.kill()
+                busy.wait()
             results.append({
-                "bandwidth_gb_s": devices["cpu"]["bytes_per_second"] / 1e9,
+                "bandwidth_gb_s": bandwidth / 1e9,
                 "load_s": figures["load_seconds"], "peak_memory_mb": figures["peak_memory_bytes"] / 1e6,
+                "process_start_to_first_token_s": first,
                 "prompt_tokens": figures["prompt_tokens"], "prompt_tokens_s": figures["prompt_tokens_per_second"],
-                "first_token_s": figures["seconds_to_first_token"], "decode_tokens_s": figures["generated_tokens_per_second"],
+                "decode_tokens_s": figures["generated_tokens_per_second"],
                 "read_per_token_mb": read / 1e6,
-                "share_of_bandwidth": figures["generated_tokens_per_second"] * read / devices["cpu"]["bytes_per_second"],
+                "share_of_bandwidth": figures["generated_tokens_per_second"] * read / bandwidth,
+                "decode_tokens_s_beside_a_busy_process": beside,
             })
     for model, results in rounds.items():
         print(model)

@@ -76,14 +76,14 @@ struct BenchModel: ParsableCommand {
       try show(report.prompts.last!.line)
     }
     for depth in depths where try !leavesOut("decoding after \(plural(depth, "token"))", needed: depth + tokens) {
-      let (memory, seconds) = (report.machine.currentBytesPerSecond(engine), try benchmark.decode(sequences: 1, depth: depth))
-      report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, memory: memory, seconds: seconds, alone: nil))
+      let measured = try benchmark.decode(sequences: 1, depth: depth) { report.machine.currentBytesPerSecond(engine) }
+      report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, rounds: measured, alone: nil))
       try show(report.decoding.last!.depthLine)
     }
     for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
-      let (memory, seconds) = (report.machine.currentBytesPerSecond(engine), try benchmark.decode(sequences: count, depth: 0))
+      let measured = try benchmark.decode(sequences: count, depth: 0) { report.machine.currentBytesPerSecond(engine) }
       let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
-      report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, memory: memory, seconds: seconds, alone: alone))
+      report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, rounds: measured, alone: alone))
       try show(report.batches.last!.batchLine)
     }
     report.measureMemory(engine, weights: weights)
@@ -129,19 +129,22 @@ private struct ModelBenchmark {
     }
   }
 
-  /// Seconds for `tokens` tokens of each of some sequences that hold `depth` already, for each round.
-  func decode(sequences: Int, depth: Int) throws -> [Double] {
+  /// Seconds for `tokens` tokens of each of some sequences that hold `depth` already, for each round, and the memory's speed just before.
+  func decode(sequences: Int, depth: Int, memory: () -> Double) throws -> [(seconds: Double, memory: Double)] {
     var generator = SplitMix64(seed: UInt64(depth))
     let ids = (0..<sequences).map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     if depth > 0 {
       _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), output: .none) }))
     }
-    return try measure {
+    var speeds: [Double] = []
+    let seconds = try measure {
+      speeds.append(memory())
       for id in ids { try engine.truncate(id, to: depth) }
       let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), output: .sample(.greedy)) })
       return try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
     }
+    return zip(seconds, speeds.dropFirst()).map { ($0, $1) }
   }
 
   /// One round more, whose time does not count: it loads what is loaded on first use.

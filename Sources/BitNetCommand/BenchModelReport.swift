@@ -53,10 +53,11 @@ struct BenchModelReport: Encodable {
     let tokens: Int
     /// Of all sequences together.
     let tokensPerSecond: Rate
-    /// The memory's speed, measured just before (on a GPU: at the start).
+    /// The memory's speed, measured before each round (on a GPU: at the start); the median.
     let memoryBytesPerSecond: Double
     /// The same if nothing took time but reading each byte once in a step.
     let floorTokensPerSecond: Double
+    /// The median of what each round reached of its own floor.
     let shareOfFloor: Double
     /// Times the rate of one sequence.
     let ratioToOne: Double?
@@ -126,18 +127,19 @@ extension BenchModelReport.Model {
 
 extension BenchModelReport {
   /// - Parameters:
-  ///   - memory: bytes a second, measured just before.
-  ///   - seconds: of a round, for each.
+  ///   - rounds: seconds that each took, and the memory's bytes a second just before.
   ///   - alone: tokens a second of one sequence; nil when that is this one, or unknown.
-  func decoding(sequences: Int, depth: Int, tokens: Int, memory: Double, seconds: [Double], alone: Double?) -> Decoding {
-    let rate = Rate(seconds.map { Double(sequences * tokens) / $0 })
+  func decoding(sequences: Int, depth: Int, tokens: Int, rounds: [(seconds: Double, memory: Double)], alone: Double?) -> Decoding {
+    let rates = rounds.map { Double(sequences * tokens) / $0.seconds }
+    let rate = Rate(rates)
     // The cache grows in a round; this is its middle.
     let cache = Double(model.cacheBytesPerPosition) * (Double(depth) + Double(tokens) / 2)
     let bytes = Double(model.ternaryBytes + model.headBytes) + Double(sequences) * cache
-    let floor = Double(sequences) * memory / bytes
+    let memory = rounds.map(\.memory).quantile(0.5)
+    func floor(_ memory: Double) -> Double { Double(sequences) * memory / bytes }
     return Decoding(
       sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, memoryBytesPerSecond: memory,
-      floorTokensPerSecond: floor, shareOfFloor: rate.median / floor,
+      floorTokensPerSecond: floor(memory), shareOfFloor: zip(rates, rounds).map { $0 / floor($1.memory) }.quantile(0.5),
       ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
   }
 

@@ -60,8 +60,8 @@ public final class CPUEngine: Engine {
     var tokens: [CPUForwardPass.Token] = []
     var rowCount = 0
     var candidateCount = 0
-    for work in admitted {
-      let screening = screening(work.entry.output)
+    let screenings = admitted.map { screening($0.entry.output) }
+    for (work, screening) in zip(admitted, screenings) {
       for (index, id) in work.entry.tokens.enumerated() {
         let isLast = index == work.entry.tokens.count - 1
         var output = CPUForwardPass.Token.Output.none
@@ -87,7 +87,7 @@ public final class CPUEngine: Engine {
     pass.run(tokens, results: .init(logits: logits, candidates: candidates.baseAddress))
     var outputs: [StepOutput] = []
     var (row, place) = (0, 0)
-    for work in admitted {
+    for (work, screening) in zip(admitted, screenings) {
       switch work.entry.output {
       case .none: outputs.append(.none)
       case .lastLogits, .allLogits:
@@ -97,7 +97,8 @@ public final class CPUEngine: Engine {
         row += count
       case .sample(let parameters, let logProbabilities):
         let history = try store.tokens(of: work.entry.sequence)
-        if screening(work.entry.output) != nil {
+        if screening != nil {
+          pass.screen?.note(candidates[place], parameters)
           outputs.append(.sampled(candidates[place].choose(parameters, position: history.count)))
           place += 1
         } else {
@@ -113,9 +114,10 @@ public final class CPUEngine: Engine {
     return outputs
   }
 
-  /// How the token is chosen, if the screened head can serve that.
+  /// How the token is chosen, if the screened head can serve that and is likely to be worth it.
   private func screening(_ output: Batch.Output) -> SamplingParameters? {
-    guard pass.screen != nil, case .sample(let parameters, nil) = output, parameters.looksAtLargestOnly else { return nil }
+    guard let screen = pass.screen, case .sample(let parameters, nil) = output, parameters.looksAtLargestOnly, screen.pays(parameters)
+    else { return nil }
     return parameters
   }
 }

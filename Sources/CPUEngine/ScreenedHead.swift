@@ -53,6 +53,10 @@ final class ScreenedHead {
   private let thresholds: UnsafeMutablePointer<Float>
   private let tokens: UnsafeMutablePointer<CTernaryScreenNorms>
 
+  /// The share of rows that survived of late where nothing but the temperature limits them, and how often that has not been looked at.
+  private var survivingShare = 0.0
+  private var passedOver = 0
+
   private var blocks: Int { paddedRows / Self.blockRows }
   /// Bytes of the copy.
   var byteCount: Int { codes.bytes.count + facts.bytes.count }
@@ -111,6 +115,26 @@ final class ScreenedHead {
         table.bytes.slice(real.lowerBound * 2 * table.columns..<real.upperBound * 2 * table.columns)?.releasePages()
       }
     }
+  }
+
+  /// Whether screening is likely to save anything when a token is chosen in this way.
+  ///
+  /// At a high temperature every token may have a weight; then most rows survive, and the whole head alone is cheaper. Which it is depends on
+  /// the model and the text, so it is tried again from time to time.
+  func pays(_ sampling: SamplingParameters) -> Bool {
+    guard dependsOnText(sampling), survivingShare > 0.4 else { return true }
+    passedOver = (passedOver + 1) % 32
+    return passedOver == 0
+  }
+
+  /// Takes note of how many candidates a token had.
+  func note(_ candidates: Candidates, _ sampling: SamplingParameters) {
+    guard dependsOnText(sampling) else { return }
+    survivingShare = 0.75 * survivingShare + 0.25 * Double(candidates.ids.count) / Double(table.rows)
+  }
+
+  private func dependsOnText(_ sampling: SamplingParameters) -> Bool {
+    sampling.temperature > 0 && !(1...blocks ~= sampling.topK)
   }
 
   /// The work of one member of the team: the candidates of up to `groupLength` tokens.

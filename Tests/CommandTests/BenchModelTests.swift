@@ -70,7 +70,11 @@ struct BenchModelTests {
       let bytes = Double(report.model.ternary_bytes + report.model.head_bytes) + positions * Double(report.model.cache_bytes_per_position)
       let floor = Double(result.sequences) * result.memory_bytes_per_second / bytes
       #expect(abs(result.floor_tokens_per_second / floor - 1) < 1e-9 && result.tokens == 2)
-      #expect(abs(result.share_of_floor * floor / result.tokens_per_second.median - 1) < 1e-9)
+      // On the CPU every round has a floor of its own.
+      #expect(result.share_of_floor > 0 && result.share_of_floor.isFinite)
+      if report.machine.memory_measure == "copy" {
+        #expect(abs(result.share_of_floor * floor / result.tokens_per_second.median - 1) < 1e-9)
+      }
     }
     let ratio = report.batches[1].tokens_per_second.median / report.batches[0].tokens_per_second.median
     #expect(report.batches[0].ratio_to_one == 1 && abs((report.batches[1].ratio_to_one ?? 0) / ratio - 1) < 1e-9)

@@ -1,0 +1,59 @@
+import CPUEngine
+import Inference
+import TestSupport
+import Ternary
+import Testing
+
+@Suite("Awkward shapes")
+struct AwkwardShapesTests {
+  /// The published models' widths that are no multiples of what kernels like; one layer, since layers are alike.
+  private static let configuration = ModelConfiguration(
+    architecture: "BitNetForCausalLM", vocabularySize: 270, hiddenSize: 3200, feedForwardSize: 8640, layerCount: 1, headCount: 32,
+    keyValueHeadCount: 32, headSize: 100, contextLength: 512, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu, hasSubNorms: true,
+    tiedEmbedding: false)
+
+  @Test("hidden 3200, feed-forward 8640, heads of 100: the reference's bits with 1 to 8 threads, in batches of 1 to 64")
+  func wholeModel() throws {
+    let weights = try ModelWeights(random: Self.configuration, seed: 3)
+    let prompt = (0..<64).map { Int32($0 * 37 % 270) }
+    let reference = ReferenceEngine(weights: weights, precision: .float)
+    func rows(_ engine: any Engine, _ chunk: Int) throws -> [UInt32] {
+      let id = engine.makeSequence()
+      var result: [UInt32] = []
+      for start in stride(from: 0, to: prompt.count, by: chunk) {
+        let tokens = Array(prompt[start..<min(start + chunk, prompt.count)])
+        guard case .logits(let logits) = try engine.step(Batch([.init(sequence: id, tokens: tokens, output: .allLogits)]))[0] else {
+          throw CancellationError()
+        }
+        result += logits.map(\.bitPattern)
+      }
+      return result
+    }
+    let expected = try rows(reference, prompt.count)
+    for set in InstructionSet.available {
+      for (threads, chunks) in [[64], [1, 2], [3, 4], [5, 6], [7, 8], [9, 15], [16, 17], [31, 33, 63]].enumerated() {
+        let engine = try CPUEngine(weights: weights, threads: threads + 1, instructionSet: set, screensHead: threads % 2 == 0)
+        // The portable set takes ten times as long.
+        for chunk in set == .portable ? chunks.suffix(1) : chunks[...] {
+          let same = try rows(engine, chunk) == expected
+          #expect(same, "\(set), \(threads + 1) threads, batches of \(chunk)")
+        }
+      }
+    }
+  }
+
+  @Test(
+    "products with 3200, 8640, 10240 and 27648 rows and columns",
+    arguments: [(3200, 320), (8640, 160), (10240, 160), (27648, 96), (160, 3200), (160, 8640), (96, 10240), (96, 27648)])
+  func products(rows: Int, columns: Int) throws {
+    let problem = try KernelBenchmarkProblem(rows: rows, columns: columns, tokens: 9)
+    for set in InstructionSet.available {
+      for (threads, tokens) in [(1, 1), (2, 9), (3, 2), (8, 3)] {
+        let benchmark = CPUKernelBenchmark(threads: threads, instructionSet: set, isQuick: true)
+        let measured = benchmark.load(problem).measure(tokens: tokens)
+        let check = problem.check(measured.products, stride: measured.stride, tokens: tokens)
+        #expect(check.isExact, "\(rows) x \(columns), \(set), \(threads) threads, \(tokens) tokens")
+      }
+    }
+  }
+}
