@@ -1,4 +1,4 @@
-// Kernels in plain C for any processor: what the others are measured against, and what arm64 runs (there fma is one instruction).
+// Kernels in plain C for any processor: what the others are measured against.
 #include "CTernary.h"
 
 #define KERNEL(name) name##_portable
