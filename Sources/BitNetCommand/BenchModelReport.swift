@@ -139,7 +139,7 @@ extension BenchModelReport {
     func floor(_ memory: Double) -> Double { Double(sequences) * memory / bytes }
     return Decoding(
       sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, memoryBytesPerSecond: memory,
-      floorTokensPerSecond: floor(memory), shareOfFloor: zip(rates, rounds).map { $0 / floor($1.memory) }.quantile(0.5),
+      floorTokensPerSecond: floor(memory), shareOfFloor: zip(rates, rounds).map { $1.memory > 0 ? $0 / floor($1.memory) : 0 }.quantile(0.5),
       ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
   }
 

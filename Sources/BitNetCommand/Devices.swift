@@ -13,7 +13,7 @@ struct Devices: ParsableCommand {
 
   private struct Report: Encodable {
     struct CPU: Encodable {
-      let processors: Int
+      let threads: Int
       let instructionSets: [String]
       /// With --bandwidth: bytes read from memory in a second.
       let bytesPerSecond: Double?
@@ -54,7 +54,7 @@ struct Devices: ParsableCommand {
     let report = try makeReport()
     if json { return try ByteOutput.standard.write(jsonText(report)) }
     var rows = [
-      ("  processors", "\(report.cpu.processors)"),
+      ("  threads by default", "\(report.cpu.threads)"),
       ("  instruction sets", "\(report.cpu.instructionSets.joined(separator: ", ")) (the first is the default)"),
     ]
     if let speed = report.cpu.bytesPerSecond { rows.append(("  memory", "\((speed / 1e9).decimals(1)) GB/s read")) }
@@ -73,7 +73,7 @@ struct Devices: ParsableCommand {
 
   private func makeReport() throws -> Report {
     let cpu = Report.CPU(
-      processors: CPUEngine.defaultThreads, instructionSets: InstructionSet.available.map(\.rawValue),
+      threads: CPUEngine.defaultThreads, instructionSets: InstructionSet.available.map(\.rawValue),
       bytesPerSecond: bandwidth ? MemoryBandwidth.measure(threads: threads) : nil)
     do {
       let driver = try CUDADriver.load()

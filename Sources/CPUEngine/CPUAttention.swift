@@ -14,21 +14,27 @@ final class AttentionPartials {
   private(set) var stride = 0
   /// Chunks of a token, at most.
   private(set) var chunks = 0
-  private var buffer = AlignedBuffer(count: 0)
+  private var buffer: PageBuffer?
+  /// Bytes of partials at most; beyond, heads are divided among threads and chunks are not.
+  private static let limit = 128 << 20
 
   var isCut: Bool { stride > 0 }
   /// Pieces of a token's head that members take.
   var runs: Int { (chunks + Self.run - 1) / Self.run }
-  var base: UnsafeMutablePointer<Float> { buffer.bytes.bindMemory(to: Float.self).baseAddress! }
+  /// The partials; only while attention is cut.
+  var base: UnsafeMutablePointer<Float> { buffer!.bytes.bindMemory(to: Float.self).baseAddress! }
 
   /// Decides about a slice of tokens and makes room.
   func prepare(for positions: [Int], _ layout: CachePage.Layout, threads: Int) {
     chunks = (positions.max() ?? 0) / attentionChunkLength + 1
     let tasks = positions.count * layout.heads
-    stride = threads > 1 && tasks < 4 * threads && chunks > Self.run && layout.group <= Int(CTERNARY_MAX_GROUP) ? layout.partialCount : 0
-    let byteCount = 4 * stride * chunks * tasks
-    // With room for twice the context, so that growing is rare.
-    if byteCount > buffer.bytes.count { buffer = AlignedBuffer(count: 2 * byteCount) }
+    stride = 0
+    guard threads > 1, tasks < 4 * threads, chunks > Self.run, layout.group <= Int(CTERNARY_MAX_GROUP) else { return }
+    let byteCount = 4 * layout.partialCount * chunks * tasks
+    guard byteCount <= Self.limit else { return }
+    // With room for twice the context, so that growing is rare; what is not used takes no memory.
+    if byteCount > buffer?.bytes.count ?? 0 { buffer = PageBuffer(count: 2 * byteCount) }
+    if buffer != nil { stride = layout.partialCount }
   }
 }
 

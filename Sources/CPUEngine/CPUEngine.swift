@@ -4,8 +4,8 @@ import Ternary
 
 /// Runs a model on the processor: the canonical arithmetic with vector instructions and several threads.
 ///
-/// Weights are used where they lie, usually in a mapped file. Every thread takes a share of each matrix's rows; the members of the team
-/// meet at a barrier between phases.
+/// Weights are used where they lie, usually in a mapped file. Every thread takes a share of each matrix's rows; the members of a team
+/// go through the forward pass phase by phase.
 public final class CPUEngine: Engine {
   public let configuration: ModelConfiguration
   public let contextLength: Int
@@ -17,8 +17,8 @@ public final class CPUEngine: Engine {
   ///   - contextLength: positions a sequence can hold; the model's own when nil.
   ///   - threads: 1 to 1024; `defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
-  ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it where it pays. Results are
-  ///     the same.
+  ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it where it pays and fits.
+  ///     Results are the same. Rows of more than 131,072 columns are not screened.
   /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the copy.
   public init(
     weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil

@@ -41,7 +41,7 @@ final class CPUForwardPass {
   private var cosines: [Float] = []
   private var sines: [Float] = []
 
-  /// - Parameter screensHead: nil to have the screened head where it pays.
+  /// - Parameter screensHead: nil to have the screened head where it pays and fits.
   init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?) throws(EngineError) {
     self.weights = weights
     self.team = team
@@ -49,8 +49,15 @@ final class CPUForwardPass {
     layout = CachePage.Layout(weights.configuration)
     rotary = RotaryTable(weights.configuration)
     space = Workspace(weights, tokens: Self.sliceLength, threads: team.count)
-    let isScreened = screensHead ?? (weights.head.rows * weights.head.columns >= ScreenedHead.worthwhile)
-    screen = isScreened ? try ScreenedHead(weights.head, team: team, kernels: kernels) : nil
+    let head = weights.head
+    if head.columns > ScreenedHead.longestRow || screensHead == false {
+      screen = nil
+    } else if screensHead == true {
+      screen = try ScreenedHead(head, team: team, kernels: kernels)
+    } else {
+      // Without room for the copy the model runs all the same.
+      screen = head.rows * head.columns >= ScreenedHead.worthwhile ? try? ScreenedHead(head, team: team, kernels: kernels) : nil
+    }
   }
 
   /// What a run gives beside the cache.

@@ -24,7 +24,14 @@ package struct Processors: Equatable {
   /// The processors for one of `count` threads: those of one memory node, so that what the thread writes first lies near it; nil where that
   /// makes no difference.
   package func processors(ofThread index: Int, of count: Int) -> [Int]? {
-    nodes.count > 1 ? nodes[index * nodes.count / count] : nil
+    guard nodes.count > 1 else { return nil }
+    // Nodes get threads as they have processors.
+    var place = index * nodes.reduce(0) { $0 + $1.count } / count
+    for node in nodes {
+      if place < node.count { return node }
+      place -= node.count
+    }
+    return nil
   }
 
   package static let current = Processors(

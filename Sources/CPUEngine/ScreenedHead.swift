@@ -15,6 +15,9 @@ final class ScreenedHead {
   /// Tables below this many values stay in caches, where screening gains little.
   static let worthwhile = 8 << 20
 
+  /// Columns whose integer products fit in 32 bits: 127 · 128 · 2^17 < 2^31.
+  static let longestRow = 1 << 17
+
   /// A token's logits that can matter.
   struct Candidates {
     /// Ascending.

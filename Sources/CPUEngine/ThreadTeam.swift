@@ -35,6 +35,7 @@ package final class ThreadTeam: @unchecked Sendable {
     /// - Parameter pieces: fewer than 2^20.
     package func phase(_ pieces: Int, _ body: (Int) -> Void) {
       guard pieces > 0 else { return }
+      precondition(pieces < 1 << 20, "a phase has at most 2^20 - 1 pieces")
       guard count > 1 else {
         for piece in 0..<pieces { body(piece) }
         return

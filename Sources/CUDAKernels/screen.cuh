@@ -58,4 +58,6 @@ __device__ __forceinline__ void estimateLogit(const float4 &row, const ScreenTok
   bound = __fmaf_rn(row.y, token.error, __fmul_rn(row.z, token.norm));
   bound = __fmaf_rn(__fmul_rn(gamma, whole), token.norm, bound);
   bound = __fadd_rn(__fmul_rn(bound, upward), underflow);
+  // The largest that a lane of the canonical sum can be is |w||x|; where that may overflow, the bound becomes infinity · 0, not a number.
+  bound = __fmaf_rn(__fmul_rn(whole, __fmul_rn(16.0f, token.norm)), 0.0f, bound);
 }

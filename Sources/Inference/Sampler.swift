@@ -1,6 +1,7 @@
 /// How a token is chosen from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p, min-p.
 public struct SamplingParameters: Sendable, Equatable, Codable {
-  /// 0 takes the likeliest token; otherwise logits are divided by it. 0 to 100.
+  /// 0 takes the likeliest token; otherwise logits are divided by it. 0, or 0.000001 to 100: logits divided by less could
+  /// overflow.
   public var temperature: Float
   /// Only the k likeliest tokens; 0 for all.
   public var topK: Int
@@ -41,7 +42,7 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
     func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
       guard valid else { throw .parameter(name: name, found: "\(found)", expected: expected) }
     }
-    try check("temperature", temperature, (0...100).contains(temperature), "0 to 100")
+    try check("temperature", temperature, temperature == 0 || (1e-6...100).contains(temperature), "0, or 0.000001 to 100")
     try check("top-k", Float(topK), topK >= 0, "0 (all) or more")
     try check("top-p", topP, topP > 0 && topP <= 1, "above 0, up to 1")
     try check("min-p", minP, (0...1).contains(minP), "0 to 1")

@@ -6,8 +6,7 @@
   import Glibc
 #endif
 
-/// Zeroed memory of whole pages, in huge pages where the system has them: with 4 KiB pages much of the time of a long stream is spent
-/// on translating addresses.
+/// Zeroed memory of whole pages, in huge pages where the system has them.
 public final class PageBuffer: @unchecked Sendable {
   // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
   public let bytes: UnsafeMutableRawBufferPointer

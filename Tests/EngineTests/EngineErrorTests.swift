@@ -47,7 +47,10 @@ struct EngineErrorTests {
       expect(.unknownSequence(SequenceID(99)), "sequence 99 does not exist") {
         try step(.init(sequence: SequenceID(99), tokens: [1], output: .none))
       }
-      expect(.parameter(name: "temperature", found: "-1.0", expected: "0 to 100"), "temperature is -1.0; expected 0 to 100") {
+      expect(
+        .parameter(name: "temperature", found: "-1.0", expected: "0, or 0.000001 to 100"),
+        "temperature is -1.0; expected 0, or 0.000001 to 100"
+      ) {
         try step(.init(sequence: id, tokens: [1], output: .sample(SamplingParameters(temperature: -1))))
       }
       #expect(try engine.tokens(of: id).isEmpty)

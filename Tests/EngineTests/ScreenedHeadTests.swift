@@ -7,12 +7,14 @@ import Testing
 
 /// A head made to be hard to screen: rows that differ in one last bit, equal rows, rows of very different sizes, one dominating element,
 /// zeros and subnormals.
-private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: Bool = true) throws -> EmbeddingTable {
+private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: Bool = true, hasHugeRows: Bool = false) throws
+  -> EmbeddingTable
+{
   var generator = SeededGenerator(seed: seed)
   var values = [UInt16](repeating: 0, count: rows * columns)
   for row in 0..<rows {
     let start = row * columns
-    let scale: Float = [1, 1, 1, 1e-3, 30, 1e-20][row % 6]
+    let scale: Float = hasHugeRows && row % 7 == 6 ? 3e38 : [1, 1, 1, 1e-3, 30, 1e-20][row % 6]
     for i in 0..<columns {
       let uniform = Float(Int(generator.next() >> 40)) / Float(1 << 23) - 1
       values[start + i] = (uniform * scale * 0.05).bfloat16Bits
@@ -52,7 +54,7 @@ struct ScreenedHeadTests {
     var generator = SeededGenerator(seed: UInt64(seed))
     let columns = Int.random(in: 1...700, using: &generator)
     let rows = 16 * Int.random(in: 1...12, using: &generator)
-    let table = try adversarialTable(rows: rows, columns: columns, seed: UInt64(seed))
+    let table = try adversarialTable(rows: rows, columns: columns, seed: UInt64(seed), hasHugeRows: true)
     let stride = Tile.padded(columns, to: 64)
     let scale = Float([1, 1e-15, 1e15][seed % 3])
     var x = (0..<columns).map { _ in (Float(Int(generator.next() >> 40)) / Float(1 << 23) - 1) * scale }
@@ -84,16 +86,50 @@ struct ScreenedHeadTests {
         let high = [Int32](repeating: products[row], count: 16), low = [Int32](repeating: products[rows + row], count: 16)
         var upper = [Float](repeating: 0, count: 16)
         let lower = kernels.screenBounds(pick(facts[0]), pick(facts[1]), pick(facts[2]), 16, token, columns, high, low, &upper)
+        let most = Double(facts[1][row] + facts[2][row]) * Double(token.norm)
+        if upper[0].isNaN {
+          // Nothing is said where a sum may overflow.
+          if 32 * most < Double(Float.greatestFiniteMagnitude) { wrong.append("row \(row): no bound where \(most) is the most") }
+          continue
+        }
         if !(lower <= logits[row] && logits[row] <= upper[0]) { wrong.append("row \(row): \(lower) \(logits[row]) \(upper[0])") }
         // A bound that says nothing would hold as well: it is within a few percent of what the row and the token could give at most, unless
         // the row is too small to have codes.
-        let most = Double(facts[1][row] + facts[2][row]) * Double(token.norm)
         if facts[1][row] > 0, Double(upper[0]) - Double(lower) > 0.1 * most + 1e-29 {
           wrong.append("row \(row): \(lower) to \(upper[0]) of \(most)")
         }
       }
       let isRight = wrong.isEmpty
       #expect(isRight, "seed \(seed), \(String(cString: kernels.name)): \(wrong.first ?? "")")
+    }
+  }
+
+  @Test("says nothing where a sum overflows although the product is small")
+  func overflow() {
+    let columns = 1024
+    var row = [UInt16](repeating: 0, count: columns)
+    // One lane of the canonical sum reaches 8e38 on its way to zero.
+    for (place, value) in [(0, 1e38), (256, 1e38), (512, -1e38), (768, -1e38)] as [(Int, Float)] { row[place] = value.bfloat16Bits }
+    let x = [Float](repeating: 4, count: columns)
+    for kernels in sets {
+      var codes = [Int8](repeating: 0, count: columns)
+      let found = kernels.screenRow(row, columns, columns, &codes)
+      var planes = [Int8](repeating: 0, count: 2 * columns)
+      var sums = [Int32](repeating: 0, count: 2)
+      let token = planes.withUnsafeMutableBufferPointer {
+        kernels.screenToken(x, columns, columns, $0.baseAddress!, $0.baseAddress! + columns, &sums)
+      }
+      var products = [Int32](repeating: 0, count: 2)
+      kernels.rowProducts(codes, columns, 1, planes, columns, sums, 2, &products, 1)
+      var logit: Float = 0
+      kernels.head(row, columns, 1, x, columns, 1, &logit, 1)
+      #expect(logit == .infinity)
+      var upper = [Float](repeating: 0, count: 16)
+      func sixteen<Value>(_ value: Value) -> [Value] { Array(repeating: value, count: 16) }
+      let lower = kernels.screenBounds(
+        sixteen(found.step), sixteen(found.norm), sixteen(found.error), 16, token, columns, sixteen(products[0]), sixteen(products[1]),
+        &upper)
+      #expect(upper[0].isNaN && lower == -.infinity)
     }
   }
 
@@ -105,7 +141,8 @@ struct ScreenedHeadTests {
     configuration.tiedEmbedding = false
     let random = try ModelWeights(random: configuration, seed: UInt64(seed))
     let head = try adversarialTable(
-      rows: configuration.vocabularySize, columns: configuration.hiddenSize, seed: UInt64(seed), isFinite: seed % 4 != 0)
+      rows: configuration.vocabularySize, columns: configuration.hiddenSize, seed: UInt64(seed), isFinite: seed % 4 != 0,
+      hasHugeRows: seed % 4 == 1)
     let weights = try ModelWeights(
       configuration: configuration, embedding: random.embedding, layers: random.layers, finalNorm: random.finalNorm, head: head)
     let samplings: [SamplingParameters] = [

@@ -90,6 +90,9 @@ struct ProcessorsTests {
       #expect(all.coreCount == 8 && all.threadCount == 8 && all.quota == nil)
       #expect(all.nodes == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]])
       #expect((0..<4).map { all.processors(ofThread: $0, of: 4) } == [all.nodes[0], all.nodes[0], all.nodes[1], all.nodes[1]])
+      // One processor of the second node is not half of what there is.
+      let uneven = read(folder, allowed: [0, 1, 2, 3, 4])
+      #expect((0..<5).map { uneven.processors(ofThread: $0, of: 5) } == Array(repeating: [0, 1, 2, 3], count: 4) + [[4]])
       // Both hardware threads of core 1, one of core 2.
       let few = read(folder, allowed: [1, 9, 10])
       #expect(few.coreCount == 2 && few.nodes == [[1, 9, 10]] && few.processors(ofThread: 1, of: 2) == nil)

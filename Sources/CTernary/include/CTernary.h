@@ -69,7 +69,7 @@ typedef struct TernaryKernels {
                         ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
 
   /// out[t * outStride + r] = exact product of int8 row r with vector t, for `count` rows of `stride` bytes (a multiple of 64, zeros after
-  /// the row's end), none of which holds -128. codes: [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector t's codes.
+  /// the row's end), none of which holds -128; stride at most 131,072, so that 32 bits hold the products. codes: [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector t's codes.
   void (*_Nonnull rowProducts)(const int8_t *_Nonnull rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *_Nonnull codes,
                                ptrdiff_t codeStride, const int32_t *_Nonnull sums, ptrdiff_t vectors, int32_t *_Nonnull out,
                                ptrdiff_t outStride);
