@@ -63,8 +63,9 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
 
 // One row with one or two vectors: |code| · (row with the code's sign), of which a pair is at most 2·128·127, which 16 bits hold. (A code
 // may be -128, a row not.)
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int vectors, int32_t *out,
-                   ptrdiff_t outStride) {
+INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
+                   int32_t *out, ptrdiff_t outStride) {
+  (void)sums;  // only unsigned rows need them
   __m256i sum[2];
   UNROLL for (int t = 0; t < vectors; t++) sum[t] = _mm256_setzero_si256();
   for (ptrdiff_t i = 0; i < stride; i += 64) {
@@ -80,19 +81,7 @@ INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptr
   UNROLL for (int t = 0; t < vectors; t++) out[t * outStride] = total(sum[t]);
 }
 
-static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
-                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
-  (void)sums;  // only unsigned rows need them
-  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
-    for (ptrdiff_t t = 0; t < vectors; t += 2) {
-      const int8_t *c = codes + t * codeStride;
-      int32_t *o = out + t * outStride + r;
-      if (vectors - t == 1)
-        oneRow(rows, stride, c, codeStride, 1, o, outStride);
-      else
-        oneRow(rows, stride, c, codeStride, 2, o, outStride);
-    }
-}
+ROW_PRODUCTS_BY_TWO
 
 const TernaryKernels ternary_kernels_avx2 = KERNELS("avx2");
 

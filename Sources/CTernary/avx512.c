@@ -159,18 +159,7 @@ INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptr
     out[t * outStride] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128u * (uint32_t)sums[t]);
 }
 
-static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
-                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
-  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
-    for (ptrdiff_t t = 0; t < vectors; t += 2) {
-      const int8_t *c = codes + t * codeStride;
-      int32_t *o = out + t * outStride + r;
-      if (vectors - t == 1)
-        oneRow(rows, stride, c, codeStride, sums + t, 1, o, outStride);
-      else
-        oneRow(rows, stride, c, codeStride, sums + t, 2, o, outStride);
-    }
-}
+ROW_PRODUCTS_BY_TWO
 
 const TernaryKernels ternary_kernels_avx512 = KERNELS("avx512");
 
