@@ -46,16 +46,20 @@ public final class LanguageModel: Sendable {
     /// Whether the engine keeps an int8 copy of the output head that screens the vocabulary; nil to have it where it pays and fits. Results are
     /// the same.
     public var screensHead: Bool?
+    /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read faster but is not shared with
+    /// other processes; nil to do so where it pays.
+    public var copiesTiles: Bool?
 
     public init(
       device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil,
-      screensHead: Bool? = nil
+      screensHead: Bool? = nil, copiesTiles: Bool? = nil
     ) {
       self.device = device
       self.threads = threads
       self.instructionSet = instructionSet
       self.contextLength = contextLength
       self.screensHead = screensHead
+      self.copiesTiles = copiesTiles
     }
   }
 
@@ -149,7 +153,8 @@ extension LanguageModel.LoadOptions {
   public func makeEngine(for weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
     func cpu() throws -> CPUEngine {
       try CPUEngine(
-        weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet, screensHead: screensHead)
+        weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet, screensHead: screensHead,
+        copiesTiles: copiesTiles)
     }
     func cuda(_ number: Int) throws -> CUDAEngine {
       try CUDAEngine(
@@ -160,7 +165,7 @@ extension LanguageModel.LoadOptions {
     case .cuda(let number): return (try cuda(number), nil)
     case .auto:
       // Options that only the CPU has say what is meant.
-      if threads != nil || instructionSet != nil { return (try cpu(), nil) }
+      if threads != nil || instructionSet != nil || copiesTiles != nil { return (try cpu(), nil) }
       do { return (try cuda(0), nil) } catch { return (try cpu(), "\(error)") }
     }
   }

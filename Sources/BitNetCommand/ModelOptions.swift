@@ -74,12 +74,20 @@ struct ModelOptions: ParsableArguments {
 
   @OptionGroup var processor: ProcessorOptions
 
+  @Flag(help: "On the CPU, read the weights in the mapped file, memory that processes share, instead of copying them: slower.")
+  var mapped = false
+
+  func loadOptions() throws -> LanguageModel.LoadOptions {
+    .init(
+      device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(), contextLength: context,
+      copiesTiles: mapped ? false : nil)
+  }
+
   /// The model, and the seconds that loading took.
   func load() async throws -> (model: LanguageModel, seconds: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    let options = LanguageModel.LoadOptions(
-      device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(), contextLength: context)
+    let options = try loadOptions()
     let model: LanguageModel
     if let path = source.model {
       let bar = ProgressBar("loading")

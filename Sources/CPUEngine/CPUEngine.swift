@@ -19,9 +19,12 @@ public final class CPUEngine: Engine {
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
   ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it where it pays and fits.
   ///     Results are the same. Rows of more than 131,072 columns are not screened.
+  ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is read faster but is not shared
+  ///     with other processes; nil to do so where it pays. A model that was repacked as it was loaded needs no copy.
   /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the copy.
   public init(
-    weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil
+    weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil,
+    copiesTiles: Bool? = nil
   ) throws(EngineError) {
     if let threads, !(1...1024 ~= threads) {
       throw .parameter(name: "the number of threads", found: "\(threads)", expected: "1 to 1024")
@@ -34,7 +37,7 @@ public final class CPUEngine: Engine {
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
     pass = try CPUForwardPass(
       weights, team: ThreadTeam(count: threads ?? Self.defaultThreads), kernels: self.instructionSet.kernels,
-      screensHead: screensHead)
+      screensHead: screensHead, copiesTiles: copiesTiles)
   }
 
   /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control group grants it
@@ -46,6 +49,9 @@ public final class CPUEngine: Engine {
   public var summary: String { "CPU, \(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")" }
   /// Bytes of the int8 copy of the output head; 0 without one.
   public var screenByteCount: Int { pass.screen?.byteCount ?? 0 }
+
+  /// Bytes of tiles that have been copied out of the model's file so far.
+  public var copiedByteCount: Int { pass.copiedByteCount }
 
   public func makeSequence() -> SequenceID { store.make() }
   public func removeSequence(_ id: SequenceID) { store.remove(id) }

@@ -33,17 +33,22 @@ final class CPUForwardPass {
   let team: ThreadTeam
   let layout: CachePage.Layout
   let screen: ScreenedHead?
-  let weights: ModelWeights
+  private(set) var weights: ModelWeights
   let kernels: TernaryKernels
   let space: Workspace
   let partials = AttentionPartials()
+  private let copiedTiles: CopiedTiles?
+  private var isFirstRun = true
   private var rotary: RotaryTable
   private var cosines: [Float] = []
   private var sines: [Float] = []
 
-  /// - Parameter screensHead: nil to have the screened head where it pays and fits.
-  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?) throws(EngineError) {
+  /// - Parameters:
+  ///   - screensHead: nil to have the screened head where it pays and fits.
+  ///   - copiesTiles: nil to copy the tiles where it pays; they are used where they lie when there is no room.
+  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?, copiesTiles: Bool?) throws(EngineError) {
     self.weights = weights
+    copiedTiles = copiesTiles ?? CopiedTiles.pay(for: weights) ? CopiedTiles(for: weights) : nil
     self.team = team
     self.kernels = kernels
     layout = CachePage.Layout(weights.configuration)
@@ -60,6 +65,8 @@ final class CPUForwardPass {
     }
   }
 
+  var copiedByteCount: Int { copiedTiles?.byteCount ?? 0 }
+
   /// What a run gives beside the cache.
   struct Results {
     /// `[rows][vocabulary]`.
@@ -69,6 +76,8 @@ final class CPUForwardPass {
 
   /// Runs all tokens, in order, and fills in what they want.
   func run(_ tokens: [Token], results: Results) {
+    if !isFirstRun { copiedTiles?.advance(&weights, team: team) }
+    isFirstRun = false
     extendRotary(to: (tokens.map(\.position).max() ?? -1) + 1)
     for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
       let slice = Array(tokens[start..<min(start + Self.sliceLength, tokens.count)])
@@ -105,21 +114,23 @@ final class CPUForwardPass {
         if index == 0 { embed(tokens[t].id, t) } else { addProduct(weights.layers[index - 1].down, t) }
         quantize(space.residual + t * hidden, hidden, layer.attentionNorm, t, member)
       }
-      multiply(layer.queryKeyValue, count, member)
+      multiply(layer.queryKeyValue, count, member, next: member.share(of: layer.attentionOutput))
       member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
       attend(tokens, layer: index, member)
       member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member) }
-      multiply(layer.attentionOutput, count, member)
+      multiply(layer.attentionOutput, count, member, next: member.share(of: layer.gateUp))
       member.phase(count) { t in
         addProduct(layer.attentionOutput, t)
         quantize(space.residual + t * hidden, hidden, layer.feedForwardNorm, t, member)
       }
-      multiply(layer.gateUp, count, member)
+      multiply(layer.gateUp, count, member, next: member.share(of: layer.down))
       member.phase(count) { t in
         gate(layer.gateUp, t)
         quantize(space.inner + t * space.innerStride, c.feedForwardSize, layer.feedForwardSubNorm, t, member)
       }
-      multiply(layer.down, count, member)
+      let isLast = index == weights.layers.count - 1
+      multiply(
+        layer.down, count, member, next: isLast ? headShare(member) : member.share(of: weights.layers[index + 1].queryKeyValue))
     }
     head(tokens, member, results)
   }
@@ -145,9 +156,11 @@ final class CPUForwardPass {
   }
 
   /// The exact products of all tokens with a matrix.
-  private func multiply(_ matrix: TernaryMatrix, _ tokens: Int, _ member: ThreadTeam.Member) {
-    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that nobody waits long for the last one.
-    member.phase(matrix.paddedRows, unit: Tile.rows, perMember: 8) { rows in
+  ///
+  /// - Parameter next: the member's share of what is read after it.
+  private func multiply(_ matrix: TernaryMatrix, _ tokens: Int, _ member: ThreadTeam.Member, next: UnsafeRawBufferPointer) {
+    member.fetchWhileWaiting(next)
+    member.rows(of: matrix) { rows in
       kernels.multiply(
         matrix.tiles(ofRows: rows), matrix.tilesPerRow, rows.count, space.codes, space.codeStride, space.sums, tokens,
         space.dots + rows.lowerBound, space.dotStride)
@@ -192,5 +205,21 @@ final class CPUForwardPass {
     CachePage.store(
       token.pages[token.position / attentionChunkLength].base, layout, layer: layer, slot: token.position % attentionChunkLength,
       keys: key, values: value)
+  }
+}
+
+extension ThreadTeam.Member {
+  /// A phase over a matrix's stacked rows, the same shares whatever is done with them.
+  func rows(of matrix: TernaryMatrix, _ body: (Range<Int>) -> Void) {
+    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that nobody waits long for the last one.
+    phase(matrix.paddedRows, unit: Tile.rows, perMember: Self.rowPieces, body)
+  }
+
+  private static let rowPieces = 8
+
+  /// The tiles from the start of this member's share on.
+  fileprivate func share(of matrix: TernaryMatrix) -> UnsafeRawBufferPointer {
+    let row = shareStart(matrix.paddedRows, unit: Tile.rows, perMember: Self.rowPieces)
+    return UnsafeRawBufferPointer(start: matrix.tiles(ofRows: row..<row), count: matrix.tiles.count - matrix.byteOffset(ofRow: row))
   }
 }

@@ -28,7 +28,7 @@ extension CPUForwardPass {
     }
     if let firstRow = full.first?.row {
       // Rows of logits follow each other as their tokens do.
-      member.phase(c.vocabularySize, unit: 16, perMember: 32) { rows in
+      member.phase(c.vocabularySize, unit: 16, perMember: Self.headPieces) { rows in
         kernels.head(
           weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed, c.hiddenSize, full.count,
           results.logits + firstRow * c.vocabularySize + rows.lowerBound, c.vocabularySize)
@@ -42,5 +42,14 @@ extension CPUForwardPass {
         codes: space.codes, codeStride: space.codeStride, sums: space.sums)
       member.phase(group.count) { place in candidates[group[start + place].index] = screen.candidates(place) }
     }
+  }
+  private static let headPieces = 32
+
+  /// The head from the start of the member's share on: of the copy, if there is one.
+  func headShare(_ member: ThreadTeam.Member) -> UnsafeRawBufferPointer {
+    if let screen { return screen.share(of: member) }
+    let head = weights.head
+    let row = member.shareStart(head.rows, unit: 16, perMember: Self.headPieces)
+    return UnsafeRawBufferPointer(start: head.bytes.baseAddress + 2 * row * head.columns, count: 2 * (head.rows - row) * head.columns)
   }
 }

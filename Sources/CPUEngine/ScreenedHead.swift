@@ -140,6 +140,15 @@ final class ScreenedHead {
     sampling.temperature > 0 && !(1...blocks ~= sampling.topK)
   }
 
+  /// Pieces of a member: some 650 KB each in large vocabularies.
+  private static let pieces = 128
+
+  /// The copy from the start of the member's share on.
+  func share(of member: ThreadTeam.Member) -> UnsafeRawBufferPointer {
+    let block = member.shareStart(blocks, unit: 1, perMember: Self.pieces)
+    return UnsafeRawBufferPointer(rebasing: codes.bytes.dropFirst(block * Self.blockRows * stride))
+  }
+
   /// The work of one member of the team: the candidates of up to `groupLength` tokens.
   ///
   /// - Parameters:
@@ -158,7 +167,7 @@ final class ScreenedHead {
     }
     let table8 = UnsafePointer(self.codes.bytes.bindMemory(to: Int8.self).baseAddress!)
     let products = products + member.index * 2 * Self.groupLength * Self.blockRows
-    member.phase(blocks, unit: 1, perMember: 32) { range in
+    member.phase(blocks, unit: 1, perMember: Self.pieces) { range in
       for block in range {
         let first = block * Self.blockRows
         kernels.rowProducts(

@@ -24,6 +24,8 @@ package final class ThreadTeam: @unchecked Sendable {
     package let count: Int
     private let team: ThreadTeam
     private var phase: UInt64 = 1
+    /// What is left of the memory that this member fetches while it waits.
+    fileprivate var ahead = UnsafeRawBufferPointer(start: nil, count: 0)
 
     fileprivate init(index: Int, count: Int, team: ThreadTeam) {
       self.index = index
@@ -40,15 +42,40 @@ package final class ThreadTeam: @unchecked Sendable {
         for piece in 0..<pieces { body(piece) }
         return
       }
-      team.work(phase, pieces, index, body)
+      team.work(phase, pieces, self, body)
       phase += 1
     }
 
     /// A phase over `0..<total`, cut into pieces that are multiples of `unit` and about `perMember` for each member.
     package func phase(_ total: Int, unit: Int, perMember: Int, _ body: (Range<Int>) -> Void) {
-      let units = (total + unit - 1) / unit
-      let length = max(1, units / (count * perMember)) * unit
+      let length = length(ofPieces: total, unit: unit, perMember: perMember)
       phase((total + length - 1) / length) { body($0 * length..<min(total, ($0 + 1) * length)) }
+    }
+
+    private func length(ofPieces total: Int, unit: Int, perMember: Int) -> Int {
+      let units = (total + unit - 1) / unit
+      return max(1, units / (count * perMember)) * unit
+    }
+
+    /// Where in `0...total` this member's own share of such a phase starts.
+    package func shareStart(_ total: Int, unit: Int, perMember: Int) -> Int {
+      let length = length(ofPieces: total, unit: unit, perMember: perMember)
+      return min(total, Share.first(of: count, member: index, pieces: (total + length - 1) / length) * length)
+    }
+
+    /// Names memory that this member will read in a later phase. While it waits for others it fetches the first of it into its cache, so that
+    /// the memory does not rest.
+    package func fetchWhileWaiting(_ bytes: UnsafeRawBufferPointer) {
+      ahead = UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.fetchedAhead))
+    }
+
+    /// Half of the smallest second-level caches.
+    private static let fetchedAhead = 128 << 10
+
+    fileprivate func fetch() {
+      let count = min(256, ahead.count)
+      ternary_fetch(ahead.baseAddress!, count)
+      ahead = UnsafeRawBufferPointer(rebasing: ahead.dropFirst(count))
     }
   }
 
@@ -159,8 +186,11 @@ package final class ThreadTeam: @unchecked Sendable {
 
     init(phase: UInt64, of count: Int, member: Int, pieces: Int) {
       self.phase = phase
-      self.pieces = UInt64((pieces * member + count - 1) / count)..<UInt64((pieces * (member + 1) + count - 1) / count)
+      self.pieces =
+        UInt64(Self.first(of: count, member: member, pieces: pieces))..<UInt64(Self.first(of: count, member: member + 1, pieces: pieces))
     }
+
+    static func first(of count: Int, member: Int, pieces: Int) -> Int { (pieces * member + count - 1) / count }
 
     init(_ word: UInt64) {
       phase = word >> 40
@@ -190,7 +220,8 @@ package final class ThreadTeam: @unchecked Sendable {
     }
   }
 
-  private func work(_ phase: UInt64, _ pieces: Int, _ index: Int, _ body: (Int) -> Void) {
+  private func work(_ phase: UInt64, _ pieces: Int, _ member: Member, _ body: (Int) -> Void) {
+    let index = member.index
     for distance in 0..<count {
       while let piece = take(phase, pieces, from: (index + distance) % count, isOwn: distance == 0) {
         body(piece)
@@ -201,6 +232,10 @@ package final class ThreadTeam: @unchecked Sendable {
         }
       }
       if current.load(ordering: .acquiring) != phase { return }  // the others have finished it
+    }
+    while !member.ahead.isEmpty {
+      if current.load(ordering: .acquiring) != phase { return }
+      member.fetch()
     }
     wait { self.current.load(ordering: .acquiring) != phase }
   }

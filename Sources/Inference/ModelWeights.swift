@@ -56,13 +56,16 @@ public struct LayerWeights: Sendable {
     self.feedForwardSubNorm = feedForwardSubNorm
     self.down = down
   }
+
+  /// The matrices in the order of a forward pass.
+  public var matrices: [TernaryMatrix] { [queryKeyValue, attentionOutput, gateUp, down] }
 }
 
 /// A model's weights in the form every engine uses: tiles, bfloat16 tables and Float norms.
 public struct ModelWeights: Sendable {
   public let configuration: ModelConfiguration
   public let embedding: EmbeddingTable
-  public let layers: [LayerWeights]
+  public private(set) var layers: [LayerWeights]
   /// RMSNorm weights before the head, `[hidden]`.
   public let finalNorm: [Float]
   /// The output head; the embedding itself when tied.
@@ -123,9 +126,15 @@ public struct ModelWeights: Sendable {
   }
 
   /// Bytes of ternary tiles.
-  public var tileByteCount: Int {
-    layers.reduce(0) {
-      $0 + $1.queryKeyValue.tiles.count + $1.attentionOutput.tiles.count + $1.gateUp.tiles.count + $1.down.tiles.count
+  public var tileByteCount: Int { layers.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.tiles.count } } }
+
+  /// Puts other memory that holds the same tiles in the place of a layer's.
+  ///
+  /// - Parameter tiles: called for each of the layer's matrices in the order of a forward pass.
+  package mutating func replaceTiles(ofLayer index: Int, _ tiles: (TernaryMatrix) -> SharedBytes) {
+    for path in [\LayerWeights.queryKeyValue, \.attentionOutput, \.gateUp, \.down] {
+      let matrix = layers[index][keyPath: path]
+      layers[index][keyPath: path].replaceTiles(with: tiles(matrix))
     }
   }
 }

@@ -27,6 +27,9 @@ public struct SharedBytes: @unchecked Sendable {
     (owner as? any PageReleasing)?.releasePages(of: UnsafeRawBufferPointer(start: baseAddress, count: count))
   }
 
+  /// Whether they are part of something that can give its memory back, such as a mapped file.
+  public var canReleasePages: Bool { owner is any PageReleasing }
+
   public func withUnsafeBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {

@@ -17,7 +17,7 @@ public struct TernaryMatrix: Sendable {
   /// Columns (inputs), without padding.
   public let columns: Int
   /// The tiles, `[paddedRows/16][paddedColumns/32]` of 128 bytes, aligned to at least 4 bytes.
-  public let tiles: SharedBytes
+  public private(set) var tiles: SharedBytes
 
   /// Rows of all parts, each padded to whole tiles.
   public var paddedRows: Int { parts.reduce(0) { $0 + Tile.padded($1.rows, to: Tile.rows) } }
@@ -57,8 +57,15 @@ public struct TernaryMatrix: Sendable {
 
   /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`. Valid only while something holds this
   /// matrix.
-  public func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer {
-    tiles.baseAddress + range.lowerBound / Tile.rows * tilesPerRow * Tile.bytes
+  public func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer { tiles.baseAddress + byteOffset(ofRow: range.lowerBound) }
+
+  /// Where a stacked row's tiles start: `row` a multiple of 16, inside `0...paddedRows`.
+  public func byteOffset(ofRow row: Int) -> Int { row / Tile.rows * tilesPerRow * Tile.bytes }
+
+  /// Puts other memory that holds the same tiles in the place of these.
+  package mutating func replaceTiles(with copy: SharedBytes) {
+    precondition(copy.count == tiles.count && UInt(bitPattern: copy.baseAddress) % 4 == 0, "a matrix keeps its size")
+    tiles = copy
   }
 
   /// The code of one weight: -1, 0 or 1.

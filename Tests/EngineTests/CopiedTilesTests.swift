@@ -1,0 +1,67 @@
+import CPUEngine
+import Foundation
+import Inference
+import ModelFiles
+import Ternary
+import TestSupport
+import Testing
+
+/// The bits of the logits of tokens that a sequence is continued with.
+private func bits(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) throws -> [UInt32] {
+  let output = try engine.step(Batch([.init(sequence: id, tokens: tokens, output: .allLogits)]))[0]
+  guard case .logits(let rows) = output else { throw CancellationError() }
+  return rows.map(\.bitPattern)
+}
+
+@Suite("Tiles copied out of the file")
+struct CopiedTilesTests {
+  @Test("the tokens' logits are the same while layers are copied, and after", arguments: [(1, 1), (3, 2), (20, 3), (40, 8)])
+  func copying(layers: Int, threads: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(layers))
+    var configuration = ModelConfiguration.random(using: &generator)
+    configuration.layerCount = layers
+    let weights = try ModelWeights(random: configuration, seed: 1)
+    let (copied, plain) = (
+      try CPUEngine(weights: weights, threads: threads, copiesTiles: true), try CPUEngine(weights: weights, threads: threads, copiesTiles: false)
+    )
+    let ids = (copied.makeSequence(), plain.makeSequence())
+    var amounts: [Int] = []
+    for step in 0..<20 {
+      let token = Int32.random(in: 0..<Int32(configuration.vocabularySize), using: &generator)
+      let same = try bits(copied, ids.0, [token]) == bits(plain, ids.1, [token])
+      #expect(same, "\(layers) layers, \(threads) threads, step \(step), \(configuration)")
+      amounts.append(copied.copiedByteCount)
+    }
+    // The first token waits for no copy, and the last ones have them all.
+    #expect(amounts.first == 0)
+    #expect(amounts == amounts.sorted() && amounts.last == weights.tileByteCount)
+    #expect(plain.copiedByteCount == 0)
+  }
+
+  @Test("layers of a mapped file, whose pages are given back meanwhile", arguments: Fixture.withTransformers)
+  func mapped(fixture: Fixture) throws {
+    let path = NSTemporaryDirectory() + "copied-tiles-\(UUID().uuidString).safetensors"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try ModelConverter.convert(from: fixture.path, to: path)
+    let weights = try ModelLoader.load(path: path).weights
+    let prompt = try fixture.prompt(64)
+    let reference = ReferenceEngine(weights: try fixture.load().weights, precision: .float)
+    let engine = try CPUEngine(weights: weights, threads: 2, copiesTiles: true)
+    let id = (engine.makeSequence(), reference.makeSequence())
+    for start in stride(from: 0, to: 40, by: 2) {
+      let tokens = Array(prompt[start..<start + 2])
+      let same = try bits(engine, id.0, tokens) == bits(reference, id.1, tokens)
+      #expect(same, "\(fixture), from token \(start)")
+    }
+    #expect(engine.copiedByteCount == weights.tileByteCount)
+  }
+
+  @Test("small models, and those that are not in a file, are left where they are")
+  func leftAlone() throws {
+    var generator = SeededGenerator(seed: 5)
+    let engine = try CPUEngine(weights: ModelWeights(random: .random(using: &generator), seed: 1), threads: 2)
+    let id = engine.makeSequence()
+    for _ in 0..<3 { _ = try engine.step(Batch([.init(sequence: id, tokens: [0], output: .none)])) }
+    #expect(engine.copiedByteCount == 0)
+  }
+}
