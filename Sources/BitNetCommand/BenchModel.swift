@@ -72,13 +72,18 @@ struct BenchModel: ParsableCommand {
       report.prompts.append(.init(tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 })))
       try show(report.prompts.last!.line)
     }
+    let decodes = !depths.isEmpty || !batches.isEmpty
+    let memory: ModelBenchmark.Memory =
+      report.machine.memoryMeasure == "copy"
+      ? .measured(bytesPerSecond: report.machine.memoryBytesPerSecond)
+      : .read(decodes ? MemoryBandwidth(threads: (engine as? CPUEngine)?.threads) : nil)
     for depth in depths where try !leavesOut("decoding after \(plural(depth, "token"))", needed: depth + tokens) {
-      let measured = try benchmark.decode(sequences: 1, depth: depth) { report.machine.currentBytesPerSecond(engine) }
+      let measured = try benchmark.decode(sequences: 1, depth: depth, memory: memory)
       report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, rounds: measured, alone: nil))
       try show(report.decoding.last!.depthLine)
     }
     for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
-      let measured = try benchmark.decode(sequences: count, depth: 0) { report.machine.currentBytesPerSecond(engine) }
+      let measured = try benchmark.decode(sequences: count, depth: 0, memory: memory)
       let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
       report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, rounds: measured, alone: alone))
       try show(report.batches.last!.batchLine)
@@ -126,8 +131,18 @@ private struct ModelBenchmark {
     }
   }
 
-  /// Seconds for `tokens` tokens of each of some sequences that hold `depth` already, for each round, and the memory's speed just before.
-  func decode(sequences: Int, depth: Int, memory: () -> Double) throws -> [(seconds: Double, memory: Double)] {
+  /// How the memory's speed beside a round is known.
+  enum Memory {
+    case measured(bytesPerSecond: Double)
+    /// Read between tokens, because on shared machines it changes within seconds; nil without room for that.
+    case read(MemoryBandwidth?)
+  }
+
+  /// Tokens between two readings of the memory.
+  private static let burst = 8
+
+  /// Seconds for `tokens` tokens of each of some sequences that hold `depth` already, for each round, and the memory's bytes a second meanwhile.
+  func decode(sequences: Int, depth: Int, memory: Memory) throws -> [(seconds: Double, memory: Double)] {
     var generator = SplitMix64(seed: UInt64(depth))
     let ids = (0..<sequences).map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
@@ -136,10 +151,30 @@ private struct ModelBenchmark {
     }
     var speeds: [Double] = []
     let seconds = try measure {
-      speeds.append(memory())
       for id in ids { try engine.truncate(id, to: depth) }
       let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), output: .sample(.greedy)) })
-      return try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
+      let reader: MemoryBandwidth?
+      switch memory {
+      case .measured(let bytesPerSecond):
+        speeds.append(bytesPerSecond)
+        return try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
+      case .read(let found): reader = found
+      }
+      let before = reader?.pass() ?? 0
+      var (between, passes, decoded) = (0.0, 1, 0)
+      let time = try clock.measure {
+        try engine.generate(batch, limit: tokens) { _ in
+          decoded += 1
+          // An engine on the CPU works on no other token while this one is looked at.
+          if let reader, decoded % Self.burst == 0 {
+            between += reader.pass()
+            passes += 1
+          }
+          return true
+        }
+      }
+      speeds.append(reader == nil ? 0 : Double(passes * MemoryBandwidth.passByteCount) / (before + between))
+      return time - .seconds(between)
     }
     return zip(seconds, speeds.dropFirst()).map { ($0, $1) }
   }

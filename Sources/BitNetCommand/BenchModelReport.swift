@@ -53,7 +53,7 @@ struct BenchModelReport: Encodable {
     let tokens: Int
     /// Of all sequences together.
     let tokensPerSecond: Rate
-    /// The memory's speed, measured before each round (on a GPU: at the start); the median.
+    /// The memory's speed, read between the tokens of each round (on a GPU: at the start); the median.
     let memoryBytesPerSecond: Double
     /// The same if nothing took time but reading each byte once in a step.
     let floorTokensPerSecond: Double
@@ -99,17 +99,9 @@ extension BenchModelReport.Machine {
         memoryBytesPerSecond: try DeviceBandwidth.measure(engine.device), memoryMeasure: "copy")
     } else {
       self.init(
-        name: engine.summary, note: note, emulated: false, memoryBytesPerSecond: Self.readBytesPerSecond(engine), memoryMeasure: "read")
+        name: engine.summary, note: note, emulated: false,
+        memoryBytesPerSecond: MemoryBandwidth.measure(threads: (engine as? CPUEngine)?.threads), memoryMeasure: "read")
     }
-  }
-
-  fileprivate static func readBytesPerSecond(_ engine: any Engine) -> Double {
-    MemoryBandwidth.measure(threads: (engine as? CPUEngine)?.threads)
-  }
-
-  /// The memory's speed now: what a shared machine's processors read changes within seconds.
-  func currentBytesPerSecond(_ engine: any Engine) -> Double {
-    memoryMeasure == "read" ? Self.readBytesPerSecond(engine) : memoryBytesPerSecond
   }
 }
 
@@ -127,7 +119,7 @@ extension BenchModelReport.Model {
 
 extension BenchModelReport {
   /// - Parameters:
-  ///   - rounds: seconds that each took, and the memory's bytes a second just before.
+  ///   - rounds: seconds that each took, and the memory's bytes a second meanwhile.
   ///   - alone: tokens a second of one sequence; nil when that is this one, or unknown.
   func decoding(sequences: Int, depth: Int, tokens: Int, rounds: [(seconds: Double, memory: Double)], alone: Double?) -> Decoding {
     let rates = rounds.map { Double(sequences * tokens) / $0.seconds }
