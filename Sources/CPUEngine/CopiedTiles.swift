@@ -48,11 +48,11 @@ final class CopiedTiles {
           let offset = matrix.byteOffset(ofRow: rows.lowerBound)
           let count = matrix.byteOffset(ofRow: rows.upperBound) - offset
           (target + offset).copyMemory(from: matrix.tiles(ofRows: rows), byteCount: count)
-          matrix.tiles.slice(offset..<offset + count)?.releasePages()
         }
         start += matrix.tiles.count
       }
     }
+    for matrix in matrices { matrix.tiles.releasePages() }
     for layer in nextLayer..<end {
       weights.replaceTiles(ofLayer: layer) { matrix in
         let range = byteCount..<byteCount + matrix.tiles.count
