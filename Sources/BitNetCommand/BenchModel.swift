@@ -57,6 +57,7 @@ struct BenchModel: ParsableCommand {
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
     let name = random2B ? "random weights in the shape of BitNet b1.58 2B-4T" : model.source.model ?? "the demo model"
     let (engine, note) = try model.loadOptions().makeEngine(for: weights)
+    (engine as? CPUEngine)?.finishCopying()
     let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
     var report = BenchModelReport(
       machine: try .init(engine, note: note), model: .init(weights, name: name, engine: engine), rounds: rounds)

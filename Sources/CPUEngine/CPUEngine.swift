@@ -52,6 +52,8 @@ public final class CPUEngine: Engine {
 
   /// Bytes of tiles that have been copied out of the model's file so far.
   public var copiedByteCount: Int { pass.copiedByteCount }
+  /// Copies at once the tiles that would be copied behind the tokens to come: for benchmarks, and servers that have time before their first request.
+  public func finishCopying() { pass.finishCopying() }
 
   public func makeSequence() -> SequenceID { store.make() }
   public func removeSequence(_ id: SequenceID) { store.remove(id) }

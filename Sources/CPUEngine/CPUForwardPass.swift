@@ -38,7 +38,6 @@ final class CPUForwardPass {
   let space: Workspace
   let partials = AttentionPartials()
   private let copiedTiles: CopiedTiles?
-  private var isFirstRun = true
   private var rotary: RotaryTable
   private var cosines: [Float] = []
   private var sines: [Float] = []
@@ -66,6 +65,7 @@ final class CPUForwardPass {
   }
 
   var copiedByteCount: Int { copiedTiles?.byteCount ?? 0 }
+  func finishCopying() { copiedTiles?.finish(&weights, team: team) }
 
   /// What a run gives beside the cache.
   struct Results {
@@ -76,8 +76,7 @@ final class CPUForwardPass {
 
   /// Runs all tokens, in order, and fills in what they want.
   func run(_ tokens: [Token], results: Results) {
-    if !isFirstRun { copiedTiles?.advance(&weights, team: team) }
-    isFirstRun = false
+    copiedTiles?.advance(&weights, team: team)
     extendRotary(to: (tokens.map(\.position).max() ?? -1) + 1)
     for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
       let slice = Array(tokens[start..<min(start + Self.sliceLength, tokens.count)])

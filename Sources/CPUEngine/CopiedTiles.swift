@@ -4,18 +4,20 @@ import Ternary
 /// Copies a mapped model's tiles into memory of the process's own, a few layers a step.
 ///
 /// Pages of a file come in the size, and lie in the memory, that the system chose when it first read them: often 4 KiB, and on a machine with
-/// several memories in any of them. The copy is in huge pages, each near the thread that will read it. It takes longer than a token, so it is
-/// made behind the first ones, and the first of all waits for nothing.
+/// several memories in any of them. The copy is in huge pages, each near the thread that will read it. It costs as much as a few tokens, and dozens on
+/// virtual machines whose host has to find the memory first; so it is made a layer or two at a time, and not for short texts.
 final class CopiedTiles {
   /// Bytes of tiles below which they stay in caches, where pages matter little.
   private static let worthwhile = 64 << 20
-  /// Steps that the whole copy takes.
-  private static let steps = 16
+  /// Steps before the copy begins, and steps that it takes.
+  private static let patience = 32
+  private static let duration = 32
 
   private let buffer: PageBuffer
   /// Bytes copied so far.
   private(set) var byteCount = 0
   private var nextLayer = 0
+  private var steps = 0
 
   /// - Returns: nil when there is no room.
   init?(for weights: ModelWeights) {
@@ -32,12 +34,22 @@ final class CopiedTiles {
     #endif
   }
 
-  /// Copies the next layers, if any are left; their pages of the file are given back.
+  /// Takes note of a step, and copies the layers whose turn it is.
   func advance(_ weights: inout ModelWeights, team: ThreadTeam) {
+    steps += 1
+    guard steps > Self.patience else { return }
     let count = weights.layers.count
-    guard nextLayer < count else { return }
-    let end = min(count, nextLayer + (count + Self.steps - 1) / Self.steps)
-    let matrices = weights.layers[nextLayer..<end].flatMap(\.matrices)
+    copy(layers: nextLayer..<min(count, nextLayer + (count + Self.duration - 1) / Self.duration), of: &weights, team)
+  }
+
+  func finish(_ weights: inout ModelWeights, team: ThreadTeam) {
+    copy(layers: nextLayer..<weights.layers.count, of: &weights, team)
+  }
+
+  /// Copies layers; their pages of the file are given back.
+  private func copy(layers: Range<Int>, of weights: inout ModelWeights, _ team: ThreadTeam) {
+    guard !layers.isEmpty else { return }
+    let matrices = weights.layers[layers].flatMap(\.matrices)
     let base = buffer.bytes.baseAddress! + byteCount
     // The members' shares of every matrix are those of the forward pass, and the first to write to a page decides where it lies.
     team.run { member in
@@ -53,13 +65,13 @@ final class CopiedTiles {
       }
     }
     for matrix in matrices { matrix.tiles.releasePages() }
-    for layer in nextLayer..<end {
+    for layer in layers {
       weights.replaceTiles(ofLayer: layer) { matrix in
         let range = byteCount..<byteCount + matrix.tiles.count
         byteCount = range.upperBound
         return buffer.shared.slice(range)!
       }
     }
-    nextLayer = end
+    nextLayer = layers.upperBound
   }
 }
