@@ -21,9 +21,8 @@ struct CopiedTilesTests {
     var configuration = ModelConfiguration.random(using: &generator)
     configuration.layerCount = layers
     let weights = try ModelWeights(random: configuration, seed: 1)
-    let (copied, plain) = (
-      try CPUEngine(weights: weights, threads: threads, copiesTiles: true), try CPUEngine(weights: weights, threads: threads, copiesTiles: false)
-    )
+    let copied = try CPUEngine(weights: weights, threads: threads, copiesTiles: true)
+    let plain = try CPUEngine(weights: weights, threads: threads, copiesTiles: false)
     let ids = (copied.makeSequence(), plain.makeSequence())
     var amounts: [Int] = []
     for step in 0..<70 {

@@ -57,6 +57,27 @@ struct ThreadTeamTests {
       #expect(isRight, "\(total) in units of \(unit)")
     }
   }
+  @Test("a member's first piece of a phase is where its share starts", arguments: [1, 2, 3, 8])
+  func shares(threads: Int) {
+    let team = ThreadTeam(count: threads)
+    for (total, unit, perMember) in [(128, 16, 8), (320, 16, 8), (6912, 16, 8), (501, 1, 128), (8, 1, 4)] {
+      let starts = Mutex<[Int?]>(Array(repeating: nil, count: threads))
+      let firsts = Mutex<[Int?]>(Array(repeating: nil, count: threads))
+      team.run { member in
+        starts.withLock { $0[member.index] = member.shareStart(total, unit: unit, perMember: perMember) }
+        member.phase(total, unit: unit, perMember: perMember) { range in
+          let isFirst = firsts.withLock { firsts in
+            defer { firsts[member.index] = firsts[member.index] ?? range.lowerBound }
+            return firsts[member.index] == nil
+          }
+          // There are at least as many pieces as members: nobody takes a second one before all have their first.
+          while isFirst, firsts.withLock({ $0.contains(nil) }) {}
+        }
+      }
+      let (expected, found) = (starts.withLock { $0 }, firsts.withLock { $0 })
+      #expect(found == expected && found.first == 0, "\(threads) threads, \(total) in units of \(unit)")
+    }
+  }
 }
 
 @Suite("Processors")
@@ -132,27 +153,5 @@ struct ProcessorsTests {
     #expect(bare.coreCount == 3 && bare.nodes.isEmpty && bare.threadCount == 3)
     #expect(read("/nowhere", allowed: []).threadCount == 1)
     #expect(Processors.current.threadCount >= 1 && Processors.current.threadCount <= max(1, Processors.allowedProcessors().count))
-  }
-
-  @Test("a member's first piece of a phase is where its share starts", arguments: [1, 2, 3, 8])
-  func shares(threads: Int) {
-    let team = ThreadTeam(count: threads)
-    for (total, unit, perMember) in [(128, 16, 8), (320, 16, 8), (6912, 16, 8), (501, 1, 128), (8, 1, 4)] {
-      let starts = Mutex<[Int?]>(Array(repeating: nil, count: threads))
-      let firsts = Mutex<[Int?]>(Array(repeating: nil, count: threads))
-      team.run { member in
-        starts.withLock { $0[member.index] = member.shareStart(total, unit: unit, perMember: perMember) }
-        member.phase(total, unit: unit, perMember: perMember) { range in
-          let isFirst = firsts.withLock { firsts in
-            defer { firsts[member.index] = firsts[member.index] ?? range.lowerBound }
-            return firsts[member.index] == nil
-          }
-          // There are at least as many pieces as members: nobody takes a second one before all have their first.
-          while isFirst, firsts.withLock({ $0.contains(nil) }) {}
-        }
-      }
-      let (expected, found) = (starts.withLock { $0 }, firsts.withLock { $0 })
-      #expect(found == expected && found.first == 0, "\(threads) threads, \(total) in units of \(unit)")
-    }
   }
 }
