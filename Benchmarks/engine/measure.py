@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure loading, the first token, prompt and decode speed of models, with the memory bandwidth read beside every run.
 
-usage: measure.py MODEL [MODEL ...] [--bitnet .build/release/bitnet] [--rounds 3] [--prompt 128] [--decode 48] [--json FILE]
+usage: measure.py MODEL [MODEL ...] [--bitnet .build/release/bitnet] [--rounds 3] [--prompt 128] [--decode 128] [--json FILE]
 
 A MODEL is anything `bitnet generate --model` takes. Rounds are interleaved over the models, because shared machines change from minute
 to minute; the medians are printed, and decode speed also as a share of what the bandwidth allows: bytes that a token reads (tiles and output
@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--bitnet", default=".build/release/bitnet")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt", type=int, default=128, help="words of the prompt, about as many tokens")
-    parser.add_argument("--decode", type=int, default=48)
+    parser.add_argument("--decode", type=int, default=128)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", help="write every round's figures here")
     arguments = parser.parse_args()

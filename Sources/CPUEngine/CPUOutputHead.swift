@@ -43,6 +43,7 @@ extension CPUForwardPass {
       member.phase(group.count) { place in candidates[group[start + place].index] = screen.candidates(place) }
     }
   }
+
   private static let headPieces = 32
 
   /// The head from the start of the member's share on: of the copy, if there is one.
