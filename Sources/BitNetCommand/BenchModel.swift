@@ -57,10 +57,10 @@ struct BenchModel: ParsableCommand {
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
     let name = random2B ? "random weights in the shape of BitNet b1.58 2B-4T" : model.source.model ?? "the demo model"
     let (engine, note) = try model.loadOptions().makeEngine(for: weights)
-    (engine as? CPUEngine)?.finishCopying()
     let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
     var report = BenchModelReport(
       machine: try .init(engine, note: note), model: .init(weights, name: name, engine: engine), rounds: rounds)
+    (engine as? CPUEngine)?.finishCopying()
 
     func show(_ text: @autoclosure () -> String) throws { if !json { try ByteOutput.standard.write(text()) } }
     func leavesOut(_ what: String, needed: Int) throws -> Bool {
@@ -142,42 +142,50 @@ private struct ModelBenchmark {
   /// Tokens between two readings of the memory.
   private static let burst = 8
 
-  /// Seconds for `tokens` tokens of each of some sequences that hold `depth` already, for each round, and the memory's bytes a second meanwhile.
-  func decode(sequences: Int, depth: Int, memory: Memory) throws -> [(seconds: Double, memory: Double)] {
+  /// Decodes `tokens` tokens of each of some sequences that hold `depth` already, for each round.
+  func decode(sequences: Int, depth: Int, memory: Memory) throws -> [[BenchModelReport.Burst]] {
     var generator = SplitMix64(seed: UInt64(depth))
     let ids = (0..<sequences).map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     if depth > 0 {
       _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), output: .none) }))
     }
-    var speeds: [Double] = []
-    let seconds = try measure {
+    // One round more, whose time does not count: it loads what is loaded on first use.
+    return try (0...rounds).map { _ in
       for id in ids { try engine.truncate(id, to: depth) }
       let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), output: .sample(.greedy)) })
-      let reader: MemoryBandwidth?
       switch memory {
       case .measured(let bytesPerSecond):
-        speeds.append(bytesPerSecond)
-        return try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
-      case .read(let found): reader = found
+        let time = try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
+        return [.init(tokens: tokens, seconds: time / .seconds(1), memory: bytesPerSecond)]
+      case .read(let reader): return try decode(batch, reader)
       }
-      let before = reader?.pass() ?? 0
-      var (between, passes, decoded) = (0.0, 1, 0)
-      let time = try clock.measure {
-        try engine.generate(batch, limit: tokens) { _ in
-          decoded += 1
-          // An engine on the CPU works on no other token while this one is looked at.
-          if let reader, decoded % Self.burst == 0 {
-            between += reader.pass()
-            passes += 1
-          }
-          return true
-        }
+    }.dropFirst().map { $0 }
+  }
+
+  /// A round of an engine that works on no other token while one is looked at.
+  private func decode(_ batch: Batch, _ memory: MemoryBandwidth?) throws -> [BenchModelReport.Burst] {
+    var bursts: [BenchModelReport.Burst] = []
+    var (decoded, counted) = (0, 0)
+    var pass = memory?.pass()
+    var start = clock.now
+    try engine.generate(batch, limit: tokens) { _ in
+      decoded += 1
+      guard decoded == tokens || decoded % Self.burst == 0 else { return true }
+      let seconds = start.duration(to: clock.now) / .seconds(1)
+      // What was read just before and just after.
+      var speed = 0.0
+      if let memory, let before = pass {
+        let after = memory.pass()
+        speed = Double(2 * MemoryBandwidth.passByteCount) / (before + after)
+        pass = after
       }
-      speeds.append(reader == nil ? 0 : Double(passes * MemoryBandwidth.passByteCount) / (before + between))
-      return time - .seconds(between)
+      bursts.append(.init(tokens: decoded - counted, seconds: seconds, memory: speed))
+      counted = decoded
+      start = clock.now
+      return true
     }
-    return zip(seconds, speeds.dropFirst()).map { ($0, $1) }
+    return bursts
   }
 
   /// One round more, whose time does not count: it loads what is loaded on first use.

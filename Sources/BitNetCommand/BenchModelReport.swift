@@ -57,10 +57,18 @@ struct BenchModelReport: Encodable {
     let memoryBytesPerSecond: Double
     /// The same if nothing took time but reading each byte once in a step.
     let floorTokensPerSecond: Double
-    /// The median of what each round reached of its own floor.
+    /// The median of what each burst reached of its own floor.
     let shareOfFloor: Double
     /// Times the rate of one sequence.
     let ratioToOne: Double?
+  }
+
+  /// Tokens of each sequence that were decoded without a pause.
+  struct Burst {
+    let tokens: Int
+    let seconds: Double
+    /// The memory's bytes a second meanwhile; 0 where that is not known.
+    let memory: Double
   }
 
   /// Bytes when all is done: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and copy are counted.
@@ -119,19 +127,20 @@ extension BenchModelReport.Model {
 
 extension BenchModelReport {
   /// - Parameters:
-  ///   - rounds: seconds that each took, and the memory's bytes a second meanwhile.
+  ///   - rounds: the bursts of each.
   ///   - alone: tokens a second of one sequence; nil when that is this one, or unknown.
-  func decoding(sequences: Int, depth: Int, tokens: Int, rounds: [(seconds: Double, memory: Double)], alone: Double?) -> Decoding {
-    let rates = rounds.map { Double(sequences * tokens) / $0.seconds }
-    let rate = Rate(rates)
+  func decoding(sequences: Int, depth: Int, tokens: Int, rounds: [[Burst]], alone: Double?) -> Decoding {
+    let rate = Rate(rounds.map { Double(sequences * tokens) / $0.reduce(0) { $0 + $1.seconds } })
     // The cache grows in a round; this is its middle.
     let cache = Double(model.cacheBytesPerPosition) * (Double(depth) + Double(tokens) / 2)
     let bytes = Double(model.ternaryBytes + model.headBytes) + Double(sequences) * cache
-    let memory = rounds.map(\.memory).quantile(0.5)
-    func floor(_ memory: Double) -> Double { Double(sequences) * memory / bytes }
+    let bursts = rounds.joined()
+    // Medians over bursts: a moment in which the system suspended a thread says nothing of the memory.
+    let memory = bursts.map(\.memory).quantile(0.5)
     return Decoding(
       sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, memoryBytesPerSecond: memory,
-      floorTokensPerSecond: floor(memory), shareOfFloor: zip(rates, rounds).map { $1.memory > 0 ? $0 / floor($1.memory) : 0 }.quantile(0.5),
+      floorTokensPerSecond: Double(sequences) * memory / bytes,
+      shareOfFloor: bursts.map { $0.memory > 0 ? Double($0.tokens) * bytes / $0.seconds / $0.memory : 0 }.quantile(0.5),
       ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
   }
 

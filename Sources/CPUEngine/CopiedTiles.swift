@@ -37,17 +37,17 @@ final class CopiedTiles {
   /// Takes note of a step, and copies the layers whose turn it is.
   func advance(_ weights: inout ModelWeights, team: ThreadTeam) {
     steps += 1
-    guard steps > Self.patience else { return }
-    let count = weights.layers.count
-    copy(layers: nextLayer..<min(count, nextLayer + (count + Self.duration - 1) / Self.duration), of: &weights, team)
+    if steps > Self.patience { copyNext(&weights, team) }
   }
 
   func finish(_ weights: inout ModelWeights, team: ThreadTeam) {
-    copy(layers: nextLayer..<weights.layers.count, of: &weights, team)
+    while nextLayer < weights.layers.count { copyNext(&weights, team) }
   }
 
-  /// Copies layers; their pages of the file are given back.
-  private func copy(layers: Range<Int>, of weights: inout ModelWeights, _ team: ThreadTeam) {
+  /// Copies the next layers, if any are left; their pages of the file are given back before others are read.
+  private func copyNext(_ weights: inout ModelWeights, _ team: ThreadTeam) {
+    let count = weights.layers.count
+    let layers = nextLayer..<min(count, nextLayer + (count + Self.duration - 1) / Self.duration)
     guard !layers.isEmpty else { return }
     let matrices = weights.layers[layers].flatMap(\.matrices)
     let base = buffer.bytes.baseAddress! + byteCount
