@@ -128,7 +128,7 @@ private struct ModelBenchmark {
       let id = engine.makeSequence()
       defer { engine.removeSequence(id) }
       let batch = Batch([.init(sequence: id, tokens: randomTokens(count, &generator), output: .sample(.greedy))])
-      return try clock.measure { _ = try engine.step(batch) }
+      return try clock.measure { _ = try engine.step(batch) } / .seconds(1)
     }
   }
 
@@ -150,8 +150,7 @@ private struct ModelBenchmark {
     if depth > 0 {
       _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), output: .none) }))
     }
-    // One round more, whose time does not count: it loads what is loaded on first use.
-    return try (0...rounds).map { _ in
+    return try measure {
       for id in ids { try engine.truncate(id, to: depth) }
       let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), output: .sample(.greedy)) })
       switch memory {
@@ -160,7 +159,7 @@ private struct ModelBenchmark {
         return [.init(tokens: tokens, seconds: time / .seconds(1), memory: bytesPerSecond)]
       case .read(let reader): return try decode(batch, reader)
       }
-    }.dropFirst().map { $0 }
+    }
   }
 
   /// A round of an engine that works on no other token while one is looked at.
@@ -189,8 +188,8 @@ private struct ModelBenchmark {
   }
 
   /// One round more, whose time does not count: it loads what is loaded on first use.
-  private func measure(_ round: () throws -> Duration) throws -> [Double] {
+  private func measure<Result>(_ round: () throws -> Result) throws -> [Result] {
     _ = try round()
-    return try (0..<rounds).map { _ in try round() / .seconds(1) }
+    return try (0..<rounds).map { _ in try round() }
   }
 }

@@ -4,7 +4,7 @@ import Ternary
 
 /// Runs a model on the processor: the canonical arithmetic with vector instructions and several threads.
 ///
-/// Weights are used where they lie, usually in a mapped file. Every thread takes a share of each matrix's rows; the members of a team
+/// Weights are used where they lie, usually in a mapped file; long texts and servers get a copy in memory that is read faster. Every thread takes a share of each matrix's rows; the members of a team
 /// go through the forward pass phase by phase.
 public final class CPUEngine: Engine {
   public let configuration: ModelConfiguration

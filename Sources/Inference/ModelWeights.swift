@@ -58,7 +58,11 @@ public struct LayerWeights: Sendable {
   }
 
   /// The matrices in the order of a forward pass.
-  public var matrices: [TernaryMatrix] { [queryKeyValue, attentionOutput, gateUp, down] }
+  public var matrices: [TernaryMatrix] { Self.matrixPaths.map { self[keyPath: $0] } }
+
+  fileprivate static var matrixPaths: [WritableKeyPath<LayerWeights, TernaryMatrix>] {
+    [\.queryKeyValue, \.attentionOutput, \.gateUp, \.down]
+  }
 }
 
 /// A model's weights in the form every engine uses: tiles, bfloat16 tables and Float norms.
@@ -132,7 +136,7 @@ public struct ModelWeights: Sendable {
   ///
   /// - Parameter tiles: called for each of the layer's matrices in the order of a forward pass.
   package mutating func replaceTiles(ofLayer index: Int, _ tiles: (TernaryMatrix) -> SharedBytes) {
-    for path in [\LayerWeights.queryKeyValue, \.attentionOutput, \.gateUp, \.down] {
+    for path in LayerWeights.matrixPaths {
       let matrix = layers[index][keyPath: path]
       layers[index][keyPath: path].replaceTiles(with: tiles(matrix))
     }
