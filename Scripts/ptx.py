@@ -43,7 +43,7 @@ def text(nvrtc, program, size_of, get):
 
 def compile(nvrtc, path):
     """The PTX of one kernel file."""
-    headers = {header.name: header.read_bytes() for header in sorted([*SOURCE.glob("*.cuh"), *SOURCE.glob("include/*.h")])}
+    headers = {header.name: header.read_bytes() for header in sorted([*SOURCE.glob("*.cuh"), *SOURCE.glob("include/*.h"), SOURCE / "decode.cu"])}
     names = (ctypes.c_char_p * len(headers))(*[name.encode() for name in headers])
     bodies = (ctypes.c_char_p * len(headers))(*headers.values())
     program = ctypes.c_void_p()

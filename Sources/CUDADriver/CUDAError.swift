@@ -38,6 +38,8 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
   case parameter(name: String, found: String, expected: String)
   /// The driver does not take a module's PTX. `log` is the beginning of what its compiler says.
   case moduleRefused(name: String, result: CUDAResult, log: String)
+  /// Blocks of a cooperative launch waited in vain for each other, or the launch did not end in time. `place` tells where they stand.
+  case stalled(kernel: String, place: String)
   /// Any other call that failed. `detail` is what it was called with, where that helps.
   case call(function: String, result: CUDAResult, detail: String)
 
@@ -60,6 +62,7 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
     case .parameter(let name, let found, let expected): "\(name) is \(found); expected \(expected)"
     case .moduleRefused(let name, let result, let log):
       "the driver does not take the GPU code \(name): \(result)" + (log.isEmpty ? "" : ": \(log)")
+    case .stalled(let kernel, let place): "the GPU kernel \(kernel) stalled: \(place)"
     case .call(let function, let result, let detail): "\(function)\(detail.isEmpty ? "" : " (\(detail))") failed: \(result)"
     }
   }

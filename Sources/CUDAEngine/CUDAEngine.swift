@@ -46,6 +46,9 @@ public final class CUDAEngine: Engine {
   private static let longestHead = 1024
   /// Steps that wait on the device while the host reads the results of those before.
   private static let stepsAhead = 4
+  /// How long a step may take. Blocks give up waiting for each other after a few seconds, so that only a kernel that never ends takes longer,
+  /// or the compilation of one that is used for the first time.
+  private static let patience = Duration.seconds(60)
 
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for an option out of
   ///   range or a model whose shape the kernels do not take.
@@ -200,6 +203,7 @@ public final class CUDAEngine: Engine {
   /// Waits until the next round of messages of `count` outputs is there, and reads it.
   private func messages(_ count: Int) throws(CUDAError) -> [Int32] {
     let places = pass.space.messages.bytes.baseAddress!.assumingMemoryBound(to: Atomic<UInt64>.self)
+    let start = ContinuousClock.now
     return try (0..<count).map { (output) throws(CUDAError) in
       rounds[output] &+= 1
       let round = rounds[output]
@@ -213,12 +217,28 @@ public final class CUDAEngine: Engine {
         // A step takes some hundred microseconds: a wait of milliseconds is for something else, and need not burn a core.
         if spins > 256 << 10 { usleep(50) }
         // A failed launch sends nothing: the stream then says why.
-        if try pass.library.stream.isIdle(), UInt32(truncatingIfNeeded: place.pointee.load(ordering: .acquiring) >> 32) != round {
+        if try isIdle(), UInt32(truncatingIfNeeded: place.pointee.load(ordering: .acquiring) >> 32) != round {
           throw CUDAError.parameter(name: "the sampler's message", found: "missing", expected: "a token for output \(output)")
+        }
+        if !device.isEmulated, start.duration(to: .now) > Self.patience {
+          throw CUDAError.stalled(
+            kernel: "of a step", place: stallReport?.description ?? "no token for output \(output) in \(Self.patience)")
         }
       }
     }
   }
+
+  /// Whether the stream has done all its work. A launch whose blocks waited in vain for each other tells where.
+  private func isIdle() throws(CUDAError) -> Bool {
+    do {
+      return try pass.library.stream.isIdle()
+    } catch {
+      guard let report = stallReport else { throw error }
+      throw CUDAError.stalled(kernel: "of the decode step", place: report.description)
+    }
+  }
+
+  private var stallReport: StallReport? { StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes)) }
 
   public func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     guard limit > 0 else { return }
@@ -239,6 +259,24 @@ public final class CUDAEngine: Engine {
     }
   }
 
+  /// Decodes greedily and tells where the time of the last step went; nil where single tokens do not go through the cooperative kernel.
+  ///
+  /// - Parameters:
+  ///   - batch: single tokens of 1 to 8 sequences.
+  ///   - steps: how many steps are run, 1 or more: the first find caches and clocks cold.
+  public func traceDecoding(_ batch: Batch, steps: Int) throws(EngineError) -> DecodeTrace? {
+    try requireRoom(for: batch, steps: steps)
+    guard let decodeStep, let sampling = cooperativeSampling(batch.entries.map(\.output)) else { return nil }
+    return try withDevice { () throws in
+      var trace: DecodeTrace?
+      _ = try admit(batch)
+      try decode(
+        batch.entries.map(\.sequence), from: batch.entries.map { $0.tokens[0] }, sampling, limit: steps, decodeStep,
+        launch: { trace = try $0.trace($1) }, { _ in true })
+      return trace
+    }
+  }
+
   /// How the tokens of single-token entries are chosen, if the cooperative kernel takes them all together.
   private func cooperativeSampling(_ outputs: [Batch.Output]) -> [SamplingParameters]? {
     let sampling = outputs.compactMap(\.deviceSampling)
@@ -248,7 +286,7 @@ public final class CUDAEngine: Engine {
   /// Decodes sequences whose last tokens (`tokens`) have been admitted, a few steps ahead of the host.
   private func decode(
     _ sequences: [SequenceID], from tokens: [Int32], _ sampling: [SamplingParameters], limit: Int, _ decodeStep: DecodeStep,
-    _ body: ([SampledToken]) -> Bool
+    launch: (DecodeStep, Int) throws -> Void = { try $0.launch($1) }, _ body: ([SampledToken]) -> Bool
   ) throws {
     let lengths = try sequences.map { try store.tokens(of: $0).count }
     defer {
@@ -271,7 +309,7 @@ public final class CUDAEngine: Engine {
       while launched < min(limit, done + Self.stepsAhead) {
         try pass.rotary.extend(to: lengths.max()! + launched)
         for (index, sequence) in sequences.enumerated() { try extend(sequence, index, to: lengths[index] + launched, decodeStep) }
-        try decodeStep.launch(count)
+        try launch(decodeStep, count)
         launched += 1
       }
       let ids = try messages(count)

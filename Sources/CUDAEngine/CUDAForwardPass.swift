@@ -74,7 +74,10 @@ final class CUDAForwardPass {
     let isTiled = configuration.headSize <= 128
     let single = tokens.indices.filter { !tokens[$0].isPrompt || !isTiled }
     let prompt = tokens.indices.filter { tokens[$0].isPrompt && isTiled }
-    let tiles = Self.tiles(tokens, rows: prompt, longest: max(1, 64 / groupSize))
+    // A tile costs as much as positions lie before its end: the longest come first, so that none of them is alone at the end.
+    let tiles = Self.tiles(tokens, rows: prompt, longest: max(1, 64 / groupSize)).sorted {
+      $0.firstPosition + $0.tokens > $1.firstPosition + $1.tokens
+    }
     let withLogits = tokens.indices.filter { tokens[$0].output != nil }
     let capacity = pages.map(\.count).max() ?? 0
     let table = pages.flatMap { $0 + Array(repeating: 0, count: capacity - $0.count) }
@@ -177,7 +180,8 @@ final class CUDAForwardPass {
   /// Shared memory of a block that attends for single tokens.
   var attentionBytes: Int {
     let padded = Int(space.heads.padded)
-    return chunkScratchBytes + max(1, min(8, 1024 / padded)) * padded * 4
+    let queries = max(1, min(8, 1024 / padded)) * padded * 4
+    return chunkScratchBytes + queries + (padded <= longestStagedHead ? 2 * attentionChunkLength * (2 * padded + 32) : 0)
   }
 }
 

@@ -7,11 +7,11 @@ import Inference
 /// Its arrays stay where they are from step to step and the sampler writes the next tokens into them, so that the step can be recorded
 /// once as a graph and launched again and again without the host.
 final class DecodeStep {
-  private let pass: CUDAForwardPass
-  private var library: KernelLibrary { pass.library }
+  let pass: CUDAForwardPass
+  var library: KernelLibrary { pass.library }
   private let model: [Bool: DecodeModel]
-  private let blocks: [Bool: Int]
-  private let bytes: [Bool: Int]
+  let blocks: [Bool: Int]
+  let bytes: [Bool: Int]
   private let arrays: CUDAForwardPass.Arrays
   private let buffer: CUDABuffer
   private let tables: CUDABuffer
@@ -42,7 +42,7 @@ final class DecodeStep {
     let matrices = weights.layers[0].matrices
     for isSingle in [true, false] {
       let products = matrices.map { isSingle ? Products.gemvBytes($0) : Products.fewBytes($0) }.max()!
-      let shared = max(products, pass.attentionBytes, pass.headBytes(isSingle ? 1 : 8))
+      let shared = Int(stepScratchBytes) + max(products, pass.attentionBytes, pass.headBytes(isSingle ? 1 : 8))
       guard shared <= library.context.device.sharedMemoryPerBlock else { continue }
       let resident = try library.residentBlocks(isSingle ? .decodeOne : .decodeFew, sharedBytes: shared)
       guard resident > 0 else { continue }
@@ -50,7 +50,6 @@ final class DecodeStep {
       model.layers = weights.decodeLayers
       model.layerCount = Int32(c.layerCount)
       model.epsilon = Float(c.normEpsilon)
-      withUnsafeMutableBytes(of: &model.shapes) { _ = $0.bindMemory(to: Matrix.self).update(fromContentsOf: matrices) }
       let plans = matrices.enumerated().map {
         Products.plan($1, resident: resident, isPaired: $0 == DeviceWeights.Kind.gateUp.rawValue)
       }
@@ -65,6 +64,7 @@ final class DecodeStep {
       model.innerStride = Int32(space.innerStride)
       model.isSquaredReLU = c.activation == .squaredReLU ? 1 : 0
       model.barrier = space.barrier
+      model.stalls = space.stalls.deviceAddress
       models[isSingle] = model
       // Blocks without work would only make the barriers slower.
       blocks[isSingle] = min(resident, max(plans.map(\.blocks).max()!, (c.vocabularySize + 63) / 64))
@@ -135,17 +135,35 @@ final class DecodeStep {
   }
 
   private func record(_ count: Int) throws(CUDAError) {
+    let computesHead = pass.screen == nil
+    try launchLayers(
+      count == 1 ? .decodeOne : .decodeFew, count, blocks: blocks[count == 1]!, computesHead: computesHead, trace: 0)
+    try finish(count, hasLogits: computesHead)
+  }
+
+  /// Launches the cooperative kernel itself.
+  ///
+  /// - Parameter trace: where the traced build puts its marks.
+  func launchLayers(_ kernel: Kernel, _ count: Int, blocks: Int, computesHead: Bool, trace: UInt64) throws(CUDAError) {
     let isSingle = count == 1
-    let computesHead: Int32 = pass.screen == nil ? 1 : 0
-    let model = CUDAArgument.value(self.model[isSingle]!)
+    var model = self.model[isSingle]!
+    model.trace = trace
     let ending: [CUDAArgument] = [
-      .address(arrays.ids), .address(arrays.outputs), .address(arrays.slots), .address(arrays.positions), .int(computesHead),
+      .address(arrays.ids), .address(arrays.outputs), .address(arrays.slots), .address(arrays.positions), .int(computesHead ? 1 : 0),
       .address(pass.space.logits.address), .address(pass.space.best),
     ]
     try library.launch(
-      isSingle ? .decodeOne : .decodeFew, CUDAGrid(blocks[isSingle]!), sharedBytes: bytes[isSingle]!, cooperative: true,
-      arguments: isSingle ? [model] + ending : [model, .int(Int32(count))] + ending)
-    if let screen = pass.screen { try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling) }
+      kernel, CUDAGrid(blocks), sharedBytes: bytes[isSingle]!, cooperative: true,
+      arguments: (isSingle ? [.value(model)] : [.value(model), .int(Int32(count))]) + ending)
+  }
+
+  /// Launches what follows the layers: the head, unless logits are there already, and the sampler.
+  func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
+    if let screen = pass.screen {
+      try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling)
+    } else if !hasLogits {
+      try pass.fullHead(count, rows: arrays.outputs)
+    }
     try pass.sample(count, rows: arrays.outputs, ids: arrays.ids, positions: arrays.positions, arrays.sampling)
   }
 }

@@ -126,12 +126,8 @@ extension DeviceWeights.Layer {
   fileprivate var decodeLayer: DecodeLayer {
     var layer = DecodeLayer()
     for (index, matrix) in matrices.enumerated() {
-      withUnsafeMutableBytes(of: &layer.tiles) { $0.bindMemory(to: UInt64.self)[index] = matrix.tiles }
+      withUnsafeMutableBytes(of: &layer.matrices) { $0.bindMemory(to: Matrix.self)[index] = matrix }
       withUnsafeMutableBytes(of: &layer.norms) { $0.bindMemory(to: UInt64.self)[index] = norms[index] }
-      withUnsafeMutableBytes(of: &layer.scales) { bytes in
-        let scales = bytes.bindMemory(to: Float.self)
-        (scales[3 * index], scales[3 * index + 1], scales[3 * index + 2]) = (matrix.part.0.scale, matrix.part.1.scale, matrix.part.2.scale)
-      }
     }
     return layer
   }

@@ -5,8 +5,8 @@ import Ternary
 
 /// The buffers of one forward pass over up to `rows` tokens, allocated once.
 final class DeviceWorkspace {
-  /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough to be a small part of the memory.
-  static let longestSlice = 512
+  /// Tokens that go through the layers together: the longer a slice, the fuller are the last waves of blocks. Results do not depend on it.
+  static let slices = [2048, 1024, 512]
   /// Outputs (rows with logits) that are computed together.
   static let outputs = 8
   /// Memory that the chunks of single tokens' attention may take before the tokens are split into several launches.
@@ -35,11 +35,17 @@ final class DeviceWorkspace {
   /// Sampled tokens for the host: `[messageRounds][outputs]`.
   let messages: CUDAHostBuffer
   static let messageRounds = 64
+  /// Where blocks that wait too long for the others say so: StallRecord `[stallRecords]`, zero until then.
+  let stalls: CUDAHostBuffer
   private var buffers: [CUDABuffer] = []
 
   init(_ context: CUDAContext, _ c: ModelConfiguration, contextLength: Int) throws(CUDAError) {
-    rows = min(Self.longestSlice, max(contextLength, Self.outputs))
-    innerStride = max(c.queryWidth, c.feedForwardSize)
+    let innerWidth = max(c.queryWidth, c.feedForwardSize), free = try context.memory().free
+    // Buffers of a long slice must leave nearly all of the memory to the cache.
+    let bytesPerRow = 4 * (2 * c.hiddenSize + c.queryWidth + 2 * c.keyValueWidth + innerWidth) + innerWidth
+    let slice = Self.slices.first { $0 * bytesPerRow <= free / 32 } ?? Self.slices.last!
+    rows = min(slice, max(contextLength, Self.outputs))
+    innerStride = innerWidth
     chunkCapacity = (contextLength + attentionChunkLength - 1) / attentionChunkLength
     let padded = (c.headSize + 7) / 8 * 8
     heads = Heads(
@@ -76,6 +82,8 @@ final class DeviceWorkspace {
       keys: try allocate(8 * Self.outputs * c.vocabularySize).address, weights: try allocate(8 * Self.outputs * c.vocabularySize).address)
     messages = try CUDAHostBuffer(context, byteCount: 8 * Self.messageRounds * Self.outputs)
     messages.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+    stalls = try CUDAHostBuffer(context, byteCount: Int(stallRecords) * MemoryLayout<StallRecord>.stride)
+    stalls.bytes.initializeMemory(as: UInt8.self, repeating: 0)
     self.buffers = buffers
   }
 

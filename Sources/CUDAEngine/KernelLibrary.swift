@@ -30,6 +30,8 @@ package enum Kernel: String, CaseIterable {
   case sampleRows = "sample_rows"
   case decodeOne = "decode_one"
   case decodeFew = "decode_few"
+  case decodeOneTraced = "decode_one_traced"
+  case decodeFewTraced = "decode_few_traced"
 
   /// The file that holds it.
   package var image: String {
@@ -45,6 +47,7 @@ package enum Kernel: String, CaseIterable {
     case .screenBuild, .screen1, .screen4, .screenRescore: "screen"
     case .sampleRows: "sample"
     case .decodeOne, .decodeFew: "decode"
+    case .decodeOneTraced, .decodeFewTraced: "decode_traced"
     }
   }
 
@@ -85,7 +88,9 @@ package final class KernelLibrary {
     if let loaded = modules[kernel.image] {
       module = loaded
     } else {
-      module = try CUDAModule(context, ptx: Self.image(kernel.image), name: kernel.image)
+      module = try KernelImages.withImage(kernel.image) { (ptx) throws(CUDAError) in
+        try CUDAModule(context, ptx: ptx, name: kernel.image)
+      }
       modules[kernel.image] = module
     }
     let function = try module.function(kernel.rawValue)
@@ -126,15 +131,6 @@ package final class KernelLibrary {
     let blocks = try function.maximumBlocksPerMultiprocessor(threads: kernel.threads, sharedBytes: sharedBytes)
     residencies[key] = blocks * context.device.multiprocessorCount
     return residencies[key]!
-  }
-
-  private static func image(_ name: String) -> UnsafeRawBufferPointer {
-    var count = 0
-    let images = UnsafeBufferPointer(start: cuda_kernel_images(&count), count: count)
-    guard let image = images.first(where: { String(cString: $0.name) == name }) else {
-      preconditionFailure("there is no kernel image called \(name)")
-    }
-    return UnsafeRawBufferPointer(start: image.ptx, count: image.byteCount)
   }
 }
 

@@ -58,16 +58,22 @@ extension CUDAForwardPass {
     rowScratchBytes + 64 * width + width * 4 * ((weights.configuration.hiddenSize + 255) / 256 * 256)
   }
 
+  /// Shared memory of the screen for groups of this many outputs: activations come as two planes of int8 beside.
+  private func screenBytes(_ screened: ScreenedHead, _ width: Int) -> Int {
+    headBytes(width) + width * (16 + 2 * Int(screened.screen.stride))
+  }
+
   /// Outputs that one block takes together: 8, 4 or 1, what is useful for `count` of them and fits.
-  private func headWidth(_ count: Int, widest: Int) -> Int {
+  ///
+  /// - Parameter bytes: the shared memory for groups of a width.
+  private func headWidth(_ count: Int, widest: Int, bytes: (Int) -> Int) -> Int {
     let limit = library.context.device.sharedMemoryPerBlock
-    for width in [8, 4] where width <= widest && count > width / 4 && headBytes(width) + 16 * width <= limit { return width }
-    return 1
+    return [8, 4].first { $0 <= widest && count > $0 / 4 && bytes($0) <= limit } ?? 1
   }
 
   /// The logits of `count` outputs (1 to 8) in full; rows: address of their rows in the batch.
   func fullHead(_ count: Int, rows: UInt64) throws(CUDAError) {
-    let width = headWidth(count, widest: 8), bytes = headBytes(width)
+    let width = headWidth(count, widest: 8, bytes: headBytes), bytes = headBytes(width)
     let kernel: Kernel = width == 8 ? .head8 : width == 4 ? .head4 : .head1
     try library.launch(
       kernel, CUDAGrid(try headBlocks(kernel, bytes), (count + width - 1) / width), sharedBytes: bytes, .value(weights.outputHead),
@@ -76,8 +82,8 @@ extension CUDAForwardPass {
 
   /// The same with the screen: logits that cannot matter for the given sampling are minus infinity.
   func screenedHead(_ screened: ScreenedHead, _ count: Int, rows: UInt64, _ sampling: SamplingArrays) throws(CUDAError) {
-    let width = headWidth(count, widest: 4)
-    let bytes = headBytes(width) + width * (16 + 2 * Int(screened.screen.stride))
+    let width = headWidth(count, widest: 4) { screenBytes(screened, $0) }
+    let bytes = screenBytes(screened, width)
     let kernel: Kernel = width == 4 ? .screen4 : .screen1
     try library.launch(
       kernel, CUDAGrid(try headBlocks(kernel, bytes), (count + width - 1) / width), sharedBytes: bytes, .value(weights.outputHead),
@@ -91,8 +97,8 @@ extension CUDAForwardPass {
 
   /// Loads the kernels of the screened head for `count` outputs.
   func prepareScreen(_ screened: ScreenedHead, _ count: Int) throws(CUDAError) {
-    let width = headWidth(count, widest: 4)
-    _ = try headBlocks(width == 4 ? .screen4 : .screen1, headBytes(width) + width * (16 + 2 * Int(screened.screen.stride)))
+    let width = headWidth(count, widest: 4) { screenBytes(screened, $0) }
+    _ = try headBlocks(width == 4 ? .screen4 : .screen1, screenBytes(screened, width))
     _ = try headBlocks(.screenRescore, headBytes(1))
   }
 

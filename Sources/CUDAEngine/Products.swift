@@ -51,8 +51,11 @@ package struct Products {
     }
   }
 
-  /// Shared memory of a GEMV.
-  package static func gemvBytes(_ matrix: Matrix) -> Int { gemvScratchBytes + matrix.paddedColumns }
+  /// Shared memory of a GEMV: the codes, and the norm's weights where the row is kept in registers.
+  package static func gemvBytes(_ matrix: Matrix) -> Int {
+    let columns = Int(matrix.columns)
+    return gemvScratchBytes + matrix.paddedColumns + (columns <= longestStagedRow ? (4 * columns + 15) / 16 * 16 : 0)
+  }
   /// Shared memory of a product with up to eight tokens.
   package static func fewBytes(_ matrix: Matrix) -> Int {
     fewScratchBytes + 8 * ((Int(matrix.tilesPerRow) + 3) / 4 * 128 + 16)

@@ -3,7 +3,8 @@
 // Shapes: qkv [rows][(queryHeads + 2·keyValueHeads)·size]; cache pages of 64 positions; out [rows][outStride].
 // Bytes: the cache of the positions so far, once: 2·2·keyValueHeads·padded a position.
 // Bound by: latency up to some thousand positions, memory beyond.
-// Launch: 256 threads; grid (blocks for the chunks, keyValueHeads, rows); shared memory sizeof(ChunkScratch) + 8·padded floats.
+// Launch: 256 threads; grid (blocks for the chunks, keyValueHeads, rows); shared memory as
+// attention_decode.cuh lists it.
 #include "attention_decode.cuh"
 
 /// slots, positions [rows]: which page table a row uses, and the position its token has.
@@ -12,5 +13,5 @@ attend_decode(const DecodeAttention a, int layer, const int *rows, const int *sl
   DYNAMIC_SHARED(shared);
   const int row = rows[blockIdx.z], position = positions[row];
   for (int chunk = blockIdx.x; chunk <= position / chunkLength; chunk += gridDim.x)
-    attendPart(a, layer, row, blockIdx.z, slots[row], blockIdx.y, chunk, position, shared);
+    attendPart(a, row, blockIdx.z, ChunkPart(a, layer, slots[row], blockIdx.y, chunk, position), false, shared);
 }

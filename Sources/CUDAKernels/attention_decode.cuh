@@ -5,7 +5,8 @@
 constexpr int groupPass = 8;        // query heads that are worked on together, one warp's softmax each
 constexpr int carriedElements = 4;  // of the output, by each thread: enough for eight heads of 128, and for one of 1024
 
-/// Shared memory of a block: this, then [groupPass][padded] floats of rotated queries.
+/// Shared memory of a block: this, then [groupPass][padded] floats of rotated queries, then the chunk's keys and values where heads are
+/// short enough for that (`isStaged`): keys [64][padded + 32], values [64][padded].
 struct alignas(16) ChunkScratch {
   float shares[groupPass][chunkLength];
   float before[groupPass][warpThreads];
@@ -16,32 +17,96 @@ struct alignas(16) ChunkScratch {
 };
 static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 
-/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk, left in partials at `place`, one of the launch's.
-__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int place, int firstHead, int heads, int chunk, int count,
-                                            const uint16_t *keys, const uint16_t *values, const float *queries, ChunkScratch &scratch) {
+/// Query heads that one pass takes: as many as combineChunks can carry.
+__device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(groupPass, carriedElements * blockThreads / h.padded)); }
+
+/// Whether a chunk's keys and values go through shared memory: then they can come while the block waits for the queries.
+__device__ __forceinline__ bool isStaged(const Heads &h) { return h.padded <= longestStagedHead; }
+
+/// One chunk of one key/value head of one token, and where its keys and values are.
+struct ChunkPart {
+  int slot, head, chunk, position;
+  uint16_t *keys, *values;
+
+  __device__ __forceinline__ ChunkPart(const DecodeAttention &a, int layer, int slot, int head, int chunk, int position)
+      : slot(slot), head(head), chunk(chunk), position(position) {
+    keys = pagePart(a.pages, a.heads, slot, chunk, layer, false, head);
+    values = keys + (size_t)a.heads.keyValueHeads * chunkLength * a.heads.padded;
+  }
+
+  __device__ __forceinline__ int chunks() const { return position / chunkLength + 1; }
+  __device__ __forceinline__ bool isLast() const { return chunk == chunks() - 1; }
+  /// Positions of the chunk, the token's own included.
+  __device__ __forceinline__ int count() const { return isLast() ? position % chunkLength + 1 : chunkLength; }
+};
+
+/// Where a block keeps what it works with.
+struct ChunkMemory {
+  ChunkScratch &scratch;
+  float *queries;
+  uint16_t *keys, *values;
+  int keyStride;  // 64 bytes more than a key: the eight threads that load together, on two keys, then use different banks
+
+  __device__ __forceinline__ ChunkMemory(const Heads &h, unsigned char *shared) : scratch(*(ChunkScratch *)shared), keyStride(h.padded + 32) {
+    queries = (float *)(shared + sizeof(ChunkScratch));
+    keys = (uint16_t *)(queries + headsOfPass(h) * h.padded);
+    values = keys + chunkLength * keyStride;
+  }
+};
+
+/// Starts copying a chunk's keys and values to shared memory, all but those of the token's own position, which come with its queries. The caller
+/// commits, waits, and has a barrier.
+__device__ __forceinline__ void stageChunk(const Heads &h, const ChunkPart &part, const ChunkMemory &memory) {
+  const int pieces = h.padded / 8, rows = part.count() - part.isLast();
+  for (int place = threadIdx.x; place < rows * pieces; place += blockThreads) {
+    const int row = place / pieces, column = place % pieces * 8;
+    ptx::copyAsync16(memory.keys + row * memory.keyStride + column, part.keys + row * h.padded + column);
+    ptx::copyAsync16(memory.values + row * h.padded + column, part.values + row * h.padded + column);
+  }
+}
+
+/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at `place`, one of the
+/// launch's, or, where there is no other chunk, become the output at once.
+__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads, const ChunkPart &chunk,
+                                            const ChunkMemory &memory) {
   const Heads &h = a.heads;
+  ChunkScratch &scratch = memory.scratch;
+  const bool staged = isStaged(h);
+  // In shared memory or in the cache itself. Whoever wrote the cache, a barrier or another launch lies between.
+  const uint16_t *keys = staged ? memory.keys : chunk.keys, *values = staged ? memory.values : chunk.values;
+  const int keyStride = staged ? memory.keyStride : h.padded, count = chunk.count();
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   // Four threads share a key: thread l takes the runs of 8 elements l, l + 4, …: the four lanes of the sum.
   const int position = threadIdx.x / 4, part = threadIdx.x % 4;
   float sum[groupPass] = {};
   if (position < count) {
-    for (int run = part; 8 * run < h.padded; run += 4) {
-      const uint4 k = ptx::loadCoherent((const uint4 *)(keys + position * h.padded + 8 * run));
-      const float key[8] = {lowBFloat16(k.x), highBFloat16(k.x), lowBFloat16(k.y), highBFloat16(k.y),
-                            lowBFloat16(k.z), highBFloat16(k.z), lowBFloat16(k.w), highBFloat16(k.w)};
+    constexpr int ahead = 4;  // loads under way together: all of a key of 128
+    for (int first = part; 8 * first < h.padded; first += 4 * ahead) {
+      uint4 k[ahead];
 #pragma unroll
-      for (int g = 0; g < groupPass; g++) {
-        if (g >= heads) break;
-        const float4 *query = (const float4 *)(queries + g * h.padded + 8 * run);
-        const float4 low = query[0], high = query[1];
-        sum[g] = __fmaf_rn(low.x, key[0], sum[g]);
-        sum[g] = __fmaf_rn(low.y, key[1], sum[g]);
-        sum[g] = __fmaf_rn(low.z, key[2], sum[g]);
-        sum[g] = __fmaf_rn(low.w, key[3], sum[g]);
-        sum[g] = __fmaf_rn(high.x, key[4], sum[g]);
-        sum[g] = __fmaf_rn(high.y, key[5], sum[g]);
-        sum[g] = __fmaf_rn(high.z, key[6], sum[g]);
-        sum[g] = __fmaf_rn(high.w, key[7], sum[g]);
+      for (int a = 0; a < ahead; a++) {
+        k[a] = make_uint4(0, 0, 0, 0);
+        if (8 * (first + 4 * a) < h.padded) k[a] = *(const uint4 *)(keys + position * keyStride + 8 * (first + 4 * a));
+      }
+#pragma unroll
+      for (int a = 0; a < ahead; a++) {
+        if (8 * (first + 4 * a) >= h.padded) break;
+        const float key[8] = {lowBFloat16(k[a].x), highBFloat16(k[a].x), lowBFloat16(k[a].y), highBFloat16(k[a].y),
+                              lowBFloat16(k[a].z), highBFloat16(k[a].z), lowBFloat16(k[a].w), highBFloat16(k[a].w)};
+#pragma unroll
+        for (int g = 0; g < groupPass; g++) {
+          if (g >= heads) break;
+          const float4 *query = (const float4 *)(memory.queries + g * h.padded + 8 * (first + 4 * a));
+          const float4 low = query[0], high = query[1];
+          sum[g] = __fmaf_rn(low.x, key[0], sum[g]);
+          sum[g] = __fmaf_rn(low.y, key[1], sum[g]);
+          sum[g] = __fmaf_rn(low.z, key[2], sum[g]);
+          sum[g] = __fmaf_rn(low.w, key[3], sum[g]);
+          sum[g] = __fmaf_rn(high.x, key[4], sum[g]);
+          sum[g] = __fmaf_rn(high.y, key[5], sum[g]);
+          sum[g] = __fmaf_rn(high.z, key[6], sum[g]);
+          sum[g] = __fmaf_rn(high.w, key[7], sum[g]);
+        }
       }
     }
   }
@@ -53,6 +118,7 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int place,
     if (part == 0) scratch.shares[g][position] = __fmul_rn(score, h.scale);
   }
   __syncthreads();
+  const bool isOnly = chunk.chunks() == 1;
   if (warp < heads) {
     // Lane l has positions l and l + 32: the 32 lanes of the sum of weights.
     const float none = -__int_as_float(0x7F800000);
@@ -71,9 +137,13 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int place,
     scratch.shares[warp][lane + 32] = a1;
     const float total = fold32(__fadd_rn(a0, a1));
     if (lane == 0) {
-      const size_t own = ((size_t)place * h.queryHeads + firstHead + warp) * a.partials.capacity + chunk;
-      a.partials.largest[own] = most;
-      a.partials.total[own] = total;
+      const size_t own = ((size_t)place * h.queryHeads + firstHead + warp) * a.partials.capacity + chunk.chunk;
+      if (isOnly) {
+        scratch.total[warp] = total;
+      } else {
+        a.partials.largest[own] = most;
+        a.partials.total[own] = total;
+      }
     }
   }
   __syncthreads();
@@ -82,16 +152,33 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int place,
     const int g = pair / (h.padded / 2), i = pair % (h.padded / 2);
     const unsigned *value = (const unsigned *)values + i;
     float low = 0, high = 0;
-#pragma unroll 8
-    for (int p = 0; p < count; p++) {
-      const unsigned v = ptx::loadCoherent(value + p * h.padded / 2);
-      const float share = scratch.shares[g][p];
-      low = __fmaf_rn(share, lowBFloat16(v), low);
-      high = __fmaf_rn(share, highBFloat16(v), high);
+    constexpr int ahead = 8;
+    for (int first = 0; first < count; first += ahead) {
+      unsigned v[ahead];
+#pragma unroll
+      for (int a = 0; a < ahead; a++) {
+        v[a] = 0;
+        if (first + a < count) v[a] = value[(first + a) * h.padded / 2];
+      }
+#pragma unroll
+      for (int a = 0; a < ahead; a++) {
+        if (first + a >= count) break;
+        const float share = scratch.shares[g][first + a];
+        low = __fmaf_rn(share, lowBFloat16(v[a]), low);
+        high = __fmaf_rn(share, highBFloat16(v[a]), high);
+      }
     }
-    float *weighted = a.partials.weighted + (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk) * h.padded + 2 * i;
-    weighted[0] = low;
-    weighted[1] = high;
+    if (isOnly) {
+      const float reciprocal = __fdiv_rn(1.0f, scratch.total[g]);
+      float *out = a.out + (size_t)row * a.outStride + (firstHead + g) * h.size + 2 * i;
+      if (2 * i < h.size) out[0] = __fmul_rn(low, reciprocal);
+      if (2 * i + 1 < h.size) out[1] = __fmul_rn(high, reciprocal);
+    } else {
+      float *weighted =
+          a.partials.weighted + (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk.chunk) * h.padded + 2 * i;
+      weighted[0] = low;
+      weighted[1] = high;
+    }
   }
   __syncthreads();
 }
@@ -101,7 +188,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   const size_t base = ((size_t)place * h.queryHeads + firstHead) * a.partials.capacity;
-  float running[carriedElements];
+  float running[carriedElements] = {};
   for (int first = 0; first < chunks; first += warpThreads) {
     const int here = min(warpThreads, chunks - first);
     if (warp < heads) {
@@ -117,17 +204,17 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
         if (lane >= step) most = larger(most, other);
       }
       const float previous = __shfl_up_sync(0xFFFFFFFFu, most, 1);
-      const float factorBefore = exponential(__fsub_rn(lane == 0 ? start : previous, most));
-      const float factorNow = exponential(__fsub_rn(own, most));
-      float total = first == 0 ? __shfl_sync(0xFFFFFFFFu, sum, 0) : scratch.total[warp];
-      for (int c = first == 0 ? 1 : 0; c < here; c++)
-        total = __fmaf_rn(__shfl_sync(0xFFFFFFFFu, sum, c), __shfl_sync(0xFFFFFFFFu, factorNow, c),
-                          __fmul_rn(total, __shfl_sync(0xFFFFFFFFu, factorBefore, c)));
-      scratch.before[warp][lane] = factorBefore;
-      scratch.now[warp][lane] = factorNow;
-      __syncwarp();
+      scratch.before[warp][lane] = exponential(__fsub_rn(lane == 0 ? start : previous, most));
+      scratch.now[warp][lane] = exponential(__fsub_rn(own, most));
+      scratch.shares[warp][lane] = sum;
       const float last = __shfl_sync(0xFFFFFFFFu, most, here - 1);
+      __syncwarp();
       if (lane == 0) {
+        // One chain, and nobody waits for it but the last barrier.
+        float total = first == 0 ? scratch.shares[warp][0] : scratch.total[warp];
+#pragma unroll 4
+        for (int c = first == 0 ? 1 : 0; c < here; c++)
+          total = __fmaf_rn(scratch.shares[warp][c], scratch.now[warp][c], __fmul_rn(total, scratch.before[warp][c]));
         scratch.largest[warp] = last;
         scratch.total[warp] = total;
       }
@@ -138,10 +225,19 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
       const int element = k * blockThreads + threadIdx.x, g = element / h.padded, i = element % h.padded;
       if (g >= heads) break;
       const float *weighted = a.partials.weighted + (base + (size_t)g * a.partials.capacity + first) * h.padded + i;
-      float value = first == 0 ? ptx::loadCoherent(weighted) : running[k];
-#pragma unroll 2
-      for (int c = first == 0 ? 1 : 0; c < here; c++)
-        value = __fmaf_rn(ptx::loadCoherent(weighted + c * h.padded), scratch.now[g][c], __fmul_rn(value, scratch.before[g][c]));
+      float value = running[k];
+      constexpr int ahead = 8;
+      for (int batch = 0; batch < here; batch += ahead) {
+        float w[ahead];
+#pragma unroll
+        for (int c = 0; c < ahead; c++) w[c] = batch + c < here ? ptx::loadCoherent(weighted + (batch + c) * h.padded) : 0.0f;
+#pragma unroll
+        for (int c = 0; c < ahead; c++) {
+          if (batch + c >= here) break;
+          const bool isFirst = first + batch + c == 0;
+          value = isFirst ? w[c] : __fmaf_rn(w[c], scratch.now[g][batch + c], __fmul_rn(value, scratch.before[g][batch + c]));
+        }
+      }
       running[k] = value;
     }
     __syncthreads();
@@ -156,50 +252,60 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
   __syncthreads();
 }
 
-/// Query heads that one pass takes: as many as combineChunks can carry.
-__device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(groupPass, carriedElements * blockThreads / h.padded)); }
-
 /// One chunk of one key/value head of one token; the block that completes the head combines it.
 ///
 /// The block whose chunk holds the token's own position rotates and stores its key and value first. row: the token's in the batch; place:
-/// its place among those of the launch, which partials are indexed by; position: the token's.
-__device__ __forceinline__ void attendPart(const DecodeAttention &a, int layer, int row, int place, int slot, int head, int chunk, int position,
+/// its place among those of the launch, which partials are indexed by; isThere: whether the chunk was staged (`stageChunk`) and its copies
+/// have come, with a barrier since.
+__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part, bool isThere,
                                            unsigned char *shared) {
   const Heads &h = a.heads;
-  ChunkScratch &scratch = *(ChunkScratch *)shared;
-  float *queries = (float *)(shared + sizeof(ChunkScratch));
-  const int chunks = position / chunkLength + 1, pairs = h.size / 2, pass = headsOfPass(h);
+  const ChunkMemory memory(h, shared);
+  const int pairs = h.size / 2, pass = headsOfPass(h), position = part.position, ownRow = position % chunkLength;
   const float *qkv = a.qkv + (size_t)row * widthOf(h);
-  uint16_t *keys = pagePart(a.pages, h, slot, chunk, layer, false, head), *values = pagePart(a.pages, h, slot, chunk, layer, true, head);
-  if (chunk == chunks - 1) append(qkv, h, head, keys, values, position, a.cosines, a.sines, threadIdx.x, blockThreads);
-  const int count = chunk == chunks - 1 ? position % chunkLength + 1 : chunkLength;
+  const bool staged = isStaged(h);
+  if (staged && !isThere) {
+    stageChunk(h, part, memory);
+    ptx::commitAsync();
+    ptx::waitAsync<0>();
+    __syncthreads();
+  }
+  if (part.isLast()) {
+    append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads,
+           staged ? memory.keys + ownRow * memory.keyStride : nullptr, staged ? memory.values + ownRow * h.padded : nullptr);
+    // Elements between size and padded are zero in the cache.
+    if (staged)
+      for (int i = h.size + threadIdx.x; i < h.padded; i += blockThreads)
+        memory.keys[ownRow * memory.keyStride + i] = memory.values[ownRow * h.padded + i] = 0;
+  }
   for (int first = 0; first < groupOf(h); first += pass) {
-    const int heads = min(pass, groupOf(h) - first), firstHead = head * groupOf(h) + first;
+    const int heads = min(pass, groupOf(h) - first), firstHead = part.head * groupOf(h) + first;
     for (int element = threadIdx.x; element < heads * h.padded; element += blockThreads) {
       const int g = element / h.padded, i = element % h.padded;
-      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
-                                            a.sines + (size_t)position * pairs)
-                                  : 0.0f;
+      memory.queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
+                                                     a.sines + (size_t)position * pairs)
+                                           : 0.0f;
     }
     __syncthreads();
-    attendChunk(a, place, firstHead, heads, chunk, count, keys, values, queries, scratch);
+    attendChunk(a, row, place, firstHead, heads, part, memory);
   }
+  if (part.chunks() == 1) return;
   // The barrier at the end of attendChunk orders the block's writes before this thread's release.
-  if (threadIdx.x == 0) scratch.arrived = ptx::addRelease(a.partials.arrivals + (size_t)place * h.keyValueHeads + head, 1);
+  const size_t counter = (size_t)place * h.keyValueHeads + part.head;
+  if (threadIdx.x == 0) memory.scratch.arrived = ptx::addRelease(a.partials.arrivals + counter, 1);
   __syncthreads();
-  if (scratch.arrived == (unsigned)chunks - 1) {
+  if (memory.scratch.arrived == (unsigned)part.chunks() - 1) {
     for (int first = 0; first < groupOf(h); first += pass)
-      combineChunks(a, row, place, head * groupOf(h) + first, min(pass, groupOf(h) - first), chunks, scratch);
-    if (threadIdx.x == 0) a.partials.arrivals[(size_t)place * h.keyValueHeads + head] = 0;
+      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(), memory.scratch);
+    if (threadIdx.x == 0) a.partials.arrivals[counter] = 0;
   }
   __syncthreads();
 }
 
 /// Asks for a chunk's keys and values to come to the second-level cache.
-__device__ __forceinline__ void prefetchPart(const DecodeAttention &a, int layer, int slot, int head, int chunk) {
-  const Heads &h = a.heads;
-  for (int kind = 0; kind < 2; kind++) {
-    const uint16_t *part = pagePart(a.pages, h, slot, chunk, layer, kind == 1, head);
-    for (int i = 64 * threadIdx.x; i < chunkLength * h.padded; i += 64 * blockThreads) ptx::prefetchL2(part + i);
+__device__ __forceinline__ void prefetchChunk(const Heads &h, const ChunkPart &part) {
+  for (int i = 64 * threadIdx.x; i < chunkLength * h.padded; i += 64 * blockThreads) {
+    ptx::prefetchL2(part.keys + i);
+    ptx::prefetchL2(part.values + i);
   }
 }

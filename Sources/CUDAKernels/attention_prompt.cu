@@ -20,6 +20,21 @@ struct alignas(16) TileScratch {
 };
 static_assert(sizeof(TileScratch) == tileScratchBytes);
 
+/// Eight elements of a position's value.
+struct ValueRun {
+  float element[8];
+
+  __device__ __forceinline__ ValueRun(const TileScratch &scratch, int position, int run) {
+    const uint4 v = *(const uint4 *)&scratch.values[position][8 * run];
+    element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y), element[3] = highBFloat16(v.y);
+    element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w), element[7] = highBFloat16(v.w);
+  }
+  __device__ __forceinline__ void add(float weight, float (&sum)[8]) const {
+#pragma unroll
+    for (int e = 0; e < 8; e++) sum[e] = __fmaf_rn(weight, element[e], sum[e]);
+  }
+};
+
 /// Copies 64 rows of a page part.
 __device__ __forceinline__ void copyPart(uint16_t (&to)[chunkLength][keyStride], const uint16_t *from, int padded) {
   for (int place = threadIdx.x; place < chunkLength * padded / 8; place += blockThreads) {
@@ -134,26 +149,23 @@ attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tile
     if (8 * x < h.padded) {
       float sum[4][8] = {};
       int counts[4];
-      bool isPartial = false;
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        counts[i] = tile.firstPosition + (4 * y + i) / heads + 1 - chunk * chunkLength;
-        isPartial |= counts[i] < chunkLength;
-      }
-      const int last = min(chunkLength, counts[3]);
+      for (int i = 0; i < 4; i++) counts[i] = tile.firstPosition + (4 * y + i) / heads + 1 - chunk * chunkLength;
+      // All four queries see the positions before `shared`, and the last of them sees those before `last`.
+      const int last = min(chunkLength, counts[3]), shared = max(0, min(chunkLength, counts[0]));
 #pragma unroll 4
-      for (int p = 0; p < last; p++) {
-        const uint4 v = *(const uint4 *)&scratch.values[p][8 * x];
-        const float value[8] = {lowBFloat16(v.x), highBFloat16(v.x), lowBFloat16(v.y), highBFloat16(v.y),
-                                lowBFloat16(v.z), highBFloat16(v.z), lowBFloat16(v.w), highBFloat16(v.w)};
+      for (int p = 0; p < shared; p++) {
+        const ValueRun value(scratch, p, x);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see before its time.
-          if (isPartial && p >= counts[i]) continue;
-          const float share = scratch.shares[4 * y + i][p];
+        for (int i = 0; i < 4; i++) value.add(scratch.shares[4 * y + i][p], sum[i]);
+      }
+      // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see before its time.
+#pragma unroll 1
+      for (int p = shared; p < last; p++) {
+        const ValueRun value(scratch, p, x);
 #pragma unroll
-          for (int e = 0; e < 8; e++) sum[i][e] = __fmaf_rn(share, value[e], sum[i][e]);
-        }
+        for (int i = 0; i < 4; i++)
+          if (p < counts[i]) value.add(scratch.shares[4 * y + i][p], sum[i]);
       }
 #pragma unroll
       for (int i = 0; i < 4; i++) {

@@ -47,9 +47,11 @@ __device__ __forceinline__ float quantizerScale(float absmax) { return __fdiv_rn
 
 /// clamp(rint(x·s), -128, 127); -128 for a value that is not a number.
 __device__ __forceinline__ int quantized(float x, float scale) {
-  const float rounded = rintf(__fmul_rn(x, scale));
-  const float low = rounded >= -128.0f ? rounded : -128.0f;
-  return (int)(low < 127.0f ? low : 127.0f);
+  // Clamping before rounding gives the same, because the bounds are integers. Adding 1.5 · 2^23 leaves the integer, rounded to nearest even, in
+  // the low bits: two additions instead of two instructions of the conversion unit, which does sixteen lanes a clock.
+  const float t = __fmul_rn(x, scale);
+  const float low = t >= -128.0f ? t : -128.0f;
+  return __float_as_int(__fadd_rn(low < 127.0f ? low : 127.0f, 12582912.0f)) - 0x4B400000;
 }
 
 /// The value of lane l combined with those of lanes l ± 16, 8, 4, 2, 1: what halving 32 lanes gives, in every lane of the warp.

@@ -4,105 +4,206 @@
 // Bytes: all ternary weights, the cache so far and the head, once.
 // Bound by: memory, if the hand-overs between phases hide. There are five a layer, each a barrier of the whole grid. Before a block waits at
 // one, and after it has said that it is there, it asks for its share of the next phase's weights: its threads' first loads are under way, into
-// registers, and the rest on its way to the second-level cache, as are the keys and values. Which bytes a block needs does not depend on the token.
-// Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: the most that a phase needs.
+// registers, the norm's weights into shared memory, and the rest on its way to the second-level cache, as are the keys and values. Which
+// bytes a block needs does not depend on the token.
+// Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: StepScratch and the most that a phase needs.
 #include "attention_decode.cuh"
 #include "few.cuh"
 #include "gemv.cuh"
 #include "head.cuh"
 
-__device__ __forceinline__ Matrix matrixOf(const DecodeModel &d, const DecodeLayer &layer, int kind) {
-  Matrix m = d.shapes[kind];
-  m.tiles = layer.tiles[kind];
-#pragma unroll
-  for (int i = 0; i < 3; i++) m.part[i].scale = layer.scales[kind][i];
-  return m;
+constexpr int layerWords = sizeof(DecodeLayer) / 16;
+static_assert(sizeof(DecodeLayer) % 16 == 0);
+
+/// What a block knows throughout the step, at the beginning of its shared memory. Positions and slots are read once: the sampler changes
+/// them between steps. A layer's entry of the table comes while the layer before it ends.
+struct alignas(16) StepScratch {
+  DecodeLayer layers[2];
+  int positions[fewTokens];
+  int slots[fewTokens];
+};
+static_assert(sizeof(StepScratch) == stepScratchBytes);
+
+/// Starts copying a layer's entry of the table.
+__device__ __forceinline__ void fetchLayer(const DecodeModel &d, int index, StepScratch &step) {
+  if (index < d.layerCount && threadIdx.x < layerWords)
+    ptx::copyAsync16((uint4 *)&step.layers[index % 2] + threadIdx.x, (const uint4 *)(d.layers + index) + threadIdx.x);
 }
 
-/// Asks for this block's share of a matrix, beyond what its threads load at once, to come to the second-level cache.
-template <Outcome outcome> __device__ __forceinline__ void prefetchShare(const Matrix &m, int split) {
+/// Asks for some tile rows, which lie side by side, to come to the second-level cache.
+__device__ __forceinline__ void prefetchRows(const Matrix &m, int first, int count) {
+  const uint4 *tiles = m.tiles + (size_t)first * m.tilesPerRow * 8;
+  for (int tile = threadIdx.x; tile < count * m.tilesPerRow; tile += blockThreads) ptx::prefetchL2(tiles + tile * 8);
+}
+
+/// Asks for this block's share of a matrix.
+__device__ __forceinline__ void prefetchShare(const Matrix &m, Outcome outcome, int split) {
   const int teams = blockWarps / split;
-  for (int first = blockIdx.x * teams; first < m.tileRows; first += gridDim.x * teams)
-    for (int place = threadIdx.x; place < min(teams, m.tileRows - first) * m.tilesPerRow; place += blockThreads)
-      ptx::prefetchL2(m.tiles + ((size_t)tileRow<outcome>(m, first + place / m.tilesPerRow) * m.tilesPerRow + place % m.tilesPerRow) * 8);
-}
-
-/// A product phase: hand-over, during which the first loads start, norm and quantiser, the share's products.
-template <bool isSingle, Outcome outcome>
-__device__ __forceinline__ void productPhase(const DecodeModel &d, const DecodeLayer &layer, int kind, int tokens, const float *x, int xStride,
-                                             const Target &target, unsigned char *shared) {
-  const Matrix m = matrixOf(d, layer, kind);
-  const unsigned ticket = ptx::gridArrive(d.barrier);
-  if (isSingle) {
-    GemvScratch &scratch = *(GemvScratch *)shared;
-    int8_t *codes = (int8_t *)(shared + sizeof(GemvScratch));
-    Gemv<outcome> gemv(m, d.splits[kind], blockIdx.x, gridDim.x);
-    prefetchShare<outcome>(m, d.splits[kind]);
-    ptx::gridWait(d.barrier, ticket);
-    int sum;
-    const float s = blockQuantize(x, layer.norms[kind], d.epsilon, m.columns, codes, m.tilesPerRow * tileColumnCount, sum, scratch.row);
-    gemv.run(codes, sum, s, target, scratch);
-  } else {
-    FewScratch &scratch = *(FewScratch *)shared;
-    int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
-    FewGemm<outcome> gemm(m, d.splits[kind], blockIdx.x, gridDim.x);
-    prefetchShare<outcome>(m, d.splits[kind]);
-    ptx::gridWait(d.barrier, ticket);
-    quantizeFew(x, xStride, layer.norms[kind], d.epsilon, m, tokens, codes, scratch);
-    gemm.run(codes, tokens, 0, target, scratch);
+  for (int first = blockIdx.x * teams; first < m.tileRows; first += gridDim.x * teams) {
+    // Gate and up rows take turns: half of the rows are of the one and half of the other part.
+    const int rows = min(teams, m.tileRows - first), half = outcome == activate ? rows / 2 : rows;
+    prefetchRows(m, tileRow(m, outcome, first), half);
+    if (outcome == activate) prefetchRows(m, tileRow(m, outcome, first + 1), half);
   }
 }
 
-/// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as head does.
-template <bool isSingle>
-__device__ __forceinline__ void decodeStep(const DecodeModel &d, int tokens, const int *ids, const int *rows, const int *slots, const int *positions,
-                                           int computesHead, float *logits, uint64 *best, unsigned char *shared) {
-  const int hidden = d.head.hidden;
-  for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden; place += gridDim.x * blockThreads)
-    d.x[place] = fromBFloat16(d.embedding[(size_t)ids[place / hidden] * hidden + place % hidden]);
-  const Target qkv = {d.qkv, widthOf(d.attention.heads), 0}, residual = {d.x, hidden, 0}, inner = {d.inner, d.innerStride, d.isSquaredReLU};
-  for (int index = 0; index < d.layerCount; index++) {
-    const DecodeLayer &layer = d.layers[index];
-    productPhase<isSingle, project>(d, layer, 0, tokens, d.x, hidden, qkv, shared);
+/// Where in the trace a block's marks of a phase go.
+__device__ __forceinline__ Marks marksOf([[maybe_unused]] const DecodeModel &d, [[maybe_unused]] int handOver) {
+#ifdef DECODE_TRACE
+  return Marks{d.trace + ((size_t)handOver * gridDim.x + blockIdx.x) * traceMarks};
+#else
+  return Marks{};
+#endif
+}
 
-    // The items of all tokens in one row, a chunk of a head each, dealt out to the blocks in turn. What earlier steps put into the
-    // cache can come while the block waits for this step's queries.
-    const unsigned ticket = ptx::gridArrive(d.barrier);
+/// A block of the step, at one of its hand-overs.
+struct Step {
+  const DecodeModel &d;
+  const int tokens;
+  StepScratch &scratch;
+  unsigned char *const shared;  // what a phase needs
+  int handOver = 0;
+
+  __device__ __forceinline__ unsigned arrive() const { return ptx::gridArrive(d.barrier); }
+  __device__ __forceinline__ void wait(unsigned ticket) { ptx::gridWait(d.barrier, ticket, handOver++, d.stalls); }
+
+  /// A product phase: hand-over, during which the first loads start, norm and quantiser, the share's products.
+  ///
+  /// One body for all four matrices of a layer, so that a layer's code stays in the instruction cache.
+  template <bool isSingle> __device__ __forceinline__ void multiply(int index, int kind) {
+    Marks marks = marksOf(d, handOver);
+    const unsigned ticket = arrive();
+    marks.set(markArrived);
+    const DecodeLayer &layer = scratch.layers[index % 2];
+    const Matrix &m = layer.matrices[kind];
+    const bool readsInner = kind % 2 == 1;
+    const float *x = readsInner ? d.inner : d.x;
+    const int xStride = readsInner ? d.innerStride : d.head.hidden, split = d.splits[kind];
+    const Outcome outcome = kind == 0 ? project : kind == 2 ? activate : addToResidual;
+    const Target target = {kind == 0 ? d.qkv : kind == 2 ? d.inner : d.x,
+                           kind == 0 ? widthOf(d.attention.heads) : kind == 2 ? d.innerStride : d.head.hidden, d.isSquaredReLU};
+    if (kind == 3) fetchLayer(d, index + 1, scratch);
+    if (isSingle) {
+      GemvScratch &own = *(GemvScratch *)shared;
+      int8_t *codes = (int8_t *)(shared + sizeof(GemvScratch));
+      const int padded = m.tilesPerRow * tileColumnCount;
+      float *staged = (float *)(codes + padded);
+      Gemv gemv(m, outcome, split, blockIdx.x, gridDim.x);
+      stageNorm(layer.norms[kind], m.columns, staged);
+      ptx::commitAsync();
+      prefetchShare(m, outcome, split);
+      ptx::waitAsync<0>();
+      marks.set(markAsked);
+      wait(ticket);
+      marks.set(markReleased);
+      int sum;
+      const float s = blockQuantizeStaged(x, layer.norms[kind], staged, d.epsilon, m.columns, codes, padded, sum, own.row, marks);
+      marks.set(markQuantized);
+      gemv.run(codes, sum, s, target, own);
+    } else {
+      FewScratch &own = *(FewScratch *)shared;
+      int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
+      FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
+      ptx::commitAsync();
+      prefetchShare(m, outcome, split);
+      ptx::waitAsync<0>();
+      marks.set(markAsked);
+      wait(ticket);
+      marks.set(markReleased);
+      quantizeFew(x, xStride, layer.norms[kind], d.epsilon, m, tokens, codes, own);
+      marks.set(markQuantized);
+      gemm.run(codes, tokens, 0, target, own);
+    }
+    marks.set(markDone);
+  }
+
+  /// Attention of a layer. The items of all tokens stand in one row, a chunk of a head each, dealt out to the blocks in turn. The keys and
+  /// values of a block's first one, but for those of this step, come while the block waits for the queries.
+  __device__ __forceinline__ void attend(int index) {
+    Marks marks = marksOf(d, handOver);
+    const unsigned ticket = arrive();
+    marks.set(markArrived);
+    const Heads &h = d.attention.heads;
+    bool isFirst = true;
+    forEachPart(index, [&](int, const ChunkPart &part) {
+      if (isFirst && isStaged(h))
+        stageChunk(h, part, ChunkMemory(h, shared));
+      else
+        prefetchChunk(h, part);
+      isFirst = false;
+    });
+    ptx::commitAsync();
+    marks.set(markAsked);
+    ptx::waitAsync<0>();
+    wait(ticket);
+    marks.set(markReleased);
+    isFirst = true;
+    forEachPart(index, [&](int token, const ChunkPart &part) {
+      attendPart(d.attention, token, token, part, isFirst, shared);
+      isFirst = false;
+    });
+    marks.set(markDone);
+  }
+
+  /// Calls body(token, part) for each of this block's items of a layer's attention.
+  template <class Body> __device__ __forceinline__ void forEachPart(int index, Body body) const {
     const int heads = d.attention.heads.keyValueHeads;
     for (int token = 0, item = blockIdx.x; token < tokens; token++) {
-      const int items = (positions[token] / chunkLength + 1) * heads;
-      for (; item < items; item += gridDim.x) prefetchPart(d.attention, index, slots[token], item % heads, item / heads);
-      item -= items;
-    }
-    ptx::gridWait(d.barrier, ticket);
-    for (int token = 0, item = blockIdx.x; token < tokens; token++) {
-      const int items = (positions[token] / chunkLength + 1) * heads;
+      const int position = scratch.positions[token], items = (position / chunkLength + 1) * heads;
       for (; item < items; item += gridDim.x)
-        attendPart(d.attention, index, token, token, slots[token], item % heads, item / heads, positions[token], shared);
+        body(token, ChunkPart(d.attention, index, scratch.slots[token], item % heads, item / heads, position));
       item -= items;
     }
-    productPhase<isSingle, addToResidual>(d, layer, 1, tokens, d.inner, d.innerStride, residual, shared);
-    productPhase<isSingle, activate>(d, layer, 2, tokens, d.x, hidden, inner, shared);
-    productPhase<isSingle, addToResidual>(d, layer, 3, tokens, d.inner, d.innerStride, residual, shared);
   }
-  if (!computesHead) return;
-  ptx::gridWait(d.barrier, ptx::gridArrive(d.barrier));
-  if (isSingle)
-    computeLogits<1>(d.head, d.x, rows, tokens, logits, best, shared);
-  else
-    computeLogits<fewTokens>(d.head, d.x, rows, tokens, logits, best, shared);
-}
+
+  /// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as head does.
+  template <bool isSingle>
+  __device__ __forceinline__ void run(const int *ids, const int *rows, const int *slots, const int *positions, int computesHead, float *logits,
+                                      uint64 *best) {
+    if ((int)threadIdx.x < tokens) {
+      scratch.positions[threadIdx.x] = positions[threadIdx.x];
+      scratch.slots[threadIdx.x] = slots[threadIdx.x];
+    }
+    fetchLayer(d, 0, scratch);
+    ptx::commitAsync();
+    const int hidden = d.head.hidden;
+    for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden; place += gridDim.x * blockThreads)
+      d.x[place] = fromBFloat16(d.embedding[(size_t)ids[place / hidden] * hidden + place % hidden]);
+    ptx::waitAsync<0>();
+    // The first hand-over begins with a barrier of the block, after which all of it is there.
+#pragma unroll 1
+    for (int index = 0; index < d.layerCount; index++)
+#pragma unroll 1
+      for (int kind = 0; kind < 4; kind++) {
+        if (kind == 1) attend(index);
+        multiply<isSingle>(index, kind);
+      }
+    if (!computesHead) return;
+    wait(arrive());
+    if (isSingle)
+      computeLogits<1>(d.head, d.x, rows, tokens, logits, best, shared);
+    else
+      computeLogits<fewTokens>(d.head, d.x, rows, tokens, logits, best, shared);
+  }
+};
+
+#ifdef DECODE_TRACE
+#define decode_one decode_one_traced
+#define decode_few decode_few_traced
+#endif
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 decode_one(const __grid_constant__ DecodeModel d, const int *ids, const int *rows, const int *slots, const int *positions, int computesHead,
            float *logits, uint64 *best) {
   DYNAMIC_SHARED(shared);
-  decodeStep<true>(d, 1, ids, rows, slots, positions, computesHead, logits, best, shared);
+  Step step = {d, 1, *(StepScratch *)shared, shared + sizeof(StepScratch)};
+  step.run<true>(ids, rows, slots, positions, computesHead, logits, best);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 decode_few(const __grid_constant__ DecodeModel d, int tokens, const int *ids, const int *rows, const int *slots, const int *positions,
            int computesHead, float *logits, uint64 *best) {
   DYNAMIC_SHARED(shared);
-  decodeStep<false>(d, tokens, ids, rows, slots, positions, computesHead, logits, best, shared);
+  Step step = {d, tokens, *(StepScratch *)shared, shared + sizeof(StepScratch)};
+  step.run<false>(ids, rows, slots, positions, computesHead, logits, best);
 }

@@ -7,12 +7,11 @@
 // few_activate); shared memory sizeof(FewScratch) + 8 · fewStride.
 #include "few.cuh"
 
-template <Outcome outcome>
-__device__ __forceinline__ void fewGemm(const Matrix &m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens,
+__device__ __forceinline__ void fewGemm(Outcome outcome, const Matrix &m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens,
                                         const Target &target, unsigned char *shared) {
   FewScratch &scratch = *(FewScratch *)shared;
   int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
-  FewGemm<outcome> gemm(m, split, blockIdx.x, gridDim.x);
+  FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
   const int first = blockIdx.y * fewTokens, here = min(fewTokens, tokens - first);
   quantizeFew(x + (size_t)first * xStride, xStride, norm, epsilon, m, here, codes, scratch);
   gemm.run(codes, here, first, target, scratch);
@@ -21,19 +20,19 @@ __device__ __forceinline__ void fewGemm(const Matrix &m, int split, const float 
 extern "C" __global__ void __launch_bounds__(256, 2)
 few_project(const Matrix m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  fewGemm<project>(m, split, x, xStride, norm, epsilon, tokens, target, shared);
+  fewGemm(project, m, split, x, xStride, norm, epsilon, tokens, target, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 few_add(const Matrix m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  fewGemm<addToResidual>(m, split, x, xStride, norm, epsilon, tokens, target, shared);
+  fewGemm(addToResidual, m, split, x, xStride, norm, epsilon, tokens, target, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 few_activate(const Matrix m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  fewGemm<activate>(m, split, x, xStride, norm, epsilon, tokens, target, shared);
+  fewGemm(activate, m, split, x, xStride, norm, epsilon, tokens, target, shared);
 }
 
 /// The bare product of codes that are already there: codes [tokens][codeStride], sums [tokens]; codeStride a multiple of 16, at least K
@@ -43,7 +42,7 @@ few_exact(const Matrix m, int split, const int8_t *codes, int codeStride, const 
   DYNAMIC_SHARED(shared);
   FewScratch &scratch = *(FewScratch *)shared;
   int8_t *own = (int8_t *)(shared + sizeof(FewScratch));
-  FewGemm<exact> gemm(m, split, blockIdx.x, gridDim.x);
+  FewGemm gemm(m, exact, split, blockIdx.x, gridDim.x);
   const int first = blockIdx.y * fewTokens, here = min(fewTokens, tokens - first), stride = fewStride(m.tilesPerRow);
   for (int i = threadIdx.x; i < fewTokens * stride / 16; i += blockThreads) {
     const int token = 16 * i / stride, column = 16 * i % stride;

@@ -22,10 +22,10 @@ __device__ __forceinline__ int fewStride(int tilesPerRow) { return (tilesPerRow 
 /// four neighbours, rows g and g + 8, so that every word is loaded once, by one lane; step i multiplies the columns 4i … 4i + 3 of both
 /// halves of all four tiles, under mask i, so that each step's sums stand multiplied by one power of four. (The order of k inside a dot
 /// product is free as long as A and B agree.)
-template <Outcome outcome> class FewGemm {
+class FewGemm {
 public:
-  __device__ __forceinline__ FewGemm(const Matrix &matrix, int split, int block, int blocks)
-      : m(matrix), split(split), teams(blockWarps / split) {
+  __device__ __forceinline__ FewGemm(const Matrix &matrix, Outcome outcome, int split, int block, int blocks)
+      : m(matrix), outcome(outcome), split(split), teams(blockWarps / split) {
     const int warp = threadIdx.x / warpThreads;
     member = warp % split;
     row = block * teams + warp / split;
@@ -66,13 +66,14 @@ private:
   static constexpr int ahead = 3;  // groups of four tiles in flight for each warp
 
   const Matrix &m;
+  const Outcome outcome;
   const int split, teams;
   int member, row, rowStep;
   unsigned next[ahead][4];
 
   __device__ __forceinline__ void load(unsigned (&w)[ahead][4], int v, int group) const {
     const int g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
-    const unsigned *tiles = (const unsigned *)m.tiles + (size_t)tileRow<outcome>(m, v) * m.tilesPerRow * 32 + g;
+    const unsigned *tiles = (const unsigned *)m.tiles + (size_t)tileRow(m, outcome, v) * m.tilesPerRow * 32 + g;
 #pragma unroll
     for (int a = 0; a < ahead; a++) {
       const int tile = 4 * (group + split * a) + q;
@@ -111,7 +112,7 @@ private:
           storeActivated(m, target, (first + team) / 2 * tileRowCount + r, firstToken + token, here,
                          total(partial, team + 1, r, token) - 2 * scratch.sums[token], s);
       } else {
-        store<outcome>(m, target, (first + team) * tileRowCount + r, firstToken + token, here, s);
+        store(m, outcome, target, (first + team) * tileRowCount + r, firstToken + token, here, s);
       }
     }
   }

@@ -37,14 +37,13 @@ __device__ __forceinline__ void stageCodes(GemmScratch &scratch, int stage, cons
   }
 }
 
-template <Outcome outcome>
-__device__ __forceinline__ void gemm(const Matrix &m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens,
+__device__ __forceinline__ void gemm(Outcome outcome, const Matrix &m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens,
                                      const Target &target, unsigned char *shared) {
   GemmScratch &scratch = *(GemmScratch *)shared;
   const int warp = threadIdx.x / warpThreads, g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
   const int first = blockIdx.y * gemmTokens;
   const int pair = (blockIdx.x * gemmWarps + warp) * 2;  // the warp's two tile rows; for `activate` a gate and its up row
-  const int rows[2] = {tileRow<outcome>(m, pair), tileRow<outcome>(m, pair + 1)};
+  const int rows[2] = {tileRow(m, outcome, pair), tileRow(m, outcome, pair + 1)};
   const bool works = pair < m.tileRows;
   const int count = (m.tilesPerRow + 3) / 4, columns = m.tilesPerRow * tileColumnCount;
 
@@ -74,13 +73,19 @@ __device__ __forceinline__ void gemm(const Matrix &m, const int8_t *codes, int c
     for (int t = 0; t < tokenTiles; t++) {
       const int8_t *place = &scratch.codes[stage % stages][8 * t + g][q * tileColumnCount];
       const uint4 left = *(const uint4 *)place, right = *(const uint4 *)(place + 16);
-      const unsigned b[4][2] = {{left.x, right.x}, {left.y, right.y}, {left.z, right.z}, {left.w, right.w}};
+      // Step (half, step) multiplies columns 8·step … 8·step + 7 of one half: its B fragment is two neighbouring registers of a load, so
+      // that nothing has to be moved.
+      const unsigned b[2][2][2] = {{{left.x, left.y}, {left.z, left.w}}, {{right.x, right.y}, {right.z, right.w}}};
 #pragma unroll
       for (int r = 0; r < 2; r++)
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-          ptx::mma(acc[r][t], now[r][0] >> 2 * i & 0x03030303u, now[r][1] >> 2 * i & 0x03030303u, now[r][2] >> 2 * i & 0x03030303u,
-                   now[r][3] >> 2 * i & 0x03030303u, b[i][0], b[i][1]);
+        for (int half = 0; half < 2; half++)
+#pragma unroll
+          for (int step = 0; step < 2; step++) {
+            const unsigned low = now[r][2 * half], high = now[r][2 * half + 1];
+            ptx::mma(acc[r][t], low >> 4 * step & 0x03030303u, high >> 4 * step & 0x03030303u, low >> (4 * step + 2) & 0x03030303u,
+                     high >> (4 * step + 2) & 0x03030303u, b[half][step][0], b[half][step][1]);
+          }
     }
   }
   if (!works) return;
@@ -95,8 +100,8 @@ __device__ __forceinline__ void gemm(const Matrix &m, const int8_t *codes, int c
       if (outcome == activate) {
         storeActivated(m, target, pair / 2 * tileRowCount + r, token, acc[0][t][i] - correction, acc[1][t][i] - correction, s);
       } else {
-        store<outcome>(m, target, rows[0] * tileRowCount + r, token, acc[0][t][i] - correction, s);
-        if (pair + 1 < m.tileRows) store<outcome>(m, target, rows[1] * tileRowCount + r, token, acc[1][t][i] - correction, s);
+        store(m, outcome, target, rows[0] * tileRowCount + r, token, acc[0][t][i] - correction, s);
+        if (pair + 1 < m.tileRows) store(m, outcome, target, rows[1] * tileRowCount + r, token, acc[1][t][i] - correction, s);
       }
     }
 }
@@ -104,23 +109,23 @@ __device__ __forceinline__ void gemm(const Matrix &m, const int8_t *codes, int c
 extern "C" __global__ void __launch_bounds__(128, 3)
 gemm_project(const Matrix m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  gemm<project>(m, codes, codeStride, scales, sums, tokens, target, shared);
+  gemm(project, m, codes, codeStride, scales, sums, tokens, target, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3)
 gemm_add(const Matrix m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  gemm<addToResidual>(m, codes, codeStride, scales, sums, tokens, target, shared);
+  gemm(addToResidual, m, codes, codeStride, scales, sums, tokens, target, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3)
 gemm_activate(const Matrix m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  gemm<activate>(m, codes, codeStride, scales, sums, tokens, target, shared);
+  gemm(activate, m, codes, codeStride, scales, sums, tokens, target, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3)
 gemm_exact(const Matrix m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);
-  gemm<exact>(m, codes, codeStride, scales, sums, tokens, target, shared);
+  gemm(exact, m, codes, codeStride, scales, sums, tokens, target, shared);
 }

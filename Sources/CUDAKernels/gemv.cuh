@@ -3,7 +3,7 @@
 #include "matrix.cuh"
 #include "quantize.cuh"
 
-/// Shared memory of a block: this, then the token's codes.
+/// Shared memory of a block: this, then the token's codes, then the norm's weights if rows are staged (`stageNorm`).
 struct alignas(16) GemvScratch {
   RowScratch row;
   // Each warp's part of a tile row's sums; two sets, so that one can be read while the next is written.
@@ -19,11 +19,11 @@ static_assert(sizeof(GemvScratch) == gemvScratchBytes);
 /// Codes are stored plus 2, so 2·Σa is subtracted at the end.
 ///
 /// Exact for up to 87,000 columns: a sum of the highest power grows by at most 192·128 a column.
-template <Outcome outcome> class Gemv {
+class Gemv {
 public:
   /// Starts the first loads, which need no activations. The block is the `block`-th of `blocks`.
-  __device__ __forceinline__ Gemv(const Matrix &matrix, int split, int block, int blocks)
-      : m(matrix), split(split), teams(blockWarps / split) {
+  __device__ __forceinline__ Gemv(const Matrix &matrix, Outcome outcome, int split, int block, int blocks)
+      : m(matrix), outcome(outcome), split(split), teams(blockWarps / split) {
     const int warp = threadIdx.x / warpThreads;
     member = warp % split;
     row = block * teams + warp / split;
@@ -39,6 +39,8 @@ public:
     int set = 0;
     for (int first = row - warp / split; first < m.tileRows; first += rowStep, row += rowStep, set ^= 1) {
       int acc[4][4] = {};
+      // What delivering needs beside the products, on its way while they are made.
+      const Place place = placeOf(first, s, target);
       if (row < m.tileRows) {
         for (int group = member; 4 * group < m.tilesPerRow; group += split * ahead) {
           uint4 now[ahead];
@@ -55,7 +57,7 @@ public:
       }
       finish(acc, scratch.partial[set][warp]);
       __syncthreads();
-      deliver(first, scratch.partial[set], sum, s, target);
+      deliver(first, scratch.partial[set], sum, place, target);
     }
   }
 
@@ -63,6 +65,7 @@ private:
   static constexpr int ahead = 3;  // loads of 16 bytes in flight for each thread
 
   const Matrix &m;
+  const Outcome outcome;
   const int split, teams;
   int member, row, rowStep;
   uint4 next[ahead];
@@ -70,7 +73,7 @@ private:
   __device__ __forceinline__ void load(uint4 (&w)[ahead], int v, int group) const {
     if (v >= m.tileRows) return;
     const int lane = threadIdx.x % warpThreads;
-    const uint4 *tiles = m.tiles + (size_t)tileRow<outcome>(m, v) * m.tilesPerRow * 8;
+    const uint4 *tiles = m.tiles + (size_t)tileRow(m, outcome, v) * m.tilesPerRow * 8;
 #pragma unroll
     for (int a = 0; a < ahead; a++) {
       const int tile = 4 * (group + split * a) + lane / 8;
@@ -102,17 +105,51 @@ private:
     if ((lane & ~5) == 0) *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
   }
 
-  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum, float s,
-                                          const Target &target) const {
+  /// Where this thread's row of a round goes: thread 16·team + r delivers row r of the team's tile row.
+  struct Place {
+    bool isUsed;
+    int row;  // of the stack, or of the gated pair
+    float *out;
+    float factor, upFactor;
+    float residual;  // what the product is added to
+  };
+
+  __device__ __forceinline__ Place placeOf(int first, float s, const Target &target) const {
     const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;
-    if (team >= teams || first + team >= m.tileRows) return;
-    const int here = total(partial, team, r) - 2 * sum;
+    Place place = {team < teams && first + team < m.tileRows, (first + team) * tileRowCount + r, 0, 0, 0, 0};
+    if (!place.isUsed || outcome == exact) return place;
     if (outcome == activate) {
       // Even teams have a gate row, the next one has its up row.
-      if (team % 2 == 0) storeActivated(m, target, (first + team) / 2 * tileRowCount + r, 0, here, total(partial, team + 1, r) - 2 * sum, s);
-    } else {
-      store<outcome>(m, target, (first + team) * tileRowCount + r, 0, here, s);
+      place.row = (first + team) / 2 * tileRowCount + r;
+      place.isUsed = team % 2 == 0 && place.row < m.part[0].rows;
+      place.out = (float *)target.out + place.row;
+      place.factor = __fdiv_rn(m.part[0].scale, s);
+      place.upFactor = __fdiv_rn(m.part[1].scale, s);
+      return place;
     }
+    int output;
+    float scale;
+    place.isUsed = findPart(m, place.row, output, scale);
+    place.out = (float *)target.out + output;
+    place.factor = __fdiv_rn(scale, s);
+    if (outcome == addToResidual && place.isUsed) place.residual = ptx::loadCoherent(place.out);
+    return place;
+  }
+
+  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum, const Place &place,
+                                          const Target &target) const {
+    if (!place.isUsed) return;
+    const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;
+    const int here = total(partial, team, r) - 2 * sum;
+    if (outcome == exact) {
+      ((int *)target.out)[place.row] = here;
+      return;
+    }
+    const float y = __fmul_rn((float)here, place.factor);
+    if (outcome == activate)
+      *place.out = gated(target.isSquaredReLU, y, __fmul_rn((float)(total(partial, team + 1, r) - 2 * sum), place.upFactor));
+    else
+      *place.out = outcome == addToResidual ? __fadd_rn(place.residual, y) : y;
   }
 
   __device__ __forceinline__ int total(const int (&partial)[blockWarps][tileRowCount], int team, int r) const {

@@ -42,13 +42,26 @@ __device__ __forceinline__ void normalizeForHead(const Head &head, const float *
   __syncthreads();
 }
 
-/// Eight bfloat16 values of a row from element i on; zeros beyond the row's end. Rows start on 16 bytes only if hidden is a multiple of 8.
-__device__ __forceinline__ uint4 loadEight(const uint16_t *row, int i, int hidden) {
-  if (hidden % 8 == 0) return i < hidden ? ptx::loadStream((const uint4 *)(row + i)) : make_uint4(0, 0, 0, 0);
+/// Eight bfloat16 values of a row that need not start on 16 bytes, from element i on; zeros beyond the row's end.
+__device__ __forceinline__ uint4 loadUnaligned(const uint16_t *row, int i, int hidden) {
   unsigned pair[4];
   for (int k = 0; k < 4; k++)
     pair[k] = (i + 2 * k < hidden ? row[i + 2 * k] : 0u) | (i + 2 * k + 1 < hidden ? (unsigned)row[i + 2 * k + 1] << 16 : 0u);
   return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+
+/// Adds the products of one load of eight elements with the same elements of all tokens. x: the tokens' elements of this block of 256.
+template <int Tokens> __device__ __forceinline__ void addEight(const uint4 &w, const float *x, int floats, float (&sum)[Tokens][8]) {
+  const int lane = threadIdx.x % warpThreads;
+  const float weight[8] = {lowBFloat16(w.x), highBFloat16(w.x), lowBFloat16(w.y), highBFloat16(w.y),
+                           lowBFloat16(w.z), highBFloat16(w.z), lowBFloat16(w.w), highBFloat16(w.w)};
+#pragma unroll
+  for (int t = 0; t < Tokens; t++) {
+    const float4 low = *(const float4 *)(x + t * floats + 4 * lane), high = *(const float4 *)(x + t * floats + 128 + 4 * lane);
+    const float value[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+    for (int e = 0; e < 8; e++) sum[t][e] = __fmaf_rn(weight[e], value[e], sum[t][e]);
+  }
 }
 
 /// The logits of one row of the table for `Tokens` normalised rows, by one warp, the same in all its threads.
@@ -56,18 +69,22 @@ template <int Tokens> __device__ __forceinline__ void dotRow(const Head &head, i
   const int lane = threadIdx.x % warpThreads, floats = rowFloats(head.hidden);
   const uint16_t *row = head.table + (size_t)id * head.hidden;
   float sum[Tokens][8] = {};
-#pragma unroll 5
-  for (int block = 0; block < floats; block += 256) {
-    const uint4 w = loadEight(row, block + 8 * lane, head.hidden);
-    const float weight[8] = {lowBFloat16(w.x), highBFloat16(w.x), lowBFloat16(w.y), highBFloat16(w.y),
-                             lowBFloat16(w.z), highBFloat16(w.z), lowBFloat16(w.w), highBFloat16(w.w)};
+  if (head.hidden % 8 == 0) {
+    // All of these loads are under way before the first is used: 5 KB a warp for one token, a whole row of 2,560.
+    constexpr int ahead = Tokens == 1 ? 10 : 5;
+    for (int first = 0; first < floats; first += 256 * ahead) {
+      uint4 w[ahead];
 #pragma unroll
-    for (int t = 0; t < Tokens; t++) {
-      const float4 low = *(const float4 *)(x + t * floats + block + 4 * lane), high = *(const float4 *)(x + t * floats + block + 128 + 4 * lane);
-      const float value[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+      for (int a = 0; a < ahead; a++) {
+        const int i = first + 256 * a + 8 * lane;
+        w[a] = i < head.hidden ? ptx::loadStream((const uint4 *)(row + i)) : make_uint4(0, 0, 0, 0);
+      }
 #pragma unroll
-      for (int e = 0; e < 8; e++) sum[t][e] = __fmaf_rn(weight[e], value[e], sum[t][e]);
+      for (int a = 0; a < ahead; a++)
+        if (first + 256 * a < floats) addEight<Tokens>(w[a], x + first + 256 * a, floats, sum);
     }
+  } else {
+    for (int block = 0; block < floats; block += 256) addEight<Tokens>(loadUnaligned(row, block + 8 * lane, head.hidden), x + block, floats, sum);
   }
 #pragma unroll
   for (int t = 0; t < Tokens; t++) logit[t] = fold256(sum[t]);

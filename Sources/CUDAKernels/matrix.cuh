@@ -19,7 +19,7 @@ enum Outcome {
 
 /// The tile row that is the v-th to be worked on. For `activate`, gate and up take turns, so that the two rows that belong together
 /// are computed side by side.
-template <Outcome outcome> __device__ __forceinline__ int tileRow(const Matrix &m, int v) {
+__device__ __forceinline__ int tileRow(const Matrix &m, Outcome outcome, int v) {
   if (outcome != activate) return v;
   return v % 2 ? m.part[1].firstRow / tileRowCount + v / 2 : v / 2;
 }
@@ -37,7 +37,7 @@ __device__ __forceinline__ bool findPart(const Matrix &m, int row, int &output, 
 }
 
 /// Stores one product of one token; s is the token's activation scale. Not for `activate`.
-template <Outcome outcome> __device__ __forceinline__ void store(const Matrix &m, const Target &t, int row, int token, int product, float s) {
+__device__ __forceinline__ void store(const Matrix &m, Outcome outcome, const Target &t, int row, int token, int product, float s) {
   if (outcome == exact) {
     ((int *)t.out)[(size_t)token * t.stride + row] = product;
     return;

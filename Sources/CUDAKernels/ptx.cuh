@@ -128,6 +128,18 @@ PTX uint16_t toBFloat16(float x) {
 
 PTX void countGridBarrier() {}
 
+/// The multiprocessor's clock, its lower half.
+PTX unsigned ticks() {
+  unsigned t;
+  asm volatile("mov.u32 %0, %%clock;" : "=r"(t)::"memory");
+  return t;
+}
+/// Ends the launch with an error.
+PTX void trap() { asm volatile("trap;"); }
+
+/// Looks at a barrier before a block gives up: a few seconds, where a step takes less than a millisecond.
+constexpr unsigned mostPolls = 1u << 23;
+
 #undef PTX
 }  // namespace ptx
 #endif
@@ -148,10 +160,25 @@ __device__ __forceinline__ unsigned gridArrive(unsigned *state) {
   countGridBarrier();
   return addRelease(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
 }
-__device__ __forceinline__ void gridWait(unsigned *state, unsigned ticket) {
+
+/// Says in pinned memory where this block gave up, lets the others do so too, and ends the launch.
+///
+/// stalls: StallRecord [stallRecords], zero. handOver: which of the launch's barriers it is, from 0.
+__device__ __forceinline__ void reportStall(const unsigned *state, unsigned ticket, int handOver, uint64 *stalls) {
+  if (stalls && blockIdx.x < stallRecords) {
+    const unsigned now = loadAcquire(state);
+    storeReleaseSystem(stalls + 2 * blockIdx.x + 1, (uint64)now << 32 | ticket);
+    storeReleaseSystem(stalls + 2 * blockIdx.x, (uint64)gridDim.x << 32 | (unsigned)(handOver + 1));
+  }
+  for (unsigned polls = 0; polls < mostPolls / 16; polls++)
+    if ((ticket ^ loadAcquire(state)) & 0x80000000u) break;
+  trap();
+}
+
+__device__ __forceinline__ void gridWait(unsigned *state, unsigned ticket, int handOver, uint64 *stalls) {
   if (threadIdx.x == 0)
-    while (((ticket ^ loadAcquire(state)) & 0x80000000u) == 0) {
-    }
+    for (unsigned polls = 0; ((ticket ^ loadAcquire(state)) & 0x80000000u) == 0; polls++)
+      if (polls == mostPolls) reportStall(state, ticket, handOver, stalls);
   __syncthreads();
 }
 }  // namespace ptx

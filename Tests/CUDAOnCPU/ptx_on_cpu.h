@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "emulator/builtins.h"
+#include "emulator/failures.h"
 #include "emulator/vectors.h"
 
 #pragma GCC visibility push(hidden)
@@ -87,6 +88,16 @@ inline unsigned short toBFloat16(float value) {
   memcpy(&bits, &value, sizeof bits);
   return static_cast<unsigned short>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16);
 }
+
+// Every look at a clock that nobody has made yet is later than the one before.
+inline unsigned ticks() {
+  emulator::interruptible();
+  return unsigned(++emulator::execution.ticks);
+}
+inline void trap(Location where = Location::current()) { emulator::fail(emulator::launchFailed, "called ptx::trap", where); }
+
+// A thread looks again only when no other can run, so that few looks are many here.
+constexpr unsigned mostPolls = 1u << 12;
 
 // Called by one thread of every block for each grid barrier.
 inline void countGridBarrier() { emulator::execution.counts.gridBarrierCalls++; }

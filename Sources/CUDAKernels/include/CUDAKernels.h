@@ -129,9 +129,8 @@ typedef struct Delivery {
 
 /// What differs from layer to layer, in the order q·k·v, attention output, gate·up, down.
 typedef struct DecodeLayer {
-  DEVICE(const uint4) tiles[4];
+  Matrix matrices[4];
   DEVICE(const float) norms[4];  // null where there is none
-  float scales[4][3];
 } DecodeLayer;
 
 /// Everything the cooperative decode step needs to know.
@@ -139,7 +138,6 @@ typedef struct DecodeModel {
   DEVICE(const DecodeLayer) layers;
   int layerCount;
   float epsilon;
-  Matrix shapes[4];  // without tiles and scales
   int splits[4];
   DEVICE(const unsigned short) embedding;
   Head head;
@@ -150,7 +148,19 @@ typedef struct DecodeModel {
   int innerStride;
   int isSquaredReLU;
   DEVICE(unsigned) barrier;
+  /// Pinned memory of the host: StallRecord [stallRecords].
+  DEVICE(uint64) stalls;
+  /// [hand-overs][blocks][traceMarks] clocks; used by the traced build alone.
+  DEVICE(unsigned) trace;
 } DecodeModel;
+
+/// What a block leaves behind that gave up waiting for the others, indexed by block.
+typedef struct StallRecord {
+  unsigned handOver;  // its number in the launch, from 1; 0 for a block that did not give up
+  unsigned blocks;    // of the grid
+  unsigned ticket;
+  unsigned state;
+} StallRecord;
 
 /// Bytes of shared memory that blocks need before what depends on the model; the kernels check these numbers when they are compiled.
 enum {
@@ -159,8 +169,20 @@ enum {
   fewScratchBytes = 8256,
   gemmScratchBytes = 36864,
   chunkScratchBytes = 4176,
+  stepScratchBytes = 704,
   tileScratchBytes = 87040,
   sampleScratchBytes = 3744,
+};
+
+enum {
+  /// Columns of the longest row that the quantiser keeps in registers, with its norm in shared memory.
+  longestStagedRow = 6912,
+  /// Elements, rounded up to 8, of the longest heads whose keys and values go through shared memory when a single token attends.
+  longestStagedHead = 128,
+  /// Blocks that can say where they gave up.
+  stallRecords = 1024,
+  /// Time stamps of a phase (trace.cuh).
+  traceMarks = 6,
 };
 
 #if !defined(__CUDACC_RTC__) && !defined(CUDA_ON_CPU)

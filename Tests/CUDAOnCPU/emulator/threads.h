@@ -125,6 +125,8 @@ struct Execution {
   // thread ends. Barriers and collectives do not count, as threads may spin together.
   uint64_t progress;
   KernelCounts counts;
+  // Looks at a clock (ptx::ticks).
+  uint64_t ticks;
 };
 
 extern thread_local constinit Execution execution __attribute__((tls_model("initial-exec")));

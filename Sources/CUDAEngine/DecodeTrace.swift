@@ -1,0 +1,96 @@
+import CUDADriver
+import CUDAKernels
+
+/// Where the time of one cooperative decode step went: clocks of its multiprocessors at the marks of every phase of every block.
+public struct DecodeTrace: Sendable {
+  /// What a block does between two marks.
+  public enum Part: String, CaseIterable, Sendable {
+    /// Meeting its own threads and saying that it is there.
+    case arriving
+    /// Asking for the next weights, or keys and values.
+    case asking
+    case waiting
+    /// Reading the row, up to the norm. Where there is none, and in attention, this is part of what follows.
+    case reading
+    /// Norm and quantiser.
+    case quantizing
+    /// Products and what becomes of them, or attention.
+    case multiplying
+  }
+
+  /// A phase of the layers, such as all products q·k·v.
+  public struct Phase: Sendable {
+    public let name: String
+    /// Microseconds, median over blocks and layers and largest of them, by `Part`.
+    public let parts: [(part: Part, median: Double, maximum: Double)]
+  }
+
+  public let phases: [Phase]
+  /// Of the kernel, from its first to its last mark in any block, in microseconds.
+  public let seconds: Double
+  public let clocksPerMicrosecond: Double
+  /// A line for each hand-over and block: the marks in clocks of the block's multiprocessor, from the block's first on.
+  public let csv: String
+
+  static let phaseNames = ["q·k·v", "attention", "attention output", "gate·up", "down"]
+
+  /// - Parameters:
+  ///   - marks: `[hand-overs][blocks][traceMarks]`; 0 for a mark that the phase does not have.
+  ///   - seconds: what the launch took.
+  init(marks: [UInt32], blocks: Int, seconds: Double) {
+    let count = Int(traceMarks), handOvers = marks.count / count / blocks
+    func mark(_ handOver: Int, _ block: Int, _ index: Int) -> UInt32 { marks[(handOver * blocks + block) * count + index] }
+    /// The marks of a phase; one that is missing is where the next one is.
+    func row(_ handOver: Int, _ block: Int) -> [UInt32] {
+      var row = (0..<count).map { mark(handOver, block, $0) }
+      for index in (0..<count - 1).reversed() where row[index] == 0 { row[index] = row[index + 1] }
+      return row
+    }
+    var longest: UInt32 = 1
+    for block in 0..<blocks { longest = max(longest, mark(handOvers - 1, block, count - 1) &- mark(0, block, 0)) }
+    let clocks = Double(longest) / (seconds * 1e6)
+    var samples: [[[UInt32]]] = Self.phaseNames.map { _ in Part.allCases.map { _ in [] } }
+    var lines = ["hand_over,phase,block,arrived,asked,released,read,quantized,done"]
+    for handOver in 0..<handOvers {
+      let phase = handOver % Self.phaseNames.count
+      for block in 0..<blocks {
+        let row = row(handOver, block), first = mark(0, block, 0)
+        if handOver > 0 { samples[phase][0].append(row[0] &- mark(handOver - 1, block, count - 1)) }
+        for index in 1..<count { samples[phase][index].append(row[index] &- row[index - 1]) }
+        lines.append("\(handOver),\(Self.phaseNames[phase]),\(block)," + row.map { "\($0 &- first)" }.joined(separator: ","))
+      }
+    }
+    self.seconds = seconds
+    clocksPerMicrosecond = clocks
+    csv = lines.joined(separator: "\n") + "\n"
+    phases = Self.phaseNames.indices.map { phase in
+      Phase(
+        name: Self.phaseNames[phase],
+        parts: Part.allCases.enumerated().map { index, part in
+          let sorted = samples[phase][index].sorted()
+          return (part, sorted.isEmpty ? 0 : Double(sorted[sorted.count / 2]) / clocks, Double(sorted.last ?? 0) / clocks)
+        })
+    }
+  }
+}
+
+extension DecodeStep {
+  /// Runs one step of `count` sequences with time stamps, as `launch` without a graph.
+  func trace(_ count: Int) throws(CUDAError) -> DecodeTrace {
+    let kernel: Kernel = count == 1 ? .decodeOneTraced : .decodeFewTraced, marks = Int(traceMarks)
+    let blocks = min(self.blocks[count == 1]!, try library.residentBlocks(kernel, sharedBytes: bytes[count == 1]!))
+    let handOvers = DecodeTrace.phaseNames.count * pass.weights.configuration.layerCount
+    let buffer = try CUDABuffer(library.context, byteCount: 4 * handOvers * blocks * marks)
+    try buffer.fill(byte: 0)
+    let (start, end) = (try CUDAEvent(library.context), try CUDAEvent(library.context))
+    try start.record(on: library.stream)
+    // Without the head, which follows as a kernel of its own: the time is that of the layers.
+    try launchLayers(kernel, count, blocks: blocks, computesHead: false, trace: buffer.address)
+    try end.record(on: library.stream)
+    try finish(count, hasLogits: false)
+    try library.stream.synchronize()
+    var values = [UInt32](repeating: 0, count: handOvers * blocks * marks)
+    try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in try buffer.copy(to: UnsafeMutableRawBufferPointer(values)) }
+    return DecodeTrace(marks: values, blocks: blocks, seconds: try end.seconds(since: start))
+  }
+}

@@ -1,0 +1,49 @@
+import CUDAKernels
+
+/// What blocks of the decode step that gave up waiting for the others have left in pinned memory.
+struct StallReport: Equatable, CustomStringConvertible {
+  struct Waiting: Equatable {
+    let block: Int
+    /// Counted from 0 in the launch.
+    let handOver: Int
+    let ticket: UInt32
+    let state: UInt32
+  }
+
+  let blocks: Int
+  let waiting: [Waiting]
+  /// Phases of a layer, each with one hand-over before it.
+  private static let phases = ["q·k·v", "attention", "attention output", "gate·up", "down"]
+
+  /// Nil when no block has given up.
+  init?(_ memory: UnsafeRawBufferPointer) {
+    let records = memory.bindMemory(to: StallRecord.self)
+    waiting = records.indices.filter { records[$0].handOver > 0 }.map {
+      Waiting(block: $0, handOver: Int(records[$0].handOver) - 1, ticket: records[$0].ticket, state: records[$0].state)
+    }
+    guard let first = waiting.first else { return nil }
+    blocks = Int(records[first.block].blocks)
+  }
+
+  /// Those of the grid that nobody waits at the latest hand-over with: they are behind, or ended.
+  private var missing: [Int] {
+    let last = waiting.map(\.handOver).max()!
+    let there = Set(waiting.filter { $0.handOver == last }.map(\.block))
+    return (0..<min(blocks, Int(stallRecords))).filter { !there.contains($0) }
+  }
+
+  static func place(_ handOver: Int) -> String {
+    "hand-over \(handOver), before \(phases[handOver % phases.count]) of layer \(handOver / phases.count)"
+  }
+
+  var description: String {
+    let last = waiting.max { $0.handOver < $1.handOver }!
+    func hex(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }
+    let missing = missing
+    let absent =
+      missing.isEmpty
+      ? "all blocks wait" : "\(missing.count) of \(blocks) blocks did not come, the first of them block \(missing[0])"
+    return
+      "block \(last.block) waited in vain at \(Self.place(last.handOver)) (ticket \(hex(last.ticket)), barrier \(hex(last.state))); \(absent)"
+  }
+}
