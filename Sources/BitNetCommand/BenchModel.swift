@@ -15,6 +15,8 @@ struct BenchModel: ParsableCommand {
         bitnet bench model --random-2b --device cuda --json
       """)
 
+  static let random2BName = "random weights in the shape of BitNet b1.58 2B-4T"
+
   @Flag(name: .customLong("random-2b"), help: "Random weights in the shape of BitNet b1.58 2B-4T, made in memory.")
   var random2B = false
 
@@ -55,7 +57,7 @@ struct BenchModel: ParsableCommand {
     let tokens = try Self.number(tokens ?? (quick ? 4 : 64), of: "--tokens", 1...(1 << 16))
 
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
-    let name = random2B ? "random weights in the shape of BitNet b1.58 2B-4T" : model.source.model ?? "the demo model"
+    let name = random2B ? Self.random2BName : model.source.model ?? "the demo model"
     let (engine, note) = try model.loadOptions().makeEngine(for: weights)
     let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
     var report = BenchModelReport(
