@@ -49,6 +49,8 @@ public final class LanguageModel: Sendable {
     /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read faster but is not shared with
     /// other processes; nil to do so where it pays.
     public var copiesTiles: Bool?
+    /// Whether single tokens on a GPU go through one cooperative kernel. Results are the same; it is for measurements.
+    package var usesCooperativeKernel = true
 
     public init(
       device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil,
@@ -158,7 +160,8 @@ extension LanguageModel.LoadOptions {
     }
     func cuda(_ number: Int) throws -> CUDAEngine {
       try CUDAEngine(
-        weights: weights, device: CUDADriver.load().device(number), options: .init(contextLength: contextLength, screensHead: screensHead))
+        weights: weights, device: CUDADriver.load().device(number),
+        options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel))
     }
     switch device {
     case .cpu: return (try cpu(), nil)

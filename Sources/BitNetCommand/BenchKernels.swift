@@ -9,7 +9,8 @@ struct BenchKernels: ParsableCommand {
       A matrix of N rows and K columns of ternary weights, random ones, is multiplied with tokens of int8 activations. The default \
       shapes are those of BitNet b1.58 2B and 3B. Cold times are those with so many copies of the weights in turn that they come from \
       memory, warm ones those with one copy, which may be in a cache. On a GPU, cuBLAS multiplies as many BF16 weights in turns with \
-      it, if it is installed. The exit status is 1 if a product is not exact.
+      it, if it is installed. A product that cannot be measured does not stop the others. The exit status is 1 if a product is not \
+      exact or could not be measured.
 
       Examples:
         bitnet bench kernels
@@ -33,7 +34,7 @@ struct BenchKernels: ParsableCommand {
   @Flag(help: "Measure for a fraction of the time, less precisely.")
   var quick = false
 
-  @Flag(help: "Print a JSON object.")
+  @Flag(help: "Print JSON Lines, each as soon as its product is measured.")
   var json = false
 
   @Option(help: ArgumentHelp("An SVG file to draw the latencies of the smallest batch in.", valueName: "file"))
@@ -59,24 +60,37 @@ struct BenchKernels: ParsableCommand {
     let (machine, reason) = try BenchMachine.choose(
       device, threads: processor.threads, instructionSet: instructionSet, isQuick: quick)
     for shape in shapes { try shape.check(on: machine, tokens: batches.max() ?? 1) }
-    var report = BenchReport(machine: try machine.describe(reason: reason), results: [])
-    if !json { try ByteOutput.standard.write(report.heading) }
-    for shape in shapes {
-      let problem = try KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
-      let measure = try machine.load(problem)
-      for tokens in batches {
-        let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens), memory: report.machine.memoryBytesPerSecond)
-        report.results.append(result)
-        if !json { try ByteOutput.standard.write(result.line) }
-      }
-    }
-    try ByteOutput.standard.write(json ? jsonText(report) : report.notes)
+    var report = BenchReport(machine: machine.describe(reason: reason))
+    if json { try ByteOutput.standard.write("machine", report.machine) } else { try ByteOutput.standard.write(report.heading) }
+    for shape in shapes { try measure(shape, batches, on: machine, &report) }
+    if json { try ByteOutput.standard.write("end", report.end) } else { try ByteOutput.standard.write(report.notes) }
     if let plot {
       try Array(BenchPlot(report).svg.utf8).withUnsafeBytes { try plot.append($0) }
       try plot.commit()
     }
-    if let wrong = report.results.first(where: { !$0.check.exact }) {
-      throw CommandError("the product of \(wrong.shape) with \(plural(wrong.tokens, "token")) is wrong: \(wrong.check.first ?? "")")
+    if let complaint = report.complaint { throw CommandError(complaint) }
+  }
+
+  /// Measures a matrix's products and prints each result at once. An error is a result too.
+  private func measure(_ shape: BenchShape, _ batches: [Int], on machine: BenchMachine, _ report: inout BenchReport) throws {
+    let loaded = Result {
+      let problem = try KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
+      return (problem, measure: try machine.load(problem))
+    }
+    for tokens in batches {
+      do {
+        let (problem, measure) = try loaded.get()
+        let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens), memory: report.machine.memoryBytesPerSecond)
+        report.results.append(result)
+      } catch {
+        report.failures.append(
+          .init(shape: "\(shape)", rows: shape.rows, columns: shape.columns, tokens: tokens, error: "\(error)"))
+        let failure = report.failures.last!
+        if json { try ByteOutput.standard.write("product", failure) } else { try ByteOutput.standard.write(failure.line) }
+        continue
+      }
+      let result = report.results.last!
+      if json { try ByteOutput.standard.write("product", result) } else { try ByteOutput.standard.write(result.line) }
     }
   }
 }

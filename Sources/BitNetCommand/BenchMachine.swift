@@ -35,18 +35,18 @@ enum BenchMachine {
   }
 
   /// Describes the machine, which includes measuring its memory.
-  func describe(reason: String) throws -> BenchReport.Machine {
+  func describe(reason: String) -> BenchReport.Machine {
     switch self {
     case .cuda(let benchmark):
-      .init(
+      let memory = Result { () throws(CUDAError) in try benchmark.copyBytesPerSecond() }
+      return .init(
         device: "cuda:\(benchmark.device.ordinal)", name: benchmark.device.name, reason: reason, emulated: benchmark.isEmulated,
-        driver: CUDADriver.versionName(benchmark.driverVersion), threads: nil,
-        memoryBytesPerSecond: try benchmark.copyBytesPerSecond(), memoryMeasure: "copy",
-        bf16Library: benchmark.cublasVersion.map { "cuBLAS \($0)" })
+        driver: CUDADriver.versionName(benchmark.driverVersion), threads: nil, memoryBytesPerSecond: try? memory.get(),
+        memoryMeasure: "copy", memoryError: memory.failure, bf16Library: benchmark.cublasVersion.map { "cuBLAS \($0)" })
     case .cpu(let benchmark):
-      .init(
+      return .init(
         device: "cpu", name: benchmark.instructionSet.rawValue, reason: reason, emulated: false, driver: nil, threads: benchmark.threads,
-        memoryBytesPerSecond: benchmark.readBytesPerSecond(), memoryMeasure: "read", bf16Library: nil)
+        memoryBytesPerSecond: benchmark.readBytesPerSecond(), memoryMeasure: "read", memoryError: nil, bf16Library: nil)
     }
   }
 
@@ -70,5 +70,13 @@ enum BenchMachine {
           warm: m.warm, bf16: nil, bf16Absence: "it is measured on GPUs only")
       }
     }
+  }
+}
+
+extension Result {
+  /// The error as a sentence.
+  var failure: String? {
+    guard case .failure(let error) = self else { return nil }
+    return "\(error)"
   }
 }

@@ -7,13 +7,17 @@ struct BenchModel: ParsableCommand {
     abstract: "Time a model: prompts, and decoding alone, deep in the context and in batches.",
     discussion: """
       Prompts and continuations are random tokens, chosen greedily from then on. The floor is the time that reading the bytes of a token \
-      (weights, output head, cache) takes at the memory's speed, which is measured too. A list can be "none".
+      (weights, output head, cache) takes at the memory's speed, which is measured too. A list can be "none". A measurement that fails \
+      does not stop the others; the exit status is then 1.
 
       Examples:
         bitnet bench model
         bitnet bench model --model model.safetensors --prompt 512 --depth 0,2048
         bitnet bench model --random-2b --device cuda --json
+        bitnet bench model --random-2b --device cuda --screen off --no-cooperative
       """)
+
+  static let random2BName = "random weights in the shape of BitNet b1.58 2B-4T"
 
   @Flag(name: .customLong("random-2b"), help: "Random weights in the shape of BitNet b1.58 2B-4T, made in memory.")
   var random2B = false
@@ -38,8 +42,17 @@ struct BenchModel: ParsableCommand {
   @Flag(help: "Measure little: short prompts, few tokens, two rounds.")
   var quick = false
 
-  @Flag(help: "Print a JSON object.")
+  @Flag(help: "Print JSON Lines, each as soon as it is measured.")
   var json = false
+
+  @Option(
+    help: ArgumentHelp(
+      "On a GPU, whether an int8 copy of the output head screens the vocabulary: on, off, or auto, where it pays and fits.",
+      valueName: "choice"))
+  var screen = ScreenChoice.auto
+
+  @Flag(help: "On a GPU, decode with a kernel for each operation instead of one cooperative kernel.")
+  var noCooperative = false
 
   @OptionGroup(title: "Model") var model: ModelOptions
 
@@ -55,42 +68,90 @@ struct BenchModel: ParsableCommand {
     let tokens = try Self.number(tokens ?? (quick ? 4 : 64), of: "--tokens", 1...(1 << 16))
 
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
-    let name = random2B ? "random weights in the shape of BitNet b1.58 2B-4T" : model.source.model ?? "the demo model"
-    let (engine, note) = try model.loadOptions().makeEngine(for: weights)
+    let name = random2B ? Self.random2BName : model.source.model ?? "the demo model"
+    let (engine, note) = try makeEngine(weights)
     let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
-    var report = BenchModelReport(
-      machine: try .init(engine, note: note), model: .init(weights, name: name, engine: engine), rounds: rounds)
+    let machine = BenchModelReport.Machine(engine, note: note)
+    var report = BenchModelReport(machine: machine, model: .init(weights, name: name, engine: engine), rounds: rounds)
     (engine as? CPUEngine)?.finishCopying()
+    try write("machine", BenchModelReport.Facts(machine: machine, model: report.model, rounds: rounds), report.heading)
 
-    func show(_ text: @autoclosure () -> String) throws { if !json { try ByteOutput.standard.write(text()) } }
     func leavesOut(_ what: String, needed: Int) throws -> Bool {
       guard needed > engine.contextLength else { return false }
-      report.leftOut.append("\(what): it needs \(needed) positions, and the context has \(engine.contextLength)")
+      let sentence = "\(what): it needs \(needed) positions, and the context has \(engine.contextLength)"
+      report.leftOut.append(sentence)
+      if json { try ByteOutput.standard.write("left_out", BenchModelReport.LeftOut(sentence: sentence)) }
       return true
     }
-    try show(report.heading)
+    /// Measures and prints: the result, or the error in its place.
+    func measure<Found: Encodable>(
+      _ kind: String, _ line: (Found) -> String, _ failure: BenchModelReport.Failure, _ body: () throws -> Found
+    ) throws -> [Found] {
+      switch Result(catching: body) {
+      case .success(let found):
+        try write(kind, found, line(found))
+        return [found]
+      case .failure(let error):
+        report.failures += 1
+        let failure = failure.with("\(error)")
+        try write(kind, failure, failure.line(kind))
+        return []
+      }
+    }
     for count in prompts where try !leavesOut("a prompt of \(plural(count, "token"))", needed: count) {
-      report.prompts.append(.init(tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 })))
-      try show(report.prompts.last!.line)
+      report.prompts += try measure("prompt", \.line, .init(tokens: count)) {
+        BenchModelReport.Prompt(tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 }))
+      }
     }
     let decodes = !depths.isEmpty || !batches.isEmpty
     let memory: ModelBenchmark.Memory =
-      report.machine.memoryMeasure == "copy"
-      ? .measured(bytesPerSecond: report.machine.memoryBytesPerSecond)
+      machine.memoryMeasure == "copy"
+      ? .measured(bytesPerSecond: machine.memoryBytesPerSecond ?? 0)
       : .read(decodes ? MemoryBandwidth(threads: (engine as? CPUEngine)?.threads) : nil)
     for depth in depths where try !leavesOut("decoding after \(plural(depth, "token"))", needed: depth + tokens) {
-      let measured = try benchmark.decode(sequences: 1, depth: depth, memory: memory)
-      report.decoding.append(report.decoding(sequences: 1, depth: depth, tokens: tokens, rounds: measured, alone: nil))
-      try show(report.decoding.last!.depthLine)
+      report.decoding += try measure("depth", \.depthLine, .init(depth: depth, sequences: 1)) {
+        let measured = try benchmark.decode(sequences: 1, depth: depth, memory: memory)
+        return report.decoding(sequences: 1, depth: depth, tokens: tokens, rounds: measured, alone: nil)
+      }
     }
     for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
-      let measured = try benchmark.decode(sequences: count, depth: 0, memory: memory)
-      let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
-      report.batches.append(report.decoding(sequences: count, depth: 0, tokens: tokens, rounds: measured, alone: alone))
-      try show(report.batches.last!.batchLine)
+      report.batches += try measure("batch", \.batchLine, .init(depth: 0, sequences: count)) {
+        let measured = try benchmark.decode(sequences: count, depth: 0, memory: memory)
+        let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
+        return report.decoding(sequences: count, depth: 0, tokens: tokens, rounds: measured, alone: alone)
+      }
     }
     report.measureMemory(engine, weights: weights)
-    try ByteOutput.standard.write(json ? jsonText(report) : report.notes)
+    if json {
+      try ByteOutput.standard.write("memory", report.memory)
+      try ByteOutput.standard.write("end", report.end(engine))
+    } else {
+      try ByteOutput.standard.write(report.notes)
+    }
+    if report.failures > 0 { throw CommandError("\(plural(report.failures, "measurement")) failed") }
+  }
+
+  /// Whether an int8 copy of the output head screens the vocabulary.
+  enum ScreenChoice: String, ExpressibleByArgument, CaseIterable {
+    case auto, on, off
+  }
+
+  private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
+    let option = screen != .auto ? "--screen is \(screen.rawValue)" : noCooperative ? "--no-cooperative is given" : nil
+    func refuse(_ reason: String) throws {
+      if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
+    }
+    if case .cpu = model.device { try refuse("; choose --device cuda") }
+    var options = try model.loadOptions()
+    if screen != .auto { options.screensHead = screen == .on }
+    options.usesCooperativeKernel = !noCooperative
+    let (engine, note) = try options.makeEngine(for: weights)
+    if !(engine is CUDAEngine) { try refuse(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda") }
+    return (engine, note)
+  }
+
+  private func write(_ kind: String, _ content: some Encodable, _ text: String) throws {
+    if json { try ByteOutput.standard.write(kind, content) } else { try ByteOutput.standard.write(text) }
   }
 
   private static func list(_ text: String, of option: String, _ range: ClosedRange<Int>) throws -> [Int] {

@@ -1,16 +1,80 @@
 import BitNet
 
-/// What `bench model` found: printed as a table or as JSON.
-struct BenchModelReport: Encodable {
+/// What `bench model` found: printed as a table or as JSON Lines.
+struct BenchModelReport {
   struct Machine: Encodable {
     /// What the engine runs on.
     let name: String
     /// Why it is not a GPU, if that was left open.
     let note: String?
     let emulated: Bool
-    let memoryBytesPerSecond: Double
+    /// Nil if it could not be measured.
+    let memoryBytesPerSecond: Double?
     /// `copy`: bytes read and written by a copy on the GPU; `read`: bytes read by the CPU.
     let memoryMeasure: String
+    /// The error that kept the memory's speed from being measured.
+    let memoryError: String?
+    /// On a GPU: whether single tokens go through one cooperative kernel.
+    let cooperative: Bool?
+    /// On a GPU: whether that kernel is launched as part of a graph, and why not.
+    let graph: Bool?
+    let graphReason: String?
+    /// Whether the int8 copy of the output head screens the vocabulary.
+    let screened: Bool
+  }
+
+  /// The first of the JSON Lines.
+  struct Facts: Encodable {
+    let machine: Machine
+    let model: Model
+    let rounds: Int
+
+    private enum Key: String, CodingKey { case model, rounds }
+
+    func encode(to encoder: any Encoder) throws {
+      try machine.encode(to: encoder)
+      var container = encoder.container(keyedBy: Key.self)
+      try container.encode(model, forKey: .model)
+      try container.encode(rounds, forKey: .rounds)
+    }
+  }
+
+  /// A measurement that failed.
+  struct Failure: Encodable {
+    var tokens: Int?
+    var depth: Int?
+    var sequences: Int?
+    var error = ""
+
+    func with(_ error: String) -> Failure {
+      var failure = self
+      failure.error = error
+      return failure
+    }
+
+    /// The failure as a line of the table.
+    func line(_ kind: String) -> String {
+      let name =
+        switch kind {
+        case "prompt": "prompt of \(tokens ?? 0)"
+        case "depth": "decode after \(depth ?? 0)"
+        default: "decode \(plural(sequences ?? 0, "sequence"))"
+        }
+      return BenchModelReport.row([name, "FAILED"]) + "  \(error)\n"
+    }
+  }
+
+  struct LeftOut: Encodable {
+    let sentence: String
+  }
+
+  struct End: Encodable {
+    /// Prompts and decodings that were measured.
+    let measured: Int
+    let failed: Int
+    /// As in the first line, after all has been measured.
+    let graph: Bool?
+    let graphReason: String?
   }
 
   struct Model: Encodable {
@@ -71,7 +135,7 @@ struct BenchModelReport: Encodable {
     let memory: Double
   }
 
-  /// Bytes when all is done: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and copy are counted.
+  /// Bytes in the end: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and copy are counted.
   struct Memory: Encodable {
     var weights = 0
     var screen: Int?
@@ -89,27 +153,35 @@ struct BenchModelReport: Encodable {
   var memory: Memory
   /// What did not fit in the context.
   var leftOut: [String] = []
+  /// Measurements that failed, that of the memory's speed included.
+  var failures: Int
 
   init(machine: Machine, model: Model, rounds: Int) {
     self.machine = machine
     self.model = model
     self.rounds = rounds
     memory = Memory()
+    failures = machine.memoryError == nil ? 0 : 1
   }
 }
 
 extension BenchModelReport.Machine {
-  /// Measures the memory.
-  init(_ engine: any Engine, note: String?) throws {
-    if let engine = engine as? CUDAEngine {
+  /// Measures the memory, and has a GPU record its decode step.
+  init(_ engine: any Engine, note: String?) {
+    guard let engine = engine as? CUDAEngine else {
+      let engine = engine as? CPUEngine
       self.init(
-        name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.isEmulated,
-        memoryBytesPerSecond: try DeviceBandwidth.measure(engine.device), memoryMeasure: "copy")
-    } else {
-      self.init(
-        name: engine.summary, note: note, emulated: false,
-        memoryBytesPerSecond: MemoryBandwidth.measure(threads: (engine as? CPUEngine)?.threads), memoryMeasure: "read")
+        name: engine?.summary ?? "", note: note, emulated: false,
+        memoryBytesPerSecond: MemoryBandwidth.measure(threads: engine?.threads), memoryMeasure: "read", memoryError: nil, cooperative: nil,
+        graph: nil, graphReason: nil, screened: (engine?.screenByteCount ?? 0) > 0)
+      return
     }
+    let memory = Result { () throws(CUDAError) in try DeviceBandwidth.measure(engine.device) }
+    let step = engine.decodeStepFacts()
+    self.init(
+      name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.isEmulated,
+      memoryBytesPerSecond: try? memory.get(), memoryMeasure: "copy", memoryError: memory.failure, cooperative: step.isCooperative,
+      graph: step.hasGraph, graphReason: step.graphError, screened: engine.memoryByteCount.screen > 0)
   }
 }
 
@@ -144,6 +216,13 @@ extension BenchModelReport {
       ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
   }
 
+  func end(_ engine: any Engine) -> End {
+    let step = (engine as? CUDAEngine)?.decodeStepFacts()
+    return End(
+      measured: prompts.count + decoding.count + batches.count, failed: failures, graph: step?.hasGraph,
+      graphReason: step?.graphError)
+  }
+
   mutating func measureMemory(_ engine: any Engine, weights: ModelWeights) {
     guard let engine = engine as? CUDAEngine else {
       let tables = weights.embedding.bytes.count + (weights.configuration.tiedEmbedding ? 0 : weights.head.bytes.count)
@@ -154,7 +233,7 @@ extension BenchModelReport {
     memory = Memory(weights: bytes.weights, screen: bytes.screen, buffers: bytes.buffers, cache: bytes.cache)
   }
 
-  fileprivate static func row(_ cells: [String]) -> String {
+  static func row(_ cells: [String]) -> String {
     let widths = [22, 12, 22, 12, 12, 16]
     var line = ""
     for (index, (cell, width)) in zip(cells, widths).enumerated() {
@@ -168,14 +247,17 @@ extension BenchModelReport {
   var heading: String {
     var text = "\(machine.name)" + (machine.note.map { " (no GPU: \($0))" } ?? "") + "\n"
     if machine.emulated { text += "NOTE: this device is emulated on the CPU. All figures below are the emulator's and mean nothing.\n" }
-    let speed = "\((machine.memoryBytesPerSecond / 1e9).decimals(1)) GB/s"
+    let speed = machine.memoryBytesPerSecond.map { "\(($0 / 1e9).decimals(1)) GB/s" }
+    let measure = machine.memoryMeasure == "copy" ? "read and written by a copy" : "read"
     let head = "\(size(model.headBytes)) of \(model.headIsScreened ? "the head's int8 copy" : "output head")"
-    text += table([
+    var rows = [
       ("model", "\(model.name), \((Double(model.parameters) / 1e6).decimals(1)) million parameters"),
-      ("memory", machine.memoryMeasure == "copy" ? "\(speed) read and written by a copy" : "\(speed) read"),
+      ("memory", speed.map { "\($0) \(measure)" } ?? "FAILED: \(machine.memoryError ?? "")"),
       ("bytes of a token", "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"),
-    ])
-    return text + "\n"
+    ]
+    if machine.cooperative == false { rows.append(("decoding", "a kernel for each operation, without the cooperative kernel")) }
+    if let reason = machine.graphReason { rows.append(("decoding", "launched kernel by kernel, because no graph could be recorded: \(reason)")) }
+    return text + table(rows) + "\n"
       + Self.row([
         "", "tokens/s", "slowest to fastest", machine.memoryMeasure == "copy" ? "GB/s copied" : "GB/s read", "of floor", "of 1 sequence",
       ])
@@ -187,6 +269,7 @@ extension BenchModelReport {
     if (decoding + batches).contains(where: { $0.shareOfFloor > 1 }), !machine.emulated {
       text += "Above 100 %: a cache was faster than memory, or memory faster than when it was measured.\n"
     }
+    if failures > 0 { text += "\(plural(failures, "measurement")) failed.\n" }
     for sentence in leftOut { text += "Left out: \(sentence).\n" }
     var parts = ["\(size(memory.weights)) of weights"]
     if let screen = memory.screen, screen > 0 { parts.append("\(size(screen)) of the head's int8 copy") }

@@ -1,7 +1,7 @@
 import BitNet
 
-/// What `bench kernels` found: printed as a table or as JSON.
-struct BenchReport: Encodable {
+/// What `bench kernels` found: printed as a table or as JSON Lines.
+struct BenchReport {
   struct Machine: Encodable {
     /// As --device takes it.
     let device: String
@@ -13,10 +13,35 @@ struct BenchReport: Encodable {
     let driver: String?
     /// Of the CPU.
     let threads: Int?
-    let memoryBytesPerSecond: Double
+    /// Nil if it could not be measured.
+    let memoryBytesPerSecond: Double?
     /// `copy`: bytes read and written by a copy; `read`: bytes read.
     let memoryMeasure: String
+    /// The error that kept the memory's speed from being measured.
+    let memoryError: String?
     let bf16Library: String?
+  }
+
+  /// A product that could not be measured.
+  struct Failure: Encodable {
+    let shape: String
+    let rows: Int
+    let columns: Int
+    let tokens: Int
+    let error: String
+
+    /// The failure as a line of the table.
+    var line: String { BenchReport.row([shape, "FAILED", "\(tokens)"]) + "  \(error)\n" }
+  }
+
+  struct End: Encodable {
+    let products: Int
+    /// Products that are not exact.
+    let wrong: Int
+    /// Measurements that failed: of products, and of the memory's speed.
+    let failed: Int
+    /// Whether nothing is wrong and nothing failed.
+    let equal: Bool
   }
 
   /// Seconds of one product.
@@ -70,18 +95,20 @@ struct BenchReport: Encodable {
     let speedup: Double?
     /// Bytes of weights, rows · columns / 4, over the cold time.
     let bytesPerSecond: Double
-    /// The same over the machine's `memoryBytesPerSecond`.
-    let shareOfMemory: Double
+    /// `bytesPerSecond` over the machine's `memoryBytesPerSecond`; nil if that is unknown.
+    let shareOfMemory: Double?
     /// Multiplications and additions over the cold time.
     let operationsPerSecond: Double
   }
 
   let machine: Machine
-  var results: [Result]
+  var results: [Result] = []
+  var failures: [Failure] = []
 }
 
 extension BenchReport.Result {
-  init(_ problem: KernelBenchmarkProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double) {
+  /// - Parameter memory: the memory's bytes a second; nil if they are unknown.
+  init(_ problem: KernelBenchmarkProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double?) {
     let check = problem.check(measurement.products, stride: measurement.stride, tokens: tokens)
     let w2a8 = BenchReport.Timing(
       copies: measurement.copies, copiedBytes: measurement.copies * problem.matrix.tiles.count, cold: .init(measurement.cold),
@@ -99,7 +126,7 @@ extension BenchReport.Result {
         wrong: check.mismatchCount,
         first: check.firstMismatch.map { "row \($0.row), token \($0.token) is \($0.found) instead of \($0.expected)" }),
       w2a8: w2a8, bf16: bf16, bf16Absence: measurement.bf16Absence, speedup: bf16.map { $0.cold.median / w2a8.cold.median },
-      bytesPerSecond: weights / 4 / w2a8.cold.median, shareOfMemory: weights / 4 / w2a8.cold.median / memory,
+      bytesPerSecond: weights / 4 / w2a8.cold.median, shareOfMemory: memory.map { weights / 4 / w2a8.cold.median / $0 },
       operationsPerSecond: 2 * weights * Double(tokens) / w2a8.cold.median)
   }
 
@@ -114,12 +141,31 @@ extension BenchReport.Result {
       }
     return BenchReport.row(
       [shape, kernel, "\(tokens)"] + times.map { $0.map { ($0.median * 1e6).shortened } ?? "-" } + [
-        speedup.map { $0.decimals(2) } ?? "-", (bytesPerSecond / 1e9).shortened, "\((shareOfMemory * 100).decimals(1)) %", exact,
+        speedup.map { $0.decimals(2) } ?? "-", (bytesPerSecond / 1e9).shortened, shareOfMemory.map { "\(($0 * 100).decimals(1)) %" } ?? "-", exact,
       ])
   }
 }
 
 extension BenchReport {
+  /// Why the exit status is 1, in a sentence; nil when all products are exact.
+  var complaint: String? {
+    let wrong = results.filter { !$0.check.exact }
+    let total = plural(results.count + failures.count, "product")
+    if let first = wrong.first {
+      return "the product of \(first.shape) with \(plural(first.tokens, "token")) is wrong: \(first.check.first ?? "")"
+    }
+    if let error = machine.memoryError, failures.isEmpty { return "the memory's speed could not be measured: \(error)" }
+    return failures.first.map {
+      "\(failures.count) of \(total) could not be measured, the first \($0.shape) with \(plural($0.tokens, "token")): \($0.error)"
+    }
+  }
+
+  var end: End {
+    let failed = failures.count + (machine.memoryError == nil ? 0 : 1)
+    let wrong = results.count { !$0.check.exact }
+    return End(products: results.count + failures.count, wrong: wrong, failed: failed, equal: wrong + failed == 0)
+  }
+
   private static let widths = [14, 11, 6, 10, 10, 10, 10, 8, 9, 9]
 
   /// Cells in columns: the first two and the last to the left.
@@ -142,8 +188,11 @@ extension BenchReport {
     if machine.emulated {
       text += "NOTE: this device is emulated on the CPU. All times below are the emulator's and mean nothing; the products are real.\n"
     }
-    let speed = "\((machine.memoryBytesPerSecond / 1e9).decimals(1)) GB/s"
-    text += machine.memoryMeasure == "copy" ? "memory: \(speed) read and written by a copy\n" : "memory: \(speed) read\n"
+    if let memory = machine.memoryBytesPerSecond {
+      text += "memory: \((memory / 1e9).decimals(1)) GB/s read" + (machine.memoryMeasure == "copy" ? " and written by a copy\n" : "\n")
+    } else if let error = machine.memoryError {
+      text += "memory: FAILED: \(error)\n"
+    }
     text += "\n" + Self.row(["", "", "", "W2A8, µs", "", "BF16, µs", "", "", "", "", ""])
     return text
       + Self.row(["shape", "kernel", "tokens", "cold", "warm", "cold", "warm", "speedup", "GB/s", "of \(machine.memoryMeasure)", "exact"])
@@ -151,7 +200,7 @@ extension BenchReport {
 
   /// What comes after them.
   var notes: String {
-    let copied = results.map(\.w2a8.copiedBytes).min() ?? 0
+    guard let copied = results.map(\.w2a8.copiedBytes).min() else { return "" }
     var text = """
 
       Times are medians for one product. cold: with copies of the weights in turn, \(size(copied)) or more together; warm: with one \

@@ -5,15 +5,26 @@ struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Check that this machine computes what it should, bit for bit.",
     discussion: """
-      On a GPU: its products with ternary matrices are compared with integers computed here, and its logits and tokens of random models \
-      and of the model with the CPU's. On the CPU: its logits and tokens for each instruction set are compared with those of the \
-      reference engine. With eight shapes or more, a GPU also gets matrices and a layer as large as those of BitNet b1.58 2B-4T. The exit \
-      status is 1 if anything differs.
+      On a GPU, compare its products with ternary matrices with integers computed by the CPU, and its logits and tokens of random models \
+      and of the model with those of the CPU engine. On the CPU, compare the logits and tokens of each instruction set with those of the \
+      reference engine. With eight shapes or more, a GPU also gets matrices and a layer as large as those of BitNet b1.58 2B-4T. A check \
+      that fails does not stop the others. The exit status is 1 if anything differs or fails.
+
+      --checks selects parts of the checks on a GPU:
+        kernels      load every kernel, and list its registers and local memory
+        products     products with random ternary matrices
+        operations   the engine with one kernel for each operation
+        cooperative  the engine with one cooperative kernel for each token
+        soak         the cooperative engine, decoding the same tokens again and again
+
+      --random-2b compares, at the full size of BitNet b1.58 2B-4T, the cooperative engine with the one that launches a kernel for each \
+      operation, and this one with the CPU.
 
       Examples:
         bitnet verify
         bitnet verify --device cuda:1 --shapes 100 --seed 7
         bitnet verify --device cuda --model model.safetensors --json
+        bitnet verify --device cuda --random-2b --checks cooperative,soak
       """)
 
   @Option(
@@ -22,58 +33,51 @@ struct Verify: ParsableCommand {
   var device = LanguageModel.Device.auto
 
   @Option(
+    help: ArgumentHelp(
+      "On a GPU, the parts to check. (default: kernels,products,operations,cooperative; with --random-2b operations,cooperative)",
+      valueName: "list"))
+  var checks: String?
+
+  @Flag(name: .customLong("random-2b"), help: "On a GPU, check at the full size of BitNet b1.58 2B-4T, with random weights.")
+  var random2B = false
+
+  @Option(
     parsing: .unconditional,
     help: ArgumentHelp("Random matrices, and random models. (default: 16; 4 on the CPU, 2 on an emulated GPU)", valueName: "count"))
   var shapes: Int?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Tokens of the model's prompt and continuations. (default: 64; 4 on an emulated GPU)", valueName: "count"))
+    help: ArgumentHelp(
+      "Tokens of the model's prompt and continuations. (default: 64; 16 with --random-2b, 4 on an emulated GPU)", valueName: "count"))
   var tokens: Int?
 
   @Option(help: ArgumentHelp("Of everything random: the same seed checks the same.", valueName: "number"))
   var seed: UInt64 = 1
 
-  @Flag(help: "Print a JSON object.")
+  @Flag(help: "Print JSON Lines, each as soon as its check is made.")
   var json = false
 
   @OptionGroup(title: "Model") var source: ModelSource
   @OptionGroup(title: "CPU") var processor: ProcessorOptions
 
-  private struct Report: Encodable {
-    struct Check: Encodable {
-      let name: String
-      let cases: String
-      let compared: Int
-      let differing: Int
-      let firstDifference: String?
-    }
-    struct Kernel: Encodable {
-      let name: String
-      let registers: Int
-      let localBytes: Int
-    }
-    /// As --device takes it.
-    let device: String
-    let name: String
-    let emulated: Bool
-    /// The CUDA version that the driver supports.
-    let driver: String?
-    /// What was taken to be right.
-    let expected: String
-    let seed: UInt64
-    let kernels: [Kernel]
-    let checks: [Check]
-    let equal: Bool
+  /// The parts of the checks on a GPU.
+  private enum Part: String, CaseIterable {
+    case kernels, products, operations, cooperative, soak
+  }
+
+  func validate() throws {
+    if random2B, source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
   }
 
   func run() throws {
     if let shapes, !(0...100_000 ~= shapes) { throw CommandError("--shapes is \(shapes); expected 0 to 100000") }
     try ProcessorOptions.check(threads: processor.threads)
     let instructionSet = try processor.chosenInstructionSet()
+    let parts = try chosenParts()
     switch device {
     case .cpu: try verifyCPU(instructionSet, note: nil)
-    case .cuda(let number): try verify(Verification(device: number, seed: seed), instructionSet)
+    case .cuda(let number): try verify(Verification(device: number, seed: seed), parts, instructionSet)
     case .auto:
       let verification: Verification
       do {
@@ -81,38 +85,93 @@ struct Verify: ParsableCommand {
       } catch {
         return try verifyCPU(instructionSet, note: "\(error)")
       }
-      try verify(verification, instructionSet)
+      try verify(verification, parts, instructionSet)
     }
   }
 
-  private func verify(_ verification: Verification, _ instructionSet: InstructionSet?) throws {
-    let weights = try loadWeights()
-    let count = shapes ?? (verification.isEmulated ? 2 : 16)
-    let device = verification.device
-    let driver = CUDADriver.versionName(verification.driverVersion)
-    func expected(_ weights: ModelWeights) throws -> CPUEngine {
-      try CPUEngine(weights: weights, threads: processor.threads, instructionSet: instructionSet)
-    }
-    let summary = try expected(weights).summary
-    try start("cuda:\(device.ordinal) (\(device.name), driver for CUDA \(driver)), compared with \(summary)")
-    let kernels = try verification.kernels()
-    if !json {
-      try ByteOutput.standard.write(
-        "\(kernels.count) kernels, at most \(kernels.map(\.registers).max() ?? 0) registers, "
-          + "\(kernels.count { $0.localBytes > 0 }) with local memory\n\n")
-    }
-    let comparison = EngineComparison(expected: expected, candidates: verification.engines, seed: seed)
-    // Few shapes are for tools that make everything slow.
-    let isShort = verification.isEmulated || count < 8
-    let checks =
-      try show("products") { try verification.products(shapes: count, isShort: isShort, progress: $0) }
-      + models(comparison, weights, count: count, isShort: isShort, tokens: tokens ?? (verification.isEmulated ? 4 : 64))
-    try finish(
-      checks, device: "cuda:\(device.ordinal)", name: device.name, emulated: verification.isEmulated, driver: driver, expected: summary,
-      kernels: kernels)
+  private func chosenParts() throws -> Set<Part> {
+    guard let checks else { return random2B ? [.operations, .cooperative] : Set(Part.allCases).subtracting([.soak]) }
+    return Set(
+      try checks.split(separator: ",", omittingEmptySubsequences: false).map { name in
+        guard let part = Part(rawValue: String(name)) else {
+          let names = Part.allCases.map(\.rawValue)
+          throw CommandError(
+            "--checks has \"\(name)\"; expected a list of \(names.dropLast().joined(separator: ", ")) and \(names.last!), as in "
+              + "kernels,products")
+        }
+        return part
+      })
   }
+
+  // MARK: A GPU
+
+  private func verify(_ verification: Verification, _ parts: Set<Part>, _ instructionSet: InstructionSet?) throws {
+    let weights = try loadWeights()
+    let device = verification.device, isEmulated = verification.isEmulated
+    let cpu = EngineComparison.Candidate(name: "the CPU engine") {
+      try CPUEngine(weights: $0, threads: processor.threads, instructionSet: instructionSet)
+    }
+    let report = VerifyReport(json: json)
+    try report.write(
+      .init(
+        device: "cuda:\(device.ordinal)", name: device.name, emulated: isEmulated,
+        driver: CUDADriver.versionName(verification.driverVersion), expected: cpuSummary(instructionSet), model: modelName, seed: seed,
+        checks: Part.allCases.filter(parts.contains).map(\.rawValue), note: nil))
+    let count = shapes ?? (isEmulated ? 2 : 16)
+    // Few shapes are for tools that make everything slow.
+    let isShort = isEmulated || count < 8
+    if parts.contains(.kernels) {
+      try verification.kernels { try report.write(kernel: $0, $1) }
+      try report.writeKernelSummary()
+      try show("kernels", report) { try verification.kernelChecks(progress: $0, $1) }
+    }
+    if parts.contains(.products) {
+      try show("products", report) { try verification.products(shapes: count, isShort: isShort, progress: $0, $1) }
+    }
+    let tokens = self.tokens ?? (isEmulated ? 4 : random2B ? 16 : 64)
+    let simple = verification.engines.filter { !$0.isCooperative }.map(\.candidate)
+    let cooperative = verification.engines.filter(\.isCooperative).map(\.candidate)
+    if random2B {
+      try verifyFullSize(weights, parts, tokens: tokens, simple: simple.last!, cooperative: cooperative, cpu: cpu, report)
+    } else {
+      for (part, candidates) in [(Part.operations, simple), (.cooperative, cooperative)] where parts.contains(part) {
+        let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
+        try models(comparison, weights, count: count, isShort: isShort, tokens: tokens, report)
+      }
+    }
+    if parts.contains(.soak) {
+      let comparison = EngineComparison(expected: simple.last!, candidates: [cooperative.first!], seed: seed)
+      let tokens = min(isEmulated ? 12 : 200, weights.configuration.contextLength - 1)
+      try show("soak", report) {
+        try comparison.soak(weights, label: label, tokens: tokens, repetitions: isEmulated ? 3 : 30, progress: $0, $1)
+      }
+    }
+    try report.finish()
+  }
+
+  /// Compares forms of the engine with each other on the device, which is fast, and little with the CPU, which is not.
+  private func verifyFullSize(
+    _ weights: ModelWeights, _ parts: Set<Part>, tokens: Int, simple: EngineComparison.Candidate,
+    cooperative: [EngineComparison.Candidate], cpu: EngineComparison.Candidate, _ report: VerifyReport
+  ) throws {
+    if parts.contains(.cooperative) {
+      let comparison = EngineComparison(expected: simple, candidates: cooperative, seed: seed)
+      try show("30 layers", report) { try comparison.model(weights, label: label, tokens: tokens, progress: $0, $1) }
+    }
+    if parts.contains(.operations) {
+      let comparison = EngineComparison(expected: cpu, candidates: [simple], seed: seed)
+      try show("30 layers", report) {
+        try comparison.model(weights, label: label, tokens: min(tokens, 16), parts: [.prompt, .greedy], progress: $0, $1)
+      }
+    }
+  }
+
+  // MARK: The CPU
 
   private func verifyCPU(_ instructionSet: InstructionSet?, note: String?) throws {
+    let way = note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda"
+    if let checks { throw CommandError("--checks is \"\(checks)\"; expected none on the CPU, whose checks have no parts\(way)") }
+    if random2B { throw CommandError("--random-2b compares the forms of the engine on a GPU; expected none on the CPU\(way)") }
     let weights = try loadWeights()
     let sets = instructionSet.map { [$0] } ?? InstructionSet.available
     let threads = processor.threads ?? CPUEngine.defaultThreads
@@ -120,18 +179,30 @@ struct Verify: ParsableCommand {
       EngineComparison.Candidate(name: set.rawValue) { try CPUEngine(weights: $0, threads: threads, instructionSet: set) }
     }
     let name = "\(sets.map(\.rawValue).joined(separator: ", ")); \(plural(threads, "thread"))"
-    let expected = "the reference engine, Float"
-    try start("cpu (\(name)), compared with \(expected)" + (note.map { " (no GPU: \($0))" } ?? ""))
-    if !json { try ByteOutput.standard.write("\n") }
-    let comparison = EngineComparison(
-      expected: { ReferenceEngine(weights: $0, precision: .float) }, candidates: candidates, seed: seed)
-    let checks = try models(comparison, weights, count: shapes ?? 4, isShort: true, tokens: tokens ?? 64)
-    try finish(checks, device: "cpu", name: name, emulated: false, driver: nil, expected: expected, kernels: [])
+    let reference = EngineComparison.Candidate(name: "the reference engine, Float") { ReferenceEngine(weights: $0, precision: .float) }
+    let report = VerifyReport(json: json)
+    try report.write(
+      .init(
+        device: "cpu", name: name, emulated: false, driver: nil, expected: reference.name, model: modelName, seed: seed, checks: nil,
+        note: note))
+    let comparison = EngineComparison(expected: reference, candidates: candidates, seed: seed)
+    try models(comparison, weights, count: shapes ?? 4, isShort: true, tokens: tokens ?? 64, report)
+    try report.finish()
+  }
+
+  // MARK: Both
+
+  private var label: String { random2B ? "random 2B" : "the model" }
+  private var modelName: String { random2B ? BenchModel.random2BName : source.model ?? "the demo model" }
+
+  private func cpuSummary(_ instructionSet: InstructionSet?) throws -> String {
+    try CPUEngine(weights: ModelLoader.load(embedded: ModelSource.demo).weights, threads: processor.threads, instructionSet: instructionSet)
+      .summary
   }
 
   /// The model, whose context has room for prompt and continuation.
   private func loadWeights() throws -> ModelWeights {
-    let weights = try source.loadWeights()
+    let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: seed) : try source.loadWeights()
     let limit = weights.configuration.contextLength / 2
     if let tokens, !(1...max(limit, 1) ~= tokens) {
       throw CommandError("--tokens is \(tokens); expected 1 to \(limit): a prompt and a continuation as long share the context")
@@ -140,57 +211,23 @@ struct Verify: ParsableCommand {
   }
 
   private func models(
-    _ comparison: EngineComparison, _ weights: ModelWeights, count: Int, isShort: Bool, tokens: Int
-  ) throws -> [Verification.Check] {
-    let tokens = max(1, min(tokens, weights.configuration.contextLength / 2))
-    return try show("random models") { try comparison.randomModels(count, isShort: isShort, progress: $0) }
-      + show("the model") { try comparison.model(weights, tokens: tokens, progress: $0) }
-  }
-
-  private static let widths = [58, 12, 12]
-
-  private static func row(_ cells: [String]) -> String {
-    zip(cells, widths + [0]).map { $0 + String(repeating: " ", count: max(0, $1 - $0.count)) }.joined(separator: " ") + "\n"
-  }
-
-  private func start(_ heading: String) throws {
-    if !json { try ByteOutput.standard.write(heading + "\n") }
-  }
-
-  /// Makes checks and prints them.
-  private func show(_ label: String, _ body: ((Double) -> Void) throws -> [Verification.Check]) throws -> [Verification.Check] {
-    let bar = ProgressBar(label)
-    defer { bar.finish() }
-    let checks = try body { bar.update($0) }
-    bar.finish()
-    if !json {
-      for check in checks {
-        let result = check.isEqual ? "equal" : "\(check.differing) DIFFER"
-        try ByteOutput.standard.write(Self.row([check.name, check.cases, "\(check.compared)", result]))
-        if let first = check.first { try ByteOutput.standard.write("  \(first)\n") }
-      }
-    }
-    return checks
-  }
-
-  private func finish(
-    _ checks: [Verification.Check], device: String, name: String, emulated: Bool, driver: String?, expected: String,
-    kernels: [Verification.KernelFacts]
+    _ comparison: EngineComparison, _ weights: ModelWeights, count: Int, isShort: Bool, tokens: Int, _ report: VerifyReport
   ) throws {
-    let differing = checks.filter { !$0.isEqual }
-    if json {
-      let report = Report(
-        device: device, name: name, emulated: emulated, driver: driver, expected: expected, seed: seed,
-        kernels: kernels.map { .init(name: $0.name, registers: $0.registers, localBytes: $0.localBytes) },
-        checks: checks.map {
-          .init(name: $0.name, cases: $0.cases, compared: $0.compared, differing: $0.differing, firstDifference: $0.first)
-        }, equal: differing.isEmpty)
-      try ByteOutput.standard.write(jsonText(report))
-    } else if differing.isEmpty {
-      try ByteOutput.standard.write("\neverything is equal, bit for bit\n")
-    }
-    if let first = differing.first {
-      throw CommandError("\(plural(differing.count, "check")) of \(checks.count) found differences, the first \"\(first.name)\"")
+    let tokens = max(1, min(tokens, weights.configuration.contextLength / 2))
+    try show("random models", report) { try comparison.randomModels(count, isShort: isShort, progress: $0, $1) }
+    try show("the model", report) { try comparison.model(weights, tokens: tokens, progress: $0, $1) }
+  }
+
+  /// Makes checks and prints each as soon as it is made.
+  private func show(
+    _ label: String, _ report: VerifyReport, _ body: (_ progress: (Double) -> Void, _ report: Verification.Report) throws -> Void
+  ) throws {
+    var bar = ProgressBar(label)
+    defer { bar.finish() }
+    try body({ bar.update($0) }) {
+      bar.finish()
+      try report.write($0)
+      bar = ProgressBar(label)
     }
   }
 }

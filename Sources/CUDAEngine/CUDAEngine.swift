@@ -81,6 +81,25 @@ public final class CUDAEngine: Engine {
   public var summary: String { device.name }
   public var burstLength: Int { decodeStep == nil ? 1 : 16 }
 
+  /// How single tokens are computed.
+  public struct DecodeStepFacts: Sendable {
+    /// Whether by one cooperative kernel.
+    public let isCooperative: Bool
+    /// Whether the cooperative kernel and those after it are launched as one graph.
+    public let hasGraph: Bool
+    /// Why there is no graph, in a sentence; nil where nothing failed.
+    public let graphError: String?
+  }
+
+  /// Records the decode step of one sequence as a graph, without running it, and tells how single tokens are computed.
+  public func decodeStepFacts() -> DecodeStepFacts {
+    guard let decodeStep else { return .init(isCooperative: false, hasGraph: false, graphError: nil) }
+    var error: (any Error)?
+    do { try withDevice { try decodeStep.recordGraph(decodeStep.canRun(1) ? 1 : 2) } } catch let failure { error = failure }
+    error = error ?? decodeStep.recordingError
+    return .init(isCooperative: true, hasGraph: error == nil, graphError: error.map { "\($0)" })
+  }
+
   /// Bytes of device memory that weights, buffers and the cache take.
   public var memoryByteCount: (weights: Int, screen: Int, buffers: Int, cache: Int) {
     (

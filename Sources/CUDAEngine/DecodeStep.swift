@@ -17,7 +17,8 @@ final class DecodeStep {
   private let tables: CUDABuffer
   /// By number of sequences.
   private var graphs: [Int: CUDAGraph] = [:]
-  private var recordsGraphs = true
+  /// Why a step could not be recorded; nil while none has failed.
+  private(set) var recordingError: CUDAError?
   static let capacity = DeviceWorkspace.outputs
 
   /// Nil where the device or the model's shape does not allow it.
@@ -114,18 +115,21 @@ final class DecodeStep {
 
   /// Launches one step of `count` sequences.
   func launch(_ count: Int) throws(CUDAError) {
-    if let graph = graphs[count] { return try graph.launch(on: library.stream) }
-    // Loading a kernel is not allowed while a stream records, so everything has to be loaded before.
-    try load(count)
-    if recordsGraphs {
-      do throws(CUDAError) {
-        graphs[count] = try library.stream.capture { () throws(CUDAError) in try record(count) }
-      } catch {
-        // A driver that does not record cooperative launches still runs them.
-        recordsGraphs = false
-      }
-    }
+    if graphs[count] == nil { try recordGraph(count) }
     if let graph = graphs[count] { try graph.launch(on: library.stream) } else { try record(count) }
+  }
+
+  /// Loads the kernels of a step of `count` sequences and records it as a graph, without running it. If that fails, steps are launched
+  /// kernel by kernel: a driver that does not record cooperative launches still runs them.
+  func recordGraph(_ count: Int) throws(CUDAError) {
+    // Loading a kernel is not allowed while a stream records.
+    try load(count)
+    guard graphs[count] == nil, recordingError == nil else { return }
+    do throws(CUDAError) {
+      graphs[count] = try library.stream.capture { () throws(CUDAError) in try record(count) }
+    } catch {
+      recordingError = error
+    }
   }
 
   private func load(_ count: Int) throws(CUDAError) {

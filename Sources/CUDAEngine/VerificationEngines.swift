@@ -1,10 +1,12 @@
 import Inference
 
 /// Compares engines with one that is taken to be right: logits and tokens, bit for bit.
+///
+/// Every check is reported as soon as it is made, and an error in one of them does not stop the others.
 public struct EngineComparison {
   public typealias MakeEngine = (ModelWeights) throws -> any Engine
 
-  /// An engine that is to be checked.
+  /// An engine and its name.
   public struct Candidate {
     public let name: String
     let make: MakeEngine
@@ -15,15 +17,15 @@ public struct EngineComparison {
     }
   }
 
-  private let expected: MakeEngine
-  private let candidates: [Candidate]
-  private let seed: UInt64
+  let expected: Candidate
+  let candidates: [Candidate]
+  let seed: UInt64
 
   /// - Parameters:
-  ///   - expected: makes the engine that is right.
-  ///   - candidates: one or more.
+  ///   - expected: the engine that is right.
+  ///   - candidates: the engines to check.
   ///   - seed: of everything random: the same seed checks the same.
-  public init(expected: @escaping MakeEngine, candidates: [Candidate], seed: UInt64) {
+  public init(expected: Candidate, candidates: [Candidate], seed: UInt64) {
     self.expected = expected
     self.candidates = candidates
     self.seed = seed
@@ -35,237 +37,144 @@ public struct EngineComparison {
   ///   - count: how many small ones.
   ///   - isShort: fewer tokens, and without the large layer.
   ///   - progress: called with 0…1.
-  /// - Returns: a check of prompts in chunks, one of ragged batches, and for each candidate one of decoding.
+  ///   - report: gets for each candidate a check of prompts in chunks, one of ragged batches and one of decoding.
   public func randomModels(
-    _ count: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }
-  ) throws -> [Verification.Check] {
-    let total = isShort ? count : count + 1
-    let cases = Verification.Check.count(total, "model")
-    var prompts = Verification.Check("logits, prompts in chunks", cases: cases)
-    var batches = Verification.Check("logits and tokens, ragged batches", cases: cases)
-    var decoding = candidates.map { Verification.Check("decoding, \($0.name)", cases: cases) }
-    for index in 0..<total {
-      var generator = SplitMix64(seed: seed &+ UInt64(index) << 32)
-      var configuration = ModelConfiguration.bitNet2B4T
-      if index < count {
-        configuration = .random(using: &generator)
-      } else {
-        (configuration.layerCount, configuration.vocabularySize) = (1, 4096)
-      }
-      let weights = try ModelWeights(random: configuration, seed: generator.next())
-      let script = EngineScript(configuration, isShort: isShort, using: &generator)
-      let reference = try expected(weights)
-      let prompt = try script.promptLogits(reference, chunks: [script.prompt.count])
-      let batch = try script.runBatches(reference)
-      let decoded = try script.decode(reference)
-      for (place, candidate) in candidates.enumerated() {
-        let engine = try candidate.make(weights)
-        let here = "\(candidate.name), \(configuration.shape)"
-        let chunks = EngineScript.chunks(script.prompt.count, using: &generator)
-        prompts.compare(try script.promptLogits(engine, chunks: chunks), prompt, place: "\(here), a prompt in \(chunks)")
-        batches.compare(try script.runBatches(engine), batch, place: here)
-        decoding[place].compare(try script.decode(engine), decoded, place: configuration.shape)
-        progress(Double(index * candidates.count + place + 1) / Double(total * candidates.count))
+    _ count: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Verification.Report
+  ) rethrows {
+    let models = RandomModels(count, isShort: isShort, seed: seed, expected: expected)
+    let cases = Verification.Check.count(models.count, "model")
+    let total = Double(models.count * candidates.count * EngineScript.Part.allCases.count)
+    var done = 0
+    for (place, candidate) in candidates.enumerated() {
+      for part in EngineScript.Part.allCases {
+        try report(
+          check(part.rawValue, candidate, cases: cases) { check in
+            for index in 0..<models.count {
+              var generator = SplitMix64(seed: seed &+ UInt64(index) << 32 &+ UInt64(place + 1))
+              try models.withModel(index) { model in
+                let right = try model.expected()[part]!
+                let engine = try candidate.make(model.weights)
+                let chunks = EngineScript.chunks(model.script.prompt.count, using: &generator)
+                let place = model.configuration.shape + (part == .prompts ? ", a prompt in chunks of \(chunks)" : "")
+                try check.compare(model.script.run(part, engine, chunks: chunks), right, place: place)
+              }
+              done += 1
+              progress(Double(done) / total)
+            }
+          })
       }
     }
-    return [prompts, batches] + decoding
   }
 
-  /// Runs a prompt of random tokens through a model and goes on from there, greedily and by drawing.
+  /// Runs prompts of random tokens through a model and continues them, one sequence alone and several together.
   ///
   /// - Parameters:
-  ///   - count: tokens of the prompt, and of each continuation. Both together fit in the context.
+  ///   - label: names the model in the checks.
+  ///   - count: tokens of each prompt, and of each continuation. Both together fit in the context.
+  ///   - parts: what to compare.
   ///   - progress: called with 0…1.
-  /// - Returns: a check of the prompt's logits, one of the likeliest tokens and one of drawn ones.
+  ///   - report: gets a check of each part for each candidate.
   public func model(
-    _ weights: ModelWeights, tokens count: Int, progress: (Double) -> Void = { _ in }
-  ) throws -> [Verification.Check] {
-    let cases = Verification.Check.count(candidates.count, "engine")
-    var logits = Verification.Check("logits, the model's prompt", cases: cases)
-    var greedy = Verification.Check("tokens, the model's likeliest", cases: cases)
-    var drawn = Verification.Check("tokens, drawn from the model", cases: cases)
-    var generator = SplitMix64(seed: seed)
-    let prompt = (0..<count).map { _ in Int32.random(in: 0..<Int32(weights.configuration.vocabularySize), using: &generator) }
-    let sampling = SamplingParameters(temperature: 0.8, topK: 40, topP: 0.95, seed: generator.next())
-    func run(_ engine: any Engine) throws -> (logits: [Float], greedy: [Int32], drawn: [Int32]) {
-      let id = engine.makeSequence()
-      defer { engine.removeSequence(id) }
-      let outputs = try engine.step(Batch([.init(sequence: id, tokens: prompt, output: .lastLogits)]))
-      func tokens(_ sampling: SamplingParameters) throws -> [Int32] {
-        // The last token of the prompt once more, alone: it goes the way of single tokens.
-        try engine.truncate(id, to: count - 1)
-        var tokens: [Int32] = []
-        try engine.generate(Batch([.init(sequence: id, tokens: [prompt[count - 1]], output: .sample(sampling))]), limit: count) {
-          tokens.append($0[0].token)
-          return true
-        }
-        return tokens
+    _ weights: ModelWeights, label: String = "the model", tokens count: Int, parts: [ModelPart] = ModelPart.allCases,
+    progress: (Double) -> Void = { _ in }, _ report: Verification.Report
+  ) rethrows {
+    let script = ModelScript(weights.configuration, tokens: count, seed: seed)
+    var right: [ModelPart: [EngineOutput]] = [:]
+    var reference: (any Engine)?
+    var done = 0
+    for candidate in candidates {
+      var engine: (any Engine)?
+      for part in parts {
+        try report(
+          check("\(part.rawValue), \(label)", candidate, cases: script.cases(part)) { check in
+            if right[part] == nil {
+              try CheckError.naming(expected.name) {
+                reference = try reference ?? expected.make(weights)
+                right[part] = try script.run(part, reference!)
+              }
+            }
+            engine = try engine ?? candidate.make(weights)
+            try check.compare(script.run(part, engine!), right[part]!, place: label)
+          })
+        done += 1
+        progress(Double(done) / Double(candidates.count * parts.count))
       }
-      return (outputs[0].logits, try tokens(.greedy), try tokens(sampling))
     }
-    let right = try run(expected(weights))
-    for (index, candidate) in candidates.enumerated() {
-      let found = try run(candidate.make(weights))
-      logits.compare(found.logits, right.logits, place: candidate.name)
-      greedy.compare(found.greedy, right.greedy, place: candidate.name)
-      drawn.compare(found.drawn, right.drawn, place: candidate.name)
-      progress(Double(index + 1) / Double(candidates.count))
-    }
-    return [logits, greedy, drawn]
+  }
+
+  private func check(
+    _ name: String, _ candidate: Candidate, cases: String, _ body: (inout Verification.Check) throws -> Void
+  ) -> Verification.Check {
+    .init("\(name), \(candidate.name)", candidate: candidate.name, reference: expected.name, cases: cases, body)
   }
 }
 
-/// What engines have to do with a model, drawn once, so that all of them do the same.
-private struct EngineScript {
-  /// New tokens of one of the sequences.
-  private struct Piece {
-    let sequence: Int
-    let tokens: [Int32]
-    let output: Batch.Output
-  }
+/// Small random models, what engines have to do with them, and what the right engine makes of it.
+private final class RandomModels {
+  final class Model {
+    let configuration: ModelConfiguration
+    let weights: ModelWeights
+    let script: EngineScript
+    private let reference: EngineComparison.Candidate
+    private var outputs: [EngineScript.Part: [EngineOutput]]?
 
-  let prompt: [Int32]
-  private let sequenceCount: Int
-  private let batches: [[Piece]]
-  private let decodings: [Decoding]
-
-  /// Sequences that are continued together.
-  private struct Decoding {
-    let prompts: [[Int32]]
-    /// Whether the prompts are there already when decoding begins, but for their last tokens.
-    let isPrepared: Bool
-    let sampling: [Batch.Output]
-    let limit: Int
-    /// Where each is cut afterwards, and what it gets then.
-    let cuts: [Int]
-    let last: Int32
-  }
-
-  init(_ configuration: ModelConfiguration, isShort: Bool, using generator: inout SplitMix64) {
-    func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
-    func tokens(_ count: Int) -> [Int32] {
-      (0..<count).map { _ in Int32.random(in: 0..<Int32(configuration.vocabularySize), using: &generator) }
+    init(
+      _ configuration: ModelConfiguration, isShort: Bool, expected: EngineComparison.Candidate, using generator: inout SplitMix64
+    ) throws {
+      self.configuration = configuration
+      reference = expected
+      weights = try ModelWeights(random: configuration, seed: generator.next())
+      script = EngineScript(configuration, isShort: isShort, using: &generator)
     }
-    func sampling() -> SamplingParameters {
-      if number(0...2) == 0 { return .greedy }
-      return SamplingParameters(
-        temperature: Float.random(in: 0.3...1.5, using: &generator), topK: number(0...1) * number(1...20),
-        topP: number(0...1) == 0 ? 1 : Float.random(in: 0.3...1, using: &generator),
-        minP: number(0...1) == 0 ? 0 : Float.random(in: 0...0.2, using: &generator),
-        repetitionPenalty: number(0...7) == 0 ? 1.3 : 1, seed: generator.next())
-    }
-    prompt = tokens(number(1...(isShort ? 70 : 150)))
 
-    let count = number(2...(isShort ? 4 : 12))
-    sequenceCount = count
-    batches = (0..<(isShort ? 3 : 6)).map { _ in
-      (0..<count).shuffled(using: &generator).prefix(number(1...count)).map { sequence in
-        // Half of them single tokens, as when some sequences decode while others read their prompts.
-        let new = tokens(number(0...1) == 0 ? 1 : number(2...(isShort ? 10 : 40)))
-        let output: Batch.Output =
-          switch number(0...4) {
-          case 0: .none
-          case 1: .allLogits
-          case 2: .lastLogits
-          default: .sample(sampling(), logProbabilities: number(0...3) == 0 ? 2 : nil)
-          }
-        return Piece(sequence: sequence, tokens: new, output: output)
+    func expected() throws -> [EngineScript.Part: [EngineOutput]] {
+      if let outputs { return outputs }
+      return try CheckError.naming(reference.name) {
+        let engine = try reference.make(weights)
+        var outputs: [EngineScript.Part: [EngineOutput]] = [:]
+        for part in EngineScript.Part.allCases { outputs[part] = try script.run(part, engine, chunks: [script.prompt.count]) }
+        self.outputs = outputs
+        return outputs
       }
     }
+  }
 
-    // Alone, as many as the cooperative kernel takes, and more.
-    decodings = [1, number(2...8), number(9...12)].prefix(isShort ? 2 : 3).map { count in
-      let prompts = (0..<count).map { _ in tokens(number(1...(isShort ? 10 : 130))) }
-      let limit = number(1...(isShort ? 6 : 30))
-      return Decoding(
-        prompts: prompts, isPrepared: number(0...1) == 0, sampling: prompts.map { _ in .sample(sampling()) }, limit: limit,
-        cuts: prompts.map { number(0...($0.count + limit - 1)) }, last: tokens(1)[0])
+  let count: Int
+  private let isShort: Bool
+  private let seed: UInt64
+  private let reference: EngineComparison.Candidate
+  private var kept: [Int: Model] = [:]
+  /// The models beyond are made anew for each check, so that memory does not grow with their number.
+  private static let keptLimit = 32
+
+  init(_ count: Int, isShort: Bool, seed: UInt64, expected: EngineComparison.Candidate) {
+    self.count = isShort ? count : count + 1
+    self.isShort = isShort
+    self.seed = seed
+    reference = expected
+  }
+
+  /// Calls `body` with a model, and adds the model's shape to an error.
+  func withModel(_ index: Int, _ body: (Model) throws -> Void) throws {
+    if let model = kept[index] { return try CheckError.naming(model.configuration.shape) { try body(model) } }
+    var generator = SplitMix64(seed: seed &+ UInt64(index) << 32)
+    var configuration = ModelConfiguration.bitNet2B4T
+    if !isShort, index == count - 1 {
+      (configuration.layerCount, configuration.vocabularySize) = (1, 4096)
+    } else {
+      configuration = .random(using: &generator)
     }
-  }
-
-  /// A random way to cut `count` tokens into chunks.
-  static func chunks(_ count: Int, using generator: inout SplitMix64) -> [Int] {
-    var (chunks, left) = ([Int](), count)
-    while left > 0 {
-      chunks.append(Int.random(in: 1...left, using: &generator))
-      left -= chunks.last!
-    }
-    return chunks
-  }
-
-  /// The logits after each token of the prompt, read in chunks.
-  func promptLogits(_ engine: any Engine, chunks: [Int]) throws -> [Float] {
-    let id = engine.makeSequence()
-    defer { engine.removeSequence(id) }
-    var logits: [Float] = []
-    var rest = prompt[...]
-    for chunk in chunks {
-      logits += try engine.step(Batch([.init(sequence: id, tokens: Array(rest.prefix(chunk)), output: .allLogits)]))[0].logits
-      rest = rest.dropFirst(chunk)
-    }
-    return logits
-  }
-
-  /// What the batches give: logits, and tokens as numbers.
-  func runBatches(_ engine: any Engine) throws -> [Float] {
-    let ids = (0..<sequenceCount).map { _ in engine.makeSequence() }
-    defer { for id in ids { engine.removeSequence(id) } }
-    return try batches.flatMap { pieces in
-      let batch = Batch(pieces.map { .init(sequence: ids[$0.sequence], tokens: $0.tokens, output: $0.output) })
-      return try engine.step(batch).flatMap(\.numbers)
-    }
-  }
-
-  /// The tokens that continue the sequences, and then the logits of one more token after a part of them: those tell whether the cache
-  /// holds what it should.
-  func decode(_ engine: any Engine) throws -> [Float] {
-    try decodings.flatMap { decoding in
-      let ids = decoding.prompts.map { _ in engine.makeSequence() }
-      defer { for id in ids { engine.removeSequence(id) } }
-      var prompts = decoding.prompts
-      if decoding.isPrepared {
-        let long = prompts.indices.filter { prompts[$0].count > 1 }
-        let batch = Batch(long.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), output: .none) })
-        if !long.isEmpty { _ = try engine.step(batch) }
-        prompts = prompts.map { [$0.last!] }
-      }
-      var numbers: [Float] = []
-      let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0], output: decoding.sampling[$0]) })
-      try engine.generate(batch, limit: decoding.limit) {
-        numbers += $0.flatMap { StepOutput.sampled($0).numbers }
-        return true
-      }
-      for (id, cut) in zip(ids, decoding.cuts) {
-        numbers += try engine.tokens(of: id).map(Float.init)
-        try engine.truncate(id, to: cut)
-      }
-      let last = Batch(ids.map { .init(sequence: $0, tokens: [decoding.last], output: .lastLogits) })
-      return numbers + (try engine.step(last).flatMap(\.logits))
-    }
-  }
-}
-
-extension StepOutput {
-  fileprivate var logits: [Float] {
-    guard case .logits(let logits) = self else { return [] }
-    return logits
-  }
-
-  /// Everything in it. Token ids of models up to 2^24 tokens are exact as Float.
-  fileprivate var numbers: [Float] {
-    switch self {
-    case .none: []
-    case .logits(let logits): logits
-    case .sampled(let sampled):
-      [Float(sampled.token)] + (sampled.logProbability.map { [$0] } ?? [])
-        + sampled.alternatives.flatMap { [Float($0.token), $0.logProbability] }
+    try CheckError.naming(configuration.shape) {
+      let model = try Model(configuration, isShort: isShort, expected: reference, using: &generator)
+      if kept.count < Self.keptLimit { kept[index] = model }
+      try body(model)
     }
   }
 }
 
 extension ModelConfiguration {
   /// The shape in a few words.
-  fileprivate var shape: String {
+  var shape: String {
     "hidden \(hiddenSize), feed-forward \(feedForwardSize), \(layerCount) layers, \(headCount) heads of \(headSize), \(keyValueHeadCount) "
       + "with keys, vocabulary \(vocabularySize), \(activation.rawValue)"
   }

@@ -11,49 +11,74 @@ extension Verification {
   ///   - shapes: how many random ones.
   ///   - isShort: smaller ones, and none of the large ones.
   ///   - progress: called with 0…1.
-  /// - Returns: a check for each path.
-  public func products(shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }) throws -> [Check] {
+  ///   - report: gets a check for each path.
+  public func products(
+    shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Report
+  ) rethrows {
     let large = isShort ? [] : [(13824, 2560), (2560, 6912), (20480, 3200)]
-    var checks = [Products.Path.gemv, .few, .gemm].map { path in
-      (path, Check("products, \(Products.kernel(path, .exact).rawValue)", cases: Check.count(shapes + large.count, "shape")))
+    let paths: [Products.Path] = [.gemv, .few, .gemm]
+    let cases = Check.count(shapes + large.count, "shape")
+    for (place, path) in paths.enumerated() {
+      let total = Double(paths.count * (shapes + large.count))
+      func advance(_ done: Int) { progress(Double(place * (shapes + large.count) + done) / total) }
+      try report(
+        Check("products, \(Products.kernel(path, .exact).rawValue)", cases: cases) { check in
+          for index in 0..<shapes {
+            // The same matrices for every path.
+            var generator = SplitMix64(seed: seed &+ UInt64(index) << 32)
+            let problem = try ProductProblem(random: &generator, isSmall: isShort)
+            try CheckError.naming("\(problem)") { try compareAll(problem, path, &check, using: &generator) }
+            advance(index + 1)
+          }
+          for (index, (rows, columns)) in large.enumerated() {
+            var generator = SplitMix64(seed: seed &+ UInt64(shapes + index) << 32)
+            let problem = try ProductProblem(rows: [rows], columns: columns, tokens: 200, using: &generator)
+            try CheckError.naming("\(problem)") { try compareSome(problem, path, tokens: [1, 8, 200][place], &check, using: &generator) }
+            advance(shapes + index + 1)
+          }
+        })
     }
-    var generator = SplitMix64(seed: seed)
-    for index in 0..<shapes {
-      let problem = try ProductProblem(random: &generator, isSmall: isShort)
-      let device = try DeviceProduct(problem, library)
-      for place in checks.indices {
-        let path = checks[place].0
-        let tokens = path == .gemv ? 1 : path == .few ? Int.random(in: 2...32, using: &generator) : problem.tokens
-        guard path != .few || Products.fewBytes(device.matrix) <= self.device.sharedMemoryPerBlock else { continue }
-        for split in path == .gemm ? [1] : [1, 2, 4, 8] {
-          // Fewer blocks than rows make the blocks go round.
-          let blocks = Int.random(in: 1...Int(device.matrix.tileRows), using: &generator)
-          let found = try device.multiply(path, tokens: tokens, plan: (split, blocks))
-          checks[place].1.compare(
-            found, problem.products(tokens: tokens, rows: 0..<problem.matrix.paddedRows),
-            place: "\(problem), \(tokens) tokens, \(split) warps a row, \(blocks) blocks")
-        }
+  }
+
+  private func canRun(_ path: Products.Path, _ matrix: Matrix) -> Bool {
+    path != .few || Products.fewBytes(matrix) <= device.sharedMemoryPerBlock
+  }
+
+  /// Compares every product of a small matrix, for every way to split its rows.
+  private func compareAll(
+    _ problem: ProductProblem, _ path: Products.Path, _ check: inout Check, using generator: inout SplitMix64
+  ) throws {
+    let device = try DeviceProduct(problem, library)
+    guard canRun(path, device.matrix) else { return }
+    let tokens = path == .gemv ? 1 : path == .few ? Int.random(in: 2...32, using: &generator) : problem.tokens
+    for split in path == .gemm ? [1] : [1, 2, 4, 8] {
+      // With fewer blocks than rows, blocks take several rows in turn.
+      let blocks = Int.random(in: 1...Int(device.matrix.tileRows), using: &generator)
+      let found = try device.multiply(path, tokens: tokens, plan: (split, blocks))
+      let rows = problem.matrix.paddedRows
+      check.compare(found, problem.products(tokens: tokens, rows: 0..<rows)) {
+        "\(problem), \(tokens) tokens, \(split) warps a row, \(blocks) blocks: the product of row \($0 % rows) with token \($0 / rows)"
       }
-      progress(Double(index + 1) / Double(shapes + large.count))
     }
-    for (index, (rows, columns)) in large.enumerated() {
-      let problem = try ProductProblem(rows: [rows], columns: columns, tokens: 200, using: &generator)
-      let device = try DeviceProduct(problem, library)
-      for (place, tokens) in [1, 8, 200].enumerated() {
-        let path = checks[place].0
-        guard path != .few || Products.fewBytes(device.matrix) <= self.device.sharedMemoryPerBlock else { continue }
-        let found = try device.multiply(path, tokens: tokens, plan: Products(library).plan(path, .exact, device.matrix))
-        for _ in 0..<4 {
-          let first = Int.random(in: 0..<rows / Tile.rows, using: &generator) * Tile.rows
-          let range = first..<first + Tile.rows
-          checks[place].1.compare(
-            (0..<tokens).flatMap { found[$0 * problem.matrix.paddedRows..<($0 + 1) * problem.matrix.paddedRows][rebased: range] },
-            problem.products(tokens: tokens, rows: range), place: "\(problem), \(tokens) tokens, rows from \(first) on")
-        }
+  }
+
+  /// Compares some rows of a large matrix's products.
+  private func compareSome(
+    _ problem: ProductProblem, _ path: Products.Path, tokens: Int, _ check: inout Check, using generator: inout SplitMix64
+  ) throws {
+    let device = try DeviceProduct(problem, library)
+    guard canRun(path, device.matrix) else { return }
+    let found = try device.multiply(path, tokens: tokens, plan: Products(library).plan(path, .exact, device.matrix))
+    let rows = problem.matrix.paddedRows
+    for _ in 0..<4 {
+      let first = Int.random(in: 0..<rows / Tile.rows, using: &generator) * Tile.rows
+      let range = first..<first + Tile.rows
+      check.compare(
+        (0..<tokens).flatMap { found[$0 * rows..<($0 + 1) * rows][rebased: range] }, problem.products(tokens: tokens, rows: range)
+      ) {
+        "\(problem), \(tokens) tokens: the product of row \(first + $0 % Tile.rows) with token \($0 / Tile.rows)"
       }
-      progress(Double(shapes + index + 1) / Double(shapes + large.count))
     }
-    return checks.map(\.1)
   }
 }
 

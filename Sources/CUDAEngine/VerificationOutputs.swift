@@ -1,0 +1,78 @@
+import Inference
+
+/// Numbers that an engine computed, and what they belong to.
+struct EngineOutput {
+  enum Values {
+    /// `[tokens][vocabulary]`
+    case logits([Float], vocabulary: Int)
+    case tokens([Int32])
+    case logProbabilities([Float])
+  }
+
+  let place: String
+  let values: Values
+
+  /// The numbers of an engine's answer.
+  static func list(_ output: StepOutput, place: String, vocabulary: Int) -> [EngineOutput] {
+    switch output {
+    case .none: return []
+    case .logits(let logits): return [.init(place: place, values: .logits(logits, vocabulary: vocabulary))]
+    case .sampled(let sampled):
+      let tokens = EngineOutput(place: place, values: .tokens([sampled.token] + sampled.alternatives.map(\.token)))
+      guard let chosen = sampled.logProbability else { return [tokens] }
+      return [tokens, .init(place: place, values: .logProbabilities([chosen] + sampled.alternatives.map(\.logProbability)))]
+    }
+  }
+}
+
+extension Verification.Check {
+  /// Compares what two engines computed when they did the same.
+  mutating func compare(_ found: [EngineOutput], _ expected: [EngineOutput], place: String) {
+    for (one, other) in zip(found, expected) {
+      let here = "\(place): \(other.place)"
+      switch (one.values, other.values) {
+      case (.logits(let found, _), .logits(let expected, let vocabulary)):
+        compare(found, expected) { "\(here), logit \($0 % vocabulary) after token \($0 / vocabulary)" }
+      case (.tokens(let found), .tokens(let expected)): compare(found, expected) { "\(here), token \($0)" }
+      case (.logProbabilities(let found), .logProbabilities(let expected)): compare(found, expected) { "\(here), log probability \($0)" }
+      default: note("\(here): the answer is of another kind", count: 1)
+      }
+    }
+    if found.count != expected.count {
+      note("\(place): there are \(found.count) answers; expected \(expected.count)", count: abs(found.count - expected.count))
+    }
+  }
+}
+
+extension Engine {
+  /// The tokens that continue each sequence of a batch in which every entry samples.
+  func continuation(_ batch: Batch, limit: Int) throws -> [[Int32]] {
+    var tokens = batch.entries.map { _ in [Int32]() }
+    try generate(batch, limit: limit) { step in
+      for (index, sampled) in step.enumerated() { tokens[index].append(sampled.token) }
+      return true
+    }
+    return tokens
+  }
+}
+
+extension SamplingParameters {
+  /// In a few words, for the place of a difference.
+  var text: String {
+    temperature == 0
+      ? "greedy"
+      : "temperature \(temperature), top-k \(topK), top-p \(topP), min-p \(minP), penalty \(repetitionPenalty), seed \(seed)"
+  }
+}
+
+extension Batch.Output {
+  /// In a few words, for the place of a difference.
+  var text: String {
+    switch self {
+    case .none: "no output"
+    case .lastLogits: "last logits"
+    case .allLogits: "all logits"
+    case .sample(let sampling, let logProbabilities): sampling.text + (logProbabilities.map { ", \($0) log probabilities" } ?? "")
+    }
+  }
+}
