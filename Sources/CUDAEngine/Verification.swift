@@ -20,8 +20,10 @@ public final class Verification {
     public internal(set) var differing = 0
     /// The first difference, in a sentence.
     public internal(set) var first: String?
+    /// What kept the comparison from its end.
+    public internal(set) var error: String?
 
-    public var isEqual: Bool { differing == 0 }
+    public var isEqual: Bool { differing == 0 && error == nil }
 
     init(_ name: String, cases: String) {
       self.name = name
