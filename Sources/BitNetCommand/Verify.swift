@@ -123,7 +123,7 @@ struct Verify: ParsableCommand {
     if parts.contains(.kernels) {
       try verification.kernels { try report.write(kernel: $0, $1) }
       try report.writeKernelSummary()
-      try show("kernels", report) { try verification.kernelChecks(progress: $0, $1) }
+      try show("kernels", report) { try verification.kernelChecks(shapes: count, isShort: isShort, progress: $0, $1) }
     }
     if parts.contains(.products) {
       try show("products", report) { try verification.products(shapes: count, isShort: isShort, progress: $0, $1) }

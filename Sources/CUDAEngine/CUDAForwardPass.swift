@@ -178,8 +178,10 @@ final class CUDAForwardPass {
   }
 
   /// Shared memory of a block that attends for single tokens.
-  var attentionBytes: Int {
-    let padded = Int(space.heads.padded)
+  var attentionBytes: Int { Self.attentionBytes(space.heads) }
+
+  static func attentionBytes(_ heads: Heads) -> Int {
+    let padded = Int(heads.padded)
     let queries = max(1, min(8, 1024 / padded)) * padded * 4
     return chunkScratchBytes + queries + (padded <= longestStagedHead ? 2 * attentionChunkLength * (2 * padded + 32) : 0)
   }

@@ -23,20 +23,21 @@ extension Verification {
     }
   }
 
-  /// Checks the kernels themselves.
+  /// Runs every kernel but the cooperative ones by itself, with random inputs, and compares all it writes with scalar code.
   ///
   /// - Parameters:
+  ///   - shapes: random ones for each kernel.
+  ///   - isShort: without the shapes of BitNet b1.58 2B-4T, whose results take the processor some seconds.
   ///   - progress: called with 0…1.
-  ///   - report: gets each check.
-  public func kernelChecks(progress: (Double) -> Void = { _ in }, _ report: Report) rethrows {
-    let cases = Check.count(Kernel.allCases.count, "kernel")
-    try report(
-      Check("kernels, loaded by the driver", cases: cases) { check in
-        kernels { name, result in
-          check.compared += 1
-          if case .failure(let error) = result { check.note("\(name): \(error)", count: 1) }
-        }
-      })
-    progress(1)
+  ///   - report: gets each kernel's check as soon as it is made. An error of the driver is the check's; the next kernels are run all the same.
+  public func kernelChecks(
+    shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Report
+  ) rethrows {
+    var done = 0
+    try KernelCheckList(shapes: shapes, isShort: isShort, seed: seed).run(on: { KernelCheckDevice(library) }) { check in
+      try report(check)
+      done += 1
+      progress(Double(done) / Double(KernelCheckList.kernels.count))
+    }
   }
 }

@@ -2,20 +2,29 @@ import Inference
 import Ternary
 
 /// The formulas of Documentation/numerics.md in scalar Float: what the kernels are held against.
-enum Canonical {
+package enum ScalarArithmetic {
   /// Σ a·b: term i in lane (i / run) mod lanes, lanes combined by halving.
+  @inline(__always)
   static func sum(_ count: Int, lanes: Int, run: Int = 1, _ term: (Int) -> (Float, Float)) -> Float {
-    var lane = [Float](repeating: 0, count: lanes)
-    for index in 0..<count {
-      let (a, b) = term(index)
-      lane[index / run % lanes].addProduct(a, b)
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: lanes) { lane in
+      lane.initialize(repeating: 0)
+      var index = 0
+      while index < count {
+        for place in 0..<lanes {
+          for _ in 0..<min(run, count - index) {
+            let (a, b) = term(index)
+            lane[place].addProduct(a, b)
+            index += 1
+          }
+        }
+      }
+      var half = lanes / 2
+      while half > 0 {
+        for place in 0..<half { lane[place] += lane[place + half] }
+        half /= 2
+      }
+      return lane[0]
     }
-    var half = lanes / 2
-    while half > 0 {
-      for place in 0..<half { lane[place] += lane[place + half] }
-      half /= 2
-    }
-    return lane[0]
   }
 
   /// RMSNorm; without a norm the row as it is.
@@ -64,23 +73,22 @@ enum Canonical {
   ///
   /// - Parameters:
   ///   - count: positions, the query's own included.
-  ///   - key, value: element i of a position's key and value.
-  static func attention(
-    _ query: ArraySlice<Float>, count: Int, scale: Float, key: (_ position: Int, _ i: Int) -> Float,
-    value: (_ position: Int, _ i: Int) -> Float
-  ) -> [Float] {
-    let query = Array(query)
+  ///   - keys: `[positions][size]`, of at least `count` positions; values alike.
+  static func attention(_ query: ArraySlice<Float>, count: Int, scale: Float, keys: [Float], values: [Float]) -> [Float] {
+    let query = Array(query), size = query.count
     var (largest, total, weighted): (Float, Float, [Float]) = (0, 0, [])
     for start in stride(from: 0, to: count, by: attentionChunkLength) {
       let positions = start..<min(count, start + attentionChunkLength)
-      let scores = positions.map { position in sum(query.count, lanes: 4, run: 8) { (query[$0], key(position, $0)) } * scale }
+      let scores = positions.map { position in
+        sum(size, lanes: 4, run: 8) { (query[$0], keys[position * size + $0]) } * scale
+      }
       var most = scores[0]
       for score in scores where score > most { most = score }
       let shares = scores.map { canonicalExponential($0 - most) }
       let chunkTotal = sum(shares.count, lanes: 32) { (shares[$0], 1) }
-      var chunk = [Float](repeating: 0, count: query.count)
+      var chunk = [Float](repeating: 0, count: size)
       for (position, share) in zip(positions, shares) {
-        for i in chunk.indices { chunk[i].addProduct(share, value(position, i)) }
+        for i in 0..<size { chunk[i].addProduct(share, values[position * size + i]) }
       }
       if start == 0 {
         (largest, total, weighted) = (most, chunkTotal, chunk)
@@ -89,19 +97,22 @@ enum Canonical {
       let next = most > largest ? most : largest
       let (before, now) = (canonicalExponential(largest - next), canonicalExponential(most - next))
       total = (total * before).addingProduct(chunkTotal, now)
-      for i in weighted.indices { weighted[i] = (weighted[i] * before).addingProduct(chunk[i], now) }
+      for i in 0..<size { weighted[i] = (weighted[i] * before).addingProduct(chunk[i], now) }
       largest = next
     }
     let reciprocal = 1 / total
     return weighted.map { $0 * reciprocal }
   }
 
-  /// Logits of one row: the norm, then the dot product with every row of the table.
-  static func logits(_ x: ArraySlice<Float>, norm: [Float], epsilon: Float, table: [UInt16]) -> [Float] {
-    let x = normalized(x, norm, epsilon: epsilon)
-    return (0..<table.count / x.count).map { id in
-      sum(x.count, lanes: 256) { (Float(bfloat16Bits: table[id * x.count + $0]), x[$0]) }
+  /// Logits of rows that are normalised already: `[rows][vocabulary]`.
+  static func logits(_ rows: [[Float]], table: [UInt16]) -> [[Float]] {
+    let hidden = rows[0].count
+    var logits = rows.map { _ in [Float]() }
+    for start in stride(from: 0, to: table.count, by: hidden) {
+      let weights = table[start..<start + hidden].map { Float(bfloat16Bits: $0) }
+      for (place, x) in rows.enumerated() { logits[place].append(sum(hidden, lanes: 256) { (weights[$0], x[$0]) }) }
     }
+    return logits
   }
 
   /// What a kernel orders logits by: descending logit, then ascending id; a NaN counts as minus infinity.
@@ -113,5 +124,33 @@ enum Canonical {
 
   static func bestKey(_ logits: some Collection<Float>) -> UInt64 {
     logits.enumerated().reduce(0) { max($0, key($1.element, $1.offset)) }
+  }
+
+  /// The int8 copy of a head's table: codes `[rows][stride]`, and of each row the step, what |ŵ| and |w - ŵ| are at most, and 0.
+  static func screen(table: [UInt16], hidden: Int, stride: Int) -> (codes: [Int8], facts: [Float]) {
+    let upward: Float = 1.00001
+    var codes = [Int8](repeating: 0, count: table.count / hidden * stride)
+    var facts: [Float] = []
+    for row in 0..<table.count / hidden {
+      let weights = table[row * hidden..<(row + 1) * hidden].map { Float(bfloat16Bits: $0) }
+      var absmax: Float = 0
+      for weight in weights where weight.magnitude > absmax { absmax = weight.magnitude }
+      let step = (absmax > 1e-30 ? absmax : 1e-30) / 127
+      let inverse = 1 / step
+      var errors = [Float](repeating: 0, count: hidden)
+      for (place, weight) in weights.enumerated() {
+        let rounded = (weight * inverse).rounded(.toNearestOrEven)
+        let code: Float = rounded.magnitude <= 127 ? rounded : rounded > 0 ? 127 : rounded < 0 ? -127 : 0
+        codes[row * stride + place] = Int8(code)
+        errors[place] = weight.addingProduct(-code, step) * inverse
+      }
+      let squares = sum(hidden, lanes: 32) { place in
+        let code = Float(codes[row * stride + place])
+        return (code, code)
+      }
+      let squaredErrors = sum(hidden, lanes: 32) { (errors[$0], errors[$0]) }
+      facts += [step, step * (squares.squareRoot() * upward), step * (squaredErrors.squareRoot() * upward), 0]
+    }
+    return (codes, facts)
   }
 }
