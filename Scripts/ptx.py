@@ -123,6 +123,10 @@ def variant(pool, nvrtc, ptxas, nvdisasm, words):
     """Compiles stems with macros to a folder of their own, and returns the problems."""
     names, _, stems = " ".join(words).partition("--stem")
     name, *defines = names.split() or sys.exit(__doc__)
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(SOURCE.glob("**/*.[ch]*")))
+    for define in defines:
+        if not re.search(rf"\b{re.escape(define.partition('=')[0])}\b", text):
+            sys.exit(f"{define} sets a macro that no kernel file names; expected one that changes the code")
     folder = ROOT / ".build/gpu-variants" / name
     folder.mkdir(parents=True, exist_ok=True)
     problems = []
@@ -135,12 +139,11 @@ def variant(pool, nvrtc, ptxas, nvdisasm, words):
     return problems
 
 
-def main():
+def main(pool):
     if len(sys.argv) < 2 or sys.argv[1] not in ("make", "check", "report", "variant"):
         sys.exit(__doc__)
     command, stems = sys.argv[1], sys.argv[2:]
     programs = nvrtc, ptxas, nvdisasm = tools()
-    pool = concurrent.futures.ProcessPoolExecutor(2)
     if command == "variant":
         if problems := variant(pool, *programs, stems):
             sys.exit("\n".join(problems))
@@ -192,4 +195,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with concurrent.futures.ProcessPoolExecutor(2) as pool:
+        main(pool)

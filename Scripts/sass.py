@@ -6,7 +6,7 @@ products does not count, because short waits and shuffles are loops too.
 
 Loads in flight are counted in the order of the text, as if no forward branch were taken. A load of global memory is under way from its
 place to the first instruction that names one of its registers; that instruction waits, for it and for all older ones. `flight` is the most
-loads that were under way at a wait; `trips` is the number of waits for a load that was issued after the previous trip's wait: what memory's
+loads that were under way at a wait, `bytes` the most bytes of a thread; `trips` is the number of waits for a load that was issued after the previous trip's wait: what memory's
 latency is paid for if no other warp hides it. Many trips with few loads are loads one after the other. A loop is walked several times over
 and its last turn counts, so that loads for the next turn are seen. `ahead` is the number of loads whose registers nothing has named yet where
 a loop is reached from above. `copies` is the most copies to shared memory (LDGSTS, the column async) under way at a DEPBAR, which waits until
@@ -35,6 +35,7 @@ class Instruction:
         self.isAsync = self.name.startswith("LDGSTS")
         self.isLoad = re.match(r"LDG?\b", self.name) is not None and "STRONG" not in self.name
         self.writes, self.names = set(), set()
+        self.bytes = next((int(size) // 8 for size in ("128", "64", "16", "8") if re.search(rf"\.[US]?{size}\b", self.name)), 4)
         width = 4 if ".128" in self.name else 2 if ".64" in self.name else 1
         for place, found in enumerate(re.finditer(r"\bR(\d+)(\.64)?", operands)):
             first = int(found[1])
@@ -58,23 +59,24 @@ class Loads:
     """The loads under way during a walk."""
 
     def __init__(self):
-        # Registers and trip of the loads not waited for; registers of those not named; copies in each group, the open one last.
+        # Registers, trip and bytes of the loads not waited for; registers of those not named; copies in each group, the open one last.
         self.pending, self.unread, self.groups, self.trip = [], [], [0], 0
         self.start()
 
     def start(self):
-        self.flight = self.trips = self.copies = 0
+        self.flight = self.bytes = self.trips = self.copies = 0
 
     def step(self, instruction):
-        waited = [place for place, (registers, _) in enumerate(self.pending) if registers & instruction.names]
+        waited = [place for place, (registers, *_) in enumerate(self.pending) if registers & instruction.names]
         if waited:
             self.flight = max(self.flight, len(self.pending))
+            self.bytes = max(self.bytes, sum(size for *_, size in self.pending))
             if self.pending[waited[-1]][1] == self.trip:
                 self.trip, self.trips = self.trip + 1, self.trips + 1
             self.pending = self.pending[waited[-1] + 1:]
         self.unread = [registers for registers in self.unread if not registers & instruction.names]
         if instruction.isLoad:
-            self.pending.append((instruction.writes, self.trip))
+            self.pending.append((instruction.writes, self.trip, instruction.bytes))
             self.unread.append(instruction.writes)
         elif instruction.isAsync:
             self.groups[-1] += 1
@@ -142,11 +144,11 @@ def describe(code, labels):
     """The report's lines on one kernel for one target: its size and loads, then a line for each loop."""
     whole, rows = measure(code, labels)
     # An instruction takes 16 bytes on every target.
-    lines = [f"{len(code)} instructions, {16 * len(code)} bytes, {sum(i.isLoad for i in code)} loads, flight {whole.flight}, trips {whole.trips}"]
+    lines = [f"{len(code)} instructions, {16 * len(code)} bytes, {sum(i.isLoad for i in code)} loads, flight {whole.flight}, at most {whole.bytes} bytes, trips {whole.trips}"]
     for product, length, counts, loads, ahead in rows:
-        numbers = [length, *counts.values(), loads.flight, loads.trips, ahead, loads.copies]
+        numbers = [length, *counts.values(), loads.flight, loads.bytes, loads.trips, ahead, loads.copies]
         lines.append(f"    {product:4}" + "".join(f"{number:8}" for number in numbers))
     return lines
 
 
-HEADING = "    loop" + "".join(f"{column:>8}" for column in ["length", *COLUMNS, "flight", "trips", "ahead", "copies"])
+HEADING = "    loop" + "".join(f"{column:>8}" for column in ["length", *COLUMNS, "flight", "bytes", "trips", "ahead", "copies"])
