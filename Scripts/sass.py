@@ -10,7 +10,8 @@ loads that were under way at a wait, `bytes` the most bytes of a thread; `trips`
 latency is paid for if no other warp hides it. Many trips with few loads are loads one after the other. A loop is walked several times over
 and its last turn counts, so that loads for the next turn are seen. `ahead` is the number of loads whose registers nothing has named yet where
 a loop is reached from above. `copies` is the most copies to shared memory (LDGSTS, the column async) under way at a DEPBAR, which waits until
-no more groups are open than it says. Polls of other blocks' counters (STRONG) are not loads of data.
+no more groups are open than it says. Polls of other blocks' counters, after which the cache is emptied
+(CCTL.IVALL), are not loads of data.
 """
 import re, subprocess
 
@@ -33,7 +34,7 @@ class Instruction:
         self.name, operands = match[1], match[2]
         self.target = (re.search(r"`\((\.L\w+)\)", operands) or [None, None])[1] if self.name.startswith("BRA") else None
         self.isAsync = self.name.startswith("LDGSTS")
-        self.isLoad = re.match(r"LDG?\b", self.name) is not None and "STRONG" not in self.name
+        self.isLoad = re.match(r"LDG?\b", self.name) is not None
         self.writes, self.names = set(), set()
         self.bytes = next((int(size) // 8 for size in ("128", "64", "16", "8") if re.search(rf"\.[US]?{size}\b", self.name)), 4)
         width = 4 if ".128" in self.name else 2 if ".64" in self.name else 1
@@ -100,6 +101,8 @@ def disassemble(nvdisasm, cubin):
             labels[match[1]] = len(code)
         elif code is not None and (match := re.match(r"\s+/\*\w{4,}\*/\s+(.*?)\s*;", line)):
             code.append(Instruction(match[1]))
+            if code[-1].name == "CCTL.IVALL" and len(code) > 1:
+                code[-2].isLoad = False
     return kernels
 
 
