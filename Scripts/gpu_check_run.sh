@@ -1,86 +1,217 @@
 #!/usr/bin/env bash
-# Checks and measures the bitnet beside this script on the machine's NVIDIA GPU.
+# Checks and measures the bitnet beside this script on the machine's NVIDIA GPU, in two calls.
 #
-# usage: [OUT=FOLDER] run.sh [--quick]
+# usage: [OUT=FOLDER] run.sh 1|2 [--quick] [--only PART,PART] [--limit SECONDS]
 #
-# Leaves at most eight files in OUT (or ./gpu-check-results): summary.json, check.log, sanitizer.log and what each part found as JSON.
-# Takes ten minutes at most; a part that fails or whose tools are missing stops none of the others. The exit status is 0 if
-# `bitnet verify` found everything equal.
+# Call 1 (330 s at most) compares the kernels and the engine with the CPU, then times the engine. Call 2 (300 s at most) profiles the
+# kernels, times everything, and runs NVIDIA's sanitizers. Each leaves at most eight files in OUT (or ./gpu-check-results), which grow
+# while their parts run: a part that fails, hangs or lacks its tools stops none of the others. The exit status is 0 if no part of
+# `bitnet verify` that was chosen failed, was stopped, or found a difference.
 #
-#   --quick  little work, for an emulated GPU.
-set -euo pipefail
-usage() { sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//'; }
+#   --quick          little work, for an emulated GPU
+#   --only LIST      run only these parts; "verify" stands for all parts whose names start with "verify-"
+#   --limit SECONDS  end the call after SECONDS
+set -uo pipefail
+usage() { sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; }
+fail() {
+  echo "$1" >&2
+  usage >&2
+  exit 64
+}
 
-quick=no
-case "${1-}" in
-  '') ;;
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  --quick) quick=yes ;;
-  *)
-    usage >&2
-    exit 64
-    ;;
-esac
+call='' quick=no only='' limit=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    1 | 2) call=$1 ;;
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --quick) quick=yes ;;
+    --only | --limit)
+      [ $# -ge 2 ] || fail "$1 has no value; expected one after it"
+      if [ "$1" = --only ]; then only=$2; else limit=$2; fi
+      shift
+      ;;
+    *) fail "the argument is $1; expected 1 or 2 and options" ;;
+  esac
+  shift
+done
+[ -n "$call" ] || fail "the call is missing; expected 1 or 2"
+if [ -z "$limit" ]; then limit=$((call == 1 ? 330 : 300)); fi
+[[ $limit =~ ^[0-9]+$ ]] || fail "--limit is $limit; expected seconds"
+
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bitnet=$here/bitnet
+# A rehearsal puts a program with a planted fault here.
+bitnet=${BITNET:-$here/bitnet}
 out=${OUT:-gpu-check-results}
+mkdir -p "$out" || exit 1
+out=$(cd "$out" && pwd)
 log=$out/check.log
-deadline=585
-SECONDS=0
-mkdir -p "$out"
-rm -f "$out"/{summary,device,verify,kernels,model,torch}.json "$out"/{check,sanitizer}.log
+verify_file=$out/verify.jsonl model_file=$out/model.jsonl kernels_file=$out/kernels.jsonl trace_file=$out/trace.csv
+rm -f "$out"/{summary.json,summary.jsonl,check.log,verify.jsonl,model.jsonl,kernels.jsonl,trace.csv,probe.json,ncu.txt,sanitizer.log}
+scratch=$(mktemp -d)
 # The driver keeps compiled kernels here from one part to the next.
-cache=$(mktemp -d)
-trap 'rm -rf "$cache"' EXIT
-export CUDA_CACHE_PATH=$cache
+mkdir "$scratch/cache"
+export CUDA_CACHE_PATH=$scratch/cache
+maximum_bytes=15000000
+
+now() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+begin=$(now)
+elapsed() { echo $((($(now) - begin) / 1000)); }
+# thousandths MILLISECONDS: as seconds.
+thousandths() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+# quote TEXT: as a JSON string.
+quote() {
+  local text
+  text=$(printf %s "$1" | tr '\t\n\r' '   ' | tr -d '\000-\037' | cut -c 1-600)
+  text=${text//\\/\\\\}
+  printf '"%s"' "${text//\"/\\\"}"
+}
 
 say() { echo "$*" | tee -a "$log"; }
 
 parts=()
-verified=no
-# note NAME RESULT SECONDS: remembers and tells how a part ended.
-note() {
-  parts+=("{\"name\": \"$1\", \"result\": \"$2\", \"seconds\": $3}")
-  say "-- $1: $2 ($3 s)"
+verified=true
+name=none driver=none
+# Rewritten after every part, so that whatever ends this script leaves the summary of the parts before.
+write_summary() {
+  local list=''
+  if [ ${#parts[@]} -gt 0 ]; then list=$(printf ',\n    %s' "${parts[@]}"); fi
+  cat >"$scratch/summary" <<END
+{
+  "commit": $(quote "$(cat "$here/commit" 2>/dev/null || echo unknown)"),
+  "call": $call,
+  "gpu": $(quote "$name"),
+  "driver": $(quote "$driver"),
+  "quick": $([ "$quick" = yes ] && echo true || echo false),
+  "verified": $verified,
+  "seconds": $(thousandths $(($(now) - begin))),
+  "ended": $1,
+  "parts": [${list#,}
+  ]
+}
+END
+  mv "$scratch/summary" "$out/summary.json"
 }
 
-# part NAME LIMIT FILE COMMAND...: runs a command for LIMIT seconds at most. What it prints goes to FILE, or with - to the log.
-part() {
-  local name=$1 limit=$2 file=$3 start=$SECONDS status=0 left=$((deadline - SECONDS))
-  shift 3
-  say "== $name"
-  if ((left < 5)); then
-    note "$name" "skipped, no time is left" 0
-    return
-  fi
-  if ((limit > left)); then limit=$left; fi
-  if [ "$file" = - ]; then
-    timeout -k 5 "$limit" "$@" 2>&1 | tee -a "$log" || status=$?
-  else
-    { timeout -k 5 "$limit" "$@" >"$file"; } 2>&1 | tee -a "$log" || status=$?
-  fi
-  case $status in
-    0) note "$name" ok $((SECONDS - start)) ;;
-    124 | 137) note "$name" "stopped after $limit s" $((SECONDS - start)) ;;
-    *) note "$name" "failed with status $status" $((SECONDS - start)) ;;
-  esac
-  return "$status"
+# note NAME RESULT MILLISECONDS [ERROR] [LAST]: remembers and tells how a part ended.
+note() {
+  local line
+  line="{\"name\": $(quote "$1"), \"result\": $(quote "$2"), \"seconds\": $(thousandths "$3")"
+  if [ -n "${4-}" ]; then line+=", \"error\": $(quote "$4")"; fi
+  if [ -n "${5-}" ]; then line+=", \"last_check\": $(quote "$5")"; fi
+  line+='}'
+  parts+=("$line")
+  echo "{\"kind\": \"end\", ${line#\{}" >>"$out/summary.jsonl"
+  say "-- $1: $2 ($(thousandths "$3") s)${4:+: $4}"
+  case $1 in verify-*) if [ "$2" != ok ]; then verified=false; fi ;; esac
+  write_summary false
+}
+
+# chosen NAME: whether --only leaves this part in.
+chosen() {
+  local item
+  [ -n "$only" ] || return 0
+  for item in ${only//,/ }; do
+    case $1 in "$item" | "$item"-*) return 0 ;; esac
+  done
+  return 1
 }
 
 # skip NAME REASON
 skip() {
-  say "== $1"
-  note "$1" "skipped, $2" 0
+  if chosen "$1"; then note "$1" "skipped, $2" 0; fi
 }
 
-# A program on the path or where CUDA is usually installed.
+running=''
+# end_group: ends the process group of the part that runs. A process that the driver holds does not die even now, and is left behind.
+end_group() {
+  local wait
+  [ -n "$running" ] || return 0
+  kill -TERM -- "-$running" 2>/dev/null
+  for wait in 1 2 3 4 5 6 7 8 9 10; do
+    kill -0 -- "-$running" 2>/dev/null || break
+    # What takes a second to end is hung.
+    sleep 0.$((wait > 5 ? 2 : 1))
+  done
+  kill -KILL -- "-$running" 2>/dev/null
+  running=''
+}
+finish() {
+  end_group
+  write_summary "$1"
+  rm -rf "$scratch"
+}
+# An end from outside also leaves what there is.
+trap 'say "-- ended from outside"; finish false; exit 143' TERM INT HUP
+
+# found_of FILE OFFSET PATTERN: lines that a part wrote to FILE beyond OFFSET and that have PATTERN.
+found_of() { tail -c "+$(($2 + 1))" "$1" 2>/dev/null | grep -a -e "$3"; }
+size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
+# named: the "name" of the JSON lines on the input.
+named() { sed -n 's/.*"name" *: *"\([^"]*\)".*/\1/p'; }
+
+# part NAME LIMIT FILE COMMAND...: runs a command for LIMIT seconds at most, in a process group of its own. What it prints is appended
+# to FILE as it comes, what it reports as an error to the log.
+part() {
+  local part=$1 most=$2 file=$3 start left status=0 result error='' last='' from log_from differing
+  shift 3
+  chosen "$part" || return 0
+  left=$((limit - $(elapsed) - 2))
+  # A third of its time may still be enough.
+  if ((left < 2 || left * 3 < most)); then
+    note "$part" "skipped, $left s are left of the call" 0
+    return 1
+  fi
+  if ((most > left)); then most=$left; fi
+  say "== $part (at $(elapsed) s, $most s at most): $*"
+  echo "{\"kind\": \"start\", \"name\": $(quote "$part"), \"at\": $(elapsed), \"limit\": $most}" >>"$out/summary.jsonl"
+  case $file in *.jsonl) echo "{\"kind\": \"part\", \"part\": $(quote "$part"), \"command\": $(quote "$*")}" >>"$file" ;; esac
+  from=$(size_of "$file") log_from=$(size_of "$log")
+  start=$(now)
+  setsid "$@" </dev/null >>"$file" 2>>"$log" &
+  running=$!
+  result=''
+  while kill -0 "$running" 2>/dev/null; do
+    if (($(now) - start > most * 1000)); then
+      result="stopped after $most s"
+      break
+    fi
+    sleep 0.1
+  done
+  if [ -z "$result" ]; then
+    wait "$running" || status=$?
+    result=ok
+    if [ "$status" != 0 ]; then result="failed with status $status"; fi
+  fi
+  # Whatever the command left behind ends with it. Nothing waits for a process that was stopped: it may never end.
+  end_group 2>/dev/null
+  if [ "$result" != ok ]; then
+    error=$(found_of "$log" "$log_from" '[^[:space:]]' | tail -n 1)
+    if [ "$file" != "$log" ]; then
+      differing=$(found_of "$file" "$from" '"equal" *: *false\|"kind" *: *"error"' | grep -v '"kind" *: *"end"' | head -n 4 | tr '\n' ' ')
+      if [ -n "$differing" ]; then error="${error:+$error; }$differing"; fi
+      if [ -z "$error" ]; then error=$(found_of "$file" "$from" '[^[:space:]]' | tail -n 1); fi
+      last=$(found_of "$file" "$from" '"name"' | named | tail -n 1)
+    fi
+  fi
+  # A last line cut short would swallow the first of the next part.
+  if [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ]; then echo >>"$file"; fi
+  if (($(size_of "$file") > maximum_bytes)); then
+    head -c "$maximum_bytes" "$file" >"$scratch/cut" && mv "$scratch/cut" "$file"
+    echo >>"$file"
+  fi
+  note "$part" "$result" $(($(now) - start)) "$error" "$last"
+  [ "$result" = ok ]
+}
+
+# find_tool NAME: a program on the path or where CUDA is usually installed.
 find_tool() {
   local place
   command -v "$1" && return
-  for place in /usr/local/cuda/bin /usr/local/cuda-*/bin /opt/cuda/bin; do
+  for place in /usr/local/cuda/bin /usr/local/cuda-*/bin /opt/cuda/bin /opt/nvidia/nsight-compute/* /usr/local/cuda/compute-sanitizer; do
     if [ -x "$place/$1" ]; then
       echo "$place/$1"
       return
@@ -89,74 +220,172 @@ find_tool() {
   return 1
 }
 
-verify=(verify --device cuda)
-kernels=(bench kernels --device cuda --json)
-model=(bench model --device cuda --json)
-small=(verify --device cuda --shapes 3 --tokens 4)
+# find_python MODULE: a Python that has a module. It is not imported: that takes seconds.
+find_python() {
+  local python
+  for python in python3 python /opt/conda/bin/python3 /opt/venv/bin/python3 /usr/local/bin/python3 /usr/bin/python3; do
+    if "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)" 2>/dev/null; then
+      command -v "$python"
+      return
+    fi
+  done
+  return 1
+}
+
+# With PyTorch, cuBLAS is in the wheels' folders, which the loader does not know.
+python=$(find_python torch) || python=$(command -v python3)
+if [ -n "$python" ]; then
+  wheels=$("$python" -c '
+import glob, site, sysconfig
+places = [sysconfig.get_paths()["purelib"], *site.getsitepackages(), site.getusersitepackages()]
+print(":".join(dict.fromkeys(folder for place in places for folder in sorted(glob.glob(place + "/nvidia/*/lib")))))' 2>/dev/null)
+  if [ -n "$wheels" ]; then export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels; fi
+fi
+
+# What the GPU is called; nvidia-smi can hang with the driver.
+if smi=$(command -v nvidia-smi); then
+  if facts=$(timeout -k 1 5 "$smi" --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1) && [ -n "$facts" ]; then
+    name=${facts%,*} driver=${facts##*, }
+  fi
+fi
+write_summary false
+
+verify=("$bitnet" verify --device cuda --json)
+model=("$bitnet" bench model --device cuda --json)
+kernels=("$bitnet" bench kernels --device cuda --json)
+depths=0,1024
+prompts=128,512,2048
+short=(--shapes 4 --tokens 16)
+least=(--shapes 1 --tokens 2)
 if [ "$quick" = yes ]; then
   verify+=(--shapes 1 --tokens 2)
-  kernels+=(--quick --shape 64x128 --shape 130x257 --batch "1,8,64")
-  model+=(--quick)
-  small=(verify --device cuda --shapes 1 --tokens 2)
+  model+=(--rounds 1 --tokens 4)
+  kernels+=(--quick --shape 64x128)
+  depths=0,16 prompts=16
+  short=() least=()
 else
   model+=(--random-2b)
 fi
 
-if command -v nvidia-smi >/dev/null; then
-  part nvidia-smi 20 - nvidia-smi || true
-else
-  skip nvidia-smi "it is not installed"
-fi
-part device 60 "$out/device.json" "$bitnet" devices --bandwidth --json || true
-if part verify 150 "$out/verify.json" "$bitnet" "${verify[@]}" --json; then verified=yes; fi
-part kernels 150 "$out/kernels.json" "$bitnet" "${kernels[@]}" || true
-part model 150 "$out/model.json" "$bitnet" "${model[@]}" || true
-
-if python=$(command -v python3) && timeout 60 "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-  part torch 60 "$out/torch.json" "$python" "$here/torch_products.py" || true
-else
-  skip torch "there is no torch that finds a GPU"
-fi
-
-for tool in memcheck racecheck; do
-  if sanitizer=$(find_tool compute-sanitizer); then
-    # What it finds is much if it is anything: the beginning will do.
-    part "$tool" 75 "$out/$tool.tmp" "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 "$bitnet" "${small[@]}" || true
-    { echo "== $tool"; cat "$out/$tool.tmp"; } >>"$out/sanitizer.log"
-    rm -f "$out/$tool.tmp"
+# Parts in the order of what is lost without them.
+call_1() {
+  local variant spent
+  if [ -n "$smi" ]; then
+    part nvidia-smi 5 "$log" "$smi" -q -d CLOCK,POWER
   else
-    skip "$tool" "compute-sanitizer is not installed"
+    skip nvidia-smi "it is not installed"
   fi
-done
-
-# What the GPU is called: by NVIDIA's tool, else by bitnet.
-if facts=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1) && [ -n "$facts" ]; then
-  name=${facts%,*} driver=${facts##*, }
-else
-  name=$(sed -n 's/.*"name" : "\(.*\)".*/\1/p' "$out/device.json" | head -n 1)
-  driver=$(sed -n 's/.*"cuda_version" : "\(.*\)".*/for CUDA \1/p' "$out/device.json")
-fi
-list=$(printf ',\n    %s' "${parts[@]}")
-cat >"$out/summary.json" <<END
-{
-  "commit": "$(cat "$here/commit")",
-  "gpu": "${name:-none}",
-  "driver": "${driver:-none}",
-  "quick": $([ "$quick" = yes ] && echo true || echo false),
-  "verified": $([ "$verified" = yes ] && echo true || echo false),
-  "seconds": $SECONDS,
-  "parts": [${list#,}
-  ]
+  # Each in a process of its own: after an error on the device, nothing works in the same process.
+  part verify-kernels 30 "$verify_file" "${verify[@]}" --checks kernels
+  part verify-products 30 "$verify_file" "${verify[@]}" --checks products
+  part verify-operations 40 "$verify_file" "${verify[@]}" --checks operations
+  if ! part verify-cooperative 40 "$verify_file" "${verify[@]}" --checks cooperative; then
+    part headline-operations 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 --no-cooperative
+  fi
+  part headline-screened 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 --screen on
+  part headline-full 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 --screen off
+  trace screened on
+  trace full off
+  if cupy=$(find_python cupy); then
+    part probe 25 "$out/probe.json" "$cupy" "$here/gpu_check_probe.py"
+  else
+    skip probe "there is no CuPy"
+  fi
+  spent=$(elapsed)
+  for variant in "$here"/variants/*/; do
+    if [ ! -d "$variant" ]; then
+      skip variants "the archive has none"
+      break
+    fi
+    variant=${variant%/}
+    if (($(elapsed) - spent > 60)); then
+      skip "variants-${variant##*/}" "the variants' 60 s are over"
+      continue
+    fi
+    part "variants-${variant##*/}-verify" 15 "$verify_file" "${verify[@]}" --checks cooperative "${short[@]}" --kernels "$variant"
+    # Also one that is wrong is timed: the next version may be right.
+    part "variants-${variant##*/}-speed" 20 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --kernels "$variant"
+  done
+  part verify-soak 20 "$verify_file" "${verify[@]}" --checks soak
+  part prompts 25 "$model_file" "${model[@]}" --prompt "$prompts" --depth none --batch none
+  if [ "$quick" = yes ]; then
+    part kernels 60 "$kernels_file" "${kernels[@]}" --batch 1,8
+    skip verify-2b "an emulated GPU takes hours"
+  else
+    part kernels 60 "$kernels_file" "${kernels[@]}" --quick --batch 1,8,64,512
+    part verify-2b 30 "$verify_file" "${verify[@]}" --random-2b
+  fi
 }
-END
-# What failed at once has left an empty file.
-find "$out" -maxdepth 1 -name '*.json' -empty -delete
-# No file larger than a megabyte: of logs that are, the ends are kept.
-for file in "$out"/*.log; do
-  if (($(wc -c <"$file") > 1000000)); then
-    tail -c 900000 "$file" >"$file.tmp"
-    mv "$file.tmp" "$file"
+
+# trace NAME SCREEN: clocks of the phases of a step, with the kernel that records them.
+trace() {
+  part "trace-$1" 15 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --screen "$2" --trace "$scratch/trace"
+  if [ -s "$scratch/trace" ] && chosen "trace-$1"; then
+    {
+      echo "# screen $2, depths $depths"
+      head -c $((maximum_bytes / 2)) "$scratch/trace"
+    } >>"$trace_file"
+    rm -f "$scratch/trace"
   fi
-done
+}
+
+call_2() {
+  local ncu sanitizer tool checks torch
+  if ncu=$(find_tool ncu); then
+    profile "$ncu" decode_one --prompt none --depth 0 --batch none --screen off
+    profile "$ncu" screen_1 --prompt none --depth 0 --batch none --screen on
+    profile "$ncu" gemm_activate --prompt "${prompts##*,}" --depth none --batch none
+    profile "$ncu" attend_prompt --prompt "${prompts##*,}" --depth none --batch none
+  else
+    skip ncu "it is not installed"
+  fi
+  if [ "$quick" = yes ]; then
+    part kernels 60 "$kernels_file" "${kernels[@]}" --batch 1,64
+    part model 60 "$model_file" "${model[@]}" --prompt "$prompts" --depth "$depths" --batch 1,2
+    part model-operations 40 "$model_file" "${model[@]}" --prompt none --depth 0 --batch none --no-cooperative
+  else
+    part kernels 80 "$kernels_file" "${kernels[@]}"
+    part model 60 "$model_file" "${model[@]}"
+    part model-operations 20 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --no-cooperative
+  fi
+  sanitizer=$(find_tool compute-sanitizer) || sanitizer=''
+  # Kernels whose blocks wait for each other spin for minutes under these tools, hence only the kernels that do not.
+  for tool in memcheck:operations initcheck:operations racecheck:kernels synccheck:kernels; do
+    checks=${tool#*:} tool=${tool%:*}
+    if [ -n "$sanitizer" ]; then
+      echo "== $tool" >>"$out/sanitizer.log"
+      part "sanitizer-$tool" 35 "$out/sanitizer.log" "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 \
+        "${verify[@]}" --checks "$checks" "${least[@]}"
+    else
+      skip "sanitizer-$tool" "compute-sanitizer is not installed"
+    fi
+  done
+  if [ "$quick" = no ] && torch=$(find_python torch); then
+    part torch 60 "$kernels_file" "$torch" "$here/torch_products.py"
+  else
+    skip torch "there is no torch, or no GPU for it"
+  fi
+}
+
+# profile NCU KERNEL OPTIONS...: the sections of one launch, then each instruction's samples. The clocks stay as they are.
+profile() {
+  local ncu=$1 kernel=$2 report=$scratch/$2.ncu-rep
+  shift 2
+  # shellcheck disable=SC2016 # The inner shell expands these.
+  part "ncu-$kernel" 40 "$out/ncu.txt" bash -c '
+    ncu=$1 report=$2 kernel=$3 status=0
+    shift 3
+    echo "== $kernel"
+    "$ncu" --set full --clock-control none --kernel-name "$kernel" --launch-skip 10 --launch-count 1 --force-overwrite \
+      --export "$report" "$@" || status=$?
+    "$ncu" --import "$report" --page details --print-details all || status=$?
+    echo "== $kernel, instructions"
+    "$ncu" --import "$report" --page source --csv | head -c 2000000
+    exit $status' ncu "$ncu" "$report" "$kernel" "${model[@]}" --rounds 1 --tokens 16 "$@"
+  rm -f "$report"
+}
+
+"call_$call"
+finish true
 cat "$out/summary.json"
-[ "$verified" = yes ]
+[ "$verified" = true ]

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Rehearses both calls of the run.sh that Scripts/gpu-check has packed, on the driver that runs kernels on the processor, then with
+# planted faults.
+#
+# usage: gpu_check_rehearsal.sh BUNDLE LIBCUDAONCPU
+set -euo pipefail
+bundle=$1 library=$2
+# The results stay, to be read when something is not as expected.
+results=$PWD/.build/gpu-check-results
+rm -rf "$results"
+mkdir -p "$results"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/driver" "$scratch/tools"
+ln -s "$library" "$scratch/driver/libcuda.so.1"
+export LD_LIBRARY_PATH=$scratch/driver
+
+# In place of NVIDIA's tools, which need a GPU: only runs the command that it is given.
+cat >"$scratch/tools/tool" <<'END'
+#!/usr/bin/env bash
+case $1 in --import)
+  echo "a report"
+  exit
+  ;;
+esac
+while [ $# -gt 0 ] && [[ $1 != */bitnet ]]; do shift; done
+exec "$@"
+END
+chmod +x "$scratch/tools/tool"
+ln -s tool "$scratch/tools/ncu"
+ln -s tool "$scratch/tools/compute-sanitizer"
+
+# In place of bitnet: has a fault in the part of `verify` that is called for, after the first check.
+cat >"$scratch/faulty" <<END
+#!/usr/bin/env bash
+case \$* in *"--checks \$FAULTY_CHECKS"*) ;; *) exec "$bundle/bitnet" "\$@" ;; esac
+END
+cat >>"$scratch/faulty" <<'END'
+checks='{"kind":"machine","name":"planted"}
+{"equal":true,"kind":"check","name":"the check before the fault"}'
+echo "$checks"
+case $FAULT in
+  hang)
+    # As a process that the driver holds: it does not end when asked.
+    trap '' TERM
+    sleep 1000
+    ;;
+  crash)
+    echo "Error: cuLaunchCooperativeKernel failed: planted" >&2
+    kill -SEGV $$
+    ;;
+  wrong)
+    echo '{"differing":3,"equal":false,"first":[{"expected":"1","found":"2","index":7}],"kind":"check","name":"the wrong check"}'
+    exit 1
+    ;;
+esac
+END
+chmod +x "$scratch/faulty"
+
+failures=0
+# expect FILE PATTERN...: a summary has a line for each pattern.
+expect() {
+  local file=$1 pattern
+  shift
+  for pattern in "$@"; do
+    if ! grep -q -e "$pattern" "$file"; then
+      echo "$file has no line like $pattern; expected one:" >&2
+      cat "$file" >&2
+      failures=$((failures + 1))
+    fi
+  done
+}
+
+# whole FOLDER: at most eight flat files, the summary in JSON and each of its lines too.
+whole() {
+  python3 - "$1" <<'END'
+import json, pathlib, re, sys
+folder = pathlib.Path(sys.argv[1])
+files = sorted(folder.iterdir())
+names = [file.name for file in files]
+assert len(files) <= 8 and all(file.is_file() and re.fullmatch(r"[\w.-]+", file.name) for file in files), names
+assert all(file.stat().st_size < 16 << 20 for file in files), "a file has 16 MiB or more"
+summary = json.loads((folder / "summary.json").read_text())
+assert summary["ended"], "the call did not end"
+for name in {"summary.jsonl", "verify.jsonl"} & set(names):
+    for line in (folder / name).read_text().splitlines():
+        json.loads(line)
+END
+}
+
+# call NAME STATUS ARGUMENTS...: runs run.sh, whose exit status must be STATUS.
+call() {
+  local name=$1 expected=$2 status=0
+  shift 2
+  echo "== rehearsal: $name"
+  OUT=$results/$name "$bundle/run.sh" "$@" --quick >"$scratch/output" 2>&1 || status=$?
+  if [ "$status" != "$expected" ]; then
+    echo "run.sh $* ended with status $status; expected $expected:" >&2
+    cat "$scratch/output" >&2
+    failures=$((failures + 1))
+  fi
+  grep '^-- ' "$scratch/output" || true
+  whole "$results/$name" || failures=$((failures + 1))
+}
+
+call call-1 0 1
+for part in verify-kernels verify-products verify-operations verify-cooperative headline-screened headline-full trace-screened trace-full \
+  verify-soak prompts kernels; do
+  expect "$results/call-1/summary.json" "\"$part\", \"result\": \"ok\""
+done
+PATH=$scratch/tools:$PATH call call-2 0 2
+for part in ncu-decode_one ncu-screen_1 ncu-gemm_activate ncu-attend_prompt kernels model model-operations sanitizer-memcheck \
+  sanitizer-initcheck sanitizer-racecheck sanitizer-synccheck; do
+  expect "$results/call-2/summary.json" "\"$part\", \"result\": \"ok\""
+done
+
+export BITNET=$scratch/faulty FAULTY_CHECKS=products
+few=(1 --only verify-kernels,verify-products,prompts)
+others=('"verify-kernels", "result": "ok"' '"prompts", "result": "ok"')
+FAULT=hang call hang 1 "${few[@]}" --limit 25
+expect "$results/hang/summary.json" '"verify-products", "result": "stopped after .*"last_check": "the check before the fault"' "${others[@]}"
+FAULT=crash call crash 1 "${few[@]}"
+expect "$results/crash/summary.json" '"verify-products", "result": "failed with status 139".*cuLaunchCooperativeKernel failed' "${others[@]}"
+FAULT=wrong call wrong 1 "${few[@]}"
+expect "$results/wrong/summary.json" '"verify-products", "result": "failed with status 1".*index\\":7.*the wrong check' "${others[@]}"
+
+if ((failures > 0)); then
+  echo "the rehearsal found $failures failures; the results are in $results" >&2
+  exit 1
+fi
