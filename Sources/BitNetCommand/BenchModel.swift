@@ -54,6 +54,15 @@ struct BenchModel: ParsableCommand {
   @Flag(help: "On a GPU, decode with a kernel for each operation instead of one cooperative kernel.")
   var noCooperative = false
 
+  @Option(
+    help: ArgumentHelp(
+      "On a GPU, a CSV file for the clocks of each phase and block of a decode step at each --depth; a summary is printed.", valueName: "file"))
+  var trace: String?
+
+  @Option(
+    help: ArgumentHelp("On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+  var kernels: String?
+
   @OptionGroup(title: "Model") var model: ModelOptions
 
   func validate() throws {
@@ -67,6 +76,8 @@ struct BenchModel: ParsableCommand {
     let rounds = try Self.number(rounds ?? (quick ? 2 : 5), of: "--rounds", 1...1000)
     let tokens = try Self.number(tokens ?? (quick ? 4 : 64), of: "--tokens", 1...(1 << 16))
 
+    if let kernels { try KernelImages.replace(from: kernels) }
+    let traceFile = try trace.map { try OutputFile(path: $0, overwrite: true) }
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
     let name = random2B ? Self.random2BName : model.source.model ?? "the demo model"
     let (engine, note) = try makeEngine(weights)
@@ -113,6 +124,16 @@ struct BenchModel: ParsableCommand {
         let measured = try benchmark.decode(sequences: 1, depth: depth, memory: memory)
         return report.decoding(sequences: 1, depth: depth, tokens: tokens, rounds: measured, alone: nil)
       }
+    }
+    if let traceFile {
+      for depth in depths where depth + BenchModelTrace.steps <= engine.contextLength {
+        _ = try measure("trace", \.text, .init(depth: depth, sequences: 1)) {
+          let trace = try benchmark.trace(depth: depth)
+          try Array("# depth \(depth)\n\(trace.csv)".utf8).withUnsafeBytes { try traceFile.append($0) }
+          return BenchModelTrace(trace, depth: depth)
+        }
+      }
+      try traceFile.commit()
     }
     for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
       report.batches += try measure("batch", \.batchLine, .init(depth: 0, sequences: count)) {
@@ -246,6 +267,22 @@ private struct ModelBenchmark {
       return true
     }
     return bursts
+  }
+
+  /// Where the time of a step of one sequence goes, after some steps that warm up.
+  func trace(depth: Int) throws -> DecodeTrace {
+    guard let engine = engine as? CUDAEngine else { throw CommandError("--trace is given; expected a GPU") }
+    var generator = SplitMix64(seed: UInt64(depth))
+    let id = engine.makeSequence()
+    defer { engine.removeSequence(id) }
+    if depth > 0 {
+      _ = try engine.step(Batch([.init(sequence: id, tokens: randomTokens(depth, &generator), output: .none)]))
+    }
+    let batch = Batch([.init(sequence: id, tokens: randomTokens(1, &generator), output: .sample(.greedy))])
+    guard let trace = try engine.traceDecoding(batch, steps: BenchModelTrace.steps) else {
+      throw CommandError("--trace is given; expected an engine that decodes with the cooperative kernel")
+    }
+    return trace
   }
 
   /// One round more, whose time does not count: it loads what is loaded on first use.

@@ -58,6 +58,10 @@ struct Verify: ParsableCommand {
   @Flag(help: "Print JSON Lines, each as soon as its check is made.")
   var json = false
 
+  @Option(
+    help: ArgumentHelp("On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+  var kernels: String?
+
   @OptionGroup(title: "Model") var source: ModelSource
   @OptionGroup(title: "CPU") var processor: ProcessorOptions
 
@@ -71,6 +75,7 @@ struct Verify: ParsableCommand {
   }
 
   func run() throws {
+    if let kernels { try KernelImages.replace(from: kernels) }
     if let shapes, !(0...100_000 ~= shapes) { throw CommandError("--shapes is \(shapes); expected 0 to 100000") }
     try ProcessorOptions.check(threads: processor.threads)
     let instructionSet = try processor.chosenInstructionSet()

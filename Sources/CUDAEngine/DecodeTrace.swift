@@ -10,7 +10,7 @@ public struct DecodeTrace: Sendable {
     /// Asking for the next weights, or keys and values.
     case asking
     case waiting
-    /// Reading the row, up to the norm. Where there is none, and in attention, this is part of what follows.
+    /// Reading the row, up to the norm. Where there is no norm this is part of `quantizing`, in attention of `multiplying`.
     case reading
     /// Norm and quantiser.
     case quantizing
@@ -40,10 +40,10 @@ public struct DecodeTrace: Sendable {
   init(marks: [UInt32], blocks: Int, seconds: Double) {
     let count = Int(traceMarks), handOvers = marks.count / count / blocks
     func mark(_ handOver: Int, _ block: Int, _ index: Int) -> UInt32 { marks[(handOver * blocks + block) * count + index] }
-    /// The marks of a phase; one that is missing is where the next one is.
+    /// The marks of a phase; one that is missing is where the one before is.
     func row(_ handOver: Int, _ block: Int) -> [UInt32] {
       var row = (0..<count).map { mark(handOver, block, $0) }
-      for index in (0..<count - 1).reversed() where row[index] == 0 { row[index] = row[index + 1] }
+      for index in 1..<count where row[index] == 0 { row[index] = row[index - 1] }
       return row
     }
     var longest: UInt32 = 1

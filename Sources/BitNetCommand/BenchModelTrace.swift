@@ -1,0 +1,47 @@
+import BitNet
+
+/// Where the time of one decode step goes, phase by phase: medians and maxima over blocks and layers.
+struct BenchModelTrace: Encodable {
+  struct Part: Encodable {
+    let name: String
+    let medianMicroseconds: Double
+    let maximumMicroseconds: Double
+  }
+  struct Phase: Encodable {
+    let name: String
+    let parts: [Part]
+  }
+
+  let depth: Int
+  /// Of the layers, without the output head.
+  let layersMicroseconds: Double
+  let clocksPerMicrosecond: Double
+  let phases: [Phase]
+
+  /// Steps that are run; the last one counts.
+  static let steps = 8
+
+  init(_ trace: DecodeTrace, depth: Int) {
+    self.depth = depth
+    layersMicroseconds = trace.seconds * 1e6
+    clocksPerMicrosecond = trace.clocksPerMicrosecond
+    phases = trace.phases.map { phase in
+      Phase(
+        name: phase.name,
+        parts: phase.parts.map { .init(name: $0.part.rawValue, medianMicroseconds: $0.median, maximumMicroseconds: $0.maximum) })
+    }
+  }
+
+  /// A table for people: a row for each phase, median and maximum of each part in microseconds.
+  var text: String {
+    func cell(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
+    var lines = ["layers of a step at depth \(depth): \(layersMicroseconds.decimals(0)) µs; medians and maxima over blocks and layers, in µs"]
+    lines.append(cell("", 18) + phases[0].parts.map { cell($0.name, 16) }.joined())
+    for phase in phases {
+      lines.append(
+        cell(phase.name, 18)
+          + phase.parts.map { cell("\($0.medianMicroseconds.decimals(2)) / \($0.maximumMicroseconds.decimals(2))", 16) }.joined())
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+}
