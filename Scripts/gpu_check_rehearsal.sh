@@ -128,6 +128,15 @@ expect "$results/crash/summary.json" '"verify-products", "result": "failed with 
 FAULT=wrong call wrong 1 "${few[@]}"
 expect "$results/wrong/summary.json" '"verify-products", "result": "failed with status 1".*index\\":7.*the wrong check' "${others[@]}"
 
+# Faults of the kernels themselves: a wrong number, and a barrier of the grid that a block never reaches.
+unset BITNET
+few=(1 --only verify-operations,verify-cooperative,prompts)
+others=('"verify-operations", "result": "ok"' '"prompts", "result": "ok"')
+CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode call wrong-decode 1 "${few[@]}"
+expect "$results/wrong-decode/summary.json" '"verify-cooperative", "result": "failed with status 1".*one cooperative kernel.*token' "${others[@]}"
+CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_absent_block call absent-block 1 "${few[@]}"
+expect "$results/absent-block/summary.json" '"verify-cooperative", "result": "failed with status 1".*decoding, one cooperative kernel' "${others[@]}"
+
 if ((failures > 0)); then
   echo "the rehearsal found $failures failures; the results are in $results" >&2
   exit 1

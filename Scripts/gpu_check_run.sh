@@ -74,7 +74,7 @@ thousandths() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
 # quote TEXT: as a JSON string.
 quote() {
   local text
-  text=$(printf %s "$1" | tr '\t\n\r' '   ' | tr -d '\000-\037' | cut -c 1-600)
+  text=$(printf %s "$1" | tr '\t\n\r' '   ' | tr -d '\000-\037' | cut -c 1-2000)
   text=${text//\\/\\\\}
   printf '"%s"' "${text//\"/\\\"}"
 }
