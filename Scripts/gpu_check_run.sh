@@ -199,7 +199,9 @@ part() {
   # Whatever the command left behind ends with it. Nothing waits for a process that was stopped: it may never end.
   end_group 2>/dev/null
   if [ "$result" != ok ]; then
-    error=$(found_of "$log" "$log_from" '[^[:space:]]' | tail -n 1)
+    # After a wrong option, the last line only refers to the help.
+    error=$(found_of "$log" "$log_from" '^Error' | tail -n 1)
+    if [ -z "$error" ]; then error=$(found_of "$log" "$log_from" '[^[:space:]]' | tail -n 1); fi
     if [ "$file" != "$log" ]; then
       differing=$(found_of "$file" "$from" '"equal" *: *false\|"kind" *: *"error"' | grep -v '"kind" *: *"end"' | head -n 4 | tr '\n' ' ')
       if [ -n "$differing" ]; then error="${error:+$error; }$differing"; fi
