@@ -103,9 +103,13 @@ call() {
   whole "$results/$name" || failures=$((failures + 1))
 }
 
+# A variant that is the kernels as they are; the archive is packed already.
+mkdir -p "$bundle/variants/same"
+cp Sources/CUDAKernels/ptx/decode.ptx "$bundle/variants/same"
 call call-1 0 1
+rm -r "$bundle/variants/same"
 for part in verify-kernels verify-products verify-operations verify-cooperative headline-screened headline-full trace-screened trace-full \
-  verify-soak prompts kernels; do
+  variants-same-verify variants-same-speed verify-soak prompts kernels; do
   expect "$results/call-1/summary.json" "\"$part\", \"result\": \"ok\""
 done
 PATH=$scratch/tools:$PATH call call-2 0 2
@@ -117,12 +121,21 @@ done
 export BITNET=$scratch/faulty FAULTY_CHECKS=products
 few=(1 --only verify-kernels,verify-products,prompts)
 others=('"verify-kernels", "result": "ok"' '"prompts", "result": "ok"')
-FAULT=hang call hang 1 "${few[@]}" --limit 25
+FAULT=hang call hang 1 "${few[@]}" --part-limit 8
 expect "$results/hang/summary.json" '"verify-products", "result": "stopped after .*"last_check": "the check before the fault"' "${others[@]}"
 FAULT=crash call crash 1 "${few[@]}"
 expect "$results/crash/summary.json" '"verify-products", "result": "failed with status 139".*cuLaunchCooperativeKernel failed' "${others[@]}"
 FAULT=wrong call wrong 1 "${few[@]}"
 expect "$results/wrong/summary.json" '"verify-products", "result": "failed with status 1".*index\\":7.*the wrong check' "${others[@]}"
+
+# Faults of the kernels themselves: a wrong number, and a barrier of the grid that a block never reaches.
+unset BITNET
+few=(1 --only verify-operations,verify-cooperative,prompts)
+others=('"verify-operations", "result": "ok"' '"prompts", "result": "ok"')
+CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode call wrong-decode 1 "${few[@]}"
+expect "$results/wrong-decode/summary.json" '"verify-cooperative", "result": "failed with status 1".*one cooperative kernel.*token' "${others[@]}"
+CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_absent_block call absent-block 1 "${few[@]}"
+expect "$results/absent-block/summary.json" '"verify-cooperative", "result": "failed with status 1".*decoding, one cooperative kernel' "${others[@]}"
 
 if ((failures > 0)); then
   echo "the rehearsal found $failures failures; the results are in $results" >&2

@@ -1,25 +1,26 @@
 #!/usr/bin/env bash
 # Checks and measures the bitnet beside this script on the machine's NVIDIA GPU, in two calls.
 #
-# usage: [OUT=FOLDER] run.sh 1|2 [--quick] [--only PART,PART] [--limit SECONDS]
+# usage: [OUT=FOLDER] run.sh 1|2 [--quick] [--only PART,PART] [--limit SECONDS] [--part-limit SECONDS]
 #
 # Call 1 (330 s at most) compares the kernels and the engine with the CPU, then times the engine. Call 2 (300 s at most) profiles the
 # kernels, times everything, and runs NVIDIA's sanitizers. Each leaves at most eight files in OUT (or ./gpu-check-results), which grow
 # while their parts run: a part that fails, hangs or lacks its tools stops none of the others. The exit status is 0 if no part of
 # `bitnet verify` that was chosen failed, was stopped, or found a difference.
 #
-#   --quick          little work, for an emulated GPU
-#   --only LIST      run only these parts; "verify" stands for all parts whose names start with "verify-"
-#   --limit SECONDS  end the call after SECONDS
+#   --quick               little work, for an emulated GPU; parts and call have three times as long
+#   --only LIST           run only these parts; "verify" stands for all parts whose names start with "verify-"
+#   --limit SECONDS       end the call after SECONDS
+#   --part-limit SECONDS  stop each part after SECONDS at most
 set -uo pipefail
-usage() { sed -n '2,14p' "$0" | sed 's/^# \{0,1\}//'; }
+usage() { sed -n '2,15p' "$0" | sed 's/^# \{0,1\}//'; }
 fail() {
   echo "$1" >&2
   usage >&2
   exit 64
 }
 
-call='' quick=no only='' limit=''
+call='' quick=no only='' limit='' part_limit=''
 while [ $# -gt 0 ]; do
   case $1 in
     1 | 2) call=$1 ;;
@@ -28,9 +29,13 @@ while [ $# -gt 0 ]; do
       exit 0
       ;;
     --quick) quick=yes ;;
-    --only | --limit)
+    --only | --limit | --part-limit)
       [ $# -ge 2 ] || fail "$1 has no value; expected one after it"
-      if [ "$1" = --only ]; then only=$2; else limit=$2; fi
+      case $1 in
+        --only) only=$2 ;;
+        --limit) limit=$2 ;;
+        *) part_limit=$2 ;;
+      esac
       shift
       ;;
     *) fail "the argument is $1; expected 1 or 2 and options" ;;
@@ -38,8 +43,12 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ -n "$call" ] || fail "the call is missing; expected 1 or 2"
-if [ -z "$limit" ]; then limit=$((call == 1 ? 330 : 300)); fi
-[[ $limit =~ ^[0-9]+$ ]] || fail "--limit is $limit; expected seconds"
+# An emulated GPU on a busy machine takes its time.
+factor=$([ "$quick" = yes ] && echo 3 || echo 1)
+if [ -z "$limit" ]; then limit=$(((call == 1 ? 330 : 300) * factor)); fi
+for seconds in "$limit" "${part_limit:-0}"; do
+  [[ $seconds =~ ^[0-9]+$ ]] || fail "a limit is $seconds; expected seconds"
+done
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # A rehearsal puts a program with a planted fault here.
@@ -65,7 +74,7 @@ thousandths() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
 # quote TEXT: as a JSON string.
 quote() {
   local text
-  text=$(printf %s "$1" | tr '\t\n\r' '   ' | tr -d '\000-\037' | cut -c 1-600)
+  text=$(printf %s "$1" | tr '\t\n\r' '   ' | tr -d '\000-\037' | cut -c 1-2000)
   text=${text//\\/\\\\}
   printf '"%s"' "${text//\"/\\\"}"
 }
@@ -128,13 +137,12 @@ skip() {
 running=''
 # end_group: ends the process group of the part that runs. A process that the driver holds does not die even now, and is left behind.
 end_group() {
-  local wait
   [ -n "$running" ] || return 0
   kill -TERM -- "-$running" 2>/dev/null
-  for wait in 1 2 3 4 5 6 7 8 9 10; do
+  # What takes a second to end is hung.
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
     kill -0 -- "-$running" 2>/dev/null || break
-    # What takes a second to end is hung.
-    sleep 0.$((wait > 5 ? 2 : 1))
+    sleep 0.1
   done
   kill -KILL -- "-$running" 2>/dev/null
   running=''
@@ -156,9 +164,11 @@ named() { sed -n 's/.*"name" *: *"\([^"]*\)".*/\1/p'; }
 # part NAME LIMIT FILE COMMAND...: runs a command for LIMIT seconds at most, in a process group of its own. What it prints is appended
 # to FILE as it comes, what it reports as an error to the log.
 part() {
-  local part=$1 most=$2 file=$3 start left status=0 result error='' last='' from log_from differing
+  local part=$1 most=$(($2 * factor)) file=$3 start left status=0 result error='' last='' from log_from differing
   shift 3
   chosen "$part" || return 0
+  if [ -n "$part_limit" ] && ((most > part_limit)); then most=$part_limit; fi
+  # Two seconds are for its end.
   left=$((limit - $(elapsed) - 2))
   # A third of its time may still be enough.
   if ((left < 2 || left * 3 < most)); then
@@ -189,7 +199,9 @@ part() {
   # Whatever the command left behind ends with it. Nothing waits for a process that was stopped: it may never end.
   end_group 2>/dev/null
   if [ "$result" != ok ]; then
-    error=$(found_of "$log" "$log_from" '[^[:space:]]' | tail -n 1)
+    # After a wrong option, the last line only refers to the help.
+    error=$(found_of "$log" "$log_from" '^Error' | tail -n 1)
+    if [ -z "$error" ]; then error=$(found_of "$log" "$log_from" '[^[:space:]]' | tail -n 1); fi
     if [ "$file" != "$log" ]; then
       differing=$(found_of "$file" "$from" '"equal" *: *false\|"kind" *: *"error"' | grep -v '"kind" *: *"end"' | head -n 4 | tr '\n' ' ')
       if [ -n "$differing" ]; then error="${error:+$error; }$differing"; fi
@@ -298,7 +310,7 @@ call_1() {
       break
     fi
     variant=${variant%/}
-    if (($(elapsed) - spent > 60)); then
+    if (($(elapsed) - spent > 60 * factor)); then
       skip "variants-${variant##*/}" "the variants' 60 s are over"
       continue
     fi
