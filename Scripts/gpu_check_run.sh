@@ -322,7 +322,6 @@ call_1() {
   part prompts 25 "$model_file" "${model[@]}" --prompt "$prompts" --depth none --batch none
   if [ "$quick" = yes ]; then
     part kernels 60 "$kernels_file" "${kernels[@]}" --batch 1,8
-    skip verify-2b "an emulated GPU takes hours"
   else
     part kernels 60 "$kernels_file" "${kernels[@]}" --quick --batch 1,8,64,512
     part verify-2b 30 "$verify_file" "${verify[@]}" --random-2b
