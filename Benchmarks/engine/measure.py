@@ -17,8 +17,12 @@ import sys
 import time
 
 
+def printed(command):
+    return subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+
+
 def run(command):
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout)
+    return json.loads(printed(command))
 
 
 def main():
@@ -43,9 +47,10 @@ def main():
     report = {}
     for _ in range(arguments.rounds):
         for model, results in rounds.items():
-            facts = run([arguments.bitnet, "bench", "model", "--model", model, "--device", "cpu", "--prompt", "none", "--depth", "none",
-                         "--batch", "none", "--json"] + threads)
-            bandwidth = facts["machine"]["memory_bytes_per_second"]
+            lines = printed([arguments.bitnet, "bench", "model", "--model", model, "--device", "cpu", "--prompt", "none", "--depth", "none",
+                             "--batch", "none", "--json"] + threads)
+            facts = next(line for line in map(json.loads, lines.splitlines()) if line["kind"] == "machine")
+            bandwidth = facts["memory_bytes_per_second"]
             read = facts["model"]["ternary_bytes"] + facts["model"]["head_bytes"]
 
             def generate(count):

@@ -256,7 +256,9 @@ extension BenchModelReport {
       ("bytes of a token", "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"),
     ]
     if machine.cooperative == false { rows.append(("decoding", "a kernel for each operation, without the cooperative kernel")) }
-    if let reason = machine.graphReason { rows.append(("decoding", "launched kernel by kernel, because no graph could be recorded: \(reason)")) }
+    if let reason = machine.graphReason {
+      rows.append(("decoding", "launched kernel by kernel, because no graph could be recorded: \(reason)"))
+    }
     return text + table(rows) + "\n"
       + Self.row([
         "", "tokens/s", "slowest to fastest", machine.memoryMeasure == "copy" ? "GB/s copied" : "GB/s read", "of floor", "of 1 sequence",

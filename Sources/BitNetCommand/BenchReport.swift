@@ -141,7 +141,8 @@ extension BenchReport.Result {
       }
     return BenchReport.row(
       [shape, kernel, "\(tokens)"] + times.map { $0.map { ($0.median * 1e6).shortened } ?? "-" } + [
-        speedup.map { $0.decimals(2) } ?? "-", (bytesPerSecond / 1e9).shortened, shareOfMemory.map { "\(($0 * 100).decimals(1)) %" } ?? "-", exact,
+        speedup.map { $0.decimals(2) } ?? "-", (bytesPerSecond / 1e9).shortened,
+        shareOfMemory.map { "\(($0 * 100).decimals(1)) %" } ?? "-", exact,
       ])
   }
 }

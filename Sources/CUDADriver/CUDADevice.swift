@@ -59,9 +59,12 @@ public struct CUDADevice: Sendable {
     l2ByteCount = try attribute(.l2ByteCount)
     sharedMemoryPerBlock = try attribute(.sharedMemoryPerBlock)
     supportsCooperativeLaunch = try attribute(.cooperativeLaunch) != 0
-    // Two transfers in a clock, on every wire of the bus.
-    let bytesPerClock = 2 * Double(try attribute(.memoryBusWidth)) / 8
-    let bytesPerSecond = bytesPerClock * Double(try attribute(.memoryClockRate)) * 1000
-    memoryBytesPerSecond = bytesPerSecond > 0 ? bytesPerSecond : nil
+    // These two attributes only describe the device, and are deprecated since CUDA 13: a driver without them is as good as any.
+    if let width = try? attribute(.memoryBusWidth), let clock = try? attribute(.memoryClockRate), width > 0, clock > 0 {
+      // Each wire of the bus makes two transfers in a clock.
+      memoryBytesPerSecond = 2 * Double(width) / 8 * Double(clock) * 1000
+    } else {
+      memoryBytesPerSecond = nil
+    }
   }
 }

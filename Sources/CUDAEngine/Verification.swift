@@ -55,7 +55,8 @@ public final class Verification {
     }
 
     public var candidate: EngineComparison.Candidate {
-      .init(name: (isCooperative ? "one cooperative kernel" : "a kernel an operation") + (screensHead ? ", screened head" : ", full head")) {
+      let name = (isCooperative ? "one cooperative kernel" : "a kernel an operation") + (screensHead ? ", screened head" : ", full head")
+      return .init(name: name) {
         try CUDAEngine(weights: $0, device: device, options: .init(screensHead: screensHead, isCooperative: isCooperative))
       }
     }

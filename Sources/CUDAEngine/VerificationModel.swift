@@ -45,16 +45,15 @@ struct ModelScript {
     }
   }
 
-  /// The tokens that continue the first prompts, all sequences together.
+  /// The tokens that continue the first prompts, all sequences together, and the logits after them.
   private func continuations(_ engine: any Engine, _ sampling: [SamplingParameters]) throws -> [EngineOutput] {
     let ids = sampling.map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     // The last token of each prompt comes alone, and so goes the way of single tokens.
     if count > 1 { _ = try engine.step(Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), output: .none) })) }
     let last = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [prompts[$0][count - 1]], output: .sample(sampling[$0])) })
-    return try zip(sampling, engine.continuation(last, limit: count)).enumerated().map { index, found in
-      let place = "sequence \(index) of \(ids.count) after a prompt of \(count) tokens, \(found.0.text)"
-      return EngineOutput(place: place, values: .tokens(found.1))
+    return try engine.continuationWithLogits(last, limit: count) {
+      "sequence \($0) of \(ids.count) after a prompt of \(count) tokens, \(sampling[$0].text)"
     }
   }
 }

@@ -56,6 +56,23 @@ extension Engine {
   }
 }
 
+extension Engine {
+  /// The tokens that continue each sequence of a batch in which every entry samples, and the logits after them. Tokens are the same for
+  /// many wrong numbers; the logits come from all keys and values that were written meanwhile.
+  ///
+  /// - Parameter place: names the sequence of an entry.
+  func continuationWithLogits(_ batch: Batch, limit: Int, place: (Int) -> String) throws -> [EngineOutput] {
+    let tokens = try continuation(batch, limit: limit)
+    let next = Batch(zip(batch.entries, tokens).map { .init(sequence: $0.sequence, tokens: [$1.last!], output: .lastLogits) })
+    let logits = try step(next)
+    return tokens.indices.flatMap { index in
+      [EngineOutput(place: place(index), values: .tokens(tokens[index]))]
+        + EngineOutput.list(
+          logits[index], place: place(index) + ", after all \(limit) tokens", vocabulary: configuration.vocabularySize)
+    }
+  }
+}
+
 extension SamplingParameters {
   /// In a few words, for the place of a difference.
   var text: String {

@@ -1,7 +1,7 @@
 import Inference
 
 extension EngineComparison {
-  /// Decodes the same tokens again and again with each candidate: the first time must give the tokens of the engine that is right, every
+  /// Decodes the same tokens again and again with each candidate, and then computes the logits after them: the first time must give the tokens of the engine that is right, every
   /// other time those of the first. A fault that depends on the moment shows as a rare difference.
   ///
   /// - Parameters:
@@ -22,9 +22,7 @@ extension EngineComparison {
       let ids = (0..<size).map { _ in engine.makeSequence() }
       defer { for id in ids { engine.removeSequence(id) } }
       let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [first[$0]], output: .sample(.greedy)) })
-      return try engine.continuation(batch, limit: count).enumerated().map {
-        EngineOutput(place: "sequence \($0) of \(size)", values: .tokens($1))
-      }
+      return try engine.continuationWithLogits(batch, limit: count) { "sequence \($0) of \(size)" }
     }
     var right: [Int: [EngineOutput]] = [:]
     var done = 0

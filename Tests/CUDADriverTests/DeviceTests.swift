@@ -38,6 +38,25 @@ extension StandInTests {
       #expect(try driver.device(0).memoryBytesPerSecond == nil)
     }
 
+    @Test("A driver that fails to tell the memory's clock or bus width gives no speed, and all else", arguments: [36, 37] as [Int32])
+    func failingSpeed(attribute: Int32) throws {
+      let driver = try StandInTests.standIn.get().driver {
+        $0.memoryClock = 1_000_000
+        $0.memoryBusWidth = 256
+        $0.failingAttribute = attribute
+      }
+      let device = try driver.device(0)
+      #expect(device.memoryBytesPerSecond == nil && device.capability == (8, 0))
+      _ = try CUDAContext(device)
+    }
+
+    @Test("Any other attribute that cannot be queried is an error that names it")
+    func failingAttribute() throws {
+      let driver = try StandInTests.standIn.get().driver { $0.failingAttribute = 16 }
+      let error = #expect(throws: CUDAError.self) { _ = try driver.device(0) }
+      #expect(error?.description.hasPrefix("cuDeviceGetAttribute (attribute 16 of device 0) failed: ") == true)
+    }
+
     @Test("A driver without a GPU says so")
     func noDevice() {
       #expect(throws: CUDAError.noDevice) { _ = try StandInTests.standIn.get().driver { $0.deviceCount = 0 } }

@@ -241,6 +241,28 @@ struct EngineTests {
     #expect(counters.droppedAsyncCopies == 0)
   }
 
+  @Test("The decode step is a graph, unless the driver records no cooperative launches: then its error is kept", arguments: [false, true])
+  func decodeStepFacts(refused: Bool) throws {
+    let fixture = Fixture.all[0]
+    let weights = try fixture.load().weights
+    let device = try standIn.get().driver {
+      $0.multiprocessorCount = 1
+      $0.refusedCooperativeLaunches = refused ? 1 : 0
+    }.device(0)
+    let simple = try CUDAEngine(weights: weights, device: device, options: .init(isCooperative: false)).decodeStepFacts()
+    #expect(!simple.isCooperative && !simple.hasGraph && simple.graphError == nil)
+    let engine = try CUDAEngine(weights: weights, device: device)
+    try standIn.get().resetCounters()
+    let facts = engine.decodeStepFacts()
+    #expect(facts.isCooperative && facts.hasGraph == !refused && (facts.graphError != nil) == refused)
+    if refused { #expect(facts.graphError?.contains("CUDA_ERROR_NOT_SUPPORTED") == true, "\(facts.graphError ?? "-")") }
+    #expect(try standIn.get().counters().launches == 0)
+    let prompt = try fixture.prompt(7)
+    let expected = try generate(CPUEngine(weights: weights, threads: 1), prompt, count: 3, .greedy)
+    #expect(try generate(engine, prompt, count: 3, .greedy) == expected)
+    #expect(try (standIn.get().counters().graphLaunches > 0) == !refused)
+  }
+
   @Test("A prompt of up to 512 tokens takes the launches of one pass")
   func promptCost() throws {
     let fixture = Fixture.all[0]

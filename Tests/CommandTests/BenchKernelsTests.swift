@@ -17,7 +17,8 @@ struct BenchKernelsTests {
       let emulated: Bool
       let driver: String?
       let threads: Int?
-      let memory_bytes_per_second: Double
+      let memory_bytes_per_second: Double?
+      let memory_error: String?
     }
     struct Times: Decodable {
       let median: Double
@@ -51,10 +52,33 @@ struct BenchKernelsTests {
       let bf16_absence: String?
       let speedup: Double?
       let bytes_per_second: Double
-      let share_of_memory: Double
+      let share_of_memory: Double?
+    }
+    struct Failure: Decodable {
+      let shape: String
+      let rows: Int
+      let columns: Int
+      let tokens: Int
+      let error: String
+    }
+    struct End: Decodable {
+      let products: Int
+      let wrong: Int
+      let failed: Int
+      let equal: Bool
     }
     let machine: Machine
     let results: [Result]
+
+    /// A report without failures.
+    init(_ bytes: Data) throws {
+      let lines = try JSONLines(bytes)
+      machine = try lines.one("machine")
+      results = try lines.all("product")
+      let end = try lines.one("end", as: End.self)
+      #expect(lines.kinds == ["machine"] + results.map { _ in "product" } + ["end"])
+      #expect(end.products == results.count && end.wrong == 0 && end.failed == 0 && end.equal)
+    }
   }
 
   private static let shapes = ["64x128", "16x32", "1x1", "17x100", "130x257"]
@@ -76,7 +100,8 @@ struct BenchKernelsTests {
       #expect(result.bf16 == nil && result.speedup == nil && result.bf16_absence != nil, "\(name)")
       let speed = Double(result.rows * result.columns) / 4 / result.w2a8.cold.median
       #expect(abs(result.bytes_per_second / speed - 1) < 1e-9, "\(name)")
-      #expect(abs(result.share_of_memory * report.machine.memory_bytes_per_second / speed - 1) < 1e-9, "\(name)")
+      let (share, memory) = (result.share_of_memory ?? 0, report.machine.memory_bytes_per_second ?? 0)
+      #expect(abs(share * memory / speed - 1) < 1e-9, "\(name)")
     }
   }
 
@@ -90,7 +115,7 @@ struct BenchKernelsTests {
           ["bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,2,8,20,64,70", "--json", "--plot", plot.path]
             + Self.shapeArguments, environment: environment)
         #expect(output.status == 0, "\(output.errors)")
-        let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+        let report = try Report(output.bytes)
         #expect(report.machine.device == "cuda:0" && report.machine.name.contains("emulated") && report.machine.emulated)
         #expect(report.machine.driver == "12.1" && report.machine.threads == nil)
         check(report, batches: [1, 2, 8, 20, 64, 70])
@@ -111,6 +136,46 @@ struct BenchKernelsTests {
       }
     }
 
+    @Test("A product that cannot be measured is told in its place, and those after it are measured")
+    func failures() async throws {
+      try await TemporaryFolder.with { folder in
+        // Enough for the small products, but not for the large one or for the memory's speed.
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "1000000"]) { $1 }
+        let arguments = ["bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,8"]
+        let shapes = ["64x128", "2000x2000", "16x32"]
+        let options = shapes.flatMap { ["--shape", $0] }
+        let plot = folder["plot.svg"]
+        let output = try await BitNetProgram.run(arguments + options + ["--json", "--plot", plot.path], environment: environment)
+        #expect(output.status == 1)
+        let sentence = "Error: 2 of 6 products could not be measured, the first 2000x2000 with 1 token: out of GPU memory: "
+        #expect(output.errors.hasPrefix(sentence), "\(output.errors)")
+        let lines = try JSONLines(output.bytes)
+        let machine = try lines.one("machine", as: Report.Machine.self), end = try lines.one("end", as: Report.End.self)
+        #expect(machine.memory_bytes_per_second == nil && machine.memory_error?.hasPrefix("out of GPU memory: ") == true)
+        #expect(lines.kinds == ["machine"] + Array(repeating: "product", count: 6) + ["end"])
+        #expect(end.products == 6 && end.failed == 3 && end.wrong == 0 && !end.equal)
+        struct Product: Decodable {
+          let shape: String
+          let tokens: Int
+          let error: String?
+          let w2a8: Report.Timing?
+        }
+        let products = try lines.all("product", as: Product.self)
+        #expect(products.map { "\($0.shape), \($0.tokens)" } == shapes.flatMap { ["\($0), 1", "\($0), 8"] })
+        #expect(products.map { $0.error == nil } == [true, true, false, false, true, true])
+        #expect(products.allSatisfy { ($0.error == nil) == ($0.w2a8 != nil) })
+        let drawing = try XMLElements(plot)
+        #expect(drawing.text.contains("16x32") && !drawing.text.contains("2000x2000"))
+
+        let table = try await BitNetProgram.run(arguments + options, environment: environment)
+        #expect(table.status == 1 && table.text.contains("\nmemory: FAILED: out of GPU memory: "), "\(table.text)")
+        let rows = table.text.split(separator: "\n")
+        let failed = rows.indices.filter { rows[$0].hasPrefix("2000x2000") }
+        #expect(failed.count == 2 && failed.allSatisfy { rows[$0].contains(" FAILED ") && rows[$0 + 1].hasPrefix("  out of GPU memory: ") })
+        #expect(rows.contains { $0.hasPrefix("16x32") && $0.hasSuffix(" all 128") }, "\(table.text)")
+      }
+    }
+
     @Test("tells a GPU that is not there, and one whose memory is too small")
     func noGPU() async throws {
       try await TemporaryFolder.with { folder in
@@ -119,7 +184,7 @@ struct BenchKernelsTests {
         for (device, more, sentence) in [
           ("cuda:3", ["CUDA_ON_CPU_DEVICES": "1"], "there is no GPU 3; expected 0, the only one"),
           ("cuda", ["CUDA_ON_CPU_DEVICES": "0"], "no NVIDIA GPU: the driver is installed but finds none"),
-          ("cuda", ["CUDA_ON_CPU_MEMORY": "1000000"], "out of GPU memory: "),
+          ("cuda", ["CUDA_ON_CPU_MEMORY": "1000"], "1 of 1 product could not be measured, the first 64x128 with 1 token: out of GPU"),
         ] {
           let output = try await BitNetProgram.run(arguments + ["--device", device], environment: environment.merging(more) { $1 })
           #expect(output.status == 1 && output.errors.hasPrefix("Error: \(sentence)"), "\(output.errors)")
@@ -140,7 +205,7 @@ struct BenchKernelsTests {
       let output = try await BitNetProgram.run(
         arguments + ["--threads", "2", "--batch", "1,2,8,65", "--json", "--plot", plot.path] + Self.shapeArguments)
       #expect(output.status == 0, "\(output.errors)")
-      let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+      let report = try Report(output.bytes)
       #expect(report.machine.device == "cpu" && report.machine.threads == 2 && !report.machine.emulated)
       if let instructionSet { #expect(report.machine.name == instructionSet) }
       check(report, batches: [1, 2, 8, 65])

@@ -9,8 +9,14 @@ struct BenchModelTests {
     struct Machine: Decodable {
       let name: String
       let emulated: Bool
-      let memory_bytes_per_second: Double
+      let memory_bytes_per_second: Double?
       let memory_measure: String
+      let cooperative: Bool?
+      let graph: Bool?
+      let graph_reason: String?
+      let screened: Bool
+      let model: Model
+      let rounds: Int
     }
     struct Model: Decodable {
       let parameters: Int
@@ -44,24 +50,50 @@ struct BenchModelTests {
       let buffers: Int?
       let cache: Int?
     }
+    struct LeftOut: Decodable {
+      let sentence: String
+    }
+    struct End: Decodable {
+      let measured: Int
+      let failed: Int
+      let graph: Bool?
+      let graph_reason: String?
+    }
+    let kinds: [String]
     let machine: Machine
-    let model: Model
-    let rounds: Int
     let prompts: [Prompt]
     let decoding: [Decoding]
     let batches: [Decoding]
     let memory: Memory
-    let left_out: [String]
+    let leftOut: [LeftOut]
+    let end: End
+    var model: Model { machine.model }
+
+    /// A report without failures.
+    init(_ bytes: Data) throws {
+      let lines = try JSONLines(bytes)
+      kinds = lines.kinds
+      machine = try lines.one("machine")
+      prompts = try lines.all("prompt")
+      decoding = try lines.all("depth")
+      batches = try lines.all("batch")
+      memory = try lines.one("memory")
+      leftOut = try lines.all("left_out")
+      end = try lines.one("end")
+    }
   }
 
   private func check(_ report: Report) throws {
     let configuration = try Fixture.all[0].load().weights.configuration
-    #expect(report.model.parameters == configuration.parameterCount && report.rounds == 2)
+    #expect(report.model.parameters == configuration.parameterCount && report.machine.rounds == 2)
     #expect(report.model.head_bytes == 2 * configuration.vocabularySize * configuration.hiddenSize && !report.model.head_is_screened)
     #expect(report.prompts.map(\.tokens) == [3, 16])
     #expect(report.decoding.map(\.depth) == [0, 9] && report.decoding.allSatisfy { $0.sequences == 1 })
     #expect(report.batches.map(\.sequences) == [1, 2] && report.batches.allSatisfy { $0.depth == 0 })
-    #expect(report.left_out.count == 1 && report.left_out[0].hasPrefix("decoding after 1000000 tokens: it needs 1000002 positions"))
+    #expect(
+      report.kinds == ["machine", "prompt", "prompt", "depth", "depth", "left_out", "batch", "batch", "memory", "end"])
+    #expect(report.end.measured == 6 && report.end.failed == 0)
+    #expect(report.leftOut[0].sentence.hasPrefix("decoding after 1000000 tokens: it needs 1000002 positions"))
     for rate in report.prompts.map(\.tokens_per_second) + (report.decoding + report.batches).map(\.tokens_per_second) {
       #expect(rate.minimum > 0 && rate.minimum <= rate.median && rate.median <= rate.maximum)
     }
@@ -91,9 +123,11 @@ struct BenchModelTests {
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "200000000"]) { $1 }
         let output = try await BitNetProgram.run(Self.arguments + ["--device", "cuda", "--json"], environment: environment)
         #expect(output.status == 0, "\(output.errors)")
-        let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+        let report = try Report(output.bytes)
         #expect(report.machine.name == "cuda:0 (CUDA on CPU (emulated))" && report.machine.emulated)
-        #expect(report.machine.memory_measure == "copy")
+        #expect(report.machine.memory_measure == "copy" && report.machine.memory_bytes_per_second ?? 0 > 0)
+        #expect(report.machine.cooperative == true && report.machine.graph == true && report.machine.graph_reason == nil)
+        #expect(!report.machine.screened && report.end.graph == true)
         #expect(report.memory.weights > 0 && (report.memory.buffers ?? 0) > 0 && (report.memory.cache ?? 0) > 0)
         try check(report)
 
@@ -103,7 +137,84 @@ struct BenchModelTests {
         #expect(table.status == 0, "\(table.errors)")
         #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated))\nNOTE: this device is emulated"))
         #expect(table.text.contains("\nprompt of 4 ") && table.text.contains("\ndecode after 3 "))
-        #expect(table.text.contains("\ndecode 2 sequences ") && table.text.contains("\nLeft out: decoding after 1000000 tokens: "))
+        #expect(!table.text.contains("\ndecoding ") && table.text.contains("\ndecode 2 sequences "))
+        #expect(table.text.contains("\nLeft out: decoding after 1000000 tokens: "))
+      }
+    }
+
+    private static let short = [
+      "bench", "model", "--device", "cuda", "--model", Fixture.all[0].path, "--prompt", "2", "--depth", "1", "--batch", "2",
+      "--rounds", "1", "--tokens", "1",
+    ]
+
+    @Test("--screen and --no-cooperative choose the form of the engine")
+    func forms() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder)
+        for (options, cooperative, screened) in [
+          (["--screen", "on"], true, true), (["--screen", "off", "--no-cooperative"], false, false),
+        ] {
+          let output = try await BitNetProgram.run(Self.short + options + ["--json"], environment: environment)
+          #expect(output.status == 0, "\(output.errors)")
+          let machine = try Report(output.bytes).machine
+          #expect(machine.cooperative == cooperative && machine.graph == cooperative && machine.graph_reason == nil)
+          #expect(machine.screened == screened && machine.model.head_is_screened == screened)
+        }
+        let table = try await BitNetProgram.run(Self.short + ["--no-cooperative"], environment: environment)
+        #expect(table.text.contains("\ndecoding          a kernel for each operation"), "\(table.text)")
+        // Without a GPU there is nothing to choose.
+        let none = environment.merging(["CUDA_ON_CPU_DEVICES": "0"]) { $1 }
+        let refused = try await BitNetProgram.run(["bench", "model", "--quick", "--no-cooperative"], environment: none)
+        #expect(refused.status == 1 && refused.text.isEmpty)
+        #expect(
+          refused.errors.hasPrefix("Error: --no-cooperative is given; expected it with a GPU only; no GPU can be used: no NVIDIA GPU"),
+          "\(refused.errors)")
+      }
+    }
+
+    @Test("A driver that records no cooperative launches is told, and measured all the same")
+    func noGraph() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "1"]) { $1 }
+        let output = try await BitNetProgram.run(Self.short + ["--json"], environment: environment)
+        #expect(output.status == 0, "\(output.errors)")
+        let report = try Report(output.bytes)
+        #expect(report.machine.cooperative == true && report.machine.graph == false && report.end.graph == false)
+        #expect(report.machine.graph_reason?.hasPrefix("cuLaunchCooperativeKernel ") == true)
+        #expect(report.end.measured == 3 && report.end.failed == 0)
+        let table = try await BitNetProgram.run(Self.short, environment: environment)
+        #expect(table.text.contains("\ndecoding          launched kernel by kernel, because no graph could be recorded: cuLaunchCoop"))
+      }
+    }
+
+    @Test("A measurement that fails is told in its place, and those after it are made")
+    func failures() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }
+        let options = ["--depth", "0,3", "--batch", "1,9"]
+        let output = try await BitNetProgram.run(Self.short + options + ["--json"], environment: environment)
+        #expect(output.status == 1 && output.errors == "Error: 3 measurements failed\n", "\(output.errors)")
+        struct Line: Decodable {
+          let depth: Int?
+          let sequences: Int?
+          let error: String?
+          let tokens_per_second: Report.Rate?
+        }
+        let lines = try JSONLines(output.bytes)
+        #expect(lines.kinds == ["machine", "prompt", "depth", "depth", "batch", "batch", "memory", "end"])
+        let measured = try ["prompt", "depth", "batch"].flatMap { try lines.all($0, as: Line.self) }
+        // Nine sequences are too many for the cooperative kernel.
+        #expect(measured.map { $0.tokens_per_second != nil } == [true, false, false, false, true])
+        #expect(measured[1...3].allSatisfy { $0.error?.contains("cuLaunchCooperativeKernel") == true })
+        #expect(measured[2].depth == 3 && measured[3].sequences == 1)
+        #expect(try lines.one("end", as: Report.End.self).failed == 3)
+
+        let table = try await BitNetProgram.run(Self.short + options, environment: environment)
+        #expect(table.status == 1 && table.text.contains("\n3 measurements failed.\n"), "\(table.text)")
+        let rows = table.text.split(separator: "\n")
+        let failed = rows.indices.filter { rows[$0].hasSuffix(" FAILED") }
+        #expect(failed.count == 3 && failed.allSatisfy { rows[$0 + 1].contains("cuLaunchCooperativeKernel") }, "\(table.text)")
+        #expect(rows.contains { $0.hasPrefix("decode 9 sequences ") && !$0.contains("FAILED") })
       }
     }
   #endif
@@ -112,9 +223,10 @@ struct BenchModelTests {
   func cpu() async throws {
     let output = try await BitNetProgram.run(Self.arguments + ["--device", "cpu", "--threads", "2", "--json"])
     #expect(output.status == 0, "\(output.errors)")
-    let report = try JSONDecoder().decode(Report.self, from: output.bytes)
+    let report = try Report(output.bytes)
     #expect(report.machine.name.hasPrefix("CPU, ") && report.machine.name.hasSuffix(", 2 threads") && !report.machine.emulated)
     #expect(report.machine.memory_measure == "read" && report.memory.buffers == nil)
+    #expect(report.machine.cooperative == nil && report.machine.graph == nil && report.end.graph == nil)
     try check(report)
   }
 
@@ -158,6 +270,9 @@ struct BenchModelTests {
       Mistake(arguments: ["--rounds", "0"], sentence: "--rounds is 0; expected 1 to 1000"),
       Mistake(arguments: ["--tokens", "-5"], sentence: "--tokens is -5; expected 1 to 65536"),
       Mistake(arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
+      Mistake(arguments: ["--screen", "on"], sentence: "--screen is on; expected it with a GPU only; choose --device cuda"),
+      Mistake(arguments: ["--no-cooperative"], sentence: "--no-cooperative is given; expected it with a GPU only; choose --device cuda"),
+      Mistake(arguments: ["--screen", "maybe"], sentence: "'maybe' is invalid", status: 64),
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
     ])
   func mistakes(_ mistake: Mistake) async throws {

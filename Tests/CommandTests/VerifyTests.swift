@@ -5,60 +5,167 @@ import Testing
 
 @Suite("bitnet verify")
 struct VerifyTests {
-  private struct Report: Decodable {
-    struct Check: Decodable {
-      let name: String
-      let cases: String
-      let compared: Int
-      let differing: Int
-      let first_difference: String?
-    }
-    struct Kernel: Decodable {
-      let name: String
-      let registers: Int
-      let local_bytes: Int
-    }
+  private struct Machine: Decodable {
     let device: String
     let name: String
     let emulated: Bool
     let driver: String?
     let expected: String
+    let model: String
     let seed: UInt64
-    let kernels: [Kernel]
-    let checks: [Check]
+    let checks: [String]?
+  }
+  private struct Kernel: Decodable {
+    let name: String
+    let registers: Int
+    let local_bytes: Int
+  }
+  private struct Check: Decodable {
+    let name: String
+    let candidate: String?
+    let reference: String?
+    let cases: String
+    let compared: Int
+    let differing: Int
+    let equal: Bool
+    let first_difference: String?
+    let error: String?
+    let seconds: Double
+  }
+  private struct End: Decodable {
+    let checks: Int
+    let failed: Int
     let equal: Bool
   }
 
   #if os(Linux)
+    private static let simple = ["a kernel an operation, screened head", "a kernel an operation, full head"]
+    private static let cooperative = ["one cooperative kernel, screened head", "one cooperative kernel, full head"]
+    private static let products = ["gemv", "few", "gemm"].map { "products, \($0)_exact" }
+    private static let loaded = "kernels, loaded by the driver"
+
+    private static func modelNames(_ forms: [String], _ label: String = "the model") -> [String] {
+      forms.flatMap { form in
+        ["logits of a prompt", "most likely tokens", "drawn tokens", "tokens of 4 sequences together"].map { "\($0), \(label), \(form)" }
+      }
+    }
+
+    private static func names(_ forms: [String]) -> [String] {
+      forms.flatMap { form in
+        ["logits, prompts in chunks", "logits and tokens, ragged batches", "decoding"].map { "\($0), \(form)" }
+      } + modelNames(forms)
+    }
+
+    private static let arguments = ["verify", "--device", "cuda", "--model", Fixture.all[0].path]
+
     @Test("finds an emulated GPU equal to the CPU: products, random models in every form of the engine, and a model")
     func gpu() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
-        let arguments = ["verify", "--device", "cuda", "--model", Fixture.all[0].path]
         let output = try await BitNetProgram.run(
-          arguments + ["--shapes", "1", "--tokens", "3", "--seed", "5", "--json"], environment: environment)
+          Self.arguments + ["--shapes", "1", "--tokens", "3", "--seed", "5", "--json"], environment: environment)
         #expect(output.status == 0, "\(output.errors)")
-        let report = try JSONDecoder().decode(Report.self, from: output.bytes)
-        #expect(report.device == "cuda:0" && report.name.contains("emulated") && report.emulated && report.driver == "12.1")
-        #expect(report.expected.hasPrefix("CPU, ") && report.seed == 5 && report.equal)
-        #expect(report.kernels.map(\.name).contains("decode_one") && report.kernels.count > 20)
+        let lines = try JSONLines(output.bytes)
+        let machine = try lines.one("machine", as: Machine.self), kernels = try lines.all("kernel", as: Kernel.self)
+        let checks = try lines.all("check", as: Check.self), end = try lines.one("end", as: End.self)
+        #expect(lines.kinds.first == "machine" && lines.kinds.last == "end")
+        #expect(machine.device == "cuda:0" && machine.name.contains("emulated") && machine.emulated && machine.driver == "12.1")
+        #expect(machine.expected.hasPrefix("CPU, ") && machine.seed == 5 && machine.model == Fixture.all[0].path)
+        #expect(machine.checks == ["kernels", "products", "operations", "cooperative"])
+        #expect(kernels.map(\.name).contains("decode_one") && kernels.count > 20)
+        #expect(checks.filter { $0.name == Self.loaded }.map(\.compared) == [kernels.count])
+        let others = checks.filter { !$0.name.hasPrefix("kernels, ") }
+        #expect(others.map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
         #expect(
-          report.checks.map(\.name) == [
-            "products, gemv_exact", "products, few_exact", "products, gemm_exact", "logits, prompts in chunks",
-            "logits and tokens, ragged batches", "decoding, one cooperative kernel, screened head",
-            "decoding, one cooperative kernel, full head", "decoding, a kernel an operation, screened head",
-            "decoding, a kernel an operation, full head", "logits, the model's prompt", "tokens, the model's likeliest",
-            "tokens, drawn from the model",
-          ])
-        #expect(report.checks.allSatisfy { $0.compared > 0 && $0.differing == 0 && $0.first_difference == nil })
-        // Four forms of the engine, three tokens each.
-        #expect(report.checks.last?.compared == 12 && report.checks.last?.cases == "4 engines")
+          checks.allSatisfy {
+            $0.compared > 0 && $0.differing == 0 && $0.equal && $0.first_difference == nil && $0.error == nil && $0.seconds > 0
+          })
+        let engines = others.filter { !$0.name.hasPrefix("products") }
+        #expect(engines.allSatisfy { $0.reference == "the CPU engine" && $0.name.hasSuffix($0.candidate ?? "-") })
+        // Three tokens of each of four sequences, and the logits after them.
+        #expect(checks.last?.compared == 4 * (3 + 512) && checks.last?.cases == "4 sequences")
+        #expect(end.equal && end.failed == 0 && end.checks == checks.count)
 
-        let table = try await BitNetProgram.run(arguments + ["--shapes", "0", "--tokens", "1"], environment: environment)
+        let table = try await BitNetProgram.run(
+          Self.arguments + ["--shapes", "0", "--tokens", "1", "--checks", "products,cooperative"], environment: environment)
         #expect(table.status == 0, "\(table.errors)")
         #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1), compared with CPU, "))
-        #expect(table.text.split(separator: "\n").count { $0.hasSuffix(" equal") } == 12, "\(table.text)")
+        #expect(table.text.split(separator: "\n").count { $0.hasSuffix(" equal") } == 3 + 14, "\(table.text)")
         #expect(table.text.hasSuffix("\neverything is equal, bit for bit\n"))
+      }
+    }
+
+    @Test("--checks selects parts; soak repeats what the cooperative engine decodes")
+    func parts() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder)
+        func checks(_ list: String) async throws -> [Check] {
+          let output = try await BitNetProgram.run(
+            Self.arguments + ["--shapes", "1", "--tokens", "1", "--json", "--checks", list], environment: environment)
+          #expect(output.status == 0, "\(output.errors)")
+          let lines = try JSONLines(output.bytes)
+          #expect(try lines.all("kernel", as: Kernel.self).isEmpty == !list.contains("kernels"))
+          return try lines.all("check")
+        }
+        let kernels = try await checks("kernels")
+        #expect(kernels.first?.name == Self.loaded && kernels.allSatisfy { $0.name.hasPrefix("kernels, ") })
+        #expect(try await checks("products").map(\.name) == Self.products)
+        #expect(try await checks("operations").map(\.name) == Self.names(Self.simple))
+        let soak = try await checks("soak")
+        #expect(soak.map(\.cases) == ["3 repetitions", "3 repetitions"])
+        #expect(soak.allSatisfy { $0.candidate == Self.cooperative[0] && $0.reference == Self.simple[1] })
+        // Twelve tokens three times and the logits after them, of one sequence and of 2 to 8 together.
+        let each = 3 * (12 + 512)
+        #expect(soak[0].name == "soak, 1 sequence, the model, \(Self.cooperative[0])" && soak[0].compared == each)
+        #expect(soak[1].compared % each == 0 && 2...8 ~= soak[1].compared / each)
+      }
+    }
+
+    @Test("A check that fails is told in its place, and those after it are made", arguments: [true, false])
+    func failure(json: Bool) async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }
+        let options = ["--shapes", "1", "--tokens", "2", "--checks", "products,cooperative,operations,soak"] + (json ? ["--json"] : [])
+        let output = try await BitNetProgram.run(Self.arguments + options, environment: environment)
+        #expect(output.status == 1)
+        let reason = "cuLaunchCooperativeKernel"
+        #expect(output.errors.hasPrefix("Error: ") && output.errors.split(separator: "\n").count == 1, "\(output.errors)")
+        guard json else {
+          let rows = output.text.split(separator: "\n")
+          let failed = rows.indices.filter { rows[$0].hasSuffix(" FAILED") }
+          try #require(!failed.isEmpty, "\(output.text)")
+          #expect(failed.allSatisfy { rows[$0 + 1].hasPrefix("  ") && rows[$0 + 1].contains(reason) }, "\(output.text)")
+          #expect(rows[failed[0] - 1].hasSuffix(" equal") && rows[failed[0] + 2].hasSuffix(" equal"), "\(output.text)")
+          return
+        }
+        let lines = try JSONLines(output.bytes)
+        let checks = try lines.all("check", as: Check.self), end = try lines.one("end", as: End.self)
+        let soak = checks.suffix(2)
+        #expect(checks.dropLast(2).map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
+        #expect(soak.allSatisfy { $0.name.hasPrefix("soak, ") })
+        for check in checks {
+          // Prompts and their logits need no cooperative launch, nor do ragged batches that begin with prompts.
+          let fails = check.candidate?.hasPrefix("one cooperative") == true && !check.name.hasPrefix("logits")
+          #expect(check.equal == (check.error == nil) && check.differing == 0 && check.first_difference == nil)
+          if fails { #expect(check.error?.contains(reason) == true, "\(check.name): \(check.error ?? "-")") }
+          if !check.name.contains("one cooperative") { #expect(check.equal && check.compared > 0, "\(check.name)") }
+        }
+        let random = try #require(checks.first { $0.name == "decoding, \(Self.cooperative[0])" })
+        #expect(random.error?.hasPrefix("hidden ") == true)
+        #expect(checks.contains { $0.name == "logits of a prompt, the model, \(Self.cooperative[1])" && $0.equal && $0.compared > 0 })
+        #expect(!end.equal && end.failed == checks.count { !$0.equal } && end.checks == checks.count && lines.kinds.last == "end")
+      }
+    }
+
+    @Test("A GPU without free memory still lists its kernels, and each product tells why it fails")
+    func noMemory() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "1000"]) { $1 }
+        let output = try await BitNetProgram.run(Self.arguments + ["--checks", "kernels,products", "--json"], environment: environment)
+        let lines = try JSONLines(output.bytes)
+        let products = try lines.all("check", as: Check.self).filter { $0.name.hasPrefix("products, ") }
+        #expect(output.status == 1 && lines.kinds.count { $0 == "kernel" } > 20 && products.count == 3)
+        #expect(products.allSatisfy { $0.error?.contains("out of GPU memory: ") == true && !$0.equal })
       }
     }
 
@@ -82,32 +189,117 @@ struct VerifyTests {
     let output = try await BitNetProgram.run(
       "verify", "--device", "cpu", "--model", Fixture.all[1].path, "--shapes", "2", "--tokens", "8", "--threads", "2", "--json")
     #expect(output.status == 0, "\(output.errors)")
-    let report = try JSONDecoder().decode(Report.self, from: output.bytes)
-    #expect(report.device == "cpu" && !report.emulated && report.driver == nil && report.kernels.isEmpty && report.equal)
+    let lines = try JSONLines(output.bytes)
+    let machine = try lines.one("machine", as: Machine.self), checks = try lines.all("check", as: Check.self)
+    #expect(machine.device == "cpu" && !machine.emulated && machine.driver == nil && machine.checks == nil)
+    #expect(machine.expected == "the reference engine, Float" && !lines.kinds.contains("kernel"))
     let sets = InstructionSet.available.map(\.rawValue)
-    #expect(report.checks.map(\.name).filter { $0.hasPrefix("decoding, ") } == sets.map { "decoding, \($0)" })
-    #expect(report.checks.count == sets.count + 5)
-    #expect(report.checks.allSatisfy { $0.compared > 0 && $0.differing == 0 })
+    #expect(checks.map(\.name).filter { $0.hasPrefix("decoding, ") } == sets.map { "decoding, \($0)" })
+    #expect(checks.count == 7 * sets.count)
+    #expect(checks.allSatisfy { $0.compared > 0 && $0.differing == 0 && $0.equal })
+    #expect(try lines.one("end", as: End.self).equal)
   }
 
-  @Test("A difference is counted, and the first one told")
+  private static func cpu(_ name: String) -> EngineComparison.Candidate { .init(name: name) { try CPUEngine(weights: $0, threads: 1) } }
+
+  private struct Broken: Error, CustomStringConvertible {
+    let description = "the engine is broken"
+  }
+
+  @Test("A difference is counted, and the first one told; a failure is told in its place")
   func differences() throws {
     var generator = SeededGenerator(seed: 1)
     let configuration = ModelConfiguration.random(using: &generator)
     let weights = try ModelWeights(random: configuration, seed: 1)
     let wrong = EngineComparison(
-      expected: { try CPUEngine(weights: $0) },
+      expected: Self.cpu("the right one"),
       candidates: [
-        .init(name: "itself") { try CPUEngine(weights: $0, threads: 1) },
+        Self.cpu("itself"), .init(name: "broken") { _ in throw Broken() },
         // Other weights of the same shape.
         .init(name: "another") { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99)) },
       ], seed: 3)
-    let checks = try wrong.randomModels(1, isShort: true)
-    #expect(checks.map(\.isEqual) == [false, false, true, false])
-    #expect(checks.allSatisfy { $0.isEqual == ($0.first == nil) && $0.differing <= $0.compared })
-    #expect(checks[0].first?.hasPrefix("another, hidden ") == true)
-    let tokens = try wrong.model(weights, tokens: 5)
-    #expect(tokens[0].compared == 2 * configuration.vocabularySize && !tokens[0].isEqual)
+    var checks: [Verification.Check] = []
+    wrong.randomModels(1, isShort: true) { checks.append($0) }
+    #expect(checks.map(\.candidate) == ["itself", "broken", "another"].flatMap { [$0, $0, $0] })
+    #expect(checks.map(\.isEqual) == [true, true, true] + [false, false, false, false, false, false])
+    #expect(checks.allSatisfy { $0.differing <= $0.compared && $0.reference == "the right one" })
+    for check in checks[3..<6] {
+      #expect(check.error?.hasPrefix("hidden ") == true && check.error?.hasSuffix(": the engine is broken") == true)
+      #expect(check.first == nil && check.compared == 0)
+    }
+    #expect(checks[6...].allSatisfy { $0.error == nil && $0.first?.hasPrefix("hidden ") == true })
+    // The model, the chunks, the token and the logit, and both numbers with their bits.
+    let number = #"-?[0-9.e-]+ \(0x[0-9a-f]{8}\)"#
+    let sentence = try Regex(
+      #"hidden .*, a prompt in chunks of \[[0-9, ]+\]: the prompt of \d+ tokens, logit \d+ after token \d+ is "# + number + "; expected "
+        + number)
+    #expect(try sentence.wholeMatch(in: checks[6].first ?? "") != nil, "\(checks[6].first ?? "-")")
+    #expect(checks[7].first?.contains(": batch 0 of ") == true && checks[7].first?.contains(" (sequence ") == true)
+    #expect(checks[8].first?.contains(" sequences together, sequence 0 (prompt of ") == true, "\(checks[8].first ?? "-")")
+
+    checks = []
+    wrong.model(weights, tokens: 5) { checks.append($0) }
+    #expect(checks.count == 12 && checks.prefix(4).allSatisfy { $0.isEqual && $0.compared > 0 })
+    let vocabulary = configuration.vocabularySize
+    #expect(checks[0].compared == 5 * vocabulary && checks[3].compared == 4 * (5 + vocabulary))
+    #expect(checks[4..<8].allSatisfy { $0.error == "the engine is broken" })
+    #expect(!checks[8].isEqual && checks[8].differing > 0)
+
+    let reversed = EngineComparison(
+      expected: .init(name: "the reference") { _ in throw Broken() }, candidates: [Self.cpu("itself")], seed: 3)
+    checks = []
+    reversed.model(weights, tokens: 2, parts: [.greedy, .together]) { checks.append($0) }
+    #expect(checks.map(\.error) == ["the reference: the engine is broken", "the reference: the engine is broken"])
+  }
+
+  @Test("Soaking finds an engine whose tokens change from one time to the next, and one that is wrong from the start")
+  func soak() throws {
+    var generator = SeededGenerator(seed: 1)
+    var configuration = ModelConfiguration.random(using: &generator)
+    // With a head of its own the model does not just repeat what it reads.
+    (configuration.vocabularySize, configuration.tiedEmbedding) = (300, false)
+    let weights = try ModelWeights(random: configuration, seed: 1)
+    let comparison = EngineComparison(
+      expected: Self.cpu("the right one"),
+      candidates: [
+        Self.cpu("itself"), .init(name: "wrong") { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99)) },
+        .init(name: "fickle") { try FickleEngine(CPUEngine(weights: $0)) },
+      ], seed: 3)
+    var checks: [Verification.Check] = []
+    comparison.soak(weights, tokens: 10, repetitions: 4) { checks.append($0) }
+    #expect(checks.map(\.isEqual) == [true, true, false, false, false, false])
+    let each = 4 * (10 + 300)
+    #expect(checks[0].compared == each && checks[1].compared % each == 0 && checks[1].compared > each)
+    #expect(checks[2].first?.hasPrefix("repetition 0, compared with the right one: sequence 0 of 1, token ") == true)
+    // Of the third time, the last token and the logits after it.
+    #expect(checks[4].first?.hasPrefix("repetition 2, compared with repetition 0: sequence 0 of 1, token 9 is ") == true)
+    #expect(checks[4].differing > 1 && checks[4].differing <= 1 + 300)
+  }
+
+  /// An engine that samples token 299 instead of another, or 0 instead of that, at the end of every third generation.
+  private final class FickleEngine: Engine {
+    private let engine: CPUEngine
+    private var count = 0
+    var configuration: ModelConfiguration { engine.configuration }
+    var contextLength: Int { engine.contextLength }
+    var summary: String { engine.summary }
+
+    init(_ engine: CPUEngine) { self.engine = engine }
+
+    func makeSequence() -> SequenceID { engine.makeSequence() }
+    func removeSequence(_ id: SequenceID) { engine.removeSequence(id) }
+    func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try engine.tokens(of: id) }
+    func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try engine.truncate(id, to: length) }
+    func step(_ batch: Batch) throws(EngineError) -> [StepOutput] { try engine.step(batch) }
+
+    func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
+      count += 1
+      var step = 0
+      try engine.generate(batch, limit: limit) { tokens in
+        step += 1
+        return body(step == limit && count % 3 == 0 ? [SampledToken(token: tokens[0].token == 299 ? 0 : 299)] + tokens.dropFirst() : tokens)
+      }
+    }
   }
 
   @Test(
@@ -120,6 +312,11 @@ struct VerifyTests {
       Mistake(arguments: ["--model", "/no/such/model"], sentence: "/no/such/model"),
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
       Mistake(arguments: ["--seed", "-1"], sentence: "--seed", status: 64),
+      Mistake(
+        arguments: ["--checks", "kernels,all"], sentence: "--checks has \"all\"; expected a list of kernels, products, operations, "),
+      Mistake(arguments: ["--checks", "products"], sentence: "--checks is \"products\"; expected none on the CPU"),
+      Mistake(arguments: ["--random-2b"], sentence: "--random-2b compares the forms of the engine on a GPU; expected none on the CPU"),
+      Mistake(arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
     ])
   func mistakes(_ mistake: Mistake) async throws {
     let device = mistake.arguments.contains("--device") ? [] : ["--device", "cpu"]

@@ -55,6 +55,8 @@ void readEnvironment() {
     read("CUDA_ON_CPU_DRIVER_VERSION", control.configuration.driverVersion);
     read("CUDA_ON_CPU_CAPABILITY", control.configuration.capability);
     read("CUDA_ON_CPU_MEMORY", control.configuration.memoryByteCount);
+    read("CUDA_ON_CPU_FAILING_ATTRIBUTE", control.configuration.failingAttribute);
+    read("CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES", control.configuration.refusedCooperativeLaunches);
     uint64_t seed = 0;
     read("CUDA_ON_CPU_SEED", seed);
     if (seed != 0) setSeed(control, seed);

@@ -67,6 +67,7 @@ CUDA_API cuDeviceTotalMem_v2(size_t *byteCount, CUdevice device) {
 // The numbers of CUdevice_attribute.
 static bool attribute(int number, int &value) {
   const CUDAOnCPUConfiguration configuration = control::configuration();
+  if (number == configuration.failingAttribute) return false;
   switch (number) {
     case 1: value = 1024; break;                                  // threads per block
     case 2: case 3: value = 1024; break;                          // block size, x and y

@@ -23,6 +23,8 @@ static CUresult launch(void *handle, dim3 grid, dim3 block, unsigned sharedByteC
     const auto function = s.functions.find(handle);
     Stream *stream = s.stream(streamHandle);
     if (!function || !stream) return invalidHandle;
+    const int refused = control::configuration().refusedCooperativeLaunches;
+    if (cooperative && (refused == 2 || (refused == 1 && stream->capture != Stream::Capture::none))) return notSupported;
     if (grid.x == 0 || grid.x > 0x7FFFFFFF || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535) return invalidValue;
     const uint64_t threads = uint64_t{block.x} * block.y * block.z;
     if (threads == 0 || block.x > 1024 || block.y > 1024 || block.z > 64 || threads > 1024) return invalidValue;

@@ -31,6 +31,10 @@ typedef struct CUDAOnCPUConfiguration {
   int32_t memoryBusWidth;
   /// A launch fails with CUDA_ERROR_LAUNCH_TIMEOUT when for so many milliseconds its threads have only spun and waited.
   uint32_t spinLimit;
+  /// The number of a CUdevice_attribute whose query fails with CUDA_ERROR_INVALID_VALUE; 0 for none.
+  int32_t failingAttribute;
+  /// Cooperative launches that fail with CUDA_ERROR_NOT_SUPPORTED: 0 for none, 1 for those that a stream records, 2 for all.
+  int32_t refusedCooperativeLaunches;
 } CUDAOnCPUConfiguration;
 
 /// What kernels and streams have done since the last reset of the counters.
@@ -60,7 +64,7 @@ CUDAOnCPUConfiguration cuda_on_cpu_default_configuration(void);
 /// Replaces the configuration. The environment (see below) is then no longer looked at.
 ///
 /// Without this call cuInit reads CUDA_ON_CPU_DEVICES, CUDA_ON_CPU_DRIVER_VERSION, CUDA_ON_CPU_CAPABILITY, CUDA_ON_CPU_MEMORY
-/// (bytes) and CUDA_ON_CPU_SEED.
+/// (bytes), CUDA_ON_CPU_SEED, CUDA_ON_CPU_FAILING_ATTRIBUTE and CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES.
 void cuda_on_cpu_configure(CUDAOnCPUConfiguration configuration);
 
 /// As if the process had just started: every handle and allocation is gone, cuInit is needed again, errors, counters, seed and
