@@ -54,6 +54,7 @@ void readEnvironment() {
     read("CUDA_ON_CPU_DEVICES", control.configuration.deviceCount);
     read("CUDA_ON_CPU_DRIVER_VERSION", control.configuration.driverVersion);
     read("CUDA_ON_CPU_CAPABILITY", control.configuration.capability);
+    read("CUDA_ON_CPU_BLOCKS", control.configuration.blocksPerMultiprocessor);
     read("CUDA_ON_CPU_MEMORY", control.configuration.memoryByteCount);
     uint64_t seed = 0;
     read("CUDA_ON_CPU_SEED", seed);

@@ -37,6 +37,9 @@ uint64_t used();
 bool contains(uintptr_t address, size_t byteCount);
 bool contains(uintptr_t address, size_t byteCount, Kind kind);
 
+// Whether the 128-byte line at the address lies in a living allocation, which is whole lines long.
+bool containsLine(uintptr_t address);
+
 // The living allocation that a stray write has damaged the surroundings of, in words; empty when there is none.
 std::string damage();
 // Where the address lies relative to the nearest allocation.
