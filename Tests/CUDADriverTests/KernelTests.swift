@@ -179,6 +179,34 @@ extension StandInTests {
       try expectCall("cuCtxSynchronize", code: 700, naming: "") { try context.synchronize() }
     }
 
+    @Test("A prefetch of a line that is not there is noticed, though it changes nothing", arguments: [0, 999, 1023, -1, 1024, 4096])
+    func prefetch(offset: Int) throws {
+      let context = try StandInTests.standIn.get().context()
+      let kernel = try StandInTests.standIn.get().kernel("selftest_prefetch_at", context)
+      // Its last line is not whole: lines of an allocation are.
+      let buffer = try CUDABuffer(context, byteCount: 1000)
+      let stream = try CUDAStream(context)
+      try stream.launch(kernel, grid: 1, threads: 32, .address(buffer.address), .long(UInt64(bitPattern: Int64(offset))))
+      if 0..<1024 ~= offset {
+        try stream.synchronize()
+      } else {
+        try expectCall("cuStreamSynchronize", code: 700, naming: "") { try stream.synchronize() }
+      }
+    }
+
+    @Test("A multiprocessor runs no more blocks than it is set to", arguments: [1, 2])
+    func blocks(limit: Int) throws {
+      let context = try StandInTests.standIn.get().context { $0.blocksPerMultiprocessor = Int32(limit) }
+      let kernel = try StandInTests.standIn.get().kernel("selftest_grid_barrier", context)
+      #expect(try kernel.maximumBlocksPerMultiprocessor(threads: 64, sharedBytes: 0) == limit)
+      let buffer = try CUDABuffer(context, byteCount: 256)
+      let blocks = limit * context.device.multiprocessorCount + 1
+      try expectCall("cuLaunchCooperativeKernel", code: 720, naming: "selftest_grid_barrier, grid \(blocks)×1×1, 64 threads") {
+        try CUDAStream(context).launch(
+          kernel, grid: CUDAGrid(blocks), threads: 64, cooperative: true, .address(buffer.address), .address(buffer.address), .int(0))
+      }
+    }
+
     /// Expects a call of the driver to fail with a code, and the error to name what it was called with.
     private func expectCall(
       _ function: String, code: UInt32, naming text: String, _ body: () throws -> Void, at location: SourceLocation = #_sourceLocation

@@ -32,6 +32,17 @@ extension StandInTests {
       #expect(try buffer.contents() == [UInt8](repeating: 9, count: 16))
     }
 
+    @Test("What new memory holds is not a number, whatever its format")
+    func fresh() throws {
+      let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 1000)
+      let contents = try buffer.contents()
+      contents.withUnsafeBytes { bytes in
+        #expect(bytes.bindMemory(to: Float.self).allSatisfy(\.isNaN) && bytes.bindMemory(to: Double.self).allSatisfy(\.isNaN))
+        // A bfloat16 number is the upper half of a Float.
+        #expect(bytes.bindMemory(to: UInt16.self).allSatisfy { Float(bitPattern: UInt32($0) << 16).isNaN })
+      }
+    }
+
     @Test("No bytes can be allocated, filled and copied")
     func nothing() throws {
       let context = try StandInTests.standIn.get().context()

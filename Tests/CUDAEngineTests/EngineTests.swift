@@ -43,8 +43,11 @@ private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sam
 }
 
 /// The device of the stand-in, started anew, with one multiprocessor, so that blocks are few and tests quick.
-private func device(seed: UInt64 = 0) throws -> CUDADevice {
-  let device = try standIn.get().driver { $0.multiprocessorCount = 1 }.device(0)
+private func device(seed: UInt64 = 0, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in }) throws -> CUDADevice {
+  let device = try standIn.get().driver {
+    $0.multiprocessorCount = 1
+    change(&$0)
+  }.device(0)
   try standIn.get().setSeed(seed)
   return device
 }
@@ -160,6 +163,37 @@ struct EngineTests {
       let same = identical(row, Array(try logits(cpu, whole, chunks: [whole.count]).suffix(row.count)))
       #expect(same, "sequence \(index) of \(count)")
     }
+  }
+
+  @Test("when registers leave room for few blocks of the cooperative kernel")
+  func fewBlocks() throws {
+    let fixture = Fixture.all[1]
+    let weights = try fixture.load().weights
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let prompt = try fixture.prompt(64)
+    let sampling = SamplingParameters(temperature: 0.8, topK: 20, seed: 5)
+    let expected = try generate(cpu, prompt, count: 6, sampling)
+    var barriers: [UInt64] = []
+    for blocks in [1, 2] {
+      let gpu = try CUDAEngine(
+        weights: weights,
+        device: device(seed: UInt64(blocks)) {
+          $0.multiprocessorCount = 2
+          $0.blocksPerMultiprocessor = Int32(blocks)
+        })
+      let id = gpu.makeSequence()
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: prompt.dropLast(), output: .none)]))
+      try standIn.get().resetCounters()
+      var found: [Int32] = []
+      try gpu.generate(Batch([.init(sequence: id, tokens: [prompt.last!], output: .sample(sampling))]), limit: 6) {
+        found.append($0[0].token)
+        return true
+      }
+      #expect(found == expected, "\(blocks) blocks")
+      barriers.append(try standIn.get().counters().blockBarriers)
+    }
+    // More blocks come to more barriers, each to its own.
+    #expect(barriers[1] > barriers[0])
   }
 
   @Test("when a batch has more single tokens than one launch of attention takes, some behind a prompt")

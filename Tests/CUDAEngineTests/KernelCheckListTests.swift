@@ -8,10 +8,7 @@ extension KernelTests {
     private func checks(_ planted: [Kernel: String] = [:]) throws -> [Verification.Check] {
       let device = try DeviceUnderTest.start(seed: 0, planted: planted)
       var checks: [Verification.Check] = []
-      try KernelCheckList(shapes: 2, isShort: true, seed: 1).run(on: { device }) { check in
-        try #require(check.isEqual == (check.first == nil && check.error == nil))
-        checks.append(check)
-      }
+      KernelCheckList(shapes: 2, isShort: true, seed: 1).run(on: { device }) { checks.append($0) }
       return checks
     }
 
@@ -38,7 +35,6 @@ extension KernelTests {
 
     @Test("An error of the driver is the result of one kernel's check")
     func error() throws {
-      // With functions of its own each case starts a device anew: on a GPU too an error holds until its process ends.
       let checks = try checks([.quantizeRows: "selftest_planted_unreached_barrier"])
       #expect(checks.map(\.name) == KernelCheckList.kernels.map(\.rawValue))
       #expect(checks[0].isEqual)

@@ -62,7 +62,8 @@ inline unsigned loadStream(const unsigned *address) {
   emulator::execution.counts.streamedBytes += 4;
   return *address;
 }
-inline void prefetchL2(const void *) {}
+// Nothing is fetched; a GPU does not mind a bad address either, but then the line that is wanted is not there.
+inline void prefetchL2(const void *address, Location where = Location::current()) { emulator::checkPrefetched(address, where); }
 
 inline unsigned loadAcquire(const unsigned *address, Location where = Location::current()) {
   return emulator::loadAcquire(address, where);

@@ -53,22 +53,24 @@ package struct KernelCheckList {
 
   private static func random(_ kernel: Kernel, _ generator: inout SplitMix64) throws -> any KernelCheck {
     switch kernel {
-    case .embedRows: EmbeddingCheck(&generator)
-    case .quantizeRows: QuantizerCheck(&generator)
-    case .rotateAndAppend: RotaryCheck(&generator)
-    case .attendDecode: DecodeAttentionCheck(&generator)
-    case .attendPrompt: PromptAttentionCheck(&generator)
-    case .head1: HeadCheck(&generator, tokens: 1)
-    case .head4: HeadCheck(&generator, tokens: 4)
-    case .head8: HeadCheck(&generator, tokens: 8)
-    case .screenBuild: ScreenCopyCheck(&generator)
-    case .screen1: ScreenCheck(&generator, .bounds, tokens: 1)
-    case .screen4: ScreenCheck(&generator, .bounds, tokens: 4)
-    case .screenRescore: ScreenCheck(&generator, .logits, tokens: generator.chance(50) ? 1 : 4)
-    case .sampleRows: SamplerCheck(&generator)
+    case .embedRows: return EmbeddingCheck(&generator)
+    case .quantizeRows: return QuantizerCheck(&generator)
+    case .rotateAndAppend: return RotaryCheck(&generator)
+    case .attendDecode: return DecodeAttentionCheck(&generator)
+    case .attendPrompt: return PromptAttentionCheck(&generator)
+    case .head1: return HeadCheck(&generator, tokens: 1)
+    case .head4: return HeadCheck(&generator, tokens: 4)
+    case .head8: return HeadCheck(&generator, tokens: 8)
+    case .screenBuild: return ScreenCopyCheck(&generator)
+    case .screen1: return ScreenCheck(&generator, .bounds, tokens: 1)
+    case .screen4: return ScreenCheck(&generator, .bounds, tokens: 4)
+    case .screenRescore: return ScreenCheck(&generator, .logits, tokens: generator.chance(50) ? 1 : 4)
+    case .sampleRows: return SamplerCheck(&generator)
     case .decodeOne, .decodeFew, .decodeOneTraced, .decodeFewTraced:
       preconditionFailure("\(kernel.rawValue) is checked with its engine")
-    default: try ProductCheck(kernel.product!.path, kernel.product!.outcome, &generator)
+    default:
+      let (path, outcome) = kernel.product!
+      return try ProductCheck(path, outcome, &generator)
     }
   }
 }

@@ -54,6 +54,7 @@ void readEnvironment() {
     read("CUDA_ON_CPU_DEVICES", control.configuration.deviceCount);
     read("CUDA_ON_CPU_DRIVER_VERSION", control.configuration.driverVersion);
     read("CUDA_ON_CPU_CAPABILITY", control.configuration.capability);
+    read("CUDA_ON_CPU_BLOCKS", control.configuration.blocksPerMultiprocessor);
     read("CUDA_ON_CPU_MEMORY", control.configuration.memoryByteCount);
     read("CUDA_ON_CPU_FAILING_ATTRIBUTE", control.configuration.failingAttribute);
     read("CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES", control.configuration.refusedCooperativeLaunches);

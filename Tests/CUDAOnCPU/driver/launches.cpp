@@ -14,7 +14,8 @@ int driver::blocksPerMultiprocessor(const Function &function, int threads, size_
   // Threads come in warps; each block needs 1 KiB of shared memory for the system.
   const size_t byThreads = 2048 / (size_t(threads + 31) / 32 * 32);
   const size_t byMemory = (size_t{164} << 10) / (sharedByteCount + (1 << 10));
-  return int(std::min({byThreads, byMemory, size_t{32}}));
+  const int limit = control::configuration().blocksPerMultiprocessor;
+  return int(std::min({byThreads, byMemory, size_t(limit > 0 ? limit : 32)}));
 }
 
 static CUresult launch(void *handle, dim3 grid, dim3 block, unsigned sharedByteCount, void *streamHandle, void **parameters,

@@ -37,6 +37,9 @@ unsigned loadAcquire(const unsigned *address, Location where);
 void spin(Location where);
 
 [[noreturn]] void failMisaligned(const char *what, Location where);
+// Fails unless the 128-byte line that the address lies in belongs to an allocation: those start and end with whole lines.
+void checkPrefetched(const void *address, Location where);
+
 inline void checkAligned(const void *address, const char *what, Location where) {
   if (__builtin_expect((reinterpret_cast<uintptr_t>(address) & 15) != 0, false)) failMisaligned(what, where);
 }

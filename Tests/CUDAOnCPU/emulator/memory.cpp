@@ -1,5 +1,8 @@
 #include "memory.h"
 
+#include "builtins.h"
+#include "failures.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -20,6 +23,10 @@ size_t pageByteCount() {
 bool holdsOnly(unsigned char byte, const unsigned char *bytes, size_t count) {
   // Every byte equals the one after it.
   return count == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, count - 1) == 0);
+}
+
+void checkPrefetched(const void *address, Location where) {
+  if (!memory::containsLine(reinterpret_cast<uintptr_t>(address))) fail(illegalAddress, "prefetched a line that lies in no allocation", where);
 }
 
 namespace memory {
@@ -160,6 +167,12 @@ bool contains(uintptr_t address, size_t byteCount, Kind kind) {
   const std::lock_guard lock(state().mutex);
   const Allocation *allocation = find(state(), address, byteCount);
   return allocation && allocation->kind == kind;
+}
+
+bool containsLine(uintptr_t address) {
+  const std::lock_guard lock(state().mutex);
+  auto next = state().living.upper_bound(address);
+  return next != state().living.begin() && address < (--next)->first + next->second.roundedByteCount();
 }
 
 std::string damage() {

@@ -12,7 +12,7 @@
 namespace emulator {
 
 // Fresh memory, and the bytes between an allocation and its guard pages.
-constexpr unsigned char poisonByte = 0xCD;
+constexpr unsigned char poisonByte = 0xFF;
 constexpr unsigned char canary = 0xA5;
 
 size_t pageByteCount();
@@ -23,7 +23,7 @@ namespace memory {
 
 enum class Kind { device, pinned };
 
-// Starts on a multiple of 256 and is filled with 0xCD. Device memory is bounded by the limit, pinned memory is not.
+// Starts on a multiple of 256 and is filled with 0xFF: no floating-point number of any width, and no index. Device memory is bounded by the limit, pinned memory is not.
 Result allocate(size_t byteCount, Kind kind, uintptr_t &address);
 // The address must be an allocation's start. Its pages stay unreadable for a long time.
 Result release(uintptr_t address, Kind kind);
@@ -36,6 +36,9 @@ uint64_t used();
 // Whether the whole range lies in one living allocation, of either kind or of this kind.
 bool contains(uintptr_t address, size_t byteCount);
 bool contains(uintptr_t address, size_t byteCount, Kind kind);
+
+// Whether the 128-byte line at the address lies in a living allocation, which is whole lines long.
+bool containsLine(uintptr_t address);
 
 // The living allocation that a stray write has damaged the surroundings of, in words; empty when there is none.
 std::string damage();

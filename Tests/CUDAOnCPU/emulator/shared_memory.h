@@ -16,7 +16,7 @@ class SharedArea {
 
   // Aligned to 128 bytes when the size is a multiple of 128, otherwise to 16.
   unsigned char *start(size_t byteCount) const;
-  // Fills the bytes with 0xCD and what lies between them and the guards with a pattern.
+  // Fills the bytes with 0xFF and what lies between them and the guards with a pattern.
   void poison(size_t byteCount);
   // Whether the pattern is still there.
   bool isIntact(size_t byteCount) const;

@@ -21,6 +21,9 @@ typedef struct CUDAOnCPUConfiguration {
   /// Compute capability, 80 for 8.0. Modules with a higher `.target` are refused.
   int32_t capability;
   int32_t multiprocessorCount;
+  /// The most blocks of a kernel that one multiprocessor runs at once, as registers limit them on a GPU; 0 for what threads and shared
+  /// memory leave room for.
+  int32_t blocksPerMultiprocessor;
   /// Device memory; an allocation beyond it is CUDA_ERROR_OUT_OF_MEMORY.
   uint64_t memoryByteCount;
   /// The most dynamic shared memory a block may have when its function was allowed it. 48 KiB need no permission.
@@ -63,8 +66,9 @@ CUDAOnCPUConfiguration cuda_on_cpu_default_configuration(void);
 
 /// Replaces the configuration. The environment (see below) is then no longer looked at.
 ///
-/// Without this call cuInit reads CUDA_ON_CPU_DEVICES, CUDA_ON_CPU_DRIVER_VERSION, CUDA_ON_CPU_CAPABILITY, CUDA_ON_CPU_MEMORY
-/// (bytes), CUDA_ON_CPU_SEED, CUDA_ON_CPU_FAILING_ATTRIBUTE and CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES.
+/// Without this call cuInit reads CUDA_ON_CPU_DEVICES, CUDA_ON_CPU_DRIVER_VERSION, CUDA_ON_CPU_CAPABILITY, CUDA_ON_CPU_BLOCKS
+/// (of a multiprocessor), CUDA_ON_CPU_MEMORY (bytes), CUDA_ON_CPU_SEED, CUDA_ON_CPU_FAILING_ATTRIBUTE and
+/// CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES.
 void cuda_on_cpu_configure(CUDAOnCPUConfiguration configuration);
 
 /// As if the process had just started: every handle and allocation is gone, cuInit is needed again, errors, counters, seed and

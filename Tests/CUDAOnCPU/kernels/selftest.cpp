@@ -30,6 +30,11 @@ extern "C" __global__ void selftest_out_of_bounds(float *out, const float *a, in
   if (threadIdx.x == 0 && blockIdx.x == gridDim.x - 1) out[0] = a[n + offset];
 }
 
+// Prefetches a line, perhaps before the start or past the end.
+extern "C" __global__ void selftest_prefetch_at(const unsigned char *bytes, long long offset) {
+  if (threadIdx.x == 0) ptx::prefetchL2(bytes + offset);
+}
+
 // Writes one byte, perhaps before the start or past the end.
 extern "C" __global__ void selftest_write_at(unsigned char *bytes, long long offset) {
   if (threadIdx.x == 0) bytes[offset] = 1;
@@ -149,6 +154,7 @@ extern "C" __global__ void selftest_flag(unsigned *flags, unsigned value, int an
 CUDA_KERNEL(selftest_add);
 CUDA_KERNEL(selftest_parameters);
 CUDA_KERNEL(selftest_out_of_bounds);
+CUDA_KERNEL(selftest_prefetch_at);
 CUDA_KERNEL(selftest_write_at);
 CUDA_KERNEL(selftest_shared_overrun);
 CUDA_KERNEL(selftest_missing_barrier);
