@@ -149,6 +149,7 @@ template <int depth> struct OneStep {
     const float *norm = layer.norms[kind], *x = kind % 2 == 1 ? d.inner : d.x;
     const int columns = m.columns, padded = m.tilesPerRow * tileColumnCount;
     int8_t *codes = (int8_t *)shared;
+    tape.refill();
     // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T.
     OneRow<14> row;
     const bool isShort = columns <= 5 * tapeThreads, isLong = columns > 14 * tapeThreads;
@@ -190,7 +191,6 @@ template <int depth> struct OneStep {
           const uint4 w = tape.next();
           const int tile = 4 * group;
           if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
-          tape.refill();
         }
       }
       sumLanes(acc, scratch.partial[set][warp]);
@@ -253,12 +253,14 @@ template <int depth> struct OneStep {
     const int heads = d.attention.heads.keyValueHeads, items = (position / chunkLength + 1) * heads;
     int item = blockIdx.x;
     if (item >= items) {
+      tape.refill();
       marks.set(markAsked);
       wait(ticket);
       marks.set(markReleased);
     } else {
       ChunkPart part(d.attention, index, slot, item % heads, item / heads, position);
       ChunkLoads<tapeThreads> loads(d.attention, part);
+      tape.refill();
       marks.set(markAsked);
       wait(ticket);
       marks.set(markReleased);

@@ -20,39 +20,57 @@ struct TapeShare {
 };
 
 /// The copies of one thread: word by word (16 bytes) in the order in which it multiplies them. Only the thread itself reads what it copied, so no
-/// barrier is needed, just waiting for the oldest copy. `depth` words are under way at any time.
+/// barrier is needed, just waiting for the oldest copy. The ring has room for `depth` words.
+///
+/// Words come in two steps. A multiprocessor can have only so many bytes under way, and a copy beyond that blocks the loads behind it; from memory
+/// that is reached within a phase. So each copy also asks for the same place in the next layer to come to the second-level cache, from which
+/// the ring then fills in a fraction of a hand-over.
 template <int depth> class Tape {
 public:
   /// ring: [depth][512] words of 16 bytes. Starts the first copies.
   __device__ __forceinline__ Tape(const DecodeModel &d, uint4 *ring) : d(d), own(ring + threadIdx.x) {
     enter();
-#pragma unroll 1
-    for (int i = 0; i < depth; i++) refill();
+    free = depth;
+    refill();
   }
 
   /// The next word, when its copy has come.
   __device__ __forceinline__ uint4 next() {
+    if (free == depth) refill();
+    // Since the last refill `free` words were taken, each with an empty group, and depth - free - 1 copies come after this word's: at least
+    // depth - 1 groups are younger than its own.
     ptx::waitAsync<depth - 1>();
-    return own[slot * tapeThreads];
+    const uint4 w = own[taken * tapeThreads];
+    ptx::commitAsync();
+    taken = taken + 1 == depth ? 0 : taken + 1;
+    free++;
+    return w;
   }
 
-  /// Starts copying the word that is `depth` words ahead to where the last one was, which has been used by now.
+  /// Starts copying the next words to where those lay that have been taken, and used by now.
   __device__ __forceinline__ void refill() {
-    if (layer < d.layerCount) {
-      if (4 * group + (int)threadIdx.x % warpThreads / 8 < tilesPerRow) ptx::copyAsync16(own + slot * tapeThreads, word);
-      group += split;
-      word += 32 * split;
-      if (4 * group >= tilesPerRow) leaveRow();
+#pragma unroll 1
+    for (; free > 0; free--) {
+      if (layer < d.layerCount) {
+        if (4 * group + (int)threadIdx.x % warpThreads / 8 < tilesPerRow) {
+          ptx::copyAsync16(own + filled * tapeThreads, word);
+          // One thread in eight: a line of the cache is as long as a tile.
+          if (threadIdx.x % 8 == 0 && layer + 1 < d.layerCount) ptx::prefetchL2((const char *)word + d.layerStride);
+        }
+        group += split;
+        word += 32 * split;
+        if (4 * group >= tilesPerRow) leaveRow();
+      }
+      ptx::commitAsync();
+      filled = filled + 1 == depth ? 0 : filled + 1;
     }
-    // A group even without a copy: then the number of groups says how old one is.
-    ptx::commitAsync();
-    slot = slot + 1 == depth ? 0 : slot + 1;
   }
 
 private:
   const DecodeModel &d;
   uint4 *const own;
-  int slot = 0;
+  // Places in the ring: of the word that is taken next, and of the one that is copied next; how many words have been taken since.
+  int taken = 0, filled = 0, free = 0;
   // The word that is copied next: its place on the tape, and its address.
   int layer = 0, kind = 0, row = 0, group = 0, split = 1, tilesPerRow = 0;
   const uint4 *word = nullptr;
