@@ -247,6 +247,33 @@ struct EngineTests {
     }
   }
 
+  @Test(
+    "when rows are so long that shared memory has room for the head of four outputs, but not for their screen",
+    arguments: [4160, 4608, 6144])
+  func longRows(hidden: Int) throws {
+    let configuration = ModelConfiguration(
+      architecture: "random", vocabularySize: 40, hiddenSize: hidden, feedForwardSize: 24, layerCount: 1, headCount: 2,
+      keyValueHeadCount: 1, headSize: 16, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+      hasSubNorms: true, tiedEmbedding: true)
+    // Four rows in floats, and their two planes of int8 beside.
+    let (floats, planes) = (16 * ((hidden + 255) / 256 * 256), 8 * hidden)
+    #expect(floats < 97 << 10 && floats + planes > 97 << 10)
+    let weights = try ModelWeights(random: configuration, seed: UInt64(hidden))
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let gpu = try CUDAEngine(weights: weights, device: device(seed: 1), options: .init(screensHead: true))
+    let prompts: [[Int32]] = [[1, 2], [39], [7, 7, 7], [20]]
+    let ids = prompts.map { _ in gpu.makeSequence() }
+    var found = prompts.map { _ in [Int32]() }
+    let entries = zip(ids, prompts).map { Batch.Entry(sequence: $0, tokens: $1, output: .sample(.greedy)) }
+    try gpu.generate(Batch(entries), limit: 3) {
+      for (index, token) in $0.enumerated() { found[index].append(token.token) }
+      return true
+    }
+    for (index, prompt) in prompts.enumerated() {
+      #expect(try generate(cpu, prompt, count: 3, .greedy) == found[index], "hidden \(hidden), sequence \(index)")
+    }
+  }
+
   @Test("A token takes as many launches, barriers and bytes as the design says", arguments: [false, true])
   func cost(screened: Bool) throws {
     let fixture = Fixture.all[0]
@@ -297,16 +324,31 @@ struct EngineTests {
     #expect(try (standIn.get().counters().graphLaunches > 0) == !refused)
   }
 
-  @Test("A prompt of up to 512 tokens takes the launches of one pass")
+  @Test("A prompt takes the launches of one pass for each slice; slices are as long as memory allows, and results do not depend on them")
   func promptCost() throws {
-    let fixture = Fixture.all[0]
-    let weights = try fixture.load().weights
-    let gpu = try CUDAEngine(weights: weights, device: device())
-    let id = gpu.makeSequence()
-    try standIn.get().resetCounters()
-    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(64), output: .none)]))
-    // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
-    #expect(try standIn.get().counters().launches == UInt64(1 + weights.configuration.layerCount * 10))
+    let configuration = ModelConfiguration(
+      architecture: "random", vocabularySize: 30, hiddenSize: 16, feedForwardSize: 24, layerCount: 2, headCount: 2, keyValueHeadCount: 1,
+      headSize: 8, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU, hasSubNorms: true,
+      tiedEmbedding: true)
+    let weights = try ModelWeights(random: configuration, seed: 1)
+    let prompt = (0..<600).map { Int32($0 * $0 % 30) }
+    let expected = try logits(CPUEngine(weights: weights, threads: 1), prompt, chunks: [600]).suffix(30)
+    // A row takes 4 · (2 · 16 + 16 + 16 + 24) + 24 bytes, and the buffers of a slice at most a part in 32 of the memory.
+    for (memory, rows) in [(1 << 30, 2048), (16 << 20, 1024), (8 << 20, 512)] {
+      let gpu = try CUDAEngine(weights: weights, device: device { $0.memoryByteCount = UInt64(memory) })
+      #expect(memory / 32 / 376 >= rows && (rows == 2048 || memory / 32 / 376 < 2 * rows))
+      let id = gpu.makeSequence()
+      try standIn.get().resetCounters()
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(prompt.dropLast()), output: .none)]))
+      // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
+      let slices = (prompt.count - 1 + rows - 1) / rows
+      #expect(try standIn.get().counters().launches == UInt64(slices * (1 + configuration.layerCount * 10)), "slices of \(rows)")
+      guard case .logits(let row) = try gpu.step(Batch([.init(sequence: id, tokens: [prompt.last!], output: .lastLogits)]))[0] else {
+        throw CancellationError()
+      }
+      let same = identical(row, Array(expected))
+      #expect(same, "slices of \(rows)")
+    }
   }
 
   @Test("Device memory: one copy of the weights, pages come back")
