@@ -324,6 +324,28 @@ struct EngineTests {
     #expect(try (standIn.get().counters().graphLaunches > 0) == !refused)
   }
 
+  @Test("Traced steps decode the same tokens, and have a row for each hand-over and block", arguments: [1, 3], [false, true])
+  func tracedSteps(count: Int, screened: Bool) throws {
+    let fixture = Fixture.all[1]
+    let weights = try fixture.load().weights
+    let gpu = try CUDAEngine(weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: screened))
+    let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(62 + $0)) }
+    let ids = prompts.map { _ in gpu.makeSequence() }
+    _ = try gpu.step(Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1.dropLast(), output: .none) }))
+    let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: [$1.last!], output: .sample(.greedy)) })
+    let trace = try #require(try gpu.traceDecoding(batch, steps: 4))
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    for (id, prompt) in zip(ids, prompts) {
+      #expect(try gpu.tokens(of: id) == prompt + generate(cpu, prompt, count: 4, .greedy).dropLast())
+    }
+    let rows = trace.csv.split(separator: "\n").dropFirst()
+    let blocks = Set(rows.map { $0.split(separator: ",")[2] }).count
+    #expect(blocks > 1 && rows.count == 5 * weights.configuration.layerCount * blocks)
+    let simple = try CUDAEngine(weights: weights, device: device(), options: .init(isCooperative: false))
+    let entry = Batch.Entry(sequence: simple.makeSequence(), tokens: [1], output: .sample(.greedy))
+    #expect(try simple.traceDecoding(Batch([entry]), steps: 1) == nil)
+  }
+
   @Test("A prompt takes the launches of one pass for each slice; slices are as long as memory allows, and results do not depend on them")
   func promptCost() throws {
     let configuration = ModelConfiguration(
