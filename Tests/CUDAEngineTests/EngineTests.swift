@@ -171,8 +171,9 @@ struct EngineTests {
     let weights = try fixture.load().weights
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let prompt = try fixture.prompt(64)
-    let sampling = SamplingParameters(temperature: 0.8, topK: 20, seed: 5)
-    let expected = try generate(cpu, prompt, count: 6, sampling)
+    // Two sequences: one alone has never more than a block on a multiprocessor.
+    let sampling = [5, 6].map { SamplingParameters(temperature: 0.8, topK: 20, seed: $0) }
+    let expected = try sampling.map { try generate(cpu, prompt, count: 6, $0) }
     var barriers: [UInt64] = []
     for blocks in [1, 2] {
       let gpu = try CUDAEngine(
@@ -181,12 +182,13 @@ struct EngineTests {
           $0.multiprocessorCount = 2
           $0.blocksPerMultiprocessor = Int32(blocks)
         })
-      let id = gpu.makeSequence()
-      _ = try gpu.step(Batch([.init(sequence: id, tokens: prompt.dropLast(), output: .none)]))
+      let ids = sampling.map { _ in gpu.makeSequence() }
+      _ = try gpu.step(Batch(ids.map { .init(sequence: $0, tokens: prompt.dropLast(), output: .none) }))
       try standIn.get().resetCounters()
-      var found: [Int32] = []
-      try gpu.generate(Batch([.init(sequence: id, tokens: [prompt.last!], output: .sample(sampling))]), limit: 6) {
-        found.append($0[0].token)
+      var found: [[Int32]] = [[], []]
+      let entries = zip(ids, sampling).map { Batch.Entry(sequence: $0, tokens: [prompt.last!], output: .sample($1)) }
+      try gpu.generate(Batch(entries), limit: 6) {
+        for (index, token) in $0.enumerated() { found[index].append(token.token) }
         return true
       }
       #expect(found == expected, "\(blocks) blocks")
@@ -287,17 +289,19 @@ struct EngineTests {
     try gpu.generate(Batch([.init(sequence: id, tokens: [1], output: .sample(.greedy))]), limit: count) { _ in true }
     let counters = try standIn.get().counters()
     #expect(counters.graphLaunches == count)
-    #expect(counters.launches == UInt64(count * (screened ? 4 : 2)))
-    // One after the embedding and after each of a layer's five phases; without the head the last one is not needed.
-    #expect(counters.gridBarriers == UInt64(count * (5 * c.layerCount + (screened ? 0 : 1))))
-    let tiles = weights.tileByteCount
+    // The layers; the head, or the screen and what it leaves; the sampler.
+    #expect(counters.launches == UInt64(count * (screened ? 4 : 3)))
+    // One before each of a layer's five phases.
+    #expect(counters.gridBarriers == UInt64(count * 5 * c.layerCount))
+    // Weights go through shared memory, each once.
+    #expect(counters.asyncCopyBytes == UInt64(count * weights.tileByteCount))
     let table = c.vocabularySize * c.hiddenSize
     if screened {
       // The int8 copy, rows padded to 16 bytes, and the few rows that survive.
-      let least = count * (tiles + c.vocabularySize * ((c.hiddenSize + 15) / 16 * 16))
+      let least = count * c.vocabularySize * ((c.hiddenSize + 15) / 16 * 16)
       #expect(counters.streamedBytes >= UInt64(least) && counters.streamedBytes < UInt64(least + count * table / 2))
     } else {
-      #expect(counters.streamedBytes == UInt64(count * (tiles + 2 * table)))
+      #expect(counters.streamedBytes == UInt64(count * 2 * table))
     }
     #expect(counters.droppedAsyncCopies == 0)
   }
@@ -328,7 +332,8 @@ struct EngineTests {
   func tracedSteps(count: Int, screened: Bool) throws {
     let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
-    let gpu = try CUDAEngine(weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: screened))
+    let device = try device(seed: UInt64(count)) { $0.multiprocessorCount = 2 }
+    let gpu = try CUDAEngine(weights: weights, device: device, options: .init(screensHead: screened))
     let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(62 + $0)) }
     let ids = prompts.map { _ in gpu.makeSequence() }
     _ = try gpu.step(Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1.dropLast(), output: .none) }))
@@ -341,7 +346,7 @@ struct EngineTests {
     let rows = trace.csv.split(separator: "\n").dropFirst()
     let blocks = Set(rows.map { $0.split(separator: ",")[2] }).count
     #expect(blocks > 1 && rows.count == 5 * weights.configuration.layerCount * blocks)
-    let simple = try CUDAEngine(weights: weights, device: device(), options: .init(isCooperative: false))
+    let simple = try CUDAEngine(weights: weights, device: device, options: .init(isCooperative: false))
     let entry = Batch.Entry(sequence: simple.makeSequence(), tokens: [1], output: .sample(.greedy))
     #expect(try simple.traceDecoding(Batch([entry]), steps: 1) == nil)
   }

@@ -137,9 +137,9 @@ import Testing
         let environment = try emulatedGPU(folder)
         let kernels = folder["kernels"]
         try FileManager.default.createDirectory(at: kernels, withIntermediateDirectories: true)
-        let text = try String(contentsOfFile: Repository.path("Sources/CUDAKernels/ptx/decode.ptx"), encoding: .utf8)
+        let text = try String(contentsOfFile: Repository.path("Sources/CUDAKernels/ptx/decode_one.ptx"), encoding: .utf8)
         func run(_ text: Data, _ command: [String]) async throws -> BitNetProgram.Output {
-          try text.write(to: kernels.appending(path: "decode.ptx"))
+          try text.write(to: kernels.appending(path: "decode_one.ptx"))
           return try await BitNetProgram.run(command + ["--kernels", kernels.path], environment: environment)
         }
         let bench = ["bench", "model", "--device", "cuda", "--model", Self.model.path, "--depth", "1"] + Self.lists + Self.short
@@ -148,7 +148,7 @@ import Testing
         let measured = try await run(Data(text.utf8), bench)
         #expect(measured.status == 0, "\(measured.errors)")
 
-        // That the file is read shows one that the driver refuses; what needs no decode.ptx is not touched.
+        // That the file is read shows one that the driver refuses; what needs no decode_one.ptx is not touched.
         let version = try #require(text.firstMatch(of: #/\.version \d+\.\d+/#)?.output)
         let refused = Data(text.replacingOccurrences(of: version, with: ".version 99.0").utf8)
         for command in [Self.verify, bench] {
@@ -195,13 +195,13 @@ import Testing
     func absentBlock(seed: Int) async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging([
-          "CUDA_ON_CPU_PLANTED": "decode_one:selftest_planted_absent_block", "CUDA_ON_CPU_SEED": "\(seed)", "CUDA_ON_CPU_BLOCKS": "2",
+          "CUDA_ON_CPU_PLANTED": "decode_one_small:selftest_planted_absent_block", "CUDA_ON_CPU_SEED": "\(seed)",
         ]) { $1 }
         let output = try await BitNetProgram.run(
           ["generate", "--prompt", "Once", "--max-tokens", "3", "--device", "cuda"], environment: environment)
-        // Two blocks on each of four multiprocessors.
+        // A block on each of four multiprocessors.
         let sentence =
-          #/the GPU kernel of the decode step stalled: block [0-6] waited in vain at hand-over 1, before attention of layer 0 \(ticket 0x[0-9a-f]+, barrier 0x[0-9a-f]+\); 1 of 8 blocks did not come, the first of them block 7/#
+          #/the GPU kernel of the decode step stalled: block [0-2] waited in vain at hand-over 1, before attention of layer 0 \(ticket 0x[0-9a-f]+, barrier 0x[0-9a-f]+\); 1 of 4 blocks did not come, the first of them block 3/#
         #expect(output.status == 1 && output.errors.firstMatch(of: sentence) != nil, "\(output.errors)")
       }
     }
