@@ -70,36 +70,43 @@ extern "C" __global__ void rows(u32 *state, float *row, int n, int rounds, u32 *
 
 TAGGED = COMMON + r"""
 struct Pair { u64 low, high; };
-DEVICE u64 load64(const u64 *p) { u64 v; asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];" : "=l"(v) : "l"(p) : "memory"); return v; }
+// Loads nothing unless `wanted`: without a branch, so that many are under way together.
+DEVICE void load64(u64 &v, const u64 *p, bool wanted) {
+  asm volatile("{\n.reg .pred q;\nsetp.ne.u32 q, %2, 0;\n@q ld.relaxed.gpu.global.b64 %0, [%1];\n}" : "+l"(v) : "l"(p), "r"((u32)wanted) : "memory");
+}
 DEVICE void store64(u64 *p, u64 v) { asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" :: "l"(p), "l"(v) : "memory"); }
-DEVICE Pair load128(const Pair *p) {
-  Pair v; asm volatile("ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];" : "=l"(v.low), "=l"(v.high) : "l"(p) : "memory"); return v; }
+DEVICE void load128(Pair &v, const Pair *p, bool wanted) {
+  asm volatile("{\n.reg .pred q;\nsetp.ne.u32 q, %3, 0;\n@q ld.relaxed.gpu.global.v2.b64 {%0, %1}, [%2];\n}"
+               : "+l"(v.low), "+l"(v.high) : "l"(p), "r"((u32)wanted) : "memory");
+}
 DEVICE void store128(Pair *p, Pair v) {
   asm volatile("st.relaxed.gpu.global.v2.b64 [%0], {%1, %2};" :: "l"(p), "l"(v.low), "l"(v.high) : "memory"); }
 
-// Each block writes its share of n words {value, tag} and reads all, polling each until its tag is the round's. Two rows in turn: a block
-// that has all words of a round knows that every block has read the row before it. wrong counts values that are not what was sent.
-extern "C" __global__ void tagged64(u64 *rows, int n, int rounds, u32 *wrong, u32 *failed) {
+// Each block writes its share of n words {value, tag} and reads all: a thread loads its words together, then again together those whose tag
+// is not the round's yet. Two rows in turn: a block that has all words of a round knows that every block has read the row before it. wrong
+// counts values that are not what was sent. The bound leaves 128 registers a thread, with which two blocks of 256 share a multiprocessor.
+extern "C" __global__ void __launch_bounds__(512) tagged64(u64 *rows, int n, int rounds, u32 *wrong, u32 *failed) {
   for (u32 round = 1; round <= rounds; round++) {
     u64 *row = rows + (size_t)(round & 1) * n;
     const int first = (long long)n * blockIdx.x / gridDim.x, end = (long long)n * (blockIdx.x + 1) / gridDim.x;
     for (int i = first + threadIdx.x; i < end; i += blockDim.x) store64(row + i, (u64)round << 32 | (round * 7919u + i));
     bool gaveUp = false;
     u64 word[28];
+    bool missing = true;
 #pragma unroll
-    for (int k = 0; k < 28; k++) {
-      const int i = threadIdx.x + k * blockDim.x;
-      word[k] = i < n ? load64(row + i) : 0;
+    for (int k = 0; k < 28; k++) word[k] = (u64)(threadIdx.x + k * blockDim.x < n ? round - 1 : round) << 32;
+    for (u32 polls = 0; missing && !gaveUp; polls++) {
+      if (polls > LIMIT || (polls > 1024 && pollRelaxed(failed))) { *failed = 1; gaveUp = true; }
+      missing = false;
+#pragma unroll
+      for (int k = 0; k < 28; k++) load64(word[k], row + threadIdx.x + k * blockDim.x, (u32)(word[k] >> 32) != round);
+#pragma unroll
+      for (int k = 0; k < 28; k++) missing |= (u32)(word[k] >> 32) != round;
     }
 #pragma unroll
     for (int k = 0; k < 28; k++) {
       const int i = threadIdx.x + k * blockDim.x;
-      if (i >= n) continue;
-      for (u32 polls = 0; (u32)(word[k] >> 32) != round; polls++) {
-        if (polls > LIMIT || (polls > 1024 && pollRelaxed(failed))) { *failed = 1; gaveUp = true; break; }
-        word[k] = load64(row + i);
-      }
-      if ((u32)word[k] != round * 7919u + i) atomicAdd(wrong, 1u);
+      if (i < n && !gaveUp && (u32)word[k] != round * 7919u + i) atomicAdd(wrong, 1u);
     }
     if (__syncthreads_or(gaveUp)) return;
   }
@@ -107,7 +114,7 @@ extern "C" __global__ void tagged64(u64 *rows, int n, int rounds, u32 *wrong, u3
 
 // The same with three values and a tag in 16 bytes. PTX does not promise that such a pair is read as it was written; wrong shows whether
 // this GPU ever tears one.
-extern "C" __global__ void tagged128(Pair *rows, int n, int rounds, u32 *wrong, u32 *failed) {
+extern "C" __global__ void __launch_bounds__(512) tagged128(Pair *rows, int n, int rounds, u32 *wrong, u32 *failed) {
   for (u32 round = 1; round <= rounds; round++) {
     Pair *row = rows + (size_t)(round & 1) * n;
     const int first = (long long)n * blockIdx.x / gridDim.x, end = (long long)n * (blockIdx.x + 1) / gridDim.x;
@@ -117,21 +124,22 @@ extern "C" __global__ void tagged128(Pair *rows, int n, int rounds, u32 *wrong, 
     }
     bool gaveUp = false;
     Pair word[10];
+    bool missing = true;
 #pragma unroll
-    for (int k = 0; k < 10; k++) {
-      const int i = threadIdx.x + k * blockDim.x;
-      word[k] = i < n ? load128(row + i) : Pair{0, 0};
+    for (int k = 0; k < 10; k++) word[k] = Pair{0, (u64)(threadIdx.x + k * blockDim.x < n ? round - 1 : round) << 32};
+    for (u32 polls = 0; missing && !gaveUp; polls++) {
+      if (polls > LIMIT || (polls > 1024 && pollRelaxed(failed))) { *failed = 1; gaveUp = true; }
+      missing = false;
+#pragma unroll
+      for (int k = 0; k < 10; k++) load128(word[k], row + threadIdx.x + k * blockDim.x, (u32)(word[k].high >> 32) != round);
+#pragma unroll
+      for (int k = 0; k < 10; k++) missing |= (u32)(word[k].high >> 32) != round;
     }
 #pragma unroll
     for (int k = 0; k < 10; k++) {
       const int i = threadIdx.x + k * blockDim.x;
-      if (i >= n) continue;
-      for (u32 polls = 0; (u32)(word[k].high >> 32) != round; polls++) {
-        if (polls > LIMIT || (polls > 1024 && pollRelaxed(failed))) { *failed = 1; gaveUp = true; break; }
-        word[k] = load128(row + i);
-      }
       const u32 value = round * 7919u + i;
-      if (word[k].low != ((u64)(value + 1) << 32 | value) || (u32)word[k].high != value + 2) atomicAdd(wrong, 1u);
+      if (i < n && !gaveUp && (word[k].low != ((u64)(value + 1) << 32 | value) || (u32)word[k].high != value + 2)) atomicAdd(wrong, 1u);
     }
     if (__syncthreads_or(gaveUp)) return;
   }

@@ -56,7 +56,8 @@ struct BenchModel: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, a CSV file for the clocks of each phase and block of a decode step at each --depth; a summary is printed.", valueName: "file"))
+      "On a GPU, a CSV file for the clocks of each phase and block of a decode step at each --depth; a summary is printed.",
+      valueName: "file"))
   var trace: String?
 
   @Option(
@@ -67,6 +68,7 @@ struct BenchModel: ParsableCommand {
 
   func validate() throws {
     if random2B, model.source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
+    if trace != nil, noCooperative { throw ValidationError("--trace does not go with --no-cooperative.") }
   }
 
   func run() throws {
@@ -126,7 +128,7 @@ struct BenchModel: ParsableCommand {
       }
     }
     if let traceFile {
-      for depth in depths where depth + BenchModelTrace.steps <= engine.contextLength {
+      for depth in depths where try !leavesOut("a trace after \(plural(depth, "token"))", needed: depth + BenchModelTrace.steps) {
         _ = try measure("trace", \.text, .init(depth: depth, sequences: 1)) {
           let trace = try benchmark.trace(depth: depth)
           try Array("# depth \(depth)\n\(trace.csv)".utf8).withUnsafeBytes { try traceFile.append($0) }
@@ -158,7 +160,8 @@ struct BenchModel: ParsableCommand {
   }
 
   private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
-    let option = screen != .auto ? "--screen is \(screen.rawValue)" : noCooperative ? "--no-cooperative is given" : nil
+    let given = [("--no-cooperative", noCooperative), ("--trace", trace != nil), ("--kernels", kernels != nil)].first { $0.1 }
+    let option = screen != .auto ? "--screen is \(screen.rawValue)" : given.map { "\($0.0) is given" }
     func refuse(_ reason: String) throws {
       if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
     }
@@ -271,7 +274,7 @@ private struct ModelBenchmark {
 
   /// Where the time of a step of one sequence goes, after some steps that warm up.
   func trace(depth: Int) throws -> DecodeTrace {
-    guard let engine = engine as? CUDAEngine else { throw CommandError("--trace is given; expected a GPU") }
+    guard let engine = engine as? CUDAEngine else { throw CommandError("--trace is given; expected it with a GPU only") }
     var generator = SplitMix64(seed: UInt64(depth))
     let id = engine.makeSequence()
     defer { engine.removeSequence(id) }

@@ -257,7 +257,9 @@ public final class CUDAEngine: Engine {
     }
   }
 
-  private var stallReport: StallReport? { StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes)) }
+  private var stallReport: StallReport? {
+    StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes), layers: configuration.layerCount)
+  }
 
   public func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     guard limit > 0 else { return }

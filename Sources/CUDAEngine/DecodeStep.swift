@@ -182,7 +182,8 @@ final class DecodeStep {
   }
 
   /// Launches the cooperative kernel itself.
-  private func launchLayers(_ plan: Plan, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil) throws(CUDAError) {
+  private func launchLayers(_ plan: Plan, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil) throws(CUDAError)
+  {
     var model = plan.model
     model.trace = trace?.address ?? 0
     let kernel = trace == nil ? plan.kernel : plan.traced

@@ -36,7 +36,7 @@ public struct DecodeTrace: Sendable {
   /// - Parameters:
   ///   - marks: `[hand-overs][blocks][traceMarks]`; 0 for a mark that the phase does not have.
   ///   - seconds: what the launch took.
-  init(marks: [UInt32], blocks: Int, seconds: Double) {
+  package init(marks: [UInt32], blocks: Int, seconds: Double) {
     let count = Int(traceMarks), handOvers = marks.count / count / blocks
     func mark(_ handOver: Int, _ block: Int, _ index: Int) -> UInt32 { marks[(handOver * blocks + block) * count + index] }
     /// The marks of a phase; one that is missing is where the one before is.

@@ -55,7 +55,11 @@ public enum KernelImages {
       bytes += piece[..<count]
       guard bytes.count <= longest else { throw .parameter(name: path, found: "longer than \(longest) bytes", expected: "a PTX file") }
     }
-    guard ferror(file) == 0, !bytes.isEmpty, !bytes.contains(0) else {
+    // A folder of that name opens, but cannot be read.
+    guard ferror(file) == 0 else {
+      throw .parameter(name: path, found: "unreadable (\(String(cString: strerror(errno))))", expected: "a PTX file")
+    }
+    guard !bytes.isEmpty, !bytes.contains(0) else {
       throw .parameter(name: path, found: bytes.isEmpty ? "empty" : "not text", expected: "a PTX file")
     }
     return bytes + [0]

@@ -1,7 +1,7 @@
 import CUDAKernels
 
 /// What blocks of the decode step that gave up waiting for the others have left in pinned memory.
-struct StallReport: Equatable, CustomStringConvertible {
+package struct StallReport: Equatable, CustomStringConvertible {
   struct Waiting: Equatable {
     let block: Int
     /// Counted from 0 in the launch.
@@ -10,13 +10,19 @@ struct StallReport: Equatable, CustomStringConvertible {
     let state: UInt32
   }
 
-  let blocks: Int
-  let waiting: [Waiting]
+  private let blocks: Int
+  private let layers: Int
+  private let waiting: [Waiting]
   /// Phases of a layer, each with one hand-over before it.
   private static let phases = ["q·k·v", "attention", "attention output", "gate·up", "down"]
 
-  /// Nil when no block has given up.
-  init?(_ memory: UnsafeRawBufferPointer) {
+  /// Returns nil if no block has given up.
+  ///
+  /// - Parameters:
+  ///   - memory: StallRecord `[stallRecords]`.
+  ///   - layers: of the model; the hand-over after the last one's is the output head's.
+  package init?(_ memory: UnsafeRawBufferPointer, layers: Int) {
+    self.layers = layers
     let records = memory.bindMemory(to: StallRecord.self)
     waiting = records.indices.filter { records[$0].handOver > 0 }.map {
       Waiting(block: $0, handOver: Int(records[$0].handOver) - 1, ticket: records[$0].ticket, state: records[$0].state)
@@ -32,11 +38,12 @@ struct StallReport: Equatable, CustomStringConvertible {
     return (0..<min(blocks, Int(stallRecords))).filter { !there.contains($0) }
   }
 
-  static func place(_ handOver: Int) -> String {
-    "hand-over \(handOver), before \(phases[handOver % phases.count]) of layer \(handOver / phases.count)"
+  private func place(_ handOver: Int) -> String {
+    let (layer, phase) = handOver.quotientAndRemainder(dividingBy: Self.phases.count)
+    return "hand-over \(handOver), before " + (layer < layers ? "\(Self.phases[phase]) of layer \(layer)" : "the output head")
   }
 
-  var description: String {
+  package var description: String {
     let last = waiting.max { $0.handOver < $1.handOver }!
     func hex(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }
     let missing = missing
@@ -44,6 +51,6 @@ struct StallReport: Equatable, CustomStringConvertible {
       missing.isEmpty
       ? "all blocks wait" : "\(missing.count) of \(blocks) blocks did not come, the first of them block \(missing[0])"
     return
-      "block \(last.block) waited in vain at \(Self.place(last.handOver)) (ticket \(hex(last.ticket)), barrier \(hex(last.state))); \(absent)"
+      "block \(last.block) waited in vain at \(place(last.handOver)) (ticket \(hex(last.ticket)), barrier \(hex(last.state))); \(absent)"
   }
 }

@@ -171,8 +171,9 @@ struct EngineTests {
     let weights = try fixture.load().weights
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let prompt = try fixture.prompt(64)
-    let sampling = SamplingParameters(temperature: 0.8, topK: 20, seed: 5)
-    let expected = try generate(cpu, prompt, count: 6, sampling)
+    // Two sequences: one alone has never more than a block on a multiprocessor.
+    let sampling = [5, 6].map { SamplingParameters(temperature: 0.8, topK: 20, seed: $0) }
+    let expected = try sampling.map { try generate(cpu, prompt, count: 6, $0) }
     var barriers: [UInt64] = []
     for blocks in [1, 2] {
       let gpu = try CUDAEngine(
@@ -181,12 +182,13 @@ struct EngineTests {
           $0.multiprocessorCount = 2
           $0.blocksPerMultiprocessor = Int32(blocks)
         })
-      let id = gpu.makeSequence()
-      _ = try gpu.step(Batch([.init(sequence: id, tokens: prompt.dropLast(), output: .none)]))
+      let ids = sampling.map { _ in gpu.makeSequence() }
+      _ = try gpu.step(Batch(ids.map { .init(sequence: $0, tokens: prompt.dropLast(), output: .none) }))
       try standIn.get().resetCounters()
-      var found: [Int32] = []
-      try gpu.generate(Batch([.init(sequence: id, tokens: [prompt.last!], output: .sample(sampling))]), limit: 6) {
-        found.append($0[0].token)
+      var found: [[Int32]] = [[], []]
+      let entries = zip(ids, sampling).map { Batch.Entry(sequence: $0, tokens: [prompt.last!], output: .sample($1)) }
+      try gpu.generate(Batch(entries), limit: 6) {
+        for (index, token) in $0.enumerated() { found[index].append(token.token) }
         return true
       }
       #expect(found == expected, "\(blocks) blocks")
@@ -247,6 +249,33 @@ struct EngineTests {
     }
   }
 
+  @Test(
+    "when rows are so long that shared memory has room for the head of four outputs, but not for their screen",
+    arguments: [4160, 4608, 6144])
+  func longRows(hidden: Int) throws {
+    let configuration = ModelConfiguration(
+      architecture: "random", vocabularySize: 40, hiddenSize: hidden, feedForwardSize: 24, layerCount: 1, headCount: 2,
+      keyValueHeadCount: 1, headSize: 16, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+      hasSubNorms: true, tiedEmbedding: true)
+    // Four rows in floats, and their two planes of int8 beside.
+    let (floats, planes) = (16 * ((hidden + 255) / 256 * 256), 8 * hidden)
+    #expect(floats < 97 << 10 && floats + planes > 97 << 10)
+    let weights = try ModelWeights(random: configuration, seed: UInt64(hidden))
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let gpu = try CUDAEngine(weights: weights, device: device(seed: 1), options: .init(screensHead: true))
+    let prompts: [[Int32]] = [[1, 2], [39], [7, 7, 7], [20]]
+    let ids = prompts.map { _ in gpu.makeSequence() }
+    var found = prompts.map { _ in [Int32]() }
+    let entries = zip(ids, prompts).map { Batch.Entry(sequence: $0, tokens: $1, output: .sample(.greedy)) }
+    try gpu.generate(Batch(entries), limit: 3) {
+      for (index, token) in $0.enumerated() { found[index].append(token.token) }
+      return true
+    }
+    for (index, prompt) in prompts.enumerated() {
+      #expect(try generate(cpu, prompt, count: 3, .greedy) == found[index], "hidden \(hidden), sequence \(index)")
+    }
+  }
+
   @Test("A token takes as many launches, barriers and bytes as the design says", arguments: [false, true])
   func cost(screened: Bool) throws {
     let fixture = Fixture.all[0]
@@ -260,17 +289,19 @@ struct EngineTests {
     try gpu.generate(Batch([.init(sequence: id, tokens: [1], output: .sample(.greedy))]), limit: count) { _ in true }
     let counters = try standIn.get().counters()
     #expect(counters.graphLaunches == count)
-    #expect(counters.launches == UInt64(count * (screened ? 4 : 2)))
-    // One after the embedding and after each of a layer's five phases; without the head the last one is not needed.
-    #expect(counters.gridBarriers == UInt64(count * (5 * c.layerCount + (screened ? 0 : 1))))
-    let tiles = weights.tileByteCount
+    // The layers; the head, or the screen and what it leaves; the sampler.
+    #expect(counters.launches == UInt64(count * (screened ? 4 : 3)))
+    // One before each of a layer's five phases.
+    #expect(counters.gridBarriers == UInt64(count * 5 * c.layerCount))
+    // Weights go through shared memory, each once.
+    #expect(counters.asyncCopyBytes == UInt64(count * weights.tileByteCount))
     let table = c.vocabularySize * c.hiddenSize
     if screened {
       // The int8 copy, rows padded to 16 bytes, and the few rows that survive.
-      let least = count * (tiles + c.vocabularySize * ((c.hiddenSize + 15) / 16 * 16))
+      let least = count * c.vocabularySize * ((c.hiddenSize + 15) / 16 * 16)
       #expect(counters.streamedBytes >= UInt64(least) && counters.streamedBytes < UInt64(least + count * table / 2))
     } else {
-      #expect(counters.streamedBytes == UInt64(count * (tiles + 2 * table)))
+      #expect(counters.streamedBytes == UInt64(count * 2 * table))
     }
     #expect(counters.droppedAsyncCopies == 0)
   }
@@ -297,16 +328,54 @@ struct EngineTests {
     #expect(try (standIn.get().counters().graphLaunches > 0) == !refused)
   }
 
-  @Test("A prompt of up to 512 tokens takes the launches of one pass")
-  func promptCost() throws {
-    let fixture = Fixture.all[0]
+  @Test("Traced steps decode the same tokens, and have a row for each hand-over and block", arguments: [1, 3], [false, true])
+  func tracedSteps(count: Int, screened: Bool) throws {
+    let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
-    let gpu = try CUDAEngine(weights: weights, device: device())
-    let id = gpu.makeSequence()
-    try standIn.get().resetCounters()
-    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(64), output: .none)]))
-    // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
-    #expect(try standIn.get().counters().launches == UInt64(1 + weights.configuration.layerCount * 10))
+    let device = try device(seed: UInt64(count)) { $0.multiprocessorCount = 2 }
+    let gpu = try CUDAEngine(weights: weights, device: device, options: .init(screensHead: screened))
+    let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(62 + $0)) }
+    let ids = prompts.map { _ in gpu.makeSequence() }
+    _ = try gpu.step(Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1.dropLast(), output: .none) }))
+    let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: [$1.last!], output: .sample(.greedy)) })
+    let trace = try #require(try gpu.traceDecoding(batch, steps: 4))
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    for (id, prompt) in zip(ids, prompts) {
+      #expect(try gpu.tokens(of: id) == prompt + generate(cpu, prompt, count: 4, .greedy).dropLast())
+    }
+    let rows = trace.csv.split(separator: "\n").dropFirst()
+    let blocks = Set(rows.map { $0.split(separator: ",")[2] }).count
+    #expect(blocks > 1 && rows.count == 5 * weights.configuration.layerCount * blocks)
+    let simple = try CUDAEngine(weights: weights, device: device, options: .init(isCooperative: false))
+    let entry = Batch.Entry(sequence: simple.makeSequence(), tokens: [1], output: .sample(.greedy))
+    #expect(try simple.traceDecoding(Batch([entry]), steps: 1) == nil)
+  }
+
+  @Test("A prompt takes the launches of one pass for each slice; slices are as long as memory allows, and results do not depend on them")
+  func promptCost() throws {
+    let configuration = ModelConfiguration(
+      architecture: "random", vocabularySize: 30, hiddenSize: 16, feedForwardSize: 24, layerCount: 2, headCount: 2, keyValueHeadCount: 1,
+      headSize: 8, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU, hasSubNorms: true,
+      tiedEmbedding: true)
+    let weights = try ModelWeights(random: configuration, seed: 1)
+    let prompt = (0..<600).map { Int32($0 * $0 % 30) }
+    let expected = try logits(CPUEngine(weights: weights, threads: 1), prompt, chunks: [600]).suffix(30)
+    // A row takes 4 · (2 · 16 + 16 + 16 + 24) + 24 bytes, and the buffers of a slice at most a part in 32 of the memory.
+    for (memory, rows) in [(1 << 30, 2048), (16 << 20, 1024), (8 << 20, 512)] {
+      let gpu = try CUDAEngine(weights: weights, device: device { $0.memoryByteCount = UInt64(memory) })
+      #expect(memory / 32 / 376 >= rows && (rows == 2048 || memory / 32 / 376 < 2 * rows))
+      let id = gpu.makeSequence()
+      try standIn.get().resetCounters()
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(prompt.dropLast()), output: .none)]))
+      // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
+      let slices = (prompt.count - 1 + rows - 1) / rows
+      #expect(try standIn.get().counters().launches == UInt64(slices * (1 + configuration.layerCount * 10)), "slices of \(rows)")
+      guard case .logits(let row) = try gpu.step(Batch([.init(sequence: id, tokens: [prompt.last!], output: .lastLogits)]))[0] else {
+        throw CancellationError()
+      }
+      let same = identical(row, Array(expected))
+      #expect(same, "slices of \(rows)")
+    }
   }
 
   @Test("Device memory: one copy of the weights, pages come back")

@@ -15,7 +15,8 @@ extension KernelTests {
     @Test("Every kernel but the cooperative ones has a check, and right ones pass it")
     func right() throws {
       let checks = try checks()
-      #expect(Set(checks.map(\.name)) == Set(Kernel.allCases.map(\.rawValue)).subtracting(["decode_one", "decode_few"]))
+      let single = Kernel.allCases.map(\.rawValue).filter { !$0.hasPrefix("decode_") }
+      #expect(checks.map(\.name).sorted() == single.sorted())
       for check in checks {
         #expect(check.isEqual && check.compared > 0 && check.cases == "2 shapes", "\(check.name): \(check.first ?? check.error ?? "")")
       }
