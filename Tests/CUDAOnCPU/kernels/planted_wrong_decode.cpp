@@ -5,9 +5,9 @@ namespace plantedWrongDecode {
 
 #include "quantize.cuh"
 
-template <class... P> float plantedQuantize(P &&...parameters) { return 2 * blockQuantize(parameters...); }
+template <class... P> float plantedQuantize(P &&...parameters) { return 2 * blockQuantizeStaged(parameters...); }
 
-#define blockQuantize plantedQuantize
+#define blockQuantizeStaged plantedQuantize
 #define decode_one selftest_planted_wrong_decode
 #define decode_few plantedWrongDecodeFew
 #include "decode.cu"
