@@ -11,13 +11,13 @@ import CUDADriver
 /// Remembers that a GPU has passed its check, in a file for each GPU, driver and build of the kernels.
 ///
 /// A folder or file that cannot be read or written is no error: the check is then made again.
-struct DeviceCheckRecord {
+package struct DeviceCheckRecord {
   /// Everything the result depends on, and the contents of the file.
-  let text: String
+  package let text: String
   private let folder: String?
   private static let longest = 4096
 
-  init(_ device: CUDADevice, folder: String?) {
+  package init(_ device: CUDADevice, folder: String?) {
     self.folder = folder
     text = """
       This GPU computes what the CPU does; swift-bitnet checks it again when a line differs.
@@ -51,9 +51,9 @@ struct DeviceCheckRecord {
 
   private var path: String? { folder.map { "\($0)/gpu-\(hexadecimal(fnv(text.utf8))).txt" } }
 
-  var isPassed: Bool { path.flatMap(Self.read) == text }
+  package var isPassed: Bool { path.flatMap(Self.read) == text }
 
-  func save() {
+  package func save() {
     guard let folder, let path else { return }
     var parent = ""
     for name in folder.split(separator: "/") {

@@ -4,17 +4,17 @@ import Synchronization
 /// Blocking work on a thread of its own, which is given up when one of its steps takes too long.
 ///
 /// A call of the driver that waits for a kernel that never ends cannot be interrupted: its thread stays behind, with all that it holds.
-final class WatchedWork: Sendable {
+package final class WatchedWork: Sendable {
   /// A step that took too long.
-  struct Overdue: Error, CustomStringConvertible {
+  package struct Overdue: Error, CustomStringConvertible {
     let step: String
     let patience: Duration
 
-    var description: String { "\(step) did not end within \(patience.components.seconds) seconds" }
+    package var description: String { "\(step) did not end within \(patience.components.seconds) seconds" }
   }
 
   /// What the work gets after it was given up, when it comes to its next step after all.
-  struct GivenUp: Error {}
+  package struct GivenUp: Error {}
 
   private struct State {
     var step = ""
@@ -32,7 +32,7 @@ final class WatchedWork: Sendable {
   ///   - giveUp: called when a step is overdue, before the work can come to another.
   ///   - body: the work. It begins each of its steps with `begin`.
   /// - Throws: what `body` throws, or `Overdue`.
-  static func run(giveUp: () -> Void, _ body: @escaping @Sendable (WatchedWork) throws -> Void) throws {
+  package static func run(giveUp: () -> Void, _ body: @escaping @Sendable (WatchedWork) throws -> Void) throws {
     let work = WatchedWork()
     DispatchQueue(label: "BitNet.watched").async {
       let outcome = Result { try body(work) }
@@ -57,7 +57,7 @@ final class WatchedWork: Sendable {
   /// - Parameters:
   ///   - step: completes the sentence "… did not end".
   ///   - patience: how long it may take.
-  func begin(_ step: String, patience: Duration) throws {
+  package func begin(_ step: String, patience: Duration) throws {
     try state.withLock { state in
       if state.isGivenUp { throw GivenUp() }
       (state.step, state.patience, state.deadline) = (step, patience, .now + patience)
