@@ -183,7 +183,7 @@ final class CUDAForwardPass {
   static func attentionBytes(_ heads: Heads) -> Int {
     let padded = Int(heads.padded)
     let queries = max(1, min(8, 1024 / padded)) * padded * 4
-    return chunkScratchBytes + queries + (padded <= longestStagedHead ? 2 * attentionChunkLength * (2 * padded + 32) : 0)
+    return padded <= longestShortHead ? Int(shortScratchBytes) : Int(chunkScratchBytes) + queries
   }
 }
 

@@ -9,9 +9,17 @@ import Inference
 final class DecodeStep {
   let pass: CUDAForwardPass
   var library: KernelLibrary { pass.library }
-  private let model: [Bool: DecodeModel]
-  let blocks: [Bool: Int]
-  let bytes: [Bool: Int]
+  /// How a kernel is launched.
+  struct Plan {
+    let kernel: Kernel
+    let traced: Kernel
+    var model: DecodeModel
+    let blocks: Int
+    let sharedBytes: Int
+  }
+  /// For one sequence, and for any number up to `capacity`; nil where the device or the model's shape does not allow it.
+  private let one: Plan?
+  private let few: Plan?
   private let arrays: CUDAForwardPass.Arrays
   private let buffer: CUDABuffer
   private let tables: CUDABuffer
@@ -39,44 +47,70 @@ final class DecodeStep {
     arrays.pages = Pages(addresses: tables.address, capacity: Int32(space.chunkCapacity), unused: 0)
     self.arrays = arrays
 
-    var (models, blocks, bytes): ([Bool: DecodeModel], [Bool: Int], [Bool: Int]) = ([:], [:], [:])
-    let matrices = weights.layers[0].matrices
-    for isSingle in [true, false] {
-      let products = matrices.map { isSingle ? Products.gemvBytes($0) : Products.fewBytes($0) }.max()!
-      let shared = Int(stepScratchBytes) + max(products, pass.attentionBytes, pass.headBytes(isSingle ? 1 : 8))
+    var model = DecodeModel()
+    model.layers = weights.decodeLayers
+    model.layerCount = Int32(c.layerCount)
+    model.epsilon = Float(c.normEpsilon)
+    model.hidden = Int32(c.hiddenSize)
+    model.embedding = weights.embedding
+    model.head = weights.outputHead
+    model.attention = pass.attention(pages: arrays.pages)
+    model.x = space.x.address
+    model.qkv = space.qkv.address
+    model.inner = space.inner.address
+    model.innerStride = Int32(space.innerStride)
+    model.isSquaredReLU = c.activation == .squaredReLU ? 1 : 0
+    model.barrier = space.barrier
+    model.stalls = space.stalls.deviceAddress
+    one = try Self.planOne(pass, model)
+    few = try Self.planFew(pass, model)
+    guard one != nil || few != nil else { return nil }
+  }
+
+  /// The kernel of 512 threads a block, with as much of the weights under way as the device's shared memory takes.
+  private static func planOne(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Plan? {
+    let weights = pass.weights, library = pass.library, matrices = weights.layers[0].matrices
+    guard let stride = weights.layerStride, pass.space.heads.padded <= Int32(longestShortHead) else { return nil }
+    let phase = max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()!)
+    let choices: [(Kernel, Kernel, Int)] = [(.decodeOne, .decodeOneTraced, 12), (.decodeOneSmall, .decodeOneSmallTraced, 6)]
+    for (kernel, traced, depth) in choices {
+      let shared = Int(oneScratchBytes) + depth * 16 * kernel.threads + phase
       guard shared <= library.context.device.sharedMemoryPerBlock else { continue }
-      let resident = try library.residentBlocks(isSingle ? .decodeOne : .decodeFew, sharedBytes: shared)
+      // More than one block a multiprocessor would only make the hand-overs slower.
+      let resident = min(try library.residentBlocks(kernel, sharedBytes: shared), library.context.device.multiprocessorCount)
       guard resident > 0 else { continue }
-      var model = DecodeModel()
-      model.layers = weights.decodeLayers
-      model.layerCount = Int32(c.layerCount)
-      model.epsilon = Float(c.normEpsilon)
-      let plans = matrices.enumerated().map {
-        Products.plan($1, resident: resident, isPaired: $0 == DeviceWeights.Kind.gateUp.rawValue)
-      }
-      let splits = plans.map { Int32($0.split) }
-      withUnsafeMutableBytes(of: &model.splits) { _ = $0.bindMemory(to: Int32.self).update(fromContentsOf: splits) }
-      model.embedding = weights.embedding
-      model.head = weights.outputHead
-      model.attention = pass.attention(pages: arrays.pages)
-      model.x = space.x.address
-      model.qkv = space.qkv.address
-      model.inner = space.inner.address
-      model.innerStride = Int32(space.innerStride)
-      model.isSquaredReLU = c.activation == .squaredReLU ? 1 : 0
-      model.barrier = space.barrier
-      model.stalls = space.stalls.deviceAddress
-      models[isSingle] = model
-      // Blocks without work would only make the barriers slower.
-      blocks[isSingle] = min(resident, max(plans.map(\.blocks).max()!, (c.vocabularySize + 63) / 64))
-      bytes[isSingle] = shared
+      var model = model
+      withUnsafeMutableBytes(of: &model.shapes) { _ = $0.bindMemory(to: Matrix.self).update(fromContentsOf: matrices) }
+      model.layerStride = Int64(stride)
+      let blocks = model.plan(matrices, resident: resident, warps: kernel.threads / 32)
+      let chunks = pass.space.chunkCapacity * Int(pass.space.heads.keyValueHeads)
+      return Plan(kernel: kernel, traced: traced, model: model, blocks: min(resident, max(blocks, chunks)), sharedBytes: shared)
     }
-    guard !models.isEmpty else { return nil }
-    (model, self.blocks, self.bytes) = (models, blocks, bytes)
+    return nil
+  }
+
+  private static func planFew(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Plan? {
+    let library = pass.library, matrices = pass.weights.layers[0].matrices
+    let shared = Int(stepScratchBytes) + max(matrices.map { Products.fewBytes($0) }.max()!, pass.attentionBytes, pass.headBytes(8))
+    guard shared <= library.context.device.sharedMemoryPerBlock else { return nil }
+    let resident = try library.residentBlocks(.decodeFew, sharedBytes: shared)
+    guard resident > 0 else { return nil }
+    var model = model
+    let blocks = model.plan(matrices, resident: resident, warps: Kernel.decodeFew.threads / 32)
+    // Blocks without work would only make the barriers slower.
+    return Plan(
+      kernel: .decodeFew, traced: .decodeFewTraced, model: model,
+      blocks: min(resident, max(blocks, (pass.weights.configuration.vocabularySize + 63) / 64)), sharedBytes: shared)
+  }
+
+  /// How `count` sequences go together; nil if they cannot.
+  private func plan(_ count: Int) -> Plan? {
+    guard 1...Self.capacity ~= count else { return nil }
+    return count == 1 ? one ?? few : few
   }
 
   /// Whether `count` sequences can go together.
-  func canRun(_ count: Int) -> Bool { 1...Self.capacity ~= count && model[count == 1] != nil }
+  func canRun(_ count: Int) -> Bool { plan(count) != nil }
 
   /// One sequence's state at the start of a run.
   struct Start {
@@ -133,41 +167,74 @@ final class DecodeStep {
   }
 
   private func load(_ count: Int) throws(CUDAError) {
-    try library.prepared(count == 1 ? .decodeOne : .decodeFew, sharedBytes: bytes[count == 1]!)
+    try library.prepared(plan(count)!.kernel, sharedBytes: plan(count)!.sharedBytes)
+    if plan(count)!.kernel != .decodeFew, pass.screen == nil { try pass.prepareFullHead(count) }
     try library.prepared(.sampleRows, sharedBytes: sampleScratchBytes)
     if let screen = pass.screen { try pass.prepareScreen(screen, count) }
   }
 
   private func record(_ count: Int) throws(CUDAError) {
-    let computesHead = pass.screen == nil
-    try launchLayers(
-      count == 1 ? .decodeOne : .decodeFew, count, blocks: blocks[count == 1]!, computesHead: computesHead, trace: 0)
+    let plan = plan(count)!
+    // The kernel for one sequence leaves the head to one of its own.
+    let computesHead = pass.screen == nil && plan.kernel == .decodeFew
+    try launchLayers(plan, count, computesHead: computesHead)
     try finish(count, hasLogits: computesHead)
   }
 
   /// Launches the cooperative kernel itself.
-  ///
-  /// - Parameter trace: where the traced build puts its marks.
-  func launchLayers(_ kernel: Kernel, _ count: Int, blocks: Int, computesHead: Bool, trace: UInt64) throws(CUDAError) {
-    let isSingle = count == 1
-    var model = self.model[isSingle]!
-    model.trace = trace
-    let ending: [CUDAArgument] = [
-      .address(arrays.ids), .address(arrays.outputs), .address(arrays.slots), .address(arrays.positions), .int(computesHead ? 1 : 0),
-      .address(pass.space.logits.address), .address(pass.space.best),
-    ]
+  private func launchLayers(_ plan: Plan, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil) throws(CUDAError) {
+    var model = plan.model
+    model.trace = trace?.address ?? 0
+    let kernel = trace == nil ? plan.kernel : plan.traced
+    let state: [CUDAArgument] = [.address(arrays.slots), .address(arrays.positions)]
+    let arguments: [CUDAArgument] =
+      plan.kernel == .decodeFew
+      ? [.value(model), .int(Int32(count)), .address(arrays.ids), .address(arrays.outputs)] + state + [
+        .int(computesHead ? 1 : 0), .address(pass.space.logits.address), .address(pass.space.best),
+      ]
+      : [.value(model), .address(arrays.ids)] + state
     try library.launch(
-      kernel, CUDAGrid(blocks), sharedBytes: bytes[isSingle]!, cooperative: true,
-      arguments: (isSingle ? [.value(model)] : [.value(model), .int(Int32(count))]) + ending)
+      kernel, CUDAGrid(trace?.blocks ?? plan.blocks), sharedBytes: plan.sharedBytes, cooperative: true, arguments: arguments)
+  }
+
+  /// Runs one step of `count` sequences with time stamps, as `launch` without a graph.
+  func trace(_ count: Int) throws(CUDAError) -> DecodeTrace {
+    let plan = plan(count)!, marks = Int(traceMarks)
+    let blocks = min(plan.blocks, try library.residentBlocks(plan.traced, sharedBytes: plan.sharedBytes))
+    let handOvers = DecodeTrace.phaseNames.count * pass.weights.configuration.layerCount
+    let buffer = try CUDABuffer(library.context, byteCount: 4 * handOvers * blocks * marks)
+    try buffer.fill(byte: 0)
+    let (start, end) = (try CUDAEvent(library.context), try CUDAEvent(library.context))
+    try start.record(on: library.stream)
+    // Without the head, which follows as a kernel of its own: the time is that of the layers.
+    try launchLayers(plan, count, computesHead: false, trace: (blocks, buffer.address))
+    try end.record(on: library.stream)
+    try finish(count, hasLogits: false)
+    try library.stream.synchronize()
+    var values = [UInt32](repeating: 0, count: handOvers * blocks * marks)
+    try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in try buffer.copy(to: UnsafeMutableRawBufferPointer(values)) }
+    return DecodeTrace(marks: values, blocks: blocks, seconds: try end.seconds(since: start))
   }
 
   /// Launches what follows the layers: the head, unless logits are there already, and the sampler.
-  func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
+  private func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
     if let screen = pass.screen {
       try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling)
     } else if !hasLogits {
       try pass.fullHead(count, rows: arrays.outputs)
     }
     try pass.sample(count, rows: arrays.outputs, ids: arrays.ids, positions: arrays.positions, arrays.sampling)
+  }
+}
+
+extension DecodeModel {
+  /// Chooses how the rows of the four matrices are dealt out, for blocks of so many warps; returns how many blocks have work.
+  fileprivate mutating func plan(_ matrices: [Matrix], resident: Int, warps: Int) -> Int {
+    let plans = matrices.enumerated().map {
+      Products.plan($1, resident: resident, warps: warps, isPaired: $0 == DeviceWeights.Kind.gateUp.rawValue)
+    }
+    let splits = plans.map { Int32($0.split) }
+    withUnsafeMutableBytes(of: &self.splits) { _ = $0.bindMemory(to: Int32.self).update(fromContentsOf: splits) }
+    return plans.map(\.blocks).max()!
   }
 }

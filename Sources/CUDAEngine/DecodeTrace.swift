@@ -1,4 +1,3 @@
-import CUDADriver
 import CUDAKernels
 
 /// Where the time of one cooperative decode step went: clocks of its multiprocessors at the marks of every phase of every block.
@@ -71,26 +70,5 @@ public struct DecodeTrace: Sendable {
           return (part, sorted.isEmpty ? 0 : Double(sorted[sorted.count / 2]) / clocks, Double(sorted.last ?? 0) / clocks)
         })
     }
-  }
-}
-
-extension DecodeStep {
-  /// Runs one step of `count` sequences with time stamps, as `launch` without a graph.
-  func trace(_ count: Int) throws(CUDAError) -> DecodeTrace {
-    let kernel: Kernel = count == 1 ? .decodeOneTraced : .decodeFewTraced, marks = Int(traceMarks)
-    let blocks = min(self.blocks[count == 1]!, try library.residentBlocks(kernel, sharedBytes: bytes[count == 1]!))
-    let handOvers = DecodeTrace.phaseNames.count * pass.weights.configuration.layerCount
-    let buffer = try CUDABuffer(library.context, byteCount: 4 * handOvers * blocks * marks)
-    try buffer.fill(byte: 0)
-    let (start, end) = (try CUDAEvent(library.context), try CUDAEvent(library.context))
-    try start.record(on: library.stream)
-    // Without the head, which follows as a kernel of its own: the time is that of the layers.
-    try launchLayers(kernel, count, blocks: blocks, computesHead: false, trace: buffer.address)
-    try end.record(on: library.stream)
-    try finish(count, hasLogits: false)
-    try library.stream.synchronize()
-    var values = [UInt32](repeating: 0, count: handOvers * blocks * marks)
-    try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in try buffer.copy(to: UnsafeMutableRawBufferPointer(values)) }
-    return DecodeTrace(marks: values, blocks: blocks, seconds: try end.seconds(since: start))
   }
 }

@@ -95,7 +95,7 @@ public struct DeviceCheck: Sendable {
     guard free >= Self.memory else { throw CUDAError.outOfMemory(requested: Self.memory, free: free) }
     willStart(device.name)
     do {
-      for kernel in KernelCheckList.kernels + [.decodeOne, .decodeFew] {
+      for kernel in KernelCheckList.kernels + [.decodeOne, .decodeOneSmall, .decodeFew] {
         try work.begin("the compilation of \(kernel.image)", patience: Self.compilationPatience)
         try library.function(kernel)
       }

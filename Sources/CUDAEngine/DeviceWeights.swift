@@ -26,6 +26,8 @@ final class DeviceWeights {
   private(set) var finalNorm: UInt64 = 0
   /// `[layers]` of DecodeLayer.
   let decodeLayers: UInt64
+  /// Bytes from a layer's tiles to those of the next, if they are the same for all layers and matrices.
+  private(set) var layerStride: Int?
   private let arena: CUDABuffer
   private var used = 0
 
@@ -56,8 +58,20 @@ final class DeviceWeights {
       }
       layers.append(Layer(matrices: matrices, norms: norms))
     }
+    layerStride = Self.stride(layers)
     let table = layers.map(\.decodeLayer)
     try table.withUnsafeBufferPointer { (table) throws(CUDAError) in try arena.copy(from: UnsafeRawBufferPointer(table), at: 0) }
+  }
+
+  private static func stride(_ layers: [Layer]) -> Int? {
+    guard layers.count > 1 else { return 0 }
+    let stride = layers[1].matrices[0].tiles - layers[0].matrices[0].tiles
+    let isSame = layers.indices.allSatisfy { index in
+      zip(layers[index].matrices, layers[0].matrices).allSatisfy {
+        $0.tiles == $1.tiles + UInt64(index) * stride && $0.tilesPerRow == $1.tilesPerRow && $0.tileRows == $1.tileRows
+      }
+    }
+    return isSame ? Int(stride) : nil
   }
 
   private static func aligned(_ count: Int) -> Int { (count + 255) / 256 * 256 }

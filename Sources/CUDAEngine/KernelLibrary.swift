@@ -30,7 +30,9 @@ package enum Kernel: String, CaseIterable {
   case sampleRows = "sample_rows"
   case decodeOne = "decode_one"
   case decodeFew = "decode_few"
+  case decodeOneSmall = "decode_one_small"
   case decodeOneTraced = "decode_one_traced"
+  case decodeOneSmallTraced = "decode_one_small_traced"
   case decodeFewTraced = "decode_few_traced"
 
   /// The file that holds it.
@@ -46,8 +48,9 @@ package enum Kernel: String, CaseIterable {
     case .head1, .head4, .head8: "head"
     case .screenBuild, .screen1, .screen4, .screenRescore: "screen"
     case .sampleRows: "sample"
-    case .decodeOne, .decodeFew: "decode"
-    case .decodeOneTraced, .decodeFewTraced: "decode_traced"
+    case .decodeOne, .decodeOneSmall: "decode_one"
+    case .decodeFew: "decode"
+    case .decodeOneTraced, .decodeOneSmallTraced, .decodeFewTraced: "decode_traced"
     }
   }
 
@@ -55,6 +58,7 @@ package enum Kernel: String, CaseIterable {
   package var threads: Int {
     switch self {
     case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact: 128
+    case .decodeOne, .decodeOneSmall, .decodeOneTraced, .decodeOneSmallTraced: 512
     case .sampleRows: 1024
     default: 256
     }

@@ -95,6 +95,12 @@ extension CUDAForwardPass {
       .address(space.best), .address(space.screenArrivals), .address(space.survivors))
   }
 
+  /// Loads the kernel of the full head for `count` outputs.
+  func prepareFullHead(_ count: Int) throws(CUDAError) {
+    let width = headWidth(count, widest: 8, bytes: headBytes)
+    _ = try headBlocks(width == 8 ? .head8 : width == 4 ? .head4 : .head1, headBytes(width))
+  }
+
   /// Loads the kernels of the screened head for `count` outputs.
   func prepareScreen(_ screened: ScreenedHead, _ count: Int) throws(CUDAError) {
     let width = headWidth(count, widest: 4) { screenBytes(screened, $0) }

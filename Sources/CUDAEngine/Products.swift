@@ -65,12 +65,13 @@ package struct Products {
   ///
   /// - Parameters:
   ///   - resident: blocks that the device runs at once.
+  ///   - warps: those of a block, a power of two.
   ///   - isPaired: whether gate and up rows take turns; then a block has at least two rows at a time.
-  package static func plan(_ matrix: Matrix, resident: Int, isPaired: Bool) -> (split: Int, blocks: Int) {
+  package static func plan(_ matrix: Matrix, resident: Int, warps: Int = 8, isPaired: Bool) -> (split: Int, blocks: Int) {
     let (rows, groups) = (Int(matrix.tileRows), (Int(matrix.tilesPerRow) + 3) / 4)
     var best = (split: 1, blocks: 1, cost: Int.max)
-    for split in isPaired ? [4, 2, 1] : [8, 4, 2, 1] {
-      let blocks = (rows + 8 / split - 1) / (8 / split)
+    for split in sequence(first: isPaired ? warps / 2 : warps, next: { $0 > 1 ? $0 / 2 : nil }) {
+      let teams = warps / split, blocks = (rows + teams - 1) / teams
       let cost = (blocks + resident - 1) / resident * ((groups + split - 1) / split)
       if cost < best.cost { best = (split, min(blocks, resident), cost) }
     }

@@ -8,10 +8,10 @@
 #include "attention_decode.cuh"
 
 /// slots, positions [rows]: which page table a row uses, and the position its token has.
-extern "C" __global__ void __launch_bounds__(256, 3)
+extern "C" __global__ void __launch_bounds__(256, 2)
 attend_decode(const DecodeAttention a, int layer, const int *rows, const int *slots, const int *positions) {
   DYNAMIC_SHARED(shared);
   const int row = rows[blockIdx.z], position = positions[row];
   for (int chunk = blockIdx.x; chunk <= position / chunkLength; chunk += gridDim.x)
-    attendPart(a, row, blockIdx.z, ChunkPart(a, layer, slots[row], blockIdx.y, chunk, position), false, shared);
+    attendPart(a, row, blockIdx.z, ChunkPart(a, layer, slots[row], blockIdx.y, chunk, position), shared);
 }

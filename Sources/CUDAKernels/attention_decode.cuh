@@ -1,12 +1,12 @@
-// Attention of single tokens over the cache, split by chunks of 64 positions.
+// Attention of single tokens over the cache, split by chunks of 64 positions. Heads of up to 128 elements go through attention_short.cuh;
+// what is here takes heads of any size.
 #pragma once
-#include "cache.cuh"
+#include "attention_short.cuh"
 
 constexpr int groupPass = 8;        // query heads that are worked on together, one warp's softmax each
 constexpr int carriedElements = 4;  // of the output, by each thread: enough for eight heads of 128, and for one of 1024
 
-/// Shared memory of a block: this, then [groupPass][padded] floats of rotated queries, then the chunk's keys and values where heads are
-/// short enough for that (`isStaged`): keys [64][padded + 32], values [64][padded].
+/// Shared memory of a block: this, then [groupPass][padded] floats of rotated queries.
 struct alignas(16) ChunkScratch {
   float shares[groupPass][chunkLength];
   float before[groupPass][warpThreads];
@@ -20,61 +20,12 @@ static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 /// Query heads that one pass takes: as many as combineChunks can carry.
 __device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(groupPass, carriedElements * blockThreads / h.padded)); }
 
-/// Whether a chunk's keys and values go through shared memory: then they can come while the block waits for the queries.
-__device__ __forceinline__ bool isStaged(const Heads &h) { return h.padded <= longestStagedHead; }
-
-/// One chunk of one key/value head of one token, and where its keys and values are.
-struct ChunkPart {
-  int slot, head, chunk, position;
-  uint16_t *keys, *values;
-
-  __device__ __forceinline__ ChunkPart(const DecodeAttention &a, int layer, int slot, int head, int chunk, int position)
-      : slot(slot), head(head), chunk(chunk), position(position) {
-    keys = pagePart(a.pages, a.heads, slot, chunk, layer, false, head);
-    values = keys + (size_t)a.heads.keyValueHeads * chunkLength * a.heads.padded;
-  }
-
-  __device__ __forceinline__ int chunks() const { return position / chunkLength + 1; }
-  __device__ __forceinline__ bool isLast() const { return chunk == chunks() - 1; }
-  /// Positions of the chunk, the token's own included.
-  __device__ __forceinline__ int count() const { return isLast() ? position % chunkLength + 1 : chunkLength; }
-};
-
-/// Where a block keeps what it works with.
-struct ChunkMemory {
-  ChunkScratch &scratch;
-  float *queries;
-  uint16_t *keys, *values;
-  int keyStride;  // 64 bytes more than a key: the eight threads that load together, on two keys, then use different banks
-
-  __device__ __forceinline__ ChunkMemory(const Heads &h, unsigned char *shared) : scratch(*(ChunkScratch *)shared), keyStride(h.padded + 32) {
-    queries = (float *)(shared + sizeof(ChunkScratch));
-    keys = (uint16_t *)(queries + headsOfPass(h) * h.padded);
-    values = keys + chunkLength * keyStride;
-  }
-};
-
-/// Starts copying a chunk's keys and values to shared memory, all but those of the token's own position, which come with its queries. The caller
-/// commits, waits, and has a barrier.
-__device__ __forceinline__ void stageChunk(const Heads &h, const ChunkPart &part, const ChunkMemory &memory) {
-  const int pieces = h.padded / 8, rows = part.count() - part.isLast();
-  for (int place = threadIdx.x; place < rows * pieces; place += blockThreads) {
-    const int row = place / pieces, column = place % pieces * 8;
-    ptx::copyAsync16(memory.keys + row * memory.keyStride + column, part.keys + row * h.padded + column);
-    ptx::copyAsync16(memory.values + row * h.padded + column, part.values + row * h.padded + column);
-  }
-}
-
 /// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at `place`, one of the
 /// launch's, or, where there is no other chunk, become the output at once.
 __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads, const ChunkPart &chunk,
-                                            const ChunkMemory &memory) {
+                                            const float *queries, ChunkScratch &scratch) {
   const Heads &h = a.heads;
-  ChunkScratch &scratch = memory.scratch;
-  const bool staged = isStaged(h);
-  // In shared memory or in the cache itself. Whoever wrote the cache, a barrier or another launch lies between.
-  const uint16_t *keys = staged ? memory.keys : chunk.keys, *values = staged ? memory.values : chunk.values;
-  const int keyStride = staged ? memory.keyStride : h.padded, count = chunk.count();
+  const int count = chunk.count();
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   // Four threads share a key: thread l takes the runs of 8 elements l, l + 4, …: the four lanes of the sum.
   const int position = threadIdx.x / 4, part = threadIdx.x % 4;
@@ -86,7 +37,7 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
         k[a] = make_uint4(0, 0, 0, 0);
-        if (8 * (first + 4 * a) < h.padded) k[a] = *(const uint4 *)(keys + position * keyStride + 8 * (first + 4 * a));
+        if (8 * (first + 4 * a) < h.padded) k[a] = ptx::loadCoherent((const uint4 *)(chunk.keys + position * h.padded + 8 * (first + 4 * a)));
       }
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
@@ -96,7 +47,7 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 #pragma unroll
         for (int g = 0; g < groupPass; g++) {
           if (g >= heads) break;
-          const float4 *query = (const float4 *)(memory.queries + g * h.padded + 8 * (first + 4 * a));
+          const float4 *query = (const float4 *)(queries + g * h.padded + 8 * (first + 4 * a));
           const float4 low = query[0], high = query[1];
           sum[g] = __fmaf_rn(low.x, key[0], sum[g]);
           sum[g] = __fmaf_rn(low.y, key[1], sum[g]);
@@ -150,7 +101,7 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
   // A thread takes two neighbouring elements of one head: a single ascending chain each.
   for (int pair = threadIdx.x; pair < heads * h.padded / 2; pair += blockThreads) {
     const int g = pair / (h.padded / 2), i = pair % (h.padded / 2);
-    const unsigned *value = (const unsigned *)values + i;
+    const unsigned *value = (const unsigned *)chunk.values + i;
     float low = 0, high = 0;
     constexpr int ahead = 8;
     for (int first = 0; first < count; first += ahead) {
@@ -158,7 +109,7 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
         v[a] = 0;
-        if (first + a < count) v[a] = value[(first + a) * h.padded / 2];
+        if (first + a < count) v[a] = ptx::loadCoherent(value + (first + a) * h.padded / 2);
       }
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
@@ -252,54 +203,44 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
   __syncthreads();
 }
 
-/// One chunk of one key/value head of one token; the block that completes the head combines it.
-///
-/// The block whose chunk holds the token's own position rotates and stores its key and value first. row: the token's in the batch; place:
-/// its place among those of the launch, which partials are indexed by; isThere: whether the chunk was staged (`stageChunk`) and its copies
-/// have come, with a barrier since.
-__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part, bool isThere,
-                                           unsigned char *shared) {
+/// attendShort for heads of any size, by a block of 256 threads.
+__device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, int place, const ChunkPart &part, unsigned char *shared) {
   const Heads &h = a.heads;
-  const ChunkMemory memory(h, shared);
-  const int pairs = h.size / 2, pass = headsOfPass(h), position = part.position, ownRow = position % chunkLength;
+  ChunkScratch &scratch = *(ChunkScratch *)shared;
+  float *queries = (float *)(shared + sizeof(ChunkScratch));
+  const int pairs = h.size / 2, pass = headsOfPass(h), position = part.position;
   const float *qkv = a.qkv + (size_t)row * widthOf(h);
-  const bool staged = isStaged(h);
-  if (staged && !isThere) {
-    stageChunk(h, part, memory);
-    ptx::commitAsync();
-    ptx::waitAsync<0>();
-    __syncthreads();
-  }
-  if (part.isLast()) {
-    append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads,
-           staged ? memory.keys + ownRow * memory.keyStride : nullptr, staged ? memory.values + ownRow * h.padded : nullptr);
-    // Elements between size and padded are zero in the cache.
-    if (staged)
-      for (int i = h.size + threadIdx.x; i < h.padded; i += blockThreads)
-        memory.keys[ownRow * memory.keyStride + i] = memory.values[ownRow * h.padded + i] = 0;
-  }
+  if (part.isLast()) append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads);
   for (int first = 0; first < groupOf(h); first += pass) {
     const int heads = min(pass, groupOf(h) - first), firstHead = part.head * groupOf(h) + first;
     for (int element = threadIdx.x; element < heads * h.padded; element += blockThreads) {
       const int g = element / h.padded, i = element % h.padded;
-      memory.queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
-                                                     a.sines + (size_t)position * pairs)
-                                           : 0.0f;
+      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
+                                              a.sines + (size_t)position * pairs)
+                                    : 0.0f;
     }
     __syncthreads();
-    attendChunk(a, row, place, firstHead, heads, part, memory);
+    attendChunk(a, row, place, firstHead, heads, part, queries, scratch);
   }
   if (part.chunks() == 1) return;
   // The barrier at the end of attendChunk orders the block's writes before this thread's release.
   const size_t counter = (size_t)place * h.keyValueHeads + part.head;
-  if (threadIdx.x == 0) memory.scratch.arrived = ptx::addRelease(a.partials.arrivals + counter, 1);
+  if (threadIdx.x == 0) scratch.arrived = ptx::addRelease(a.partials.arrivals + counter, 1);
   __syncthreads();
-  if (memory.scratch.arrived == (unsigned)part.chunks() - 1) {
+  if (scratch.arrived == (unsigned)part.chunks() - 1) {
     for (int first = 0; first < groupOf(h); first += pass)
-      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(), memory.scratch);
+      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(), scratch);
     if (threadIdx.x == 0) a.partials.arrivals[counter] = 0;
   }
   __syncthreads();
+}
+
+/// Attends to a chunk whose keys and values were not asked for before.
+__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part, unsigned char *shared) {
+  if (a.heads.padded <= shortHead)
+    attendShort<blockThreads>(a, row, place, part, ChunkLoads<blockThreads>(a, part), *(ShortScratch *)shared);
+  else
+    attendLong(a, row, place, part, shared);
 }
 
 /// Asks for a chunk's keys and values to come to the second-level cache.

@@ -25,20 +25,13 @@ __device__ __forceinline__ float rotated(const float *x, int i, int pairs, const
 }
 
 /// Stores one position's key and value of one head; threads take elements `thread`, `thread + threads`, ….
-/// qkv: the token's [q | k | v]; angles: [positions][size/2] cosines and sines; stagedKey, stagedValue: where they go as well, or null.
+/// qkv: the token's [q | k | v]; angles: [positions][size/2] cosines and sines.
 __device__ __forceinline__ void append(const float *qkv, const Heads &h, int head, uint16_t *keys, uint16_t *values, int position,
-                                       const float *cosines, const float *sines, int thread, int threads, uint16_t *stagedKey = nullptr,
-                                       uint16_t *stagedValue = nullptr) {
+                                       const float *cosines, const float *sines, int thread, int threads) {
   const int pairs = h.size / 2, slot = position % chunkLength;
   const float *key = qkv + (h.queryHeads + head) * h.size, *value = key + h.keyValueHeads * h.size;
   for (int i = thread; i < h.size; i += threads) {
-    const uint16_t k = ptx::toBFloat16(rotated(key, i, pairs, cosines + (size_t)position * pairs, sines + (size_t)position * pairs));
-    const uint16_t v = ptx::toBFloat16(ptx::loadCoherent(value + i));
-    keys[slot * h.padded + i] = k;
-    values[slot * h.padded + i] = v;
-    if (stagedKey) {
-      stagedKey[i] = k;
-      stagedValue[i] = v;
-    }
+    keys[slot * h.padded + i] = ptx::toBFloat16(rotated(key, i, pairs, cosines + (size_t)position * pairs, sines + (size_t)position * pairs));
+    values[slot * h.padded + i] = ptx::toBFloat16(ptx::loadCoherent(value + i));
   }
 }

@@ -1,6 +1,6 @@
-// One decode step of 1 to 8 sequences in one cooperative launch: embedding, all layers, output head.
+// One decode step of a few sequences in one cooperative launch: embedding, all layers, output head.
 //
-// Shapes: those of gemv.cu or few.cu, attention_decode.cu and head.cu.
+// Shapes: those of few.cu, attention_decode.cu and head.cu.
 // Bytes: all ternary weights, the cache so far and the head, once.
 // Bound by: memory, if the hand-overs between phases hide. There are five a layer, each a barrier of the whole grid. Before a block waits at
 // one, and after it has said that it is there, it asks for its share of the next phase's weights: its threads' first loads are under way, into
@@ -9,11 +9,7 @@
 // Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: StepScratch and the most that a phase needs.
 #include "attention_decode.cuh"
 #include "few.cuh"
-#include "gemv.cuh"
 #include "head.cuh"
-
-constexpr int layerWords = sizeof(DecodeLayer) / 16;
-static_assert(sizeof(DecodeLayer) % 16 == 0);
 
 /// What a block knows throughout the step, at the beginning of its shared memory. Positions and slots are read once: the sampler changes
 /// them between steps. A layer's entry of the table comes while the layer before it ends.
@@ -70,7 +66,7 @@ struct Step {
   /// A product phase: hand-over, during which the first loads start, norm and quantiser, the share's products.
   ///
   /// One body for all four matrices of a layer, so that a layer's code stays in the instruction cache.
-  template <bool isSingle> __device__ __forceinline__ void multiply(int index, int kind) {
+  __device__ __forceinline__ void multiply(int index, int kind) {
     Marks marks = marksOf(d, handOver);
     const unsigned ticket = arrive();
     marks.set(markArrived);
@@ -83,65 +79,32 @@ struct Step {
     const Target target = {kind == 0 ? d.qkv : kind == 2 ? d.inner : d.x,
                            kind == 0 ? widthOf(d.attention.heads) : kind == 2 ? d.innerStride : d.head.hidden, d.isSquaredReLU};
     if (kind == 3) fetchLayer(d, index + 1, scratch);
-    if (isSingle) {
-      GemvScratch &own = *(GemvScratch *)shared;
-      int8_t *codes = (int8_t *)(shared + sizeof(GemvScratch));
-      const int padded = m.tilesPerRow * tileColumnCount;
-      float *staged = (float *)(codes + padded);
-      Gemv gemv(m, outcome, split, blockIdx.x, gridDim.x);
-      stageNorm(layer.norms[kind], m.columns, staged);
-      ptx::commitAsync();
-      prefetchShare(m, outcome, split);
-      ptx::waitAsync<0>();
-      marks.set(markAsked);
-      wait(ticket);
-      marks.set(markReleased);
-      int sum;
-      const float s = blockQuantizeStaged(x, layer.norms[kind], staged, d.epsilon, m.columns, codes, padded, sum, own.row, marks);
-      marks.set(markQuantized);
-      gemv.run(codes, sum, s, target, own);
-    } else {
-      FewScratch &own = *(FewScratch *)shared;
-      int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
-      FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
-      ptx::commitAsync();
-      prefetchShare(m, outcome, split);
-      ptx::waitAsync<0>();
-      marks.set(markAsked);
-      wait(ticket);
-      marks.set(markReleased);
-      quantizeFew(x, xStride, layer.norms[kind], d.epsilon, m, tokens, codes, own);
-      marks.set(markQuantized);
-      gemm.run(codes, tokens, 0, target, own);
-    }
+    FewScratch &own = *(FewScratch *)shared;
+    int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
+    FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
+    ptx::commitAsync();
+    prefetchShare(m, outcome, split);
+    ptx::waitAsync<0>();
+    marks.set(markAsked);
+    wait(ticket);
+    marks.set(markReleased);
+    quantizeFew(x, xStride, layer.norms[kind], d.epsilon, m, tokens, codes, own);
+    marks.set(markQuantized);
+    gemm.run(codes, tokens, 0, target, own);
     marks.set(markDone);
   }
 
-  /// Attention of a layer. The items of all tokens stand in one row, a chunk of a head each, dealt out to the blocks in turn. The keys and
-  /// values of a block's first one, but for those of this step, come while the block waits for the queries.
+  /// Attention of a layer. The items of all tokens stand in one row, a chunk of a head each, dealt out to the blocks in turn. Their keys and values,
+  /// but for those of this step, come to the second-level cache while the block waits for the queries.
   __device__ __forceinline__ void attend(int index) {
     Marks marks = marksOf(d, handOver);
     const unsigned ticket = arrive();
     marks.set(markArrived);
-    const Heads &h = d.attention.heads;
-    bool isFirst = true;
-    forEachPart(index, [&](int, const ChunkPart &part) {
-      if (isFirst && isStaged(h))
-        stageChunk(h, part, ChunkMemory(h, shared));
-      else
-        prefetchChunk(h, part);
-      isFirst = false;
-    });
-    ptx::commitAsync();
+    forEachPart(index, [&](int, const ChunkPart &part) { prefetchChunk(d.attention.heads, part); });
     marks.set(markAsked);
-    ptx::waitAsync<0>();
     wait(ticket);
     marks.set(markReleased);
-    isFirst = true;
-    forEachPart(index, [&](int token, const ChunkPart &part) {
-      attendPart(d.attention, token, token, part, isFirst, shared);
-      isFirst = false;
-    });
+    forEachPart(index, [&](int token, const ChunkPart &part) { attendPart(d.attention, token, token, part, shared); });
     marks.set(markDone);
   }
 
@@ -157,7 +120,6 @@ struct Step {
   }
 
   /// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as head does.
-  template <bool isSingle>
   __device__ __forceinline__ void run(const int *ids, const int *rows, const int *slots, const int *positions, int computesHead, float *logits,
                                       uint64 *best) {
     if ((int)threadIdx.x < tokens) {
@@ -176,34 +138,22 @@ struct Step {
 #pragma unroll 1
       for (int kind = 0; kind < 4; kind++) {
         if (kind == 1) attend(index);
-        multiply<isSingle>(index, kind);
+        multiply(index, kind);
       }
     if (!computesHead) return;
     wait(arrive());
-    if (isSingle)
-      computeLogits<1>(d.head, d.x, rows, tokens, logits, best, shared);
-    else
-      computeLogits<fewTokens>(d.head, d.x, rows, tokens, logits, best, shared);
+    computeLogits<fewTokens>(d.head, d.x, rows, tokens, logits, best, shared);
   }
 };
 
 #ifdef DECODE_TRACE
-#define decode_one decode_one_traced
 #define decode_few decode_few_traced
 #endif
-
-extern "C" __global__ void __launch_bounds__(256, 2)
-decode_one(const __grid_constant__ DecodeModel d, const int *ids, const int *rows, const int *slots, const int *positions, int computesHead,
-           float *logits, uint64 *best) {
-  DYNAMIC_SHARED(shared);
-  Step step = {d, 1, *(StepScratch *)shared, shared + sizeof(StepScratch)};
-  step.run<true>(ids, rows, slots, positions, computesHead, logits, best);
-}
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 decode_few(const __grid_constant__ DecodeModel d, int tokens, const int *ids, const int *rows, const int *slots, const int *positions,
            int computesHead, float *logits, uint64 *best) {
   DYNAMIC_SHARED(shared);
   Step step = {d, tokens, *(StepScratch *)shared, shared + sizeof(StepScratch)};
-  step.run<false>(ids, rows, slots, positions, computesHead, logits, best);
+  step.run(ids, rows, slots, positions, computesHead, logits, best);
 }

@@ -1,3 +1,4 @@
-// The decode step with time stamps (trace.cuh), as decode_one_traced and decode_few_traced.
+// The decode steps with time stamps (trace.cuh), under names that end in _traced.
 #define DECODE_TRACE
 #include "decode.cu"
+#include "decode_one.cu"

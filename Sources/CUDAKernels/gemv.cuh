@@ -51,11 +51,11 @@ public:
 #pragma unroll
           for (int a = 0; a < ahead; a++) {
             const int tile = 4 * (group + split * a);
-            if (tile + lane / 8 < m.tilesPerRow) add(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
+            if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
           }
         }
       }
-      finish(acc, scratch.partial[set][warp]);
+      sumLanes(acc, scratch.partial[set][warp]);
       __syncthreads();
       deliver(first, scratch.partial[set], sum, place, target);
     }
@@ -79,30 +79,6 @@ private:
       const int tile = 4 * (group + split * a) + lane / 8;
       if (tile < m.tilesPerRow) w[a] = ptx::loadStream(tiles + tile * 8 + lane % 8);
     }
-  }
-
-  static __device__ __forceinline__ void add(int (&acc)[4][4], const uint4 &w, const int4 &a) {
-    const unsigned word[4] = {w.x, w.y, w.z, w.w};
-#pragma unroll
-    for (int r = 0; r < 4; r++) {
-      acc[r][0] = ptx::dp4a(word[r] & 0x03030303u, a.x, acc[r][0]);
-      acc[r][1] = ptx::dp4a(word[r] & 0x0C0C0C0Cu, a.y, acc[r][1]);
-      acc[r][2] = ptx::dp4a(word[r] & 0x30303030u, a.z, acc[r][2]);
-      acc[r][3] = ptx::dp4a(word[r] & 0xC0C0C0C0u, a.w, acc[r][3]);
-    }
-  }
-
-  /// Adds up the lanes that hold the same rows: those that differ in the tile (bits 3, 4) or the column half (bit 1).
-  static __device__ __forceinline__ void finish(const int (&acc)[4][4], int *partial) {
-    const int lane = threadIdx.x % warpThreads;
-    int total[4];
-#pragma unroll
-    for (int r = 0; r < 4; r++) {
-      total[r] = acc[r][0] + (acc[r][1] >> 2) + (acc[r][2] >> 4) + (acc[r][3] >> 6);
-#pragma unroll
-      for (int bit = 2; bit <= 16; bit *= bit == 2 ? 4 : 2) total[r] += __shfl_xor_sync(0xFFFFFFFFu, total[r], bit);
-    }
-    if ((lane & ~5) == 0) *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
   }
 
   /// Where this thread's row of a round goes: thread 16·team + r delivers row r of the team's tile row.

@@ -13,6 +13,9 @@ static const char attention_prompt[] = {
 static const char decode[] = {
 #embed "ptx/decode.ptx" suffix(, 0)
 };
+static const char decode_one[] = {
+#embed "ptx/decode_one.ptx" suffix(, 0)
+};
 static const char decode_traced[] = {
 #embed "ptx/decode_traced.ptx" suffix(, 0)
 };
@@ -43,7 +46,7 @@ static const char screen[] = {
 
 #define IMAGE(name) {#name, name, sizeof name}
 static const KernelImage images[] = {
-    IMAGE(attention_decode), IMAGE(attention_prompt), IMAGE(decode), IMAGE(decode_traced), IMAGE(few), IMAGE(gemm),
+    IMAGE(attention_decode), IMAGE(attention_prompt), IMAGE(decode), IMAGE(decode_one), IMAGE(decode_traced), IMAGE(few), IMAGE(gemm),
     IMAGE(gemv),             IMAGE(head),             IMAGE(rotary), IMAGE(rows),          IMAGE(sample), IMAGE(screen),
 };
 

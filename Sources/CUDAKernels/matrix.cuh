@@ -4,6 +4,8 @@
 
 constexpr int tileRowCount = 16;
 constexpr int tileColumnCount = 32;
+constexpr int layerWords = sizeof(DecodeLayer) / 16;  // of 16 bytes
+static_assert(sizeof(DecodeLayer) % 16 == 0);
 
 /// What becomes of the products.
 enum Outcome {
@@ -55,4 +57,30 @@ __device__ __forceinline__ void storeActivated(const Matrix &m, const Target &t,
   if (row >= m.part[0].rows) return;
   const float g = __fmul_rn((float)gate, __fdiv_rn(m.part[0].scale, s)), u = __fmul_rn((float)up, __fdiv_rn(m.part[1].scale, s));
   ((float *)t.out)[(size_t)token * t.stride + row] = gated(t.isSquaredReLU, g, u);
+}
+
+/// Multiplies a lane's word of four tiles (four rows × 16 columns) with its 16 activations. acc: by row, then by power of four.
+__device__ __forceinline__ void multiplyWord(int (&acc)[4][4], const uint4 &w, const int4 &a) {
+  const unsigned word[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    acc[r][0] = ptx::dp4a(word[r] & 0x03030303u, a.x, acc[r][0]);
+    acc[r][1] = ptx::dp4a(word[r] & 0x0C0C0C0Cu, a.y, acc[r][1]);
+    acc[r][2] = ptx::dp4a(word[r] & 0x30303030u, a.z, acc[r][2]);
+    acc[r][3] = ptx::dp4a(word[r] & 0xC0C0C0C0u, a.w, acc[r][3]);
+  }
+}
+
+/// Adds up the lanes of a warp that hold the same rows, those that differ in the tile (bits 3, 4) or the column half (bit 1), into the sixteen
+/// sums of a tile row.
+__device__ __forceinline__ void sumLanes(const int (&acc)[4][4], int *partial) {
+  const int lane = threadIdx.x % warpThreads;
+  int total[4];
+#pragma unroll
+  for (int r = 0; r < 4; r++) {
+    total[r] = acc[r][0] + (acc[r][1] >> 2) + (acc[r][2] >> 4) + (acc[r][3] >> 6);
+#pragma unroll
+    for (int bit = 2; bit <= 16; bit *= bit == 2 ? 4 : 2) total[r] += __shfl_xor_sync(0xFFFFFFFFu, total[r], bit);
+  }
+  if ((lane & ~5) == 0) *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
 }

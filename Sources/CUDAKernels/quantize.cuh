@@ -14,16 +14,21 @@ struct alignas(16) RowScratch {
 };
 static_assert(sizeof(RowScratch) == rowScratchBytes);
 
-/// 1 / sqrt(Σx²/n + ε) from the 256 lanes of the sum, of which each thread has one. The same in every thread.
-__device__ __forceinline__ float combinedNormalizer(float own, float epsilon, int n, RowScratch &scratch) {
-  scratch.lanes[threadIdx.x] = own;
-  __syncthreads();
-  // Each warp combines all 256 lanes by itself: cheaper than a second barrier.
-  const float *lane = scratch.lanes + threadIdx.x % warpThreads;
+/// 1 / sqrt(Σx²/n + ε) from the 256 lanes of the sum, in shared memory. The same in every thread: each warp combines all lanes by itself,
+/// which costs less than another barrier.
+__device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon, int n) {
+  const float *lane = lanes + threadIdx.x % warpThreads;
   const float even = __fadd_rn(__fadd_rn(lane[0], lane[128]), __fadd_rn(lane[64], lane[192]));
   const float odd = __fadd_rn(__fadd_rn(lane[32], lane[160]), __fadd_rn(lane[96], lane[224]));
   const float total = fold32(__fadd_rn(even, odd));
   return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(total, (float)n), epsilon)));
+}
+
+/// The same from lanes of which each of 256 threads has one.
+__device__ __forceinline__ float combinedNormalizer(float own, float epsilon, int n, RowScratch &scratch) {
+  scratch.lanes[threadIdx.x] = own;
+  __syncthreads();
+  return normalizerOf(scratch.lanes, epsilon, n);
 }
 
 /// 1 / sqrt(Σx²/n + ε) of a row, by a block of 256 threads: thread t is lane t of the sum. The same in every thread.

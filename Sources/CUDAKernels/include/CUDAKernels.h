@@ -138,7 +138,11 @@ typedef struct DecodeModel {
   DEVICE(const DecodeLayer) layers;
   int layerCount;
   float epsilon;
+  Matrix shapes[4];       // of the first layer
+  long long layerStride;  // bytes from a layer's tiles to those of the next, the same for all matrices
   int splits[4];
+  int hidden;
+  int unused;
   DEVICE(const unsigned short) embedding;
   Head head;
   DecodeAttention attention;
@@ -169,7 +173,9 @@ enum {
   fewScratchBytes = 8256,
   gemmScratchBytes = 36864,
   chunkScratchBytes = 4176,
+  shortScratchBytes = 41520,
   stepScratchBytes = 704,
+  oneScratchBytes = 3840,
   tileScratchBytes = 87040,
   sampleScratchBytes = 3744,
 };
@@ -177,8 +183,8 @@ enum {
 enum {
   /// Columns of the longest row that the quantiser keeps in registers, with its norm in shared memory.
   longestStagedRow = 6912,
-  /// Elements, rounded up to 8, of the longest heads whose keys and values go through shared memory when a single token attends.
-  longestStagedHead = 128,
+  /// Elements, rounded up to 8, of the longest heads that attention_short.cuh takes.
+  longestShortHead = 128,
   /// Blocks that can say where they gave up.
   stallRecords = 1024,
   /// Time stamps of a phase (trace.cuh).

@@ -1,4 +1,3 @@
 #include "decode.cu"
 
-CUDA_KERNEL(decode_one);
 CUDA_KERNEL(decode_few);

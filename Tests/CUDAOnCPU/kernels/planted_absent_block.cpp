@@ -15,8 +15,8 @@ namespace plantedAbsentBlock {
 
 #define gridArrive plantedArrive
 #define decode_one selftest_planted_absent_block
-#define decode_few plantedAbsentBlockFew
-#include "decode.cu"
+#define decode_one_small plantedAbsentBlockSmall
+#include "decode_one.cu"
 
 CUDA_KERNEL(selftest_planted_absent_block);
 

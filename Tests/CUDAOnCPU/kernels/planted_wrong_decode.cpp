@@ -5,12 +5,12 @@ namespace plantedWrongDecode {
 
 #include "quantize.cuh"
 
-template <class... P> float plantedQuantize(P &&...parameters) { return 2 * blockQuantizeStaged(parameters...); }
+inline float plantedScale(float absmax) { return 2 * quantizerScale(absmax); }
 
-#define blockQuantizeStaged plantedQuantize
+#define quantizerScale plantedScale
 #define decode_one selftest_planted_wrong_decode
-#define decode_few plantedWrongDecodeFew
-#include "decode.cu"
+#define decode_one_small plantedWrongDecodeSmall
+#include "decode_one.cu"
 
 CUDA_KERNEL(selftest_planted_wrong_decode);
 
