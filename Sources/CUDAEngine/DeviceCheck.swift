@@ -120,15 +120,15 @@ public struct DeviceCheck: Sendable {
     }
   }
 
-  /// Models with a head of their own, which do not just repeat what they read: a small one of awkward widths, and one layer as large as
+  /// Models with a head of their own, which do not just repeat what they read: a small one of awkward widths, and two layers as large as
   /// those of BitNet b1.58 2B-4T, for which kernels have code of its own. An emulated GPU would take minutes for that.
   private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary) throws {
     var generator = SplitMix64(seed: Self.seed)
     var small = ModelConfiguration.random(using: &generator), large = ModelConfiguration.bitNet2B4T
     (small.layerCount, small.vocabularySize, small.tiedEmbedding) = (2, 300, false)
-    (large.layerCount, large.vocabularySize, large.tiedEmbedding) = (1, 4096, false)
+    (large.layerCount, large.vocabularySize, large.tiedEmbedding) = (2, 4096, false)
     try checkEngines(work, library, small, label: "a small model")
-    if !device.isEmulated { try checkEngines(work, library, large, label: "a layer of 2B-4T's size") }
+    if !device.isEmulated { try checkEngines(work, library, large, label: "two layers of 2B-4T's size") }
   }
 
   /// Compares the engine that launches a kernel for each operation first: it is the simpler one.
