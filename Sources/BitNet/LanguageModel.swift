@@ -16,7 +16,7 @@ import Ternary
 public final class LanguageModel: Sendable {
   /// What a model runs on.
   public enum Device: Sendable, Equatable {
-    /// The first GPU, or the CPU where there is none that takes the model; `engineNote` then says why.
+    /// The first GPU, or the CPU where there is none that takes the model and passes its check; `engineNote` then says why.
     case auto
     case cpu
     /// The GPU of this number, from 0 on.
@@ -49,12 +49,18 @@ public final class LanguageModel: Sendable {
     /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read faster but is not shared with
     /// other processes; nil to do so where it pays.
     public var copiesTiles: Bool?
+    /// Whether a GPU is checked before its first use with a driver and build: it takes some seconds once, in which the driver compiles the
+    /// kernels. A GPU that does not pass is not used.
+    public var checksDevice: Bool
+    /// Called with the GPU's name when its check begins.
+    public var deviceCheckWillStart: (@Sendable (_ device: String) -> Void)?
     /// Whether single tokens on a GPU go through one cooperative kernel. Results are the same; it is for measurements.
     package var usesCooperativeKernel = true
 
     public init(
       device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil,
-      screensHead: Bool? = nil, copiesTiles: Bool? = nil
+      screensHead: Bool? = nil, copiesTiles: Bool? = nil, checksDevice: Bool = true,
+      deviceCheckWillStart: (@Sendable (_ device: String) -> Void)? = nil
     ) {
       self.device = device
       self.threads = threads
@@ -62,6 +68,8 @@ public final class LanguageModel: Sendable {
       self.contextLength = contextLength
       self.screensHead = screensHead
       self.copiesTiles = copiesTiles
+      self.checksDevice = checksDevice
+      self.deviceCheckWillStart = deviceCheckWillStart
     }
   }
 
@@ -159,8 +167,12 @@ extension LanguageModel.LoadOptions {
         copiesTiles: copiesTiles)
     }
     func cuda(_ number: Int) throws -> CUDAEngine {
-      try CUDAEngine(
-        weights: weights, device: CUDADriver.load().device(number),
+      let device = try CUDADriver.load().device(number)
+      if checksDevice {
+        try DeviceCheck(device) { try CPUEngine(weights: $0) }.run { deviceCheckWillStart?($0) }
+      }
+      return try CUDAEngine(
+        weights: weights, device: device,
         options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel))
     }
     switch device {

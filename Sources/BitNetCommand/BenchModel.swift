@@ -169,6 +169,8 @@ struct BenchModel: ParsableCommand {
     var options = try model.loadOptions()
     if screen != .auto { options.screensHead = screen == .on }
     options.usesCooperativeKernel = !noCooperative
+    // What is measured is known to be right from bitnet verify.
+    options.checksDevice = false
     let (engine, note) = try options.makeEngine(for: weights)
     if !(engine is CUDAEngine) { try refuse(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda") }
     return (engine, note)

@@ -77,27 +77,50 @@ struct ModelOptions: ParsableArguments {
   @Flag(help: "On the CPU, read the weights in the mapped file, memory that processes share, instead of copying them: slower.")
   var mapped = false
 
+  @Flag(name: .customLong("no-device-check"), help: "Do not check a GPU before its first use, which takes some seconds once.")
+  var skipsDeviceCheck = false
+
   func loadOptions() throws -> LanguageModel.LoadOptions {
     .init(
       device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(), contextLength: context,
-      copiesTiles: mapped ? false : nil)
+      copiesTiles: mapped ? false : nil, checksDevice: !skipsDeviceCheck)
   }
 
   /// The model, and the seconds that loading took.
   func load() async throws -> (model: LanguageModel, seconds: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    let options = try loadOptions()
+    var options = try loadOptions()
+    let bar = ProgressBar("loading")
+    options.deviceCheckWillStart = { device in
+      bar.finish()
+      ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
+    }
+    defer {
+      bar.finish()
+      endAtOnceIfWorkIsLeftBehind()
+    }
     let model: LanguageModel
     if let path = source.model {
-      let bar = ProgressBar("loading")
-      defer { bar.finish() }
       model = try await LanguageModel.load(path, options: options, progress: { bar.update($0) })
     } else {
       model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
     }
     return (model, start.duration(to: clock.now) / .seconds(1))
   }
+}
+
+/// Where a kernel on a GPU did not end, makes the process end without the driver, which might wait for it.
+private func endAtOnceIfWorkIsLeftBehind() {
+  #if canImport(Glibc)
+    guard DeviceCheck.leftWorkBehind else { return }
+    // Handlers run in the reverse order of their registration: this one before those of the driver.
+    on_exit(
+      { status, _ in
+        fflush(nil)
+        _exit(status)
+      }, nil)
+  #endif
 }
 
 extension LanguageModel.Device: ExpressibleByArgument, CustomStringConvertible {

@@ -17,6 +17,7 @@ public final class CUDAContext: Sendable {
       throw .deviceTooOld(
         name: device.name, capability: "\(capability.major).\(capability.minor)", needed: "\(needed.major).\(needed.minor)")
     }
+    guard !device.condition.isAbandoned else { throw .abandoned(device: device.name) }
     var handle: CUcontext?
     try device.driver.check(
       device.driver.functions.cuDevicePrimaryCtxRetain(&handle, device.handle), "cuDevicePrimaryCtxRetain", device.name)
@@ -24,10 +25,13 @@ public final class CUDAContext: Sendable {
     self.handle = handle
   }
 
-  deinit { _ = device.driver.functions.cuDevicePrimaryCtxRelease(device.handle) }
+  deinit {
+    if device.condition.isUsable { _ = device.driver.functions.cuDevicePrimaryCtxRelease(device.handle) }
+  }
 
   /// Makes the driver's calls of this thread go to this context. All types of this module do it by themselves.
   public func makeCurrent() throws(CUDAError) {
+    guard !device.condition.isAbandoned else { throw .abandoned(device: device.name) }
     try device.driver.check(device.driver.functions.cuCtxSetCurrent(handle), "cuCtxSetCurrent")
   }
 
@@ -59,11 +63,15 @@ public final class CUDAContext: Sendable {
   /// Makes the context current, calls a function of the driver and returns its answer.
   func result(_ body: (DriverFunctions) -> CUresult) throws(CUDAError) -> CUresult {
     try makeCurrent()
-    return body(device.driver.functions)
+    let result = body(device.driver.functions)
+    if ResultCode.endsContext(result) { device.condition.fail() }
+    return result
   }
 
-  /// Gives something back to the driver. A driver that fails at it has ended, and so has what it held.
+  /// Gives something back to the driver. A context that a kernel has ended holds nothing that could be given back, and one that is abandoned
+  /// must not be called.
   func release(_ body: (DriverFunctions) -> CUresult) {
+    guard device.condition.isUsable else { return }
     _ = try? result(body)
   }
 }

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// A GPU and what it can do.
 public struct CUDADevice: Sendable {
   /// The driver's number for it, from 0.
@@ -17,8 +19,33 @@ public struct CUDADevice: Sendable {
   /// Whether it is the tests' stand-in, which runs kernels on the processor: its times mean nothing.
   public var isEmulated: Bool { name.contains("emulated") }
 
+  /// What distinguishes it from every other GPU: its UUID, in hexadecimal digits.
+  package let identifier: String
+  /// As `cuDriverGetVersion` counts: 12010 is 12.1.
+  package var driverVersion: Int { driver.version }
+
   let driver: CUDADriver
   let handle: CUdevice
+  let condition = Condition()
+
+  /// Whether a GPU still answers, known to all that was made with one `CUDADevice` and its copies.
+  final class Condition: Sendable {
+    private let failed = Atomic(false)
+    private let abandoned = Atomic(false)
+
+    /// Whether a kernel has ended the context: every call fails.
+    var hasFailed: Bool { failed.load(ordering: .acquiring) }
+    /// Whether it must not be called any more: a call could wait for ever.
+    var isAbandoned: Bool { abandoned.load(ordering: .acquiring) }
+    var isUsable: Bool { !hasFailed && !isAbandoned }
+
+    func fail() { failed.store(true, ordering: .releasing) }
+    func abandon() { abandoned.store(true, ordering: .releasing) }
+  }
+
+  /// Stops all calls to the driver by what was made with this device: they throw, and memory is never freed. For a GPU whose kernel does not
+  /// end: the driver would wait for it.
+  package func abandon() { condition.abandon() }
 
   private enum Attribute: Int32 {
     case multiprocessorCount = 16
@@ -39,6 +66,8 @@ public struct CUDADevice: Sendable {
     try driver.check(functions.cuDeviceGet(&handle, Int32(ordinal)), "cuDeviceGet", "device \(ordinal)")
     var name = [CChar](repeating: 0, count: 256)
     try driver.check(functions.cuDeviceGetName(&name, Int32(name.count), handle), "cuDeviceGetName", "device \(ordinal)")
+    var identifier: UUIDBytes = (0, 0)
+    try driver.check(functions.cuDeviceGetUuid(&identifier, handle), "cuDeviceGetUuid", "device \(ordinal)")
     var memoryByteCount = 0
     try driver.check(functions.cuDeviceTotalMem(&memoryByteCount, handle), "cuDeviceTotalMem", "device \(ordinal)")
 
@@ -53,6 +82,9 @@ public struct CUDADevice: Sendable {
     self.handle = handle
     self.ordinal = ordinal
     self.name = String(decoding: name.prefix { $0 != 0 }.map { UInt8(truncatingIfNeeded: $0) }, as: UTF8.self)
+    self.identifier = withUnsafeBytes(of: identifier) { bytes in
+      bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
     self.memoryByteCount = memoryByteCount
     capability = (try attribute(.capabilityMajor), try attribute(.capabilityMinor))
     multiprocessorCount = try attribute(.multiprocessorCount)

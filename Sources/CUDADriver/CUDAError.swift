@@ -40,6 +40,10 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
   case moduleRefused(name: String, result: CUDAResult, log: String)
   /// Blocks of a cooperative launch waited in vain for each other, or the launch did not end in time. `place` tells where they stand.
   case stalled(kernel: String, place: String)
+  /// The GPU did not compute what it should when it was checked before its first use. `reason` tells what.
+  case untrusted(device: String, ordinal: Int, reason: String)
+  /// An earlier kernel on the GPU did not end, so that this process does not call it any more.
+  case abandoned(device: String)
   /// Any other call that failed. `detail` is what it was called with, where that helps.
   case call(function: String, result: CUDAResult, detail: String)
 
@@ -63,6 +67,10 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
     case .moduleRefused(let name, let result, let log):
       "the driver does not take the GPU code \(name): \(result)" + (log.isEmpty ? "" : ": \(log)")
     case .stalled(let kernel, let place): "the GPU kernel \(kernel) stalled: \(place)"
+    case .untrusted(let device, let ordinal, let reason):
+      "\(device) failed the check before its first use (\(reason)); run `bitnet verify --device cuda\(ordinal == 0 ? "" : ":\(ordinal)")` "
+        + "for details"
+    case .abandoned(let device): "\(device) is out of use: a kernel on it did not end; expected a new process"
     case .call(let function, let result, let detail): "\(function)\(detail.isEmpty ? "" : " (\(detail))") failed: \(result)"
     }
   }

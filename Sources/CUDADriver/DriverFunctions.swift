@@ -9,6 +9,8 @@ typealias CUstream = OpaquePointer
 typealias CUevent = OpaquePointer
 typealias CUgraph = OpaquePointer
 typealias CUgraphExec = OpaquePointer
+/// CUuuid: 16 bytes.
+typealias UUIDBytes = (UInt64, UInt64)
 
 /// Results that mean something to this code.
 enum ResultCode {
@@ -16,6 +18,14 @@ enum ResultCode {
   static let outOfMemory: CUresult = 2
   static let noDevice: CUresult = 100
   static let notReady: CUresult = 600
+
+  /// Whether the context is of no use from then on: a memory error that could not be corrected, and what kernels do wrong.
+  static func endsContext(_ result: CUresult) -> Bool {
+    switch result {
+    case 214, 700, 702, 710, 714...719: true
+    default: false
+    }
+  }
 }
 
 /// The functions of the driver that are used, under the names of its documentation.
@@ -34,6 +44,7 @@ struct DriverFunctions: Sendable {
   let cuDeviceGet: @Sendable @convention(c) (Out<CUdevice>, Int32) -> CUresult
   let cuDeviceGetName: @Sendable @convention(c) (Out<CChar>, Int32, CUdevice) -> CUresult
   let cuDeviceGetAttribute: @Sendable @convention(c) (Out<Int32>, Int32, CUdevice) -> CUresult
+  let cuDeviceGetUuid: @Sendable @convention(c) (MutableBytes, CUdevice) -> CUresult
   let cuDeviceTotalMem: @Sendable @convention(c) (Out<Int>, CUdevice) -> CUresult
 
   let cuDevicePrimaryCtxRetain: @Sendable @convention(c) (Out<CUcontext?>, CUdevice) -> CUresult
@@ -106,6 +117,7 @@ struct DriverFunctions: Sendable {
     cuDeviceGet = try library.function("cuDeviceGet")
     cuDeviceGetName = try library.function("cuDeviceGetName")
     cuDeviceGetAttribute = try library.function("cuDeviceGetAttribute")
+    cuDeviceGetUuid = try library.function("cuDeviceGetUuid_v2")
     cuDeviceTotalMem = try library.function("cuDeviceTotalMem_v2")
 
     cuDevicePrimaryCtxRetain = try library.function("cuDevicePrimaryCtxRetain")

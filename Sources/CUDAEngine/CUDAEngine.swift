@@ -52,7 +52,12 @@ public final class CUDAEngine: Engine {
 
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for an option out of
   ///   range or a model whose shape the kernels do not take.
-  public init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
+  public convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
+    try self.init(weights: weights, library: KernelLibrary(CUDAContext(device)), options: options)
+  }
+
+  /// - Parameter library: its kernels stay compiled for the next engine.
+  init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
     let c = weights.configuration
     if let length = options.contextLength, !(1...(1 << 24) ~= length) {
       throw EngineError.parameter(name: "the context length", found: "\(length)", expected: "1 to \(1 << 24)")
@@ -67,9 +72,8 @@ public final class CUDAEngine: Engine {
     }
     configuration = c
     contextLength = options.contextLength ?? c.contextLength
-    self.device = device
-    let context = try CUDAContext(device)
-    let library = try KernelLibrary(context)
+    let context = library.context
+    device = context.device
     pass = try CUDAForwardPass(
       library, DeviceWeights(weights, context), contextLength: contextLength, screened: options.screensHead,
       cooperative: options.isCooperative)

@@ -86,6 +86,7 @@ package final class KernelLibrary {
     stream = try CUDAStream(context)
   }
 
+  @discardableResult
   package func function(_ kernel: Kernel) throws(CUDAError) -> CUDAFunction {
     if let function = functions[kernel] { return function }
     let module: CUDAModule

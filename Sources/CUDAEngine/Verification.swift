@@ -55,10 +55,13 @@ public final class Verification {
     }
 
     public var candidate: EngineComparison.Candidate {
-      let name = (isCooperative ? "one cooperative kernel" : "a kernel an operation") + (screensHead ? ", screened head" : ", full head")
-      return .init(name: name) {
+      .init(name: Self.name(isCooperative: isCooperative, screensHead: screensHead)) {
         try CUDAEngine(weights: $0, device: device, options: .init(screensHead: screensHead, isCooperative: isCooperative))
       }
+    }
+
+    static func name(isCooperative: Bool, screensHead: Bool) -> String {
+      (isCooperative ? "one cooperative kernel" : "a kernel an operation") + (screensHead ? ", screened head" : ", full head")
     }
   }
 }

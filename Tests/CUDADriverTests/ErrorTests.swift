@@ -43,6 +43,15 @@ struct ErrorTests {
         "cuMemcpyHtoD (4 bytes to offset 0) failed: invalid argument (CUDA_ERROR_INVALID_VALUE, 1)"
       ),
       (
+        .untrusted(device: "Some GPU", ordinal: 0, reason: "head_1 did not end"),
+        "Some GPU failed the check before its first use (head_1 did not end); run `bitnet verify --device cuda` for details"
+      ),
+      (
+        .untrusted(device: "Some GPU", ordinal: 2, reason: "x is 1; expected 2"),
+        "Some GPU failed the check before its first use (x is 1; expected 2); run `bitnet verify --device cuda:2` for details"
+      ),
+      (.abandoned(device: "Some GPU"), "Some GPU is out of use: a kernel on it did not end; expected a new process"),
+      (
         .call(function: "cuCtxSynchronize", result: refused, detail: ""),
         "cuCtxSynchronize failed: invalid argument (CUDA_ERROR_INVALID_VALUE, 1)"
       ),

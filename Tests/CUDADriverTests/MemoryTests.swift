@@ -32,6 +32,21 @@ extension StandInTests {
       #expect(try buffer.contents() == [UInt8](repeating: 9, count: 16))
     }
 
+    @Test("A device that was given up is not called any more: calls throw, and memory is not freed")
+    func abandoned() throws {
+      let driver = try StandInTests.standIn.get().driver()
+      let device = try driver.device(0)
+      let other = try CUDAContext(driver.device(0))
+      let free = try other.memory().free
+      do {
+        let buffer = try CUDABuffer(CUDAContext(device), byteCount: 1 << 20)
+        device.abandon()
+        #expect(throws: CUDAError.abandoned(device: device.name)) { try buffer.fill(byte: 0) }
+        #expect(throws: CUDAError.abandoned(device: device.name)) { try CUDAContext(device) }
+      }
+      #expect(try other.memory().free <= free - (1 << 20))
+    }
+
     @Test("What new memory holds is not a number, whatever its format")
     func fresh() throws {
       let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 1000)

@@ -56,6 +56,7 @@ void readEnvironment() {
     read("CUDA_ON_CPU_CAPABILITY", control.configuration.capability);
     read("CUDA_ON_CPU_BLOCKS", control.configuration.blocksPerMultiprocessor);
     read("CUDA_ON_CPU_MEMORY", control.configuration.memoryByteCount);
+    read("CUDA_ON_CPU_SHARED_MEMORY", control.configuration.sharedMemoryByteCount);
     read("CUDA_ON_CPU_FAILING_ATTRIBUTE", control.configuration.failingAttribute);
     read("CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES", control.configuration.refusedCooperativeLaunches);
     uint64_t seed = 0;

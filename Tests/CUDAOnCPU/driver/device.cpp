@@ -55,6 +55,15 @@ CUDA_API cuDeviceGetName(char *name, int length, CUdevice device) {
   });
 }
 
+CUDA_API cuDeviceGetUuid_v2(unsigned char *identifier, CUdevice device) {
+  return call(Needs::initialization, [&](State &, auto &) -> CUresult {
+    if (!identifier) return invalidValue;
+    if (!isDevice(device)) return invalidDevice;
+    for (int i = 0; i < 16; i++) identifier[i] = static_cast<unsigned char>(0xC0 + i);
+    return success;
+  });
+}
+
 CUDA_API cuDeviceTotalMem_v2(size_t *byteCount, CUdevice device) {
   return call(Needs::initialization, [&](State &, auto &) -> CUresult {
     if (!byteCount) return invalidValue;

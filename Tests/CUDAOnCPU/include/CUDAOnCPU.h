@@ -67,8 +67,8 @@ CUDAOnCPUConfiguration cuda_on_cpu_default_configuration(void);
 /// Replaces the configuration. The environment (see below) is then no longer looked at.
 ///
 /// Without this call cuInit reads CUDA_ON_CPU_DEVICES, CUDA_ON_CPU_DRIVER_VERSION, CUDA_ON_CPU_CAPABILITY, CUDA_ON_CPU_BLOCKS
-/// (of a multiprocessor), CUDA_ON_CPU_MEMORY (bytes), CUDA_ON_CPU_SEED, CUDA_ON_CPU_FAILING_ATTRIBUTE and
-/// CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES.
+/// (of a multiprocessor), CUDA_ON_CPU_MEMORY (bytes), CUDA_ON_CPU_SHARED_MEMORY (bytes of a block), CUDA_ON_CPU_SEED,
+/// CUDA_ON_CPU_FAILING_ATTRIBUTE and CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES.
 void cuda_on_cpu_configure(CUDAOnCPUConfiguration configuration);
 
 /// As if the process had just started: every handle and allocation is gone, cuInit is needed again, errors, counters, seed and
