@@ -179,21 +179,22 @@ template <int depth> struct OneStep {
     const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
     const Outcome outcome = kind == 0 ? project : kind == 2 ? activate : addToResidual;
     const TapeShare share(d.splits[kind]);
-    const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;
+    const int8_t *activations = codes + lane % 4 * tileColumnCount + lane / 4 % 2 * 16;
     int set = 0;
     // Every team of the block makes the same number of rounds, because they meet at barriers.
     for (int first = blockIdx.x * share.teams; first < m.tileRows; first += share.rowStep(), set ^= 1) {
       const Place place = placeOf(m, outcome, share.teams, first, s);
-      int acc[4][4] = {};
+      TileSums sums;
       if (first + share.team < m.tileRows) {
 #pragma unroll 2
         for (int group = share.member; 4 * group < m.tilesPerRow; group += share.split) {
-          const uint4 w = tape.next();
-          const int tile = 4 * group;
-          if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
+          uint4 w = tape.next();
+          // Beyond the row lies whatever the ring held before.
+          if (4 * group + lane % 4 >= m.tilesPerRow) w = make_uint4(0, 0, 0, 0);
+          sums.add(w, *(const int4 *)(activations + 4 * group * tileColumnCount));
         }
       }
-      sumLanes(acc, scratch.partial[set][warp]);
+      sums.finish(scratch.partial[set][warp]);
       __syncthreads();
       deliver(share, outcome, scratch.partial[set], sum, place);
     }
