@@ -54,7 +54,7 @@ package enum Kernel: String, CaseIterable {
   /// Threads of a block.
   package var threads: Int {
     switch self {
-    case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact: 128
+    case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact, .attendPrompt: 128
     case .sampleRows: 1024
     default: 256
     }

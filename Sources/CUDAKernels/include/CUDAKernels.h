@@ -170,7 +170,7 @@ enum {
   gemmScratchBytes = 36864,
   chunkScratchBytes = 4176,
   stepScratchBytes = 704,
-  tileScratchBytes = 87040,
+  tileScratchBytes = 84608,
   sampleScratchBytes = 3744,
 };
 
