@@ -166,7 +166,7 @@ typedef struct StallRecord {
 enum {
   rowScratchBytes = 1088,
   gemvScratchBytes = 2112,
-  fewScratchBytes = 8256,
+  fewScratchBytes = 8800,
   gemmScratchBytes = 36864,
   chunkScratchBytes = 4176,
   stepScratchBytes = 704,
