@@ -153,7 +153,7 @@ final class CUDAForwardPass {
         .address(arrays.slots), .address(arrays.positions), .address(space.qkv.address), .address(rotary.cosines), .address(rotary.sines))
       let group = c.headCount / c.keyValueHeadCount
       try library.launch(
-        .attendPrompt, CUDAGrid(tiles, c.keyValueHeadCount, (group + 63) / 64), sharedBytes: tileScratchBytes, .value(space.heads),
+        .attendPrompt, CUDAGrid(c.keyValueHeadCount, tiles, (group + 63) / 64), sharedBytes: tileScratchBytes, .value(space.heads),
         .value(arrays.pages), .int(Int32(index)), .address(arrays.tiles), .address(space.qkv.address), .address(space.inner.address),
         .int(Int32(space.innerStride)))
     }

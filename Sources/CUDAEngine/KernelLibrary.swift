@@ -57,7 +57,7 @@ package enum Kernel: String, CaseIterable {
   /// Threads of a block.
   package var threads: Int {
     switch self {
-    case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact: 128
+    case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact, .attendPrompt: 128
     case .decodeOne, .decodeOneSmall, .decodeOneTraced, .decodeOneSmallTraced: 512
     case .sampleRows: 1024
     default: 256

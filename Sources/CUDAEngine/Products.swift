@@ -53,12 +53,15 @@ package struct Products {
 
   /// Shared memory of a GEMV: the codes, and the norm's weights where the row is kept in registers.
   package static func gemvBytes(_ matrix: Matrix) -> Int {
-    let columns = Int(matrix.columns)
-    return gemvScratchBytes + matrix.paddedColumns + (columns <= longestStagedRow ? (4 * columns + 15) / 16 * 16 : 0)
+    gemvScratchBytes + matrix.paddedColumns + stagedNormBytes(matrix)
   }
-  /// Shared memory of a product with up to eight tokens.
+  /// Shared memory of a product with up to eight tokens, the norm's weights as before.
   package static func fewBytes(_ matrix: Matrix) -> Int {
-    fewScratchBytes + 8 * ((Int(matrix.tilesPerRow) + 3) / 4 * 128 + 16)
+    fewScratchBytes + 8 * ((Int(matrix.tilesPerRow) + 3) / 4 * 128 + 16) + stagedNormBytes(matrix)
+  }
+  private static func stagedNormBytes(_ matrix: Matrix) -> Int {
+    let columns = Int(matrix.columns)
+    return columns <= longestStagedRow ? (4 * columns + 15) / 16 * 16 : 0
   }
 
   /// How many warps share a tile row, and how many blocks there are, so that the last round of blocks is about as full as the others.

@@ -3,29 +3,31 @@
 // Shapes: qkv [rows][(queryHeads + 2·keyValueHeads)·size] with rotated queries; cache pages of 64 positions; out [rows][outStride].
 // Work: 2·size fused multiply-adds for each query and key; no tensor cores, because they do not add in the canonical order.
 // Bytes: each block reads the cache up to its last position once, from the second-level cache.
-// Bound by: fused multiply-adds. A thread has 4 queries × 4 keys, then 4 queries × 8 elements, in registers.
-// Launch: 256 threads; grid (tiles, keyValueHeads, parts of a group of more than 64 heads); shared memory sizeof(TileScratch).
+// Bound by: fused multiply-adds. A thread has 8 queries × 4 keys, then the same 8 queries × 8 elements, in registers. The 16 threads that share
+// queries are half of a warp, so that scores, softmax and weights never leave it: the block's barriers are for keys and values alone, which
+// come one while the other is used.
+// Launch: 128 threads; grid (keyValueHeads, tiles, parts of a group of more than 64 heads); shared memory sizeof(TileScratch).
 #include "cache.cuh"
 
-constexpr int tileQueries = 64, maximumSize = 128;
-constexpr int queryStride = maximumSize + 4, keyStride = maximumSize + 8, shareStride = chunkLength + 4;
+constexpr int tileThreads = 128, tileQueries = 64, maximumSize = 128;
+constexpr int ownQueries = 8, ownKeys = 4, sharers = 16;  // queries and keys of a thread; threads that share queries
+constexpr int keyStride = maximumSize + 8;
 
-/// Strides are 16 bytes more than the rows, so that threads on neighbouring rows use different banks.
+/// Strides are chosen so that what neighbouring threads read together lies in different banks. Query q is row q % 8 of group q / 8.
 struct alignas(16) TileScratch {
-  float queries[tileQueries][queryStride];
+  float queries[tileQueries / ownQueries][ownQueries * maximumSize + 4];
   uint16_t keys[chunkLength][keyStride];
   uint16_t values[chunkLength][keyStride];
-  float shares[tileQueries][shareStride];
-  float largest[tileQueries], total[tileQueries], before[tileQueries], now[tileQueries];
+  float shares[tileQueries / ownQueries][ownQueries * chunkLength + 16];
 };
 static_assert(sizeof(TileScratch) == tileScratchBytes);
 
-/// Eight elements of a position's value.
-struct ValueRun {
+/// Eight bfloat16 values as floats.
+struct Run {
   float element[8];
 
-  __device__ __forceinline__ ValueRun(const TileScratch &scratch, int position, int run) {
-    const uint4 v = *(const uint4 *)&scratch.values[position][8 * run];
+  __device__ __forceinline__ explicit Run(const uint16_t *from) {
+    const uint4 v = *(const uint4 *)from;
     element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y), element[3] = highBFloat16(v.y);
     element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w), element[7] = highBFloat16(v.w);
   }
@@ -35,155 +37,225 @@ struct ValueRun {
   }
 };
 
-/// Copies 64 rows of a page part.
+/// Starts copying the 64 rows of a page part.
 __device__ __forceinline__ void copyPart(uint16_t (&to)[chunkLength][keyStride], const uint16_t *from, int padded) {
-  for (int place = threadIdx.x; place < chunkLength * padded / 8; place += blockThreads) {
-    const int row = place / (padded / 8), column = place % (padded / 8) * 8;
-    ptx::copyAsync16(&to[row][column], from + row * padded + column);
+  if (padded == maximumSize) {  // the usual size, without divisions
+    constexpr int runs = maximumSize / 8;
+#pragma unroll
+    for (int place = 0; place < chunkLength * runs; place += tileThreads)
+      ptx::copyAsync16(&to[(place + threadIdx.x) / runs][threadIdx.x % runs * 8], from + 8 * (place + threadIdx.x));
+  } else {
+    const int runs = padded / 8;
+    for (int place = threadIdx.x; place < chunkLength * runs; place += tileThreads)
+      ptx::copyAsync16(&to[place / runs][place % runs * 8], from + 8 * place);
+  }
+  ptx::commitAsync();
+}
+
+/// A thread's part of the scores of a chunk: its queries (rows of maximumSize) with keys x, x + 16, x + 32, x + 48.
+typedef float Scores[ownQueries][ownKeys];
+
+/// Adds the runs of one lane of the canonical order.
+__device__ __forceinline__ void addLane(Scores &sum, const float *queries, const uint16_t *keys, int lane, int padded) {
+#pragma unroll 1
+  for (int run = lane; 8 * run < padded; run += 4) {
+    uint4 packed[ownKeys];
+#pragma unroll
+    for (int j = 0; j < ownKeys; j++) packed[j] = *(const uint4 *)(keys + 16 * j * keyStride + 8 * run);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float key[ownKeys][4];
+#pragma unroll
+      for (int j = 0; j < ownKeys; j++) {
+        const unsigned first = half ? packed[j].z : packed[j].x, second = half ? packed[j].w : packed[j].y;
+        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second), key[j][3] = highBFloat16(second);
+      }
+#pragma unroll
+      for (int i = 0; i < ownQueries; i++) {
+        const float4 query = *(const float4 *)(queries + i * maximumSize + 8 * run + 4 * half);
+#pragma unroll
+        for (int j = 0; j < ownKeys; j++) {
+          sum[i][j] = __fmaf_rn(query.x, key[j][0], sum[i][j]);
+          sum[i][j] = __fmaf_rn(query.y, key[j][1], sum[i][j]);
+          sum[i][j] = __fmaf_rn(query.z, key[j][2], sum[i][j]);
+          sum[i][j] = __fmaf_rn(query.w, key[j][3], sum[i][j]);
+        }
+      }
+    }
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2)
+/// The value of each thread combined with those of the other fifteen that share its queries.
+template <class Combine> __device__ __forceinline__ float amongSharers(float x, Combine combine) {
+#pragma unroll
+  for (int half = sharers / 2; half > 0; half /= 2) x = combine(x, __shfl_xor_sync(0xFFFFFFFFu, x, half));
+  return x;
+}
+
+/// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. What lies beyond queries and elements becomes zero.
+__device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead, int heads, const float *qkv) {
+  constexpr int quads = maximumSize / 4;
+#pragma unroll 1
+  for (int place = threadIdx.x; place < tileQueries * quads; place += tileThreads) {
+    const int q = place / quads, i = place % quads * 4, token = q / heads;
+    float *to = &scratch.queries[q / ownQueries][q % ownQueries * maximumSize + i];
+    const bool isQuery = token < tile.tokens;
+    const float *from = qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
+    if (h.size % 4 == 0) {
+      const bool valid = isQuery && i < h.size;
+      ptx::copyAsync16Zero(to, from + (valid ? i : 0), valid);
+    } else {
+      for (int e = 0; e < 4; e++) to[e] = isQuery && i + e < h.size ? from[i + e] : 0.0f;
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(128, 2)
 attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tiles, const float *qkv, float *out, int outStride) {
   DYNAMIC_SHARED(shared);
   TileScratch &scratch = *(TileScratch *)shared;
-  const QueryTile tile = tiles[blockIdx.x];
-  const int head = blockIdx.y, group = groupOf(h), firstOfGroup = blockIdx.z * tileQueries;
+  const QueryTile tile = tiles[blockIdx.y];
+  const int head = blockIdx.x, group = groupOf(h), firstOfGroup = blockIdx.z * tileQueries;
   const int heads = min(tileQueries, group - firstOfGroup);  // of each token, in this block
   const int queries = tile.tokens * heads;
-  const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
-  const int y = threadIdx.x / 16, x = threadIdx.x % 16;
-
-  // Query row q of the block is head q % heads of token q / heads.
-  for (int place = threadIdx.x; place < tileQueries * maximumSize; place += blockThreads) {
-    const int q = place / maximumSize, i = place % maximumSize;
-    const int column = (head * group + firstOfGroup + q % heads) * h.size + i;
-    scratch.queries[q][i] = q < queries && i < h.size ? qkv[(size_t)(tile.firstRow + q / heads) * widthOf(h) + column] : 0.0f;
-  }
-  float running[4][8] = {};
+  const int y = threadIdx.x / sharers, x = threadIdx.x % sharers;
   const int chunks = (tile.firstPosition + tile.tokens - 1) / chunkLength + 1;
+
+  uint16_t *page = pageOf(pages, tile.slot, 0);
+  copyQueries(scratch, h, tile, head * group + firstOfGroup, heads, qkv);
+  copyPart(scratch.keys, partOfPage(page, h, layer, false, head), h.padded);
+  // Warps beyond the tile's queries only copy.
+  const bool works = threadIdx.x / warpThreads * (warpThreads / sharers) * ownQueries < queries;
+  const float *ownRows = scratch.queries[y];
+  float *shares = scratch.shares[y];
+  // A query's token in the tile, a byte each.
+  unsigned tokens[2] = {};
+#pragma unroll
+  for (int i = 0; i < ownQueries; i++) tokens[i / 4] |= (unsigned)((y * ownQueries + i) / heads) << i % 4 * 8;
+  // Of the chunks so far; each of the sixteen threads knows them for query x % 8.
+  float largest = 0, total = 0;
+  const int owned = x % ownQueries, firstSharer = threadIdx.x % warpThreads / sharers * sharers;
+  float running[ownQueries][8] = {};
   for (int chunk = 0; chunk < chunks; chunk++) {
-    __syncthreads();  // all are done with the keys and values before
-    copyPart(scratch.keys, pagePart(pages, h, tile.slot, chunk, layer, false, head), h.padded);
-    ptx::commitAsync();
-    copyPart(scratch.values, pagePart(pages, h, tile.slot, chunk, layer, true, head), h.padded);
-    ptx::commitAsync();
-    ptx::waitAsync<1>();
-    __syncthreads();
-
-    // Scores: queries 4y … 4y + 3, keys x, x + 16, x + 32, x + 48. Lanes in the order 0, 2, 1, 3, in which they are combined.
-    float score[4][4] = {};
+    // Positions of the chunk that a query sees: perhaps all or more, perhaps none.
+    const int firstCount = tile.firstPosition + 1 - chunk * chunkLength;
+    const auto countOf = [&](int i) { return firstCount + (int)(tokens[i / 4] >> i % 4 * 8 & 255u); };
+    ptx::waitAsync<0>();
+    __syncthreads();  // the keys are there, and all are done with the values before
+    copyPart(scratch.values, partOfPage(page, h, layer, true, head), h.padded);
+    if (chunk + 1 < chunks) page = pageOf(pages, tile.slot, chunk + 1);  // used when the scores are there
+    float before[ownQueries], now[ownQueries];
+    if (works) {
+      // Lanes in the order 0, 2, 1, 3, in which they are combined.
+      Scores score = {};
+      addLane(score, ownRows, &scratch.keys[x][0], 0, h.padded);
+      {
+        Scores other = {};
+        addLane(other, ownRows, &scratch.keys[x][0], 2, h.padded);
 #pragma unroll
-    for (int pair = 0; pair < 2; pair++) {
-      float both[4][4];
+        for (int i = 0; i < ownQueries; i++)
 #pragma unroll
-      for (int half = 0; half < 2; half++) {
-        float sum[4][4] = {};
-        for (int run = pair + 2 * half; 8 * run < h.padded; run += 4) {
-          float key[4][8];
-#pragma unroll
-          for (int j = 0; j < 4; j++) {
-            const uint4 k = *(const uint4 *)&scratch.keys[x + 16 * j][8 * run];
-            key[j][0] = lowBFloat16(k.x), key[j][1] = highBFloat16(k.x), key[j][2] = lowBFloat16(k.y), key[j][3] = highBFloat16(k.y);
-            key[j][4] = lowBFloat16(k.z), key[j][5] = highBFloat16(k.z), key[j][6] = lowBFloat16(k.w), key[j][7] = highBFloat16(k.w);
-          }
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            const float4 low = *(const float4 *)&scratch.queries[4 * y + i][8 * run], high = *(const float4 *)&scratch.queries[4 * y + i][8 * run + 4];
-            const float query[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-#pragma unroll
-              for (int e = 0; e < 8; e++) sum[i][j] = __fmaf_rn(query[e], key[j][e], sum[i][j]);
-          }
-        }
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-#pragma unroll
-          for (int j = 0; j < 4; j++) both[i][j] = half ? __fadd_rn(both[i][j], sum[i][j]) : sum[i][j];
+          for (int j = 0; j < ownKeys; j++) score[i][j] = __fadd_rn(score[i][j], other[i][j]);
       }
+      // The sum waits in shared memory, where weights will be, for want of registers.
 #pragma unroll
-      for (int i = 0; i < 4; i++)
+      for (int i = 0; i < ownQueries; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) score[i][j] = pair ? __fadd_rn(score[i][j], both[i][j]) : both[i][j];
-    }
+        for (int j = 0; j < ownKeys; j++) shares[i * chunkLength + x + 16 * j] = score[i][j], score[i][j] = 0;
+      addLane(score, ownRows, &scratch.keys[x][0], 1, h.padded);
+      {
+        Scores other = {};
+        addLane(other, ownRows, &scratch.keys[x][0], 3, h.padded);
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+        for (int i = 0; i < ownQueries; i++)
 #pragma unroll
-      for (int j = 0; j < 4; j++) scratch.shares[4 * y + i][x + 16 * j] = __fmul_rn(score[i][j], h.scale);
-    __syncthreads();
-
-    // Softmax, a warp for each eighth of the queries; lane l has positions l and l + 32.
-    for (int q = warp; q < queries; q += blockWarps) {
-      const int position = tile.firstPosition + q / heads, count = min(chunkLength, position + 1 - chunk * chunkLength);
-      if (count <= 0) {  // the chunk lies after this query
-        scratch.shares[q][lane] = scratch.shares[q][lane + 32] = 0;
-        if (lane == 0) scratch.before[q] = 1, scratch.now[q] = 0;
-        continue;
+          for (int j = 0; j < ownKeys; j++) {
+            const float sum = __fadd_rn(shares[i * chunkLength + x + 16 * j], __fadd_rn(score[i][j], other[i][j]));
+            score[i][j] = __fmul_rn(sum, h.scale);
+          }
       }
+      float ownMost = 0, ownSum = 0;
       const float none = -__int_as_float(0x7F800000);
-      const float low = lane < count ? scratch.shares[q][lane] : none, high = lane + 32 < count ? scratch.shares[q][lane + 32] : none;
-      const float first = __shfl_sync(0xFFFFFFFFu, low, 0);
-      float most = larger(low, high);
 #pragma unroll
-      for (int half = 16; half > 0; half /= 2) most = larger(most, __shfl_xor_sync(0xFFFFFFFFu, most, half));
-      if (!(most > first)) most = first;  // a NaN that comes first stays, as in the reference
-      const float a0 = lane < count ? exponential(__fsub_rn(low, most)) : 0.0f;
-      const float a1 = lane + 32 < count ? exponential(__fsub_rn(high, most)) : 0.0f;
-      scratch.shares[q][lane] = a0;
-      scratch.shares[q][lane + 32] = a1;
-      const float total = fold32(__fadd_rn(a0, a1));
-      if (lane == 0) {
-        const float previous = chunk == 0 ? most : scratch.largest[q], next = most > previous ? most : previous;
-        const float before = exponential(__fsub_rn(previous, next)), now = exponential(__fsub_rn(most, next));
-        scratch.total[q] = chunk == 0 ? total : __fmaf_rn(total, now, __fmul_rn(scratch.total[q], before));
-        scratch.largest[q] = next;
-        scratch.before[q] = before;
-        scratch.now[q] = now;
+      for (int i = 0; i < ownQueries; i++) {
+        const int count = countOf(i);
+#pragma unroll
+        for (int j = 0; j < ownKeys; j++) score[i][j] = x + 16 * j < count ? score[i][j] : none;
+        const float first = __shfl_sync(0xFFFFFFFFu, score[i][0], firstSharer);
+        float most = amongSharers(larger(larger(score[i][0], score[i][1]), larger(score[i][2], score[i][3])), larger);
+        if (!(most > first)) most = first;  // a NaN that comes first stays, as in the reference
+#pragma unroll
+        for (int j = 0; j < ownKeys; j++) {
+          score[i][j] = x + 16 * j < count ? exponential(__fsub_rn(score[i][j], most)) : 0.0f;
+          shares[i * chunkLength + x + 16 * j] = score[i][j];
+        }
+        // 32 lanes: position p is in lane p % 32.
+        const float low = __fadd_rn(score[i][0], score[i][2]), high = __fadd_rn(score[i][1], score[i][3]);
+        const float sum = amongSharers(__fadd_rn(low, high), [](float a, float b) { return __fadd_rn(a, b); });
+        if (i == owned) ownMost = most, ownSum = sum;
+      }
+      // The first eight threads find out what becomes of the chunks before, the others what becomes of this one.
+      const float previous = chunk == 0 ? ownMost : largest, next = ownMost > previous ? ownMost : previous;
+      const float factor = exponential(__fsub_rn(x < ownQueries ? previous : ownMost, next));
+#pragma unroll
+      for (int i = 0; i < ownQueries; i++) {
+        before[i] = __shfl_sync(0xFFFFFFFFu, factor, firstSharer + i);
+        now[i] = __shfl_sync(0xFFFFFFFFu, factor, firstSharer + ownQueries + i);
+      }
+      const float ownBefore = __shfl_sync(0xFFFFFFFFu, factor, firstSharer + owned);
+      const float ownNow = __shfl_sync(0xFFFFFFFFu, factor, firstSharer + ownQueries + owned);
+      if (firstCount + (y * ownQueries + owned) / heads > 0) {
+        total = chunk == 0 ? ownSum : __fmaf_rn(ownSum, ownNow, __fmul_rn(total, ownBefore));
+        largest = next;
       }
     }
     ptx::waitAsync<0>();
-    __syncthreads();
+    __syncthreads();  // the values are there, and all are done with the keys
+    if (chunk + 1 < chunks) copyPart(scratch.keys, partOfPage(page, h, layer, false, head), h.padded);
 
-    // Values: queries 4y … 4y + 3, elements 8x … 8x + 7, positions in ascending order.
-    if (8 * x < h.padded) {
-      float sum[4][8] = {};
-      int counts[4];
+    // Values: elements 8x … 8x + 7, positions in ascending order.
+    if (works && 8 * x < h.padded) {
+      float sum[ownQueries][8] = {};
+      // All of the queries see the positions before `common`, and the last of them sees those before `last`.
+      const int last = min(chunkLength, countOf(ownQueries - 1)), common = max(0, min(chunkLength, countOf(0))) / 4 * 4;
+      const uint16_t *values = &scratch.values[0][8 * x];
+#pragma unroll 1
+      for (int p = 0; p < common; p += 4) {
+        float4 weight[ownQueries];
 #pragma unroll
-      for (int i = 0; i < 4; i++) counts[i] = tile.firstPosition + (4 * y + i) / heads + 1 - chunk * chunkLength;
-      // All four queries see the positions before `shared`, and the last of them sees those before `last`.
-      const int last = min(chunkLength, counts[3]), shared = max(0, min(chunkLength, counts[0]));
-#pragma unroll 4
-      for (int p = 0; p < shared; p++) {
-        const ValueRun value(scratch, p, x);
+        for (int i = 0; i < ownQueries; i++) weight[i] = *(const float4 *)(shares + i * chunkLength + p);
 #pragma unroll
-        for (int i = 0; i < 4; i++) value.add(scratch.shares[4 * y + i][p], sum[i]);
+        for (int k = 0; k < 4; k++) {
+          const Run value(values + (p + k) * keyStride);
+#pragma unroll
+          for (int i = 0; i < ownQueries; i++) value.add(k == 0 ? weight[i].x : k == 1 ? weight[i].y : k == 2 ? weight[i].z : weight[i].w, sum[i]);
+        }
       }
       // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see before its time.
 #pragma unroll 1
-      for (int p = shared; p < last; p++) {
-        const ValueRun value(scratch, p, x);
+      for (int p = common; p < last; p++) {
+        const Run value(values + p * keyStride);
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-          if (p < counts[i]) value.add(scratch.shares[4 * y + i][p], sum[i]);
+        for (int i = 0; i < ownQueries; i++)
+          if (p < countOf(i)) value.add(shares[i * chunkLength + p], sum[i]);
       }
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if (4 * y + i >= queries || counts[i] <= 0) continue;
-        const float before = scratch.before[4 * y + i], now = scratch.now[4 * y + i];
+      for (int i = 0; i < ownQueries; i++) {
+        if (countOf(i) <= 0) continue;
 #pragma unroll
-        for (int e = 0; e < 8; e++) running[i][e] = chunk == 0 ? sum[i][e] : __fmaf_rn(sum[i][e], now, __fmul_rn(running[i][e], before));
+        for (int e = 0; e < 8; e++) running[i][e] = chunk == 0 ? sum[i][e] : __fmaf_rn(sum[i][e], now[i], __fmul_rn(running[i][e], before[i]));
       }
     }
   }
+  const float reciprocal = __fdiv_rn(1.0f, total);
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const int q = 4 * y + i;
+  for (int i = 0; i < ownQueries; i++) {
+    const int q = y * ownQueries + i;
+    const float factor = __shfl_sync(0xFFFFFFFFu, reciprocal, firstSharer + i);
     if (q >= queries) continue;
-    const float reciprocal = __fdiv_rn(1.0f, scratch.total[q]);
     float *row = out + (size_t)(tile.firstRow + q / heads) * outStride + (head * group + firstOfGroup + q % heads) * h.size;
 #pragma unroll
     for (int e = 0; e < 8; e++)
-      if (8 * x + e < h.size) row[8 * x + e] = __fmul_rn(running[i][e], reciprocal);
+      if (8 * x + e < h.size) row[8 * x + e] = __fmul_rn(running[i][e], factor);
   }
 }

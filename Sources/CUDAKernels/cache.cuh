@@ -7,10 +7,19 @@ __device__ __forceinline__ int groupOf(const Heads &h) { return h.queryHeads / h
 /// Elements of a token's [q | k | v].
 __device__ __forceinline__ int widthOf(const Heads &h) { return (h.queryHeads + 2 * h.keyValueHeads) * h.size; }
 
-/// A layer's keys (or values) of one head in one page: [64][padded].
-__device__ __forceinline__ uint16_t *pagePart(const Pages &pages, const Heads &h, int slot, int chunk, int layer, bool values, int head) {
-  uint16_t *page = (uint16_t *)ptx::loadCoherent(pages.addresses + (size_t)slot * pages.capacity + chunk);
+/// A sequence's page for a chunk.
+__device__ __forceinline__ uint16_t *pageOf(const Pages &pages, int slot, int chunk) {
+  return (uint16_t *)ptx::loadCoherent(pages.addresses + (size_t)slot * pages.capacity + chunk);
+}
+
+/// A layer's keys (or values) of one head in a page: [64][padded].
+__device__ __forceinline__ uint16_t *partOfPage(uint16_t *page, const Heads &h, int layer, bool values, int head) {
   return page + ((size_t)(2 * layer + values) * h.keyValueHeads + head) * chunkLength * h.padded;
+}
+
+/// The same of a sequence's page for a chunk.
+__device__ __forceinline__ uint16_t *pagePart(const Pages &pages, const Heads &h, int slot, int chunk, int layer, bool values, int head) {
+  return partOfPage(pageOf(pages, slot, chunk), h, layer, values, head);
 }
 
 /// Element i of a head after the rotation by a position's angles: dimensions i and i + size/2 turn together.

@@ -54,6 +54,14 @@ __device__ __forceinline__ int quantized(float x, float scale) {
   return __float_as_int(__fadd_rn(low < 127.0f ? low : 127.0f, 12582912.0f)) - 0x4B400000;
 }
 
+/// The same plus quantizedBias, whose low byte is zero: the code is the low byte, and sums take the bias off at once.
+__device__ __forceinline__ unsigned quantizedBits(float x, float scale) {
+  const float t = __fmul_rn(x, scale);
+  const float low = t >= -128.0f ? t : -128.0f;
+  return __float_as_uint(__fadd_rn(low < 127.0f ? low : 127.0f, 12582912.0f));
+}
+constexpr unsigned quantizedBias = 0x4B400000u;
+
 /// The value of lane l combined with those of lanes l ± 16, 8, 4, 2, 1: what halving 32 lanes gives, in every lane of the warp.
 __device__ __forceinline__ float fold32(float x) {
 #pragma unroll

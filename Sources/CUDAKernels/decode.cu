@@ -81,14 +81,16 @@ struct Step {
     if (kind == 3) fetchLayer(d, index + 1, scratch);
     FewScratch &own = *(FewScratch *)shared;
     int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
+    float *staged = (float *)(codes + fewTokens * fewStride(m.tilesPerRow));
     FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
+    stageNorm(layer.norms[kind], m.columns, staged);
     ptx::commitAsync();
     prefetchShare(m, outcome, split);
     ptx::waitAsync<0>();
     marks.set(markAsked);
     wait(ticket);
     marks.set(markReleased);
-    quantizeFew(x, xStride, layer.norms[kind], d.epsilon, m, tokens, codes, own);
+    quantizeFew<4>(x, xStride, layer.norms[kind], staged, d.epsilon, m, tokens, codes, own);
     marks.set(markQuantized);
     gemm.run(codes, tokens, 0, target, own);
     marks.set(markDone);

@@ -4,16 +4,19 @@
 // Bytes: N·K/4 of weights from memory, once for each group of eight tokens (from the second-level cache after the first).
 // Bound by: memory. A warp keeps three groups of four tiles (1.5 KB) in flight; a mask and a quarter of an mma do 32 weights × 8 tokens.
 // Launch: 256 threads; grid (any number of blocks, groups of eight tokens); split 1, 2, 4 or 8 warps a tile row (at most 4 for
-// few_activate); shared memory sizeof(FewScratch) + 8 · fewStride.
+// few_activate); shared memory sizeof(FewScratch) + 8 · fewStride, and the norm's weights of rows that registers hold.
 #include "few.cuh"
 
 __device__ __forceinline__ void fewGemm(Outcome outcome, const Matrix &m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens,
                                         const Target &target, unsigned char *shared) {
   FewScratch &scratch = *(FewScratch *)shared;
   int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
+  float *staged = (float *)(codes + fewTokens * fewStride(m.tilesPerRow));
   FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
+  stageNorm(norm, m.columns, staged);
+  ptx::commitAsync();
   const int first = blockIdx.y * fewTokens, here = min(fewTokens, tokens - first);
-  quantizeFew(x + (size_t)first * xStride, xStride, norm, epsilon, m, here, codes, scratch);
+  quantizeFew<2>(x + (size_t)first * xStride, xStride, norm, staged, epsilon, m, here, codes, scratch);
   gemm.run(codes, here, first, target, scratch);
 }
 

@@ -5,9 +5,17 @@
 
 constexpr int fewTokens = 8;  // columns of one mma
 
-/// Shared memory of a block: this, then [8] rows of codes, `fewStride(tilesPerRow)` bytes apart.
+/// Shared memory of a block: this, then [8] rows of codes, `fewStride(tilesPerRow)` bytes apart, then the staged norm. The partial sums of
+/// products take the place of the quantiser's.
 struct alignas(16) FewScratch {
-  int partial[2][blockWarps][tileRowCount][fewTokens];
+  union {
+    int partial[2][blockWarps][tileRowCount][fewTokens];
+    float lanes[fewTokens][blockThreads];
+    RowScratch row;
+  };
+  unsigned absmax[fewTokens][blockWarps];
+  int warpSums[fewTokens][blockWarps];
+  float normalizers[fewTokens];
   float scales[fewTokens];
   int sums[fewTokens];
 };
@@ -124,20 +132,132 @@ private:
   }
 };
 
-/// Norm and quantiser of up to eight rows, one warp each; rows from `tokens` on become zeros. Ends with a barrier.
-__device__ __forceinline__ void quantizeFew(const float *x, int stride, const float *norm, float epsilon, const Matrix &m, int tokens,
-                                            int8_t *codes, FewScratch &scratch) {
-  const int warp = threadIdx.x / warpThreads, bytes = fewStride(m.tilesPerRow);
-  int8_t *own = codes + warp * bytes;
-  if (warp < tokens) {
-    int sum;
-    const float s = warpQuantize(x + (size_t)warp * stride, norm, epsilon, m.columns, own, bytes, sum);
-    if (threadIdx.x % warpThreads == 0) {
-      scratch.scales[warp] = s;
-      scratch.sums[warp] = sum;
+/// 1 / sqrt(Σx²/n + ε) from the 256 lanes of a row's sum in shared memory, by one warp, in every thread of it.
+__device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon, int n) {
+  float own[8];
+#pragma unroll
+  for (int e = 0; e < 8; e++) own[e] = lanes[8 * (threadIdx.x % warpThreads) + e];
+  return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(fold256(own), (float)n), epsilon)));
+}
+
+/// Norm and quantiser of up to `group` rows of at most 256 · count elements, from row `first` on: thread t holds t, t + 256, … of each in
+/// registers, so that all loads are under way before the first value is used, and the rows share the barriers. What a block knows only
+/// together is worked out by one warp for each row. isWhole: rows have exactly 256 · count elements, so that nothing is compared with their ends.
+template <int count, int group, bool isWhole>
+__device__ __forceinline__ void quantizeGroup(const float *x, int stride, const float *staged, bool hasNorm, float epsilon, int n, int bytes, int first,
+                                              int tokens, int8_t *codes, FewScratch &scratch) {
+  const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
+  const int left = isWhole ? count * blockThreads : n - (int)threadIdx.x, leftBytes = isWhole ? count * blockThreads : bytes - (int)threadIdx.x;
+  const bool finishes = warp < group && first + warp < tokens;
+  float v[group][count];
+#pragma unroll
+  for (int t = 0; t < group; t++) {
+    const float *own = x + (size_t)(first + t) * stride + threadIdx.x;
+    if (first + t < tokens) {
+#pragma unroll
+      for (int k = 0; k < count; k++) v[t][k] = k * blockThreads < left ? own[k * blockThreads] : 0.0f;
+    } else {
+#pragma unroll
+      for (int k = 0; k < count; k++) v[t][k] = 0.0f;
     }
-  } else {
-    for (int i = threadIdx.x % warpThreads; i < bytes; i += warpThreads) own[i] = 0;
+  }
+  ptx::waitAsync<0>();
+  if (hasNorm) {
+#pragma unroll
+    for (int t = 0; t < group; t++) {
+      float squares = 0;  // zeros beyond the row leave it as it is
+#pragma unroll
+      for (int k = 0; k < count; k++) squares = __fmaf_rn(v[t][k], v[t][k], squares);
+      scratch.lanes[t][threadIdx.x] = squares;
+    }
+    __syncthreads();
+    if (finishes) {
+      const float r = normalizerOf(scratch.lanes[warp], epsilon, n);
+      if (lane == 0) scratch.normalizers[warp] = r;
+    }
+    __syncthreads();
+    float r[group];
+#pragma unroll
+    for (int t = 0; t < group; t++) r[t] = first + t < tokens ? scratch.normalizers[t] : 0.0f;
+#pragma unroll
+    for (int k = 0; k < count; k++) {
+      if (k * blockThreads < left) {  // beyond the row zeros stay, also where r is not finite
+        const float weight = staged[threadIdx.x + k * blockThreads];
+#pragma unroll
+        for (int t = 0; t < group; t++) v[t][k] = __fmul_rn(__fmul_rn(v[t][k], r[t]), weight);
+      }
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < group; t++) {
+    float absmax = 0;
+#pragma unroll
+    for (int k = 0; k < count; k++) absmax = larger(absmax, fabsf(v[t][k]));
+    const unsigned most = ptx::reduceMax(__float_as_uint(absmax));  // floats that are not negative are ordered like their bits
+    if (lane == 0) scratch.absmax[t][warp] = most;
   }
   __syncthreads();
+  if (finishes) {
+    const float s = quantizerScale(__uint_as_float(ptx::reduceMax(scratch.absmax[warp][lane % blockWarps])));
+    if (lane == 0) scratch.scales[first + warp] = s;
+  }
+  __syncthreads();
+#pragma unroll
+  for (int t = 0; t < group; t++) {
+    const float s = first + t < tokens ? scratch.scales[first + t] : 0.0f;
+    int8_t *own = codes + (first + t) * bytes + threadIdx.x;
+    unsigned sum = 0;
+#pragma unroll
+    for (int k = 0; k < count; k++) {
+      // The code is the low byte; what all have in common is taken off their sum at once.
+      const unsigned bits = quantizedBits(v[t][k], s);
+      if (k * blockThreads < leftBytes) own[k * blockThreads] = (int8_t)bits;
+      sum += bits;
+    }
+    if (!isWhole)
+      for (int i = count * blockThreads; i < leftBytes; i += blockThreads) own[i] = 0;
+    const int total = ptx::reduceAdd((int)(sum - count * quantizedBias));
+    if (lane == 0) scratch.warpSums[first + t][warp] = total;
+  }
+}
+
+/// Norm and quantiser of up to eight rows, by the block; rows from `tokens` on become zeros. Ends with a barrier.
+///
+/// staged: where `stageNorm` puts the weights; its copies need not have arrived.
+/// longGroup: how many rows of up to 6,912 elements a thread has registers for, 27 each.
+template <int longGroup>
+__device__ __forceinline__ void quantizeFew(const float *x, int stride, const float *norm, const float *staged, float epsilon, const Matrix &m, int tokens,
+                                            int8_t *codes, FewScratch &scratch) {
+  const int n = m.columns, bytes = fewStride(m.tilesPerRow);
+  constexpr int longest = longestStagedRow / blockThreads;
+  if (n == 10 * blockThreads) {
+    quantizeGroup<10, fewTokens, true>(x, stride, staged, norm, epsilon, n, bytes, 0, tokens, codes, scratch);
+  } else if (n == longestStagedRow) {
+#pragma unroll 1
+    for (int first = 0; first < fewTokens; first += longGroup)
+      quantizeGroup<longest, longGroup, true>(x, stride, staged, norm, epsilon, n, bytes, first, tokens, codes, scratch);
+  } else if (n < longestStagedRow) {
+#pragma unroll 1
+    for (int first = 0; first < fewTokens; first += longGroup)
+      quantizeGroup<longest, longGroup, false>(x, stride, staged, norm, epsilon, n, bytes, first, tokens, codes, scratch);
+  } else {
+#pragma unroll 1
+    for (int t = 0; t < fewTokens; t++) {
+      int sum = 0;
+      int8_t *own = codes + t * bytes;
+      const float s = t < tokens ? blockQuantize(x + (size_t)t * stride, norm, epsilon, n, own, bytes, sum, scratch.row) : 0.0f;
+      if (t >= tokens)
+        for (int i = threadIdx.x; i < bytes; i += blockThreads) own[i] = 0;
+      if (threadIdx.x < blockWarps) scratch.warpSums[t][threadIdx.x] = threadIdx.x == 0 ? sum : 0;
+      if (threadIdx.x == 0) scratch.scales[t] = s;
+    }
+  }
+  __syncthreads();
+  // Read after the barrier that comes before products are delivered.
+  if (threadIdx.x < fewTokens) {
+    int sum = 0;
+#pragma unroll
+    for (int w = 0; w < blockWarps; w++) sum += scratch.warpSums[threadIdx.x][w];
+    scratch.sums[threadIdx.x] = sum;
+  }
 }

@@ -160,22 +160,3 @@ __device__ __forceinline__ float blockQuantizeStaged(const float *x, const float
   if (n <= longestStagedRow) return quantizePiece<longestStagedRow / blockThreads>(x, staged, weight, epsilon, n, codes, padded, sum, scratch, marks);
   return blockQuantize(x, weight, epsilon, n, codes, padded, sum, scratch);
 }
-
-/// The same by one warp, without a barrier.
-__device__ __forceinline__ float warpQuantize(const float *x, const float *weight, float epsilon, int n, int8_t *codes, int padded,
-                                              int &sum) {
-  const int thread = threadIdx.x % warpThreads;
-  const float r = weight ? warpNormalizer(x, epsilon, n) : 0.0f;
-  float absmax = 0;
-#pragma unroll 8
-  for (int i = thread; i < n; i += warpThreads) absmax = larger(absmax, fabsf(normalized(x, weight, r, i)));
-  const float scale = quantizerScale(__uint_as_float(ptx::reduceMax(__float_as_uint(absmax))));
-  int own = 0;
-  for (int i = thread; i < padded; i += warpThreads) {
-    const int code = i < n ? quantized(normalized(x, weight, r, i), scale) : 0;
-    codes[i] = (int8_t)code;
-    own += code;
-  }
-  sum = ptx::reduceAdd(own);
-  return scale;
-}

@@ -208,7 +208,7 @@ package struct PromptAttentionCheck: KernelCheck {
     let out = try device.buffer([Float](repeating: 7, count: expected.count))
     let groups = (Int(heads.queryHeads / heads.keyValueHeads) + 63) / 64
     try device.run(
-      .attendPrompt, CUDAGrid(tiles.count, Int(heads.keyValueHeads), groups), sharedBytes: Int(tileScratchBytes), .value(heads),
+      .attendPrompt, CUDAGrid(Int(heads.keyValueHeads), tiles.count, groups), sharedBytes: Int(tileScratchBytes), .value(heads),
       .value(uploaded.pages), .count(cache.layer), .address(device.address(tiles)), .address(device.address(qkv)), .address(out.address),
       .count(outStride))
     var comparison = KernelComparison()

@@ -32,16 +32,20 @@ package struct ProductCheck: KernelCheck {
     tokens count: Int? = nil
   ) throws {
     (self.path, self.outcome) = (path, outcome)
+    // Rows that the quantiser keeps whole in registers, and one that it does not.
+    func randomColumns() -> Int {
+      path == .few && generator.chance(30) ? [2560, 6912, 7000][generator.int(0...2)] : generator.int(1...600)
+    }
     let columns: Int
     let rows: [Int]
     if let shape {
       (rows, columns) = shape
     } else if outcome == .activate {
       rows = Array(repeating: generator.int(1...150), count: 2)
-      columns = generator.int(1...600)
+      columns = randomColumns()
     } else {
       rows = (0..<generator.int(1...3)).map { _ in generator.int(1...90) }
-      columns = generator.int(1...600)
+      columns = randomColumns()
     }
     let matrix = try generator.matrix(rows: rows, columns: columns)
     let tokens =

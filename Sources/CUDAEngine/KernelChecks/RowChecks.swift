@@ -45,7 +45,8 @@ package struct QuantizerCheck: KernelCheck {
   private let epsilon: Float = 1e-6
 
   package init(_ generator: inout SplitMix64) {
-    self.init(&generator, columns: generator.int(1...900), rows: generator.int(1...5))
+    let columns = generator.chance(30) ? generator.int(2500...7000) : generator.int(1...900)
+    self.init(&generator, columns: columns, rows: generator.int(1...5))
   }
 
   package init(_ generator: inout SplitMix64, columns: Int, rows: Int) {

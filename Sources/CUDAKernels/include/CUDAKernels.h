@@ -170,13 +170,13 @@ typedef struct StallRecord {
 enum {
   rowScratchBytes = 1088,
   gemvScratchBytes = 2112,
-  fewScratchBytes = 8256,
+  fewScratchBytes = 8800,
   gemmScratchBytes = 36864,
   chunkScratchBytes = 4176,
   shortScratchBytes = 41520,
   stepScratchBytes = 704,
   oneScratchBytes = 3840,
-  tileScratchBytes = 87040,
+  tileScratchBytes = 84608,
   sampleScratchBytes = 3744,
 };
 
