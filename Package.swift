@@ -5,8 +5,8 @@ import PackageDescription
 let cudaSources = [
   "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "cache.cuh", "canonical.cuh", "decode.cu",
   "decode_traced.cu", "few.cu", "few.cuh",
-  "gemm.cu", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu",
-  "sample.cu", "screen.cu", "screen.cuh", "trace.cuh",
+  "gemm.cu", "gemm.cuh", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu",
+  "rows.cu", "sample.cu", "screen.cu", "screen.cuh", "trace.cuh",
 ]
 
 let package = Package(
