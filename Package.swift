@@ -5,7 +5,7 @@ import PackageDescription
 let cudaSources = [
   "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh", "canonical.cuh", "decode.cu",
   "decode_one.cu", "decode_one.cuh", "decode_traced.cu", "few.cu", "few.cuh",
-  "gemm.cu", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu",
+  "gemm.cu", "gemm.cuh", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu",
   "sample.cu", "screen.cu", "screen.cuh", "tape.cuh", "trace.cuh",
 ]
 

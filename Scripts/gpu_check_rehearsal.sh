@@ -132,9 +132,9 @@ expect "$results/wrong/summary.json" '"verify-products", "result": "failed with 
 unset BITNET
 few=(1 --only verify-operations,verify-cooperative,prompts)
 others=('"verify-operations", "result": "ok"' '"prompts", "result": "ok"')
-CUDA_ON_CPU_PLANTED=decode_one_small:selftest_planted_wrong_decode call wrong-decode 1 "${few[@]}"
+CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode call wrong-decode 1 "${few[@]}"
 expect "$results/wrong-decode/summary.json" '"verify-cooperative", "result": "failed with status 1".*one cooperative kernel.*token' "${others[@]}"
-CUDA_ON_CPU_PLANTED=decode_one_small:selftest_planted_absent_block call absent-block 1 "${few[@]}"
+CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_absent_block call absent-block 1 "${few[@]}"
 expect "$results/absent-block/summary.json" '"verify-cooperative", "result": "failed with status 1".*waited in vain at hand-over 1, before attention of layer 0' "${others[@]}"
 
 if ((failures > 0)); then

@@ -31,6 +31,16 @@ struct BenchKernels: ParsableCommand {
   @Option(parsing: .unconditional, help: ArgumentHelp("Tokens that are multiplied at once.", valueName: "list"))
   var batch = "1,2,4,8,64,512"
 
+  @Option(
+    help: ArgumentHelp("On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+  var kernels: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "On a GPU, multiply in blocks of these rows and tokens: \(KernelBenchmark.blocks.joined(separator: ", ")), or all, one after the other. (default: what the engine takes)",
+      valueName: "RxT"))
+  var block: String?
+
   @Flag(help: "Measure for a fraction of the time, less precisely.")
   var quick = false
 
@@ -54,15 +64,27 @@ struct BenchKernels: ParsableCommand {
     try removingPartialOutput(of: plot) { try measure(shapes, batches, plot: OutputFile(path: plot, overwrite: true)) }
   }
 
+  /// The blocks that an option names.
+  private static func blocks(_ text: String) throws -> [String?] {
+    if text == "all" { return KernelBenchmark.blocks }
+    guard KernelBenchmark.blocks.contains(text) else {
+      throw CommandError(
+        "--block is \"\(text)\"; expected \(KernelBenchmark.blocks.joined(separator: ", ")), or all")
+    }
+    return [text]
+  }
+
   private func measure(_ shapes: [BenchShape], _ batches: [Int], plot: OutputFile?) throws {
     let instructionSet = try processor.chosenInstructionSet()
     try ProcessorOptions.check(threads: processor.threads)
+    if let kernels { try KernelImages.replace(from: kernels) }
+    let blocks = try block.map(Self.blocks)
     let (machine, reason) = try BenchMachine.choose(
       device, threads: processor.threads, instructionSet: instructionSet, isQuick: quick)
     for shape in shapes { try shape.check(on: machine, tokens: batches.max() ?? 1) }
     var report = BenchReport(machine: machine.describe(reason: reason))
     if json { try ByteOutput.standard.write("machine", report.machine) } else { try ByteOutput.standard.write(report.heading) }
-    for shape in shapes { try measure(shape, batches, on: machine, &report) }
+    for shape in shapes { try measure(shape, batches, blocks, on: machine, &report) }
     if json { try ByteOutput.standard.write("end", report.end) } else { try ByteOutput.standard.write(report.notes) }
     if let plot {
       try Array(BenchPlot(report).svg.utf8).withUnsafeBytes { try plot.append($0) }
@@ -72,15 +94,17 @@ struct BenchKernels: ParsableCommand {
   }
 
   /// Measures a matrix's products and prints each result at once. An error is a result too.
-  private func measure(_ shape: BenchShape, _ batches: [Int], on machine: BenchMachine, _ report: inout BenchReport) throws {
+  private func measure(
+    _ shape: BenchShape, _ batches: [Int], _ blocks: [String?]?, on machine: BenchMachine, _ report: inout BenchReport
+  ) throws {
     let loaded = Result {
       let problem = try KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
       return (problem, measure: try machine.load(problem))
     }
-    for tokens in batches {
+    for (tokens, block) in batches.flatMap({ tokens in (blocks ?? [nil]).map { (tokens, $0) } }) {
       do {
         let (problem, measure) = try loaded.get()
-        let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens), memory: report.machine.memoryBytesPerSecond)
+        let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens, block), memory: report.machine.memoryBytesPerSecond)
         report.results.append(result)
       } catch {
         report.failures.append(

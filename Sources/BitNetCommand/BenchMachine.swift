@@ -50,20 +50,20 @@ enum BenchMachine {
     }
   }
 
-  /// - Returns: a function that multiplies the problem's first tokens and times it.
-  func load(_ problem: KernelBenchmarkProblem) throws -> (_ tokens: Int) throws -> Measurement {
+  /// - Returns: a function that multiplies the problem's first tokens, on a GPU in blocks of a certain shape if told, and times it.
+  func load(_ problem: KernelBenchmarkProblem) throws -> (_ tokens: Int, _ block: String?) throws -> Measurement {
     switch self {
     case .cuda(let benchmark):
       let loaded = try benchmark.load(problem.matrix, codes: problem.codes, codeStride: problem.codeStride, sums: problem.sums)
-      return { tokens in
-        let m = try loaded.measure(tokens: tokens)
+      return { tokens, block in
+        let m = try loaded.measure(tokens: tokens, block: block)
         return Measurement(
           kernel: m.kernel, products: m.products, stride: m.stride, copies: m.times.copyCount, cold: m.times.cold, warm: m.times.warm,
           bf16: m.bfloat16, bf16Absence: m.bfloat16Absence)
       }
     case .cpu(let benchmark):
       let loaded = benchmark.load(problem)
-      return { tokens in
+      return { tokens, _ in
         let m = loaded.measure(tokens: tokens)
         return Measurement(
           kernel: benchmark.instructionSet.rawValue, products: m.products, stride: m.stride, copies: loaded.copyCount, cold: m.cold,

@@ -54,6 +54,9 @@ public final class KernelBenchmark {
   /// The most columns a product may have: beyond, sums do not fit 32 bits.
   public static let columnLimit = 65536
 
+  /// Rows and tokens of the blocks in which many tokens can be multiplied, as in "32x64".
+  public static let blocks = Products.Path.allCases.compactMap(\.gemm?.name)
+
   /// - Parameters:
   ///   - ordinal: the driver's number for the GPU, from 0.
   ///   - isQuick: fewer and shorter samples.

@@ -61,13 +61,16 @@ public final class KernelBenchmarkMatrix {
 
   /// Multiplies the first tokens, and times it.
   ///
-  /// - Parameter tokens: 1 to as many as there are activations for.
-  public func measure(tokens: Int) throws(CUDAError) -> KernelBenchmark.Measurement {
+  /// - Parameters:
+  ///   - tokens: 1 to as many as there are activations for.
+  ///   - block: one of `KernelBenchmark.blocks`, to multiply in such blocks; what the engine would choose when nil.
+  /// - Throws: `CUDAError.parameter` for another block, or one that the device has too little shared memory for.
+  public func measure(tokens: Int, block: String? = nil) throws(CUDAError) -> KernelBenchmark.Measurement {
     let stride = matrix.paddedRows
     let out = try CUDABuffer(benchmark.context, byteCount: tokens * stride * MemoryLayout<Int32>.stride)
     // No product is that, so what is not written is found.
     try out.fill(byte: 0x55)
-    let (kernel, launch) = try product(tokens: tokens, out: out)
+    let (kernel, launch) = try product(tokens: tokens, block: block, out: out)
     var contenders = Self.coldAndWarm(tiles, launch)
 
     var absence = benchmark.cublasAbsence
@@ -107,20 +110,27 @@ public final class KernelBenchmarkMatrix {
     }
   }
 
-  /// The kernel that the engine takes for so many tokens, bare: without norm, quantiser and scales.
-  private func product(tokens: Int, out: CUDABuffer) throws(CUDAError) -> (Kernel, Launch) {
+  /// A kernel for so many tokens, bare: without norm, quantiser and scales.
+  private func product(tokens: Int, block: String?, out: CUDABuffer) throws(CUDAError) -> (Kernel, Launch) {
     let (products, firstSum) = (benchmark.products, sums[0])
     let shape = Matrix(matrix, tiles: 0)
     let target = Target(out: out.address, stride: Int32(matrix.paddedRows), isSquaredReLU: 0)
     let quantized = QuantizedRows(codes: codes.address, stride: codeStride, scales: 0, sums: deviceSums.address)
-    let path = products.path(tokens: tokens, shape)
-    let plan = try products.plan(path, .exact, shape)
+    var path = products.path(tokens: tokens, shape)
+    if let block {
+      let chosen = Products.Path.allCases.first { $0.gemm?.name == block && products.canRun($0, shape) }
+      guard let chosen else {
+        let names = Products.Path.allCases.filter { products.canRun($0, shape) }.compactMap(\.gemm?.name)
+        throw .parameter(name: "the block", found: block, expected: "one of \(names.joined(separator: ", ")) on this device")
+      }
+      path = chosen
+    }
     return (
       Products.kernel(path, .exact),
       { (weights) throws(CUDAError) in
         var matrix = shape
         matrix.tiles = weights
-        try products.multiplyExactly(path, matrix, tokens: tokens, quantized, firstSum: firstSum, plan: plan, target: target)
+        try products.multiplyExactly(path, matrix, tokens: tokens, quantized, firstSum: firstSum, target: target)
       }
     )
   }

@@ -13,10 +13,30 @@ package enum Kernel: String, CaseIterable {
   case fewAdd = "few_add"
   case fewActivate = "few_activate"
   case fewExact = "few_exact"
-  case gemmProject = "gemm_project"
-  case gemmAdd = "gemm_add"
-  case gemmActivate = "gemm_activate"
-  case gemmExact = "gemm_exact"
+  case gemm32x64Project = "gemm32x64_project"
+  case gemm32x64Add = "gemm32x64_add"
+  case gemm32x64Activate = "gemm32x64_activate"
+  case gemm32x64Exact = "gemm32x64_exact"
+  case gemm64x64Project = "gemm64x64_project"
+  case gemm64x64Add = "gemm64x64_add"
+  case gemm64x64Activate = "gemm64x64_activate"
+  case gemm64x64Exact = "gemm64x64_exact"
+  case gemm128x64Project = "gemm128x64_project"
+  case gemm128x64Add = "gemm128x64_add"
+  case gemm128x64Activate = "gemm128x64_activate"
+  case gemm128x64Exact = "gemm128x64_exact"
+  case gemm96x128Project = "gemm96x128_project"
+  case gemm96x128Add = "gemm96x128_add"
+  case gemm96x128Activate = "gemm96x128_activate"
+  case gemm96x128Exact = "gemm96x128_exact"
+  case gemm128x128Project = "gemm128x128_project"
+  case gemm128x128Add = "gemm128x128_add"
+  case gemm128x128Activate = "gemm128x128_activate"
+  case gemm128x128Exact = "gemm128x128_exact"
+  case gemm256x128Project = "gemm256x128_project"
+  case gemm256x128Add = "gemm256x128_add"
+  case gemm256x128Activate = "gemm256x128_activate"
+  case gemm256x128Exact = "gemm256x128_exact"
   case rotateAndAppend = "rotate_and_append"
   case attendDecode = "attend_decode"
   case attendPrompt = "attend_prompt"
@@ -41,7 +61,11 @@ package enum Kernel: String, CaseIterable {
     case .embedRows, .quantizeRows: "rows"
     case .gemvProject, .gemvAdd, .gemvActivate, .gemvExact: "gemv"
     case .fewProject, .fewAdd, .fewActivate, .fewExact: "few"
-    case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact: "gemm"
+    case .gemm32x64Project, .gemm32x64Add, .gemm32x64Activate, .gemm32x64Exact, .gemm64x64Project, .gemm64x64Add,
+      .gemm64x64Activate, .gemm64x64Exact, .gemm128x64Project, .gemm128x64Add, .gemm128x64Activate, .gemm128x64Exact,
+      .gemm96x128Project, .gemm96x128Add, .gemm96x128Activate, .gemm96x128Exact, .gemm128x128Project, .gemm128x128Add,
+      .gemm128x128Activate, .gemm128x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate, .gemm256x128Exact:
+      "gemm"
     case .rotateAndAppend: "rotary"
     case .attendDecode: "attention_decode"
     case .attendPrompt: "attention_prompt"
@@ -57,7 +81,7 @@ package enum Kernel: String, CaseIterable {
   /// Threads of a block.
   package var threads: Int {
     switch self {
-    case .gemmProject, .gemmAdd, .gemmActivate, .gemmExact, .attendPrompt: 128
+    case .attendPrompt: 128
     case .decodeOne, .decodeOneSmall, .decodeOneTraced, .decodeOneSmallTraced: 512
     case .sampleRows: 1024
     default: 256

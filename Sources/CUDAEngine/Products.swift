@@ -9,13 +9,26 @@ package struct Products {
     case project, add, activate, exact
   }
 
-  package enum Path {
+  package enum Path: CaseIterable {
     /// One token, dp4a.
     case gemv
     /// Groups of up to eight tokens, tensor cores.
     case few
-    /// Many tokens, tensor cores, activations quantised beforehand.
-    case gemm
+    /// Many tokens, tensor cores, activations quantised beforehand; called by the rows and tokens of a block.
+    case gemm32x64, gemm64x64, gemm128x64, gemm96x128, gemm128x128, gemm256x128
+
+    /// The blocks of a path for many tokens; nil for the others.
+    package var gemm: GemmTile? {
+      switch self {
+      case .gemv, .few: nil
+      case .gemm32x64: GemmTile(32, 64, gemm32x64StageBytes, gemm32x64FewestStages, groups: 4)
+      case .gemm64x64: GemmTile(64, 64, gemm64x64StageBytes, gemm64x64FewestStages, groups: 4)
+      case .gemm128x64: GemmTile(128, 64, gemm128x64StageBytes, gemm128x64FewestStages, groups: 2)
+      case .gemm96x128: GemmTile(96, 128, gemm96x128StageBytes, gemm96x128FewestStages, groups: 2)
+      case .gemm128x128: GemmTile(128, 128, gemm128x128StageBytes, gemm128x128FewestStages, groups: 2)
+      case .gemm256x128: GemmTile(256, 128, gemm256x128StageBytes, gemm256x128FewestStages, groups: 1)
+      }
+    }
   }
 
   /// Up to this many tokens go in groups of eight: beyond, reading the weights once for each 64 costs less.
@@ -31,7 +44,25 @@ package struct Products {
 
   package func path(tokens: Int, _ matrix: Matrix) -> Path {
     if tokens == 1 { return .gemv }
-    return tokens <= Self.fewLimit && Self.fewBytes(matrix) <= device.sharedMemoryPerBlock ? .few : .gemm
+    if tokens <= Self.fewLimit && canRun(.few, matrix) { return .few }
+    return Self.gemmPath(
+      tokens: tokens, matrix, multiprocessors: device.multiprocessorCount, sharedMemoryPerBlock: device.sharedMemoryPerBlock)
+  }
+
+  /// The path for many tokens whose blocks should be done first.
+  package static func gemmPath(tokens: Int, _ matrix: Matrix, multiprocessors: Int, sharedMemoryPerBlock: Int) -> Path {
+    let clocks = Path.allCases.compactMap { path -> (path: Path, clocks: Double)? in
+      guard let tile = path.gemm, tile.sharedBytes(stages: tile.fewestStages) <= sharedMemoryPerBlock else { return nil }
+      return (path, tile.clocks(tokens: tokens, matrix, multiprocessors: multiprocessors))
+    }
+    return clocks.min { $0.clocks < $1.clocks }!.path
+  }
+
+  /// Whether the device has the shared memory for a path.
+  package func canRun(_ path: Path, _ matrix: Matrix) -> Bool {
+    let limit = device.sharedMemoryPerBlock
+    if let tile = path.gemm { return tile.sharedBytes(stages: tile.fewestStages) <= limit }
+    return (path == .gemv ? Self.gemvBytes(matrix) : Self.fewBytes(matrix)) <= limit
   }
 
   package static func kernel(_ path: Path, _ outcome: Outcome) -> Kernel {
@@ -44,10 +75,30 @@ package struct Products {
     case (.few, .add): .fewAdd
     case (.few, .activate): .fewActivate
     case (.few, .exact): .fewExact
-    case (.gemm, .project): .gemmProject
-    case (.gemm, .add): .gemmAdd
-    case (.gemm, .activate): .gemmActivate
-    case (.gemm, .exact): .gemmExact
+    case (.gemm32x64, .project): .gemm32x64Project
+    case (.gemm32x64, .add): .gemm32x64Add
+    case (.gemm32x64, .activate): .gemm32x64Activate
+    case (.gemm32x64, .exact): .gemm32x64Exact
+    case (.gemm64x64, .project): .gemm64x64Project
+    case (.gemm64x64, .add): .gemm64x64Add
+    case (.gemm64x64, .activate): .gemm64x64Activate
+    case (.gemm64x64, .exact): .gemm64x64Exact
+    case (.gemm128x64, .project): .gemm128x64Project
+    case (.gemm128x64, .add): .gemm128x64Add
+    case (.gemm128x64, .activate): .gemm128x64Activate
+    case (.gemm128x64, .exact): .gemm128x64Exact
+    case (.gemm96x128, .project): .gemm96x128Project
+    case (.gemm96x128, .add): .gemm96x128Add
+    case (.gemm96x128, .activate): .gemm96x128Activate
+    case (.gemm96x128, .exact): .gemm96x128Exact
+    case (.gemm128x128, .project): .gemm128x128Project
+    case (.gemm128x128, .add): .gemm128x128Add
+    case (.gemm128x128, .activate): .gemm128x128Activate
+    case (.gemm128x128, .exact): .gemm128x128Exact
+    case (.gemm256x128, .project): .gemm256x128Project
+    case (.gemm256x128, .add): .gemm256x128Add
+    case (.gemm256x128, .activate): .gemm256x128Activate
+    case (.gemm256x128, .exact): .gemm256x128Exact
     }
   }
 
@@ -81,18 +132,10 @@ package struct Products {
     return (best.split, best.blocks)
   }
 
-  /// Shared memory of a path's kernels.
-  private static func sharedBytes(_ path: Path, _ matrix: Matrix) -> Int {
-    switch path {
-    case .gemv: gemvBytes(matrix)
-    case .few: fewBytes(matrix)
-    case .gemm: gemmScratchBytes
-    }
-  }
-
-  /// The plan for this device. The path for many tokens has none: its blocks follow from the shape.
+  /// The plan of a path for few tokens on this device.
   package func plan(_ path: Path, _ outcome: Outcome, _ matrix: Matrix) throws(CUDAError) -> (split: Int, blocks: Int) {
-    let resident = try library.residentBlocks(Self.kernel(path, outcome), sharedBytes: Self.sharedBytes(path, matrix))
+    let bytes = path == .gemv ? Self.gemvBytes(matrix) : Self.fewBytes(matrix)
+    let resident = try library.residentBlocks(Self.kernel(path, outcome), sharedBytes: bytes)
     return Self.plan(matrix, resident: resident, isPaired: outcome == .activate)
   }
 
@@ -102,24 +145,24 @@ package struct Products {
     quantized: QuantizedRows
   ) throws(CUDAError) {
     let path = path(tokens: tokens, matrix)
-    let (kernel, bytes) = (Self.kernel(path, outcome), Self.sharedBytes(path, matrix))
+    let kernel = Self.kernel(path, outcome)
     switch path {
     case .gemv:
       let plan = try plan(path, outcome, matrix)
       try library.launch(
-        kernel, CUDAGrid(plan.blocks), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)), .address(x), .address(norm),
-        .float(epsilon), .value(target))
+        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix), .value(matrix), .int(Int32(plan.split)), .address(x),
+        .address(norm), .float(epsilon), .value(target))
     case .few:
       let plan = try plan(path, outcome, matrix)
       try library.launch(
-        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)), .address(x),
-        .int(Int32(xStride)), .address(norm), .float(epsilon), .int(Int32(tokens)), .value(target))
-    case .gemm:
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix), .int(Int32(plan.split)),
+        .address(x), .int(Int32(xStride)), .address(norm), .float(epsilon), .int(Int32(tokens)), .value(target))
+    default:
       try library.launch(
         .quantizeRows, CUDAGrid(tokens), sharedBytes: rowScratchBytes, .address(x), .int(Int32(xStride)), .address(norm),
         .float(epsilon), .int(matrix.columns), .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.scales),
         .address(quantized.sums))
-      try multiplyCodes(outcome, matrix, tokens: tokens, quantized, target: target)
+      try multiplyCodes(path, outcome, matrix, tokens: tokens, quantized, stages: stages(path, tokens: tokens, matrix), target: target)
     }
   }
 
@@ -127,33 +170,44 @@ package struct Products {
   ///
   /// - Parameters:
   ///   - firstSum: the sum of token 0's codes, which the kernel for one token takes as a number.
-  ///   - plan: of `plan`, or any other split of 1, 2, 4 or 8 and number of blocks.
+  ///   - plan: of `plan` when nil, or any other split of 1, 2, 4 or 8 and number of blocks; not used for many tokens.
+  ///   - stages: of `stages` when nil, or any other number that fits; used for many tokens alone.
   func multiplyExactly(
-    _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32, plan: (split: Int, blocks: Int),
-    target: Target
+    _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32, plan: (split: Int, blocks: Int)? = nil,
+    stages: Int? = nil, target: Target
   ) throws(CUDAError) {
-    let (kernel, bytes) = (Self.kernel(path, .exact), Self.sharedBytes(path, matrix))
+    let kernel = Self.kernel(path, .exact)
     switch path {
     case .gemv:
+      let plan = if let plan { plan } else { try self.plan(path, .exact, matrix) }
       try library.launch(
-        kernel, CUDAGrid(plan.blocks), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)), .address(quantized.codes),
-        .int(firstSum), .value(target))
+        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix), .value(matrix), .int(Int32(plan.split)),
+        .address(quantized.codes), .int(firstSum), .value(target))
     case .few:
+      let plan = if let plan { plan } else { try self.plan(path, .exact, matrix) }
       try library.launch(
-        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: bytes, .value(matrix), .int(Int32(plan.split)),
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix), .int(Int32(plan.split)),
         .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.sums), .int(Int32(tokens)), .value(target))
-    case .gemm: try multiplyCodes(.exact, matrix, tokens: tokens, quantized, target: target)
+    default:
+      try multiplyCodes(
+        path, .exact, matrix, tokens: tokens, quantized, stages: stages ?? self.stages(path, tokens: tokens, matrix), target: target)
     }
   }
 
-  /// The product of rows that are quantised already, on the path for many tokens.
+  /// The product of rows that are quantised already, on a path for many tokens.
   private func multiplyCodes(
-    _ outcome: Outcome, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, target: Target
+    _ path: Path, _ outcome: Outcome, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, stages: Int, target: Target
   ) throws(CUDAError) {
+    let tile = path.gemm!
     try library.launch(
-      Self.kernel(.gemm, outcome), CUDAGrid((Int(matrix.tileRows) + 7) / 8, (tokens + 63) / 64), sharedBytes: gemmScratchBytes,
-      .value(matrix), .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.scales), .address(quantized.sums),
-      .int(Int32(tokens)), .value(target))
+      Self.kernel(path, outcome), tile.grid(tokens: tokens, matrix), sharedBytes: tile.sharedBytes(stages: stages), .value(matrix),
+      .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.scales), .address(quantized.sums),
+      .int(Int32(tokens)), .int(Int32(stages)), .value(target))
+  }
+
+  private func stages(_ path: Path, tokens: Int, _ matrix: Matrix) -> Int {
+    path.gemm!.stages(
+      tokens: tokens, matrix, multiprocessors: device.multiprocessorCount, sharedMemoryPerBlock: device.sharedMemoryPerBlock)
   }
 }
 

@@ -4,7 +4,7 @@ import Inference
 import Ternary
 
 extension Verification {
-  /// Multiplies random matrices of awkward shapes on all three paths and compares every product with the integers of
+  /// Multiplies random matrices of awkward shapes on all paths and compares every product with the integers of
   /// `TernaryMatrix.dot`, and a few as large as those of real models, of which it compares some rows.
   ///
   /// - Parameters:
@@ -16,7 +16,7 @@ extension Verification {
     shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Report
   ) rethrows {
     let large = isShort ? [] : [(13824, 2560), (2560, 6912), (20480, 3200)]
-    let paths: [Products.Path] = [.gemv, .few, .gemm]
+    let paths = Products.Path.allCases
     let cases = Check.count(shapes + large.count, "shape")
     for (place, path) in paths.enumerated() {
       let total = Double(paths.count * (shapes + large.count))
@@ -33,29 +33,34 @@ extension Verification {
           for (index, (rows, columns)) in large.enumerated() {
             var generator = SplitMix64(seed: seed &+ UInt64(shapes + index) << 32)
             let problem = try ProductProblem(rows: [rows], columns: columns, tokens: 200, using: &generator)
-            try CheckError.naming("\(problem)") { try compareSome(problem, path, tokens: [1, 8, 200][place], &check, using: &generator) }
+            let tokens = path == .gemv ? 1 : path == .few ? 8 : 200
+            try CheckError.naming("\(problem)") { try compareSome(problem, path, tokens: tokens, &check, using: &generator) }
             advance(shapes + index + 1)
           }
         })
     }
   }
 
-  private func canRun(_ path: Products.Path, _ matrix: Matrix) -> Bool {
-    path != .few || Products.fewBytes(matrix) <= device.sharedMemoryPerBlock
-  }
-
-  /// Compares every product of a small matrix, for every way to split its rows.
+  /// Compares every product of a small matrix, for every way to split its rows or number of stages.
   private func compareAll(
     _ problem: ProductProblem, _ path: Products.Path, _ check: inout Check, using generator: inout SplitMix64
   ) throws {
     let device = try DeviceProduct(problem, library)
-    guard canRun(path, device.matrix) else { return }
+    guard Products(library).canRun(path, device.matrix) else { return }
     let tokens = path == .gemv ? 1 : path == .few ? Int.random(in: 2...32, using: &generator) : problem.tokens
-    for split in path == .gemm ? [1] : [1, 2, 4, 8] {
+    let rows = problem.matrix.paddedRows
+    if let tile = path.gemm {
+      for stages in tile.fewestStages...tile.mostStages(sharedBytes: self.device.sharedMemoryPerBlock) {
+        check.compare(
+          try device.multiply(path, tokens: tokens, stages: stages), problem.products(tokens: tokens, rows: 0..<rows)
+        ) { "\(problem), \(tokens) tokens, \(stages) stages: the product of row \($0 % rows) with token \($0 / rows)" }
+      }
+      return
+    }
+    for split in [1, 2, 4, 8] {
       // With fewer blocks than rows, blocks take several rows in turn.
       let blocks = Int.random(in: 1...Int(device.matrix.tileRows), using: &generator)
       let found = try device.multiply(path, tokens: tokens, plan: (split, blocks))
-      let rows = problem.matrix.paddedRows
       check.compare(found, problem.products(tokens: tokens, rows: 0..<rows)) {
         "\(problem), \(tokens) tokens, \(split) warps a row, \(blocks) blocks: the product of row \($0 % rows) with token \($0 / rows)"
       }
@@ -67,8 +72,8 @@ extension Verification {
     _ problem: ProductProblem, _ path: Products.Path, tokens: Int, _ check: inout Check, using generator: inout SplitMix64
   ) throws {
     let device = try DeviceProduct(problem, library)
-    guard canRun(path, device.matrix) else { return }
-    let found = try device.multiply(path, tokens: tokens, plan: Products(library).plan(path, .exact, device.matrix))
+    guard Products(library).canRun(path, device.matrix) else { return }
+    let found = try device.multiply(path, tokens: tokens)
     let rows = problem.matrix.paddedRows
     for _ in 0..<4 {
       let first = Int.random(in: 0..<rows / Tile.rows, using: &generator) * Tile.rows
@@ -159,7 +164,9 @@ private struct DeviceProduct {
   }
 
   /// `[tokens][paddedRows]`.
-  func multiply(_ path: Products.Path, tokens: Int, plan: (split: Int, blocks: Int)) throws(CUDAError) -> [Int32] {
+  func multiply(
+    _ path: Products.Path, tokens: Int, plan: (split: Int, blocks: Int)? = nil, stages: Int? = nil
+  ) throws(CUDAError) -> [Int32] {
     let count = tokens * problem.matrix.paddedRows
     let out = try CUDABuffer(library.context, byteCount: 4 * count)
     // No product is that, so what is not written is found.
@@ -167,7 +174,7 @@ private struct DeviceProduct {
     let target = Target(out: out.address, stride: Int32(problem.matrix.paddedRows), isSquaredReLU: 0)
     let rows = QuantizedRows(codes: codes.address, stride: problem.stride, scales: 0, sums: sums.address)
     try Products(library).multiplyExactly(
-      path, matrix, tokens: tokens, rows, firstSum: problem.sums[0], plan: plan, target: target)
+      path, matrix, tokens: tokens, rows, firstSum: problem.sums[0], plan: plan, stages: stages, target: target)
     try library.stream.synchronize()
     var found = [Int32](repeating: 0, count: count)
     try found.withUnsafeMutableBufferPointer { (found) throws(CUDAError) in try out.copy(to: UnsafeMutableRawBufferPointer(found)) }

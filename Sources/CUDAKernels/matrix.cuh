@@ -38,6 +38,15 @@ __device__ __forceinline__ bool findPart(const Matrix &m, int row, int &output, 
   return row - part.firstRow < part.rows;
 }
 
+/// The part that a row belongs to, or the padding after it. (Used by `findPart`, it would cost other kernels registers.)
+__device__ __forceinline__ Part partOf(const Matrix &m, int row) {
+  Part part = m.part[0];
+#pragma unroll
+  for (int i = 1; i < 3; i++)
+    if (i < m.parts && row >= m.part[i].firstRow) part = m.part[i];
+  return part;
+}
+
 /// Stores one product of one token; s is the token's activation scale. Not for `activate`.
 __device__ __forceinline__ void store(const Matrix &m, Outcome outcome, const Target &t, int row, int token, int product, float s) {
   if (outcome == exact) {
@@ -83,4 +92,65 @@ __device__ __forceinline__ void sumLanes(const int (&acc)[4][4], int *partial) {
     for (int bit = 2; bit <= 16; bit *= bit == 2 ? 4 : 2) total[r] += __shfl_xor_sync(0xFFFFFFFFu, total[r], bit);
   }
   if ((lane & ~5) == 0) *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
+}
+
+/// Stores neighbours at once where their place is aligned.
+template <class Value> __device__ __forceinline__ void storeRun(Value *place, const Value (&values)[2]) {
+  struct alignas(8) Run {
+    Value x, y;
+  };
+  if ((size_t)place % 8 == 0) {
+    *(Run *)place = Run{values[0], values[1]};
+  } else {
+    place[0] = values[0];
+    place[1] = values[1];
+  }
+}
+template <class Value> __device__ __forceinline__ void storeRun(Value *place, const Value (&values)[4]) {
+  struct alignas(16) Run {
+    Value x, y, z, w;
+  };
+  if ((size_t)place % 16 == 0) {
+    *(Run *)place = Run{values[0], values[1], values[2], values[3]};
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; i++) place[i] = values[i];
+  }
+}
+
+/// Stores the first `count` values: some, all, or none.
+template <int Count> __device__ __forceinline__ void storeSome(float *place, const float (&values)[Count], int count) {
+  if (count >= Count) return storeRun(place, values);
+#pragma unroll
+  for (int i = 0; i < Count; i++)
+    if (i < count) place[i] = values[i];
+}
+
+/// `store` for neighbouring rows of one tile.
+template <int Count>
+__device__ __forceinline__ void storeRows(const Matrix &m, Outcome outcome, const Target &t, int row, int token, const int (&products)[Count], float s) {
+  if (outcome == exact) return storeRun((int *)t.out + (size_t)token * t.stride + row, products);
+  const Part part = partOf(m, row);
+  const int inPart = row - part.firstRow, count = part.rows - inPart;
+  const float factor = __fdiv_rn(part.scale, s);
+  float *place = (float *)t.out + (size_t)token * t.stride + part.output + inPart;
+  float y[Count];
+#pragma unroll
+  for (int i = 0; i < Count; i++) {
+    y[i] = __fmul_rn((float)products[i], factor);
+    if (outcome == addToResidual && i < count) y[i] = __fadd_rn(ptx::loadCoherent(place + i), y[i]);
+  }
+  storeSome(place, y, count);
+}
+
+/// `storeActivated` for neighbouring rows of one tile.
+template <int Count>
+__device__ __forceinline__ void storeActivatedRows(const Matrix &m, const Target &t, int row, int token, const int (&gate)[Count], const int (&up)[Count],
+                                                   float s) {
+  const float gateFactor = __fdiv_rn(m.part[0].scale, s), upFactor = __fdiv_rn(m.part[1].scale, s);
+  float y[Count];
+#pragma unroll
+  for (int i = 0; i < Count; i++)
+    y[i] = gated(t.isSquaredReLU, __fmul_rn((float)gate[i], gateFactor), __fmul_rn((float)up[i], upFactor));
+  storeSome((float *)t.out + (size_t)token * t.stride + row, y, m.part[0].rows - row);
 }

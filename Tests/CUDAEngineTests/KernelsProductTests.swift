@@ -4,12 +4,12 @@ import Testing
 extension KernelTests {
   @Suite("Products of ternary matrices")
   struct ProductTests {
-    @Test(arguments: [Products.Path.gemv, .few, .gemm], [Products.Outcome.project, .add, .activate, .exact])
+    @Test(arguments: Products.Path.allCases, [Products.Outcome.project, .add, .activate, .exact])
     func randomShapes(path: Products.Path, outcome: Products.Outcome) {
       KernelTests.run(0..<24) { try ProductCheck(path, outcome, &$0) }
     }
 
-    @Test("A hidden row as long as a large model's", arguments: [Products.Path.gemv, .few, .gemm], [Products.Outcome.add, .exact])
+    @Test("A hidden row as long as a large model's", arguments: Products.Path.allCases, [Products.Outcome.add, .exact])
     func longRows(path: Products.Path, outcome: Products.Outcome) {
       KernelTests.run(100..<102) { try ProductCheck(path, outcome, &$0, shape: ([40], 7000), tokens: $0.int(1...20)) }
     }

@@ -15,7 +15,7 @@ struct PlantedMistakeTests {
 
   @Test("A wait for copies that comes too early")
   func earlyWait() throws {
-    let runs = try runs(.gemmProject, "selftest_planted_early_wait") { try ProductCheck(.gemm, .project, &$0) }
+    let runs = try runs(.gemm32x64Project, "selftest_planted_early_wait") { try ProductCheck(.gemm32x64, .project, &$0) }
     #expect(runs.contains(.wrongResult))
   }
 

@@ -195,7 +195,7 @@ import Testing
     func absentBlock(seed: Int) async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging([
-          "CUDA_ON_CPU_PLANTED": "decode_one_small:selftest_planted_absent_block", "CUDA_ON_CPU_SEED": "\(seed)",
+          "CUDA_ON_CPU_PLANTED": "decode_one:selftest_planted_absent_block", "CUDA_ON_CPU_SEED": "\(seed)",
         ]) { $1 }
         let output = try await BitNetProgram.run(
           ["generate", "--prompt", "Once", "--max-tokens", "3", "--device", "cuda"], environment: environment)

@@ -7,7 +7,13 @@ import Inference
 package struct KernelCheckList {
   package static let kernels: [Kernel] = [
     .embedRows, .quantizeRows, .gemvExact, .gemvProject, .gemvAdd, .gemvActivate, .fewExact, .fewProject, .fewAdd, .fewActivate,
-    .gemmExact, .gemmProject, .gemmAdd, .gemmActivate, .rotateAndAppend, .attendDecode, .attendPrompt, .head1, .head4, .head8,
+    .gemm32x64Exact, .gemm32x64Project, .gemm32x64Add, .gemm32x64Activate,
+    .gemm64x64Exact, .gemm64x64Project, .gemm64x64Add, .gemm64x64Activate,
+    .gemm128x64Exact, .gemm128x64Project, .gemm128x64Add, .gemm128x64Activate,
+    .gemm96x128Exact, .gemm96x128Project, .gemm96x128Add, .gemm96x128Activate,
+    .gemm128x128Exact, .gemm128x128Project, .gemm128x128Add, .gemm128x128Activate,
+    .gemm256x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate,
+    .rotateAndAppend, .attendDecode, .attendPrompt, .head1, .head4, .head8,
     .screenBuild, .screen1, .screen4, .screenRescore, .sampleRows,
   ]
 
@@ -129,7 +135,7 @@ private struct LargeCases {
 extension Kernel {
   /// Which product it is, if it is one.
   fileprivate var product: (path: Products.Path, outcome: Products.Outcome)? {
-    for path in [Products.Path.gemv, .few, .gemm] {
+    for path in Products.Path.allCases {
       for outcome in [Products.Outcome.project, .add, .activate, .exact] where Products.kernel(path, outcome) == self {
         return (path, outcome)
       }

@@ -12,6 +12,8 @@ package struct ProductCheck: KernelCheck {
   /// Warps that share a tile row, and blocks of the grid.
   package var split: Int
   package var blocks: Int
+  /// Rounds of copies on the way or in use, on the paths for many tokens: as many as the device has room for at most.
+  package var stages: Int
   private let x: [Float]
   private let xStride: Int
   private let norm: [Float]?
@@ -32,9 +34,11 @@ package struct ProductCheck: KernelCheck {
     tokens count: Int? = nil
   ) throws {
     (self.path, self.outcome) = (path, outcome)
+    // Enough for every stage to be used several times, now and then.
+    let longest = path.gemm != nil && generator.chance(30) ? 4000 : 600
     // Rows that the quantiser keeps whole in registers, and one that it does not.
     func randomColumns() -> Int {
-      path == .few && generator.chance(30) ? [2560, 6912, 7000][generator.int(0...2)] : generator.int(1...600)
+      path == .few && generator.chance(30) ? [2560, 6912, 7000][generator.int(0...2)] : generator.int(1...longest)
     }
     let columns: Int
     let rows: [Int]
@@ -52,12 +56,13 @@ package struct ProductCheck: KernelCheck {
       switch path {
       case .gemv: 1
       case .few: count ?? generator.int(1...(generator.chance(50) ? 8 : 20))
-      case .gemm: count ?? generator.int(1...150)
+      default: count ?? generator.int(1...150)
       }
     (self.matrix, self.tokens) = (matrix, tokens)
     split = (outcome == .activate ? [1, 2, 4] : [1, 2, 4, 8]).randomElement(using: &generator)!
     let needed = (matrix.paddedRows / Tile.rows * split + 7) / 8
     blocks = generator.chance(20) ? 1 : generator.int(1...needed + 2)
+    stages = generator.int((path.gemm?.fewestStages ?? 1)...GemmTile.mostStages)
     isSquaredReLU = generator.chance(50)
     let norm = generator.chance(70) ? generator.norm(columns) : nil
     let xStride = columns + generator.int(0...3)
@@ -87,8 +92,9 @@ package struct ProductCheck: KernelCheck {
   }
 
   package var shape: String {
-    "rows \(matrix.parts.map { "\($0.rows)" }.joined(separator: "+")) × \(matrix.columns), \(tokens) tokens, \(blocks) blocks, "
-      + "\(split) warps a row, \(norm == nil ? "without" : "with") norm"
+    "rows \(matrix.parts.map { "\($0.rows)" }.joined(separator: "+")) × \(matrix.columns), \(tokens) tokens, "
+      + (path.gemm == nil
+        ? "\(blocks) blocks, \(split) warps a row, \(norm == nil ? "without" : "with") norm" : "\(stages) stages")
   }
 
   /// Sums over the columns, `[rows][tokens]`.
@@ -164,13 +170,17 @@ package struct ProductCheck: KernelCheck {
         kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(m), .value(m), .count(split),
         .address(device.address(Array(x[..<((tokens - 1) * xStride + matrix.columns)]))), .count(xStride),
         .address(device.address(norm)), .float(epsilon), .count(tokens), .value(target))
-    case (.gemm, _):
-      // Its blocks are as many as there is work for; more have none.
-      let more = blocks == 1 ? 1 : 0
+    default:
+      let tile = path.gemm!
+      let stages = min(stages, tile.mostStages(sharedBytes: device.library.context.device.sharedMemoryPerBlock))
+      // The engine does not take these blocks on a device without the shared memory they need.
+      guard stages >= tile.fewestStages else { return KernelComparison() }
+      // There are as many blocks as there is work for; more have none.
+      let grid = tile.grid(tokens: tokens, m), more = blocks == 1 ? 1 : 0
       try device.run(
-        kernel, CUDAGrid((matrix.paddedRows + 127) / 128 + more, (tokens + 63) / 64), sharedBytes: Int(gemmScratchBytes), .value(m),
+        kernel, CUDAGrid(grid.x + more, grid.y), sharedBytes: tile.sharedBytes(stages: stages), .value(m),
         .address(device.address(bytes)), .count(codeStride), .address(device.address(codes.map(\.scale))),
-        .address(device.address(codes.map(\.sum))), .count(tokens), .value(target))
+        .address(device.address(codes.map(\.sum))), .count(tokens), .count(stages), .value(target))
     }
     var comparison = KernelComparison()
     if outcome == .exact {

@@ -171,7 +171,6 @@ enum {
   rowScratchBytes = 1088,
   gemvScratchBytes = 2112,
   fewScratchBytes = 8800,
-  gemmScratchBytes = 36864,
   chunkScratchBytes = 4176,
   shortScratchBytes = 41520,
   stepScratchBytes = 704,
@@ -189,6 +188,23 @@ enum {
   stallRecords = 1024,
   /// Time stamps of a phase (trace.cuh).
   traceMarks = 6,
+};
+
+/// Blocks of the products of many tokens (gemm.cu), called by their rows and tokens: bytes of shared memory for each stage, and how many
+/// stages they need, two or as many as have room for sums.
+enum {
+  gemm32x64StageBytes = 36864,
+  gemm32x64FewestStages = 2,
+  gemm64x64StageBytes = 40960,
+  gemm64x64FewestStages = 2,
+  gemm128x64StageBytes = 24576,
+  gemm128x64FewestStages = 3,
+  gemm96x128StageBytes = 38912,
+  gemm96x128FewestStages = 3,
+  gemm128x128StageBytes = 40960,
+  gemm128x128FewestStages = 4,
+  gemm256x128StageBytes = 24576,
+  gemm256x128FewestStages = 2,
 };
 
 #if !defined(__CUDACC_RTC__) && !defined(CUDA_ON_CPU)

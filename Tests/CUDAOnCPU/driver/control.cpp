@@ -108,7 +108,7 @@ CUDAOnCPUConfiguration cuda_on_cpu_default_configuration() {
   configuration.capability = 80;
   configuration.multiprocessorCount = 4;
   configuration.memoryByteCount = uint64_t{2} << 30;
-  configuration.sharedMemoryByteCount = 99 << 10;
+  configuration.sharedMemoryByteCount = 227 << 10;
   configuration.l2ByteCount = 4 << 20;
   configuration.spinLimit = 1000;
   return configuration;

@@ -1,6 +1,14 @@
 #include "gemm.cu"
 
-CUDA_KERNEL(gemm_project);
-CUDA_KERNEL(gemm_add);
-CUDA_KERNEL(gemm_activate);
-CUDA_KERNEL(gemm_exact);
+#define GEMM_KERNELS(shape)         \
+  CUDA_KERNEL(gemm##shape##_project); \
+  CUDA_KERNEL(gemm##shape##_add);     \
+  CUDA_KERNEL(gemm##shape##_activate); \
+  CUDA_KERNEL(gemm##shape##_exact)
+
+GEMM_KERNELS(32x64);
+GEMM_KERNELS(64x64);
+GEMM_KERNELS(128x64);
+GEMM_KERNELS(96x128);
+GEMM_KERNELS(128x128);
+GEMM_KERNELS(256x128);

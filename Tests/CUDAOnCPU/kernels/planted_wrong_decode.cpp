@@ -1,4 +1,4 @@
-// Mistake: the activations of decode_one_small have twice their scale.
+// Mistake: the activations of decode_one have twice their scale.
 #include "ptx.cuh"
 
 namespace plantedWrongDecode {
@@ -8,8 +8,8 @@ namespace plantedWrongDecode {
 inline float plantedScale(float absmax) { return 2 * quantizerScale(absmax); }
 
 #define quantizerScale plantedScale
-#define decode_one plantedWrongDecodeLarge
-#define decode_one_small selftest_planted_wrong_decode
+#define decode_one selftest_planted_wrong_decode
+#define decode_one_small plantedWrongDecodeSmall
 #include "decode_one.cu"
 
 CUDA_KERNEL(selftest_planted_wrong_decode);
