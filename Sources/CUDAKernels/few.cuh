@@ -132,14 +132,6 @@ private:
   }
 };
 
-/// 1 / sqrt(Σx²/n + ε) from the 256 lanes of a row's sum in shared memory, by one warp, in every thread of it.
-__device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon, int n) {
-  float own[8];
-#pragma unroll
-  for (int e = 0; e < 8; e++) own[e] = lanes[8 * (threadIdx.x % warpThreads) + e];
-  return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(fold256(own), (float)n), epsilon)));
-}
-
 /// Norm and quantiser of up to `group` rows of at most 256 · count elements, from row `first` on: thread t holds t, t + 256, … of each in
 /// registers, so that all loads are under way before the first value is used, and the rows share the barriers. What a block knows only
 /// together is worked out by one warp for each row. isWhole: rows have exactly 256 · count elements, so that nothing is compared with their ends.
