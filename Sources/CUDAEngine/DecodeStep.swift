@@ -71,7 +71,7 @@ final class DecodeStep {
   private static func planOne(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Plan? {
     let weights = pass.weights, library = pass.library, matrices = weights.layers[0].matrices
     guard let stride = weights.layerStride, pass.space.heads.padded <= Int32(longestShortHead) else { return nil }
-    let phase = max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()! + 128)
+    let phase = max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()!)
     let choices: [(Kernel, Kernel, Int)] = [(.decodeOne, .decodeOneTraced, 12), (.decodeOneSmall, .decodeOneSmallTraced, 6)]
     for (kernel, traced, depth) in choices {
       let shared = Int(oneScratchBytes) + depth * 16 * kernel.threads + phase

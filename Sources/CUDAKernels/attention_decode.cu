@@ -8,7 +8,7 @@
 #include "attention_decode.cuh"
 
 /// slots, positions [rows]: which page table a row uses, and the position its token has.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256, 1)
 attend_decode(const DecodeAttention a, int layer, const int *rows, const int *slots, const int *positions) {
   DYNAMIC_SHARED(shared);
   const int row = rows[blockIdx.z], position = positions[row];

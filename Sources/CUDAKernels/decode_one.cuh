@@ -149,7 +149,6 @@ template <int depth> struct OneStep {
     const float *norm = layer.norms[kind], *x = kind % 2 == 1 ? d.inner : d.x;
     const int columns = m.columns, padded = m.tilesPerRow * tileColumnCount;
     int8_t *codes = (int8_t *)shared;
-    tape.refill();
     // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T.
     OneRow<14> row;
     const bool isShort = columns <= 5 * tapeThreads, isLong = columns > 14 * tapeThreads;
@@ -179,22 +178,22 @@ template <int depth> struct OneStep {
     const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
     const Outcome outcome = kind == 0 ? project : kind == 2 ? activate : addToResidual;
     const TapeShare share(d.splits[kind]);
-    const int8_t *activations = codes + lane % 4 * tileColumnCount + lane / 4 % 2 * 16;
+    const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;
     int set = 0;
     // Every team of the block makes the same number of rounds, because they meet at barriers.
     for (int first = blockIdx.x * share.teams; first < m.tileRows; first += share.rowStep(), set ^= 1) {
       const Place place = placeOf(m, outcome, share.teams, first, s);
-      TileSums sums;
+      int acc[4][4] = {};
       if (first + share.team < m.tileRows) {
 #pragma unroll 2
         for (int group = share.member; 4 * group < m.tilesPerRow; group += share.split) {
-          uint4 w = tape.next();
-          // Beyond the row lies whatever the ring held before.
-          if (4 * group + lane % 4 >= m.tilesPerRow) w = make_uint4(0, 0, 0, 0);
-          sums.add(w, *(const int4 *)(activations + 4 * group * tileColumnCount));
+          const uint4 w = tape.next();
+          const int tile = 4 * group;
+          if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
+          tape.refill();
         }
       }
-      sums.finish(scratch.partial[set][warp]);
+      sumLanes(acc, scratch.partial[set][warp]);
       __syncthreads();
       deliver(share, outcome, scratch.partial[set], sum, place);
     }
@@ -254,14 +253,12 @@ template <int depth> struct OneStep {
     const int heads = d.attention.heads.keyValueHeads, items = (position / chunkLength + 1) * heads;
     int item = blockIdx.x;
     if (item >= items) {
-      tape.refill();
       marks.set(markAsked);
       wait(ticket);
       marks.set(markReleased);
     } else {
       ChunkPart part(d.attention, index, slot, item % heads, item / heads, position);
       ChunkLoads<tapeThreads> loads(d.attention, part);
-      tape.refill();
       marks.set(markAsked);
       wait(ticket);
       marks.set(markReleased);
