@@ -3,10 +3,10 @@ import PackageDescription
 
 /// What the compiler for GPUs takes; swift build does not.
 let cudaSources = [
-  "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh", "canonical.cuh", "decode.cu",
-  "decode_one.cu", "decode_one.cuh", "decode_traced.cu", "few.cu", "few.cuh",
-  "gemm.cu", "gemm.cuh", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu",
-  "sample.cu", "screen.cu", "screen.cuh", "tape.cuh", "trace.cuh",
+  "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh", "canonical.cuh",
+  "decode.cu", "decode_one.cu", "decode_one.cuh", "decode_traced.cu", "few.cu", "few.cuh", "gemm.cu", "gemm.cuh", "gemv.cu",
+  "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu", "sample.cu",
+  "screen.cu", "screen.cuh", "tape.cuh", "trace.cuh",
 ]
 
 let package = Package(
