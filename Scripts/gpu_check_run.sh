@@ -288,7 +288,8 @@ call_1() {
     skip nvidia-smi "it is not installed"
   fi
   # Each in a process of its own: after an error on the device, nothing works in the same process.
-  part verify-kernels 30 "$verify_file" "${verify[@]}" --checks kernels
+  # The first one waits for the driver to compile all kernels: 26 s on an H100's machine.
+  part verify-kernels 75 "$verify_file" "${verify[@]}" --checks kernels
   part verify-products 30 "$verify_file" "${verify[@]}" --checks products
   part verify-operations 40 "$verify_file" "${verify[@]}" --checks operations
   if ! part verify-cooperative 40 "$verify_file" "${verify[@]}" --checks cooperative; then
