@@ -56,7 +56,7 @@ struct BenchModel: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, a CSV file for the clocks of each phase and block of a decode step at each --depth; a summary is printed.",
+      "On a GPU, write the clocks of each phase and block of a decode step at each --depth to a CSV file, and print a summary.",
       valueName: "file"))
   var trace: String?
 

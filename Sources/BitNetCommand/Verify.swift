@@ -5,13 +5,13 @@ struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Check that this machine computes what it should, bit for bit.",
     discussion: """
-      On a GPU, compare its products with ternary matrices with integers computed by the CPU, and its logits and tokens of random models \
-      and of the model with those of the CPU engine. On the CPU, compare the logits and tokens of each instruction set with those of the \
+      On a GPU, compare the results of every kernel with scalar code, and the logits and tokens of random models and of the model with \
+      those of the CPU engine. On the CPU, compare the logits and tokens of each instruction set with those of the \
       reference engine. With eight shapes or more, a GPU also gets matrices and a layer as large as those of BitNet b1.58 2B-4T. A check \
       that fails does not stop the others. The exit status is 1 if anything differs or fails.
 
       --checks selects parts of the checks on a GPU:
-        kernels      load every kernel, and list its registers and local memory
+        kernels      every kernel by itself, with its registers and local memory
         products     products with random ternary matrices
         operations   the engine with one kernel for each operation
         cooperative  the engine with one cooperative kernel for each token
@@ -52,7 +52,7 @@ struct Verify: ParsableCommand {
       "Tokens of the model's prompt and continuations. (default: 64; 16 with --random-2b, 4 on an emulated GPU)", valueName: "count"))
   var tokens: Int?
 
-  @Option(help: ArgumentHelp("Of everything random: the same seed checks the same.", valueName: "number"))
+  @Option(help: ArgumentHelp("Seed of all random inputs: the same seed repeats the same checks.", valueName: "number"))
   var seed: UInt64 = 1
 
   @Flag(help: "Print JSON Lines, each as soon as its check is made.")

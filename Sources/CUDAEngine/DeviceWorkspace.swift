@@ -75,11 +75,9 @@ final class DeviceWorkspace {
       weighted: try allocate(4 * attentionRows * places * padded).address,
       arrivals: try allocate(4 * attentionRows * c.keyValueHeadCount, cleared: true).address, capacity: Int32(chunkCapacity), unused: 0)
 
-    // Small arrays of [outputs] in one buffer, 64 bytes each; the barrier has a page of its own.
+    // Six small arrays of [outputs] in one buffer, 64 bytes each.
     let small = try allocate(6 * 64, cleared: true).address
-    (best, floors, screenArrivals, survivors, barrier, rounds) = (
-      small, small + 64, small + 128, small + 192, try allocate(8192, cleared: true).address, small + 320
-    )
+    (best, floors, screenArrivals, survivors, barrier, rounds) = (small, small + 64, small + 128, small + 192, small + 256, small + 320)
     candidates = Candidates(
       keys: try allocate(8 * Self.outputs * c.vocabularySize).address, weights: try allocate(8 * Self.outputs * c.vocabularySize).address)
     messages = try CUDAHostBuffer(context, byteCount: 8 * Self.messageRounds * Self.outputs)

@@ -90,7 +90,7 @@ struct Step {
     marks.set(markAsked);
     wait(ticket);
     marks.set(markReleased);
-    quantizeFew<2>(x, xStride, layer.norms[kind], staged, d.epsilon, m, tokens, codes, own);
+    quantizeFew(x, xStride, layer.norms[kind], staged, d.epsilon, m, tokens, codes, own);
     marks.set(markQuantized);
     gemm.run(codes, tokens, 0, target, own);
     marks.set(markDone);

@@ -16,7 +16,7 @@ __device__ __forceinline__ void fewGemm(Outcome outcome, const Matrix &m, int sp
   stageNorm(norm, m.columns, staged);
   ptx::commitAsync();
   const int first = blockIdx.y * fewTokens, here = min(fewTokens, tokens - first);
-  quantizeFew<2>(x + (size_t)first * xStride, xStride, norm, staged, epsilon, m, here, codes, scratch);
+  quantizeFew(x + (size_t)first * xStride, xStride, norm, staged, epsilon, m, here, codes, scratch);
   gemm.run(codes, here, first, target, scratch);
 }
 

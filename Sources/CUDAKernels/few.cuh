@@ -216,12 +216,11 @@ __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const 
 /// Norm and quantiser of up to eight rows, by the block; rows from `tokens` on become zeros. Ends with a barrier.
 ///
 /// staged: where `stageNorm` puts the weights; its copies need not have arrived.
-/// longGroup: how many rows of up to 6,912 elements a thread has registers for, 27 each.
-template <int longGroup>
 __device__ __forceinline__ void quantizeFew(const float *x, int stride, const float *norm, const float *staged, float epsilon, const Matrix &m, int tokens,
                                             int8_t *codes, FewScratch &scratch) {
   const int n = m.columns, bytes = fewStride(m.tilesPerRow);
   constexpr int longest = longestStagedRow / blockThreads;
+  constexpr int longGroup = 2;  // rows that a thread has registers for, 27 each: four spill
   if (n == 10 * blockThreads) {
     quantizeGroup<10, fewTokens, true>(x, stride, staged, norm, epsilon, n, bytes, 0, tokens, codes, scratch);
   } else if (n == longestStagedRow) {
