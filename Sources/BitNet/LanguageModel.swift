@@ -49,7 +49,7 @@ public final class LanguageModel: Sendable {
     /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read faster but is not shared with
     /// other processes; nil to do so where it pays.
     public var copiesTiles: Bool?
-    /// Whether a GPU is checked before its first use with a driver and build: it takes some seconds once, in which the driver compiles the
+    /// Whether a GPU is checked before its first use with a driver and build: it takes up to half a minute once, in which the driver compiles the
     /// kernels. A GPU that does not pass is not used.
     public var checksDevice: Bool
     /// Called with the GPU's name when its check begins.

@@ -77,7 +77,7 @@ struct ModelOptions: ParsableArguments {
   @Flag(help: "On the CPU, read the weights in the mapped file, memory that processes share, instead of copying them: slower.")
   var mapped = false
 
-  @Flag(name: .customLong("no-device-check"), help: "Do not check a GPU before its first use, which takes some seconds once.")
+  @Flag(name: .customLong("no-device-check"), help: "Do not check a GPU before its first use, which takes up to half a minute once.")
   var skipsDeviceCheck = false
 
   func loadOptions() throws -> LanguageModel.LoadOptions {
