@@ -14,33 +14,36 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "BitNet", targets: ["BitNet"]),
-    .library(name: "DemoModel", targets: ["DemoModel"]),
+    .library(name: "BitNetDemoModel", targets: ["BitNetDemoModel"]),
     .executable(name: "bitnet", targets: ["BitNetCommand"]),
-    .executable(name: "fuzz-loaders", targets: ["FuzzLoaders"]),
-    .library(name: "CUDAOnCPU", type: .dynamic, targets: ["CUDAOnCPU"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
   ],
   targets: [
-    .target(name: "Ternary"),
-    .target(name: "Inference", dependencies: ["Ternary"]),
-    .target(name: "ModelFiles", dependencies: ["Inference", "Ternary"]),
-    .target(name: "Tokenization"),
-    .target(name: "CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
-    .target(name: "CPUEngine", dependencies: ["CTernary", "Inference", "Ternary"]),
-    .target(name: "CUDADriver"),
-    .target(name: "CUDAKernels", exclude: cudaSources),
-    .target(name: "CUDAEngine", dependencies: ["CUDADriver", "CUDAKernels", "Inference", "Ternary"]),
-    .target(name: "BitNet", dependencies: ["CPUEngine", "CUDAEngine", "Inference", "ModelFiles", "Ternary", "Tokenization"]),
-    .target(name: "DemoModel", exclude: ["demo.safetensors"]),
+    .target(name: "BitNetTernary", path: "Sources/Ternary"),
+    .target(name: "BitNetInference", dependencies: ["BitNetTernary"], path: "Sources/Inference"),
+    .target(name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/ModelFiles"),
+    .target(name: "BitNetTokenization", path: "Sources/Tokenization"),
+    .target(name: "CBitNetTernary", path: "Sources/CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
+    .target(name: "BitNetCPUEngine", dependencies: ["CBitNetTernary", "BitNetInference", "BitNetTernary"], path: "Sources/CPUEngine"),
+    .target(name: "BitNetCUDADriver", path: "Sources/CUDADriver"),
+    .target(name: "CBitNetCUDAKernels", path: "Sources/CUDAKernels", exclude: cudaSources),
+    .target(
+      name: "BitNetCUDAEngine", dependencies: ["BitNetCUDADriver", "CBitNetCUDAKernels", "BitNetInference", "BitNetTernary"],
+      path: "Sources/CUDAEngine"),
+    .target(
+      name: "BitNet",
+      dependencies: ["BitNetCPUEngine", "BitNetCUDAEngine", "BitNetInference", "BitNetModelFiles", "BitNetTernary", "BitNetTokenization"]),
+    .target(name: "BitNetDemoModel", path: "Sources/DemoModel", exclude: ["demo.safetensors"]),
     .executableTarget(
       name: "BitNetCommand",
       dependencies: [
-        "BitNet", "DemoModel",
+        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetInference", "BitNetModelFiles",
+        "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
-    .executableTarget(name: "Storyteller", dependencies: ["BitNet", "DemoModel"], path: "Examples/Storyteller"),
+    .executableTarget(name: "Storyteller", dependencies: ["BitNet", "BitNetDemoModel"], path: "Examples/Storyteller"),
 
     // The kernels compiled for the CPU, and a stand-in for libcuda.so.1 that runs them.
     .target(
@@ -51,27 +54,41 @@ let package = Package(
         // Ten times as fast, in debug builds too. Nothing that others depend on contains this target.
         .unsafeFlags(["-O2"]),
       ]),
-    .target(name: "TestSupport", dependencies: ["Inference", "ModelFiles", "Ternary"], path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetTernary"], path: "Tests/TestSupport"),
     .target(
-      name: "ModelFilesSupport", dependencies: ["Inference", "ModelFiles", "Ternary", "TestSupport"], path: "Tests/ModelFilesSupport"),
+      name: "ModelFilesSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetTernary", "TestSupport"],
+      path: "Tests/ModelFilesSupport"),
     .executableTarget(
-      name: "FuzzLoaders", dependencies: ["Inference", "ModelFiles", "ModelFilesSupport", "Ternary", "TestSupport"],
+      name: "FuzzLoaders", dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
       path: "Tests/Fuzzing"),
-    .testTarget(name: "TernaryTests", dependencies: ["ModelFiles", "Ternary", "TestSupport"]),
-    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization"], exclude: ["Fixtures"]),
+    .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
-      name: "ModelFilesTests", dependencies: ["Inference", "ModelFiles", "ModelFilesSupport", "Ternary", "TestSupport"]),
-    .testTarget(name: "InferenceTests", dependencies: ["Inference", "Ternary", "TestSupport"]),
-    .testTarget(name: "EngineTests", dependencies: ["CPUEngine", "CTernary", "Inference", "ModelFiles", "Ternary", "TestSupport"]),
-    .target(name: "CUDATestSupport", dependencies: ["CUDADriver", "CUDAOnCPU"], path: "Tests/CUDATestSupport"),
-    .testTarget(name: "CUDADriverTests", dependencies: ["CUDADriver", "CUDATestSupport"]),
+      name: "ModelFilesTests", dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"]),
+    .testTarget(name: "InferenceTests", dependencies: ["BitNetInference", "BitNetTernary", "TestSupport"]),
+    .testTarget(
+      name: "EngineTests",
+      dependencies: ["BitNetCPUEngine", "CBitNetTernary", "BitNetInference", "BitNetModelFiles", "BitNetTernary", "TestSupport"]),
+    .target(name: "CUDATestSupport", dependencies: ["BitNetCUDADriver", "CUDAOnCPU", "TestSupport"], path: "Tests/CUDATestSupport"),
+    .testTarget(name: "CUDADriverTests", dependencies: ["BitNetCUDADriver", "CUDATestSupport"]),
     .testTarget(
       name: "CUDAEngineTests",
       dependencies: [
-        "CPUEngine", "CUDADriver", "CUDAEngine", "CUDAKernels", "CUDATestSupport", "Inference", "ModelFiles", "Ternary", "TestSupport",
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "CUDATestSupport", "BitNetInference",
+        "BitNetModelFiles", "BitNetTernary", "TestSupport",
       ]),
-    .testTarget(name: "BitNetTests", dependencies: ["BitNet", "DemoModel", "TestSupport", "Storyteller"]),
-    .testTarget(name: "CommandTests", dependencies: ["BitNet", "BitNetCommand", "CUDAOnCPU", "TestSupport"]),
+    .testTarget(
+      name: "BitNetTests",
+      dependencies: [
+        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetInference", "BitNetModelFiles",
+        "BitNetTokenization", "Storyteller", "TestSupport",
+      ]),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: [
+        "BitNet", "BitNetCommand", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetInference", "BitNetModelFiles",
+        "BitNetTokenization", "CUDAOnCPU", "TestSupport",
+      ]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c17,

@@ -1,6 +1,6 @@
 // Writes a story with the demo model, or with the model given as the first argument.
 import BitNet
-import DemoModel
+import BitNetDemoModel
 
 let model =
   if CommandLine.arguments.count > 1 {

@@ -1,5 +1,5 @@
-import Inference
-import Tokenization
+import BitNetInference
+import BitNetTokenization
 
 /// A conversation with a model. Its cache keeps the earlier turns, so each answer costs only the new words.
 ///

@@ -1,5 +1,5 @@
 import Dispatch
-import Inference
+import BitNetInference
 
 /// Owns an engine and lends it to one caller at a time, on a thread of its own, so that a forward pass never blocks Swift's
 /// cooperative threads.

@@ -1,5 +1,5 @@
-import Inference
-import Tokenization
+import BitNetInference
+import BitNetTokenization
 
 /// Text being generated, piece by piece: an asynchronous sequence of ``GeneratedPiece``.
 ///

@@ -1,4 +1,4 @@
-import Inference
+import BitNetInference
 
 /// How text is generated.
 public struct GenerationOptions: Sendable, Equatable {

@@ -1,11 +1,11 @@
-@_exported import CPUEngine
-@_exported import CUDADriver
-@_exported import CUDAEngine
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
 import Dispatch
-@_exported import Inference
-@_exported import ModelFiles
-import Ternary
-@_exported import Tokenization
+import BitNetInference
+import BitNetModelFiles
+import BitNetTernary
+import BitNetTokenization
 
 /// A BitNet model, ready to generate: the weights, the tokenizer and an engine.
 ///
@@ -160,7 +160,7 @@ extension LanguageModel.LoadOptions {
   /// The engine that these options ask for, and why it is not on a GPU if that was left open.
   ///
   /// - Throws: `CUDAError` when the GPU that was asked for cannot be used; `EngineError` for an option out of range.
-  public func makeEngine(for weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
+  package func makeEngine(for weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
     func cpu() throws -> CPUEngine {
       try CPUEngine(
         weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet, screensHead: screensHead,
@@ -188,7 +188,7 @@ extension LanguageModel.LoadOptions {
 
 extension Tokenizer {
   /// The tokenizer that a model's files hold.
-  public convenience init(_ source: TokenizerSource) throws {
+  package convenience init(_ source: TokenizerSource) throws {
     switch source {
     case .serialized(let text): try self.init(serialized: text)
     case .tokenizerJSON(let path, _), .tokenizerModel(let path): try self.init(contentsOfFile: path)
@@ -202,7 +202,7 @@ extension ModelLoader {
   /// Loads the weights of a converted model that is already in memory.
   ///
   /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
-  public static func load(embedded bytes: UnsafeRawBufferPointer) throws(ModelFileError) -> LoadedModel {
+  package static func load(embedded bytes: UnsafeRawBufferPointer) throws(ModelFileError) -> LoadedModel {
     try load(bytes: SharedBytes(owner: Immortal(), bytes: bytes), name: embeddedName)
   }
 }
@@ -211,7 +211,7 @@ extension ModelInspection {
   /// What a converted model in memory holds.
   ///
   /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
-  public init(embedded bytes: UnsafeRawBufferPointer, verify: Bool = false) throws(ModelFileError) {
+  package init(embedded bytes: UnsafeRawBufferPointer, verify: Bool = false) throws(ModelFileError) {
     try self.init(bytes: SharedBytes(owner: Immortal(), bytes: bytes), name: ModelLoader.embeddedName, verify: verify)
   }
 }

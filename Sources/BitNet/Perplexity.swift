@@ -1,4 +1,4 @@
-import Inference
+import BitNetInference
 
 #if canImport(Glibc)
   import Glibc

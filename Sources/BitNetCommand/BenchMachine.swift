@@ -1,4 +1,10 @@
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 
 /// What the kernels are measured on.
 enum BenchMachine {

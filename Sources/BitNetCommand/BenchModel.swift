@@ -1,5 +1,11 @@
 import ArgumentParser
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 
 struct BenchModel: ParsableCommand {
   static let configuration = CommandConfiguration(

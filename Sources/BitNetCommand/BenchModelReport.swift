@@ -1,4 +1,10 @@
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 
 /// What `bench model` found: printed as a table or as JSON Lines.
 struct BenchModelReport {

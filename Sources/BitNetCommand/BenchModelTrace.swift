@@ -1,4 +1,10 @@
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 
 /// Where the time of one decode step goes, phase by phase: medians and maxima over blocks and layers.
 struct BenchModelTrace: Encodable {

@@ -1,6 +1,12 @@
 import ArgumentParser
 import BitNet
-import DemoModel
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
+import BitNetDemoModel
 import Foundation
 
 /// Which model.

@@ -1,5 +1,11 @@
 import ArgumentParser
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 
 /// How tokens are chosen.
 struct SamplingOptions: ParsableArguments {

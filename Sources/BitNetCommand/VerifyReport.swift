@@ -1,4 +1,10 @@
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 
 /// Prints what `verify` finds as soon as it is found: as a table, or as JSON Lines.
 final class VerifyReport {

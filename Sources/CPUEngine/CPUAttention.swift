@@ -1,6 +1,6 @@
-import CTernary
-import Inference
-import Ternary
+import CBitNetTernary
+import BitNetInference
+import BitNetTernary
 
 /// Attention of few tokens, cut into chunks: what each chunk gives until the chunks are combined.
 ///

@@ -1,15 +1,15 @@
-import CTernary
-import Inference
-import Ternary
+import CBitNetTernary
+import BitNetInference
+import BitNetTernary
 
 /// Runs a model on the processor: the canonical arithmetic with vector instructions and several threads.
 ///
 /// Weights are used where they lie, usually in a mapped file; long texts and servers get a copy in memory that is read faster. Every thread takes a share of each matrix's rows; the members of a team
 /// go through the forward pass phase by phase.
-public final class CPUEngine: Engine {
-  public let configuration: ModelConfiguration
-  public let contextLength: Int
-  public let instructionSet: InstructionSet
+package final class CPUEngine: Engine {
+  package let configuration: ModelConfiguration
+  package let contextLength: Int
+  package let instructionSet: InstructionSet
   private let pass: CPUForwardPass
   private var store = SequenceStore<CachePage>()
 
@@ -22,7 +22,7 @@ public final class CPUEngine: Engine {
   ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is read faster but is not shared
   ///     with other processes; nil to do so where it pays. A model that was repacked as it was loaded needs no copy.
   /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the copy.
-  public init(
+  package init(
     weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil,
     copiesTiles: Bool? = nil
   ) throws(EngineError) {
@@ -42,25 +42,25 @@ public final class CPUEngine: Engine {
 
   /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control group grants it
   /// time for.
-  public static var defaultThreads: Int { Processors.current.threadCount }
+  package static var defaultThreads: Int { Processors.current.threadCount }
 
   /// Threads that work, the caller's included.
-  public var threads: Int { pass.team.count }
-  public var summary: String { "CPU, \(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")" }
+  package var threads: Int { pass.team.count }
+  package var summary: String { "CPU, \(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")" }
   /// Bytes of the int8 copy of the output head; 0 without one.
-  public var screenByteCount: Int { pass.screen?.byteCount ?? 0 }
+  package var screenByteCount: Int { pass.screen?.byteCount ?? 0 }
 
   /// Bytes of tiles that have been copied out of the model's file so far.
-  public var copiedByteCount: Int { pass.copiedByteCount }
+  package var copiedByteCount: Int { pass.copiedByteCount }
   /// Copies at once the tiles that would be copied behind the tokens to come: for benchmarks, and servers that have time before their first request.
-  public func finishCopying() { pass.finishCopying() }
+  package func finishCopying() { pass.finishCopying() }
 
-  public func makeSequence() -> SequenceID { store.make() }
-  public func removeSequence(_ id: SequenceID) { store.remove(id) }
-  public func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
-  public func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length) }
+  package func makeSequence() -> SequenceID { store.make() }
+  package func removeSequence(_ id: SequenceID) { store.remove(id) }
+  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
+  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length) }
 
-  public func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
+  package func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
     let admitted = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength) {
       CachePage(pass.layout)
     }

@@ -1,6 +1,6 @@
-import CTernary
-import Inference
-import Ternary
+import CBitNetTernary
+import BitNetInference
+import BitNetTernary
 
 /// The forward pass over a list of tokens, phase by phase; the team's members run it side by side.
 final class CPUForwardPass {

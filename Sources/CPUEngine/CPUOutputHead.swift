@@ -1,5 +1,5 @@
-import CTernary
-import Inference
+import CBitNetTernary
+import BitNetInference
 
 extension CPUForwardPass {
   /// The final norm and the output head of the tokens that want something of it.

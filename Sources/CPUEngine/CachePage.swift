@@ -1,6 +1,6 @@
-import CTernary
-import Inference
-import Ternary
+import CBitNetTernary
+import BitNetInference
+import BitNetTernary
 
 /// Keys and values of one attention chunk (64 positions), all layers, in bfloat16.
 ///

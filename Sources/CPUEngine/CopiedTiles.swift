@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// Copies a mapped model's tiles into memory of the process's own, a few layers a step.
 ///

@@ -1,4 +1,4 @@
-import CTernary
+import CBitNetTernary
 
 /// The processor's instructions that the kernels may use.
 public enum InstructionSet: String, CaseIterable, Sendable {
@@ -22,7 +22,7 @@ public enum InstructionSet: String, CaseIterable, Sendable {
 
   /// The set called `name`.
   /// - Throws: `InstructionSetError` when there is none of that name, or this machine cannot run it.
-  public static func named(_ name: String) throws(InstructionSetError) -> InstructionSet {
+  package static func named(_ name: String) throws(InstructionSetError) -> InstructionSet {
     guard let set = InstructionSet(rawValue: name), available.contains(set) else { throw InstructionSetError(name: name) }
     return set
   }
@@ -37,9 +37,9 @@ public enum InstructionSet: String, CaseIterable, Sendable {
   }
 }
 
-public struct InstructionSetError: Error, CustomStringConvertible {
-  public let name: String
-  public var description: String {
+package struct InstructionSetError: Error, CustomStringConvertible {
+  package let name: String
+  package var description: String {
     "the instruction set is \(name); expected one that this machine has: "
       + InstructionSet.available.map(\.rawValue).joined(separator: ", ")
   }

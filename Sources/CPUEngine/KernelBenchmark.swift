@@ -1,5 +1,5 @@
-import CTernary
-import Ternary
+import CBitNetTernary
+import BitNetTernary
 
 /// Times the processor's W2A8 product alone, without a model around it.
 ///
@@ -8,22 +8,22 @@ import Ternary
 /// let problem = try KernelBenchmarkProblem(rows: 2560, columns: 2560, tokens: 1)
 /// let run = benchmark.load(problem).measure(tokens: 1)
 /// ```
-public final class CPUKernelBenchmark {
+package final class CPUKernelBenchmark {
   /// What a product gave and how long it took.
-  public struct Measurement: Sendable {
+  package struct Measurement: Sendable {
     /// `[tokens][stride]`.
-    public let products: [Int32]
+    package let products: [Int32]
     /// Between two tokens' products: the rows padded to whole tiles.
-    public let stride: Int
+    package let stride: Int
     /// Seconds of one product, once for each sample. Cold: with weights from memory, another copy of them each time.
-    public let cold: [Double]
+    package let cold: [Double]
     /// The same with one copy, from the caches if it fits.
-    public let warm: [Double]
+    package let warm: [Double]
   }
 
-  public let instructionSet: InstructionSet
+  package let instructionSet: InstructionSet
   /// Threads that work, the caller's included.
-  public var threads: Int { team.count }
+  package var threads: Int { team.count }
   fileprivate let team: ThreadTeam
   fileprivate let isQuick: Bool
 
@@ -31,22 +31,22 @@ public final class CPUKernelBenchmark {
   ///   - threads: 1 to 1024; `CPUEngine.defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
   ///   - isQuick: fewer samples, and copies of the weights for 64 MiB instead of 512: enough for most processors' caches.
-  public init(threads: Int? = nil, instructionSet: InstructionSet? = nil, isQuick: Bool = false) {
+  package init(threads: Int? = nil, instructionSet: InstructionSet? = nil, isQuick: Bool = false) {
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
     self.isQuick = isQuick
     team = ThreadTeam(count: min(max(threads ?? CPUEngine.defaultThreads, 1), 1024))
   }
 
   /// Bytes a second that the same threads read from memory.
-  public func readBytesPerSecond() -> Double { MemoryBandwidth.measure(threads: threads) }
+  package func readBytesPerSecond() -> Double { MemoryBandwidth.measure(threads: threads) }
 
   /// Makes the copies of a problem's weights.
-  public func load(_ problem: KernelBenchmarkProblem) -> CPUKernelBenchmarkMatrix { CPUKernelBenchmarkMatrix(self, problem) }
+  package func load(_ problem: KernelBenchmarkProblem) -> CPUKernelBenchmarkMatrix { CPUKernelBenchmarkMatrix(self, problem) }
 }
 
 /// A problem's weights, in as many copies as do not fit into a cache together.
-public final class CPUKernelBenchmarkMatrix {
-  public let copyCount: Int
+package final class CPUKernelBenchmarkMatrix {
+  package let copyCount: Int
   private let benchmark: CPUKernelBenchmark
   private let problem: KernelBenchmarkProblem
   private let copies: AlignedBuffer
@@ -74,7 +74,7 @@ public final class CPUKernelBenchmarkMatrix {
   /// Multiplies the problem's first tokens, and times it.
   ///
   /// - Parameter tokens: 1 to as many as the problem has.
-  public func measure(tokens: Int) -> CPUKernelBenchmark.Measurement {
+  package func measure(tokens: Int) -> CPUKernelBenchmark.Measurement {
     let stride = problem.matrix.paddedRows
     var products = [Int32](repeating: 0x5555_5555, count: tokens * stride)
     let samples = products.withUnsafeMutableBufferPointer { products in

@@ -1,40 +1,40 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// A product to measure kernels by: a random ternary matrix, random int8 activations, and what their exact product is.
-public struct KernelBenchmarkProblem: Sendable {
+package struct KernelBenchmarkProblem: Sendable {
   /// How much of a product was compared with the integers, and what came of it.
-  public struct Check: Sendable, Equatable {
+  package struct Check: Sendable, Equatable {
     /// One number that is not what it should be.
-    public struct Mismatch: Sendable, Equatable {
-      public let row: Int
-      public let token: Int
-      public let found: Int32
-      public let expected: Int32
+    package struct Mismatch: Sendable, Equatable {
+      package let row: Int
+      package let token: Int
+      package let found: Int32
+      package let expected: Int32
     }
 
     /// Numbers of the product, padding left out, and those of them that were compared.
-    public let productCount: Int
-    public let comparedCount: Int
+    package let productCount: Int
+    package let comparedCount: Int
     /// Rows compared for every token; for token 0 all were.
-    public let sampledRowCount: Int
-    public let mismatchCount: Int
-    public let firstMismatch: Mismatch?
+    package let sampledRowCount: Int
+    package let mismatchCount: Int
+    package let firstMismatch: Mismatch?
 
-    public var isExact: Bool { mismatchCount == 0 }
-    public var isComplete: Bool { comparedCount == productCount }
+    package var isExact: Bool { mismatchCount == 0 }
+    package var isComplete: Bool { comparedCount == productCount }
   }
 
-  public let rows: Int
-  public let columns: Int
+  package let rows: Int
+  package let columns: Int
   /// Codes of -1, 0 and 1, half of them 0.
-  public let matrix: TernaryMatrix
+  package let matrix: TernaryMatrix
   /// Activations -128…127, `[tokens][codeStride]`, zero from `columns` on.
-  public let codes: [Int8]
+  package let codes: [Int8]
   /// Bytes from a token to the next: the columns padded to whole 64-byte vectors.
-  public let codeStride: Int
+  package let codeStride: Int
   /// The sum of each token's activations.
-  public let sums: [Int32]
+  package let sums: [Int32]
 
   /// Weights multiplied on the host for a check, about: a second of work. All of token 0 is checked even if that is more.
   private static let checkedWeightCount = 1 << 28
@@ -45,7 +45,7 @@ public struct KernelBenchmarkProblem: Sendable {
   ///   - tokens: the most that will be multiplied at once: 1 to as many.
   ///   - seed: the same seed gives the same numbers.
   /// - Throws: `EngineError.parameter` naming the first number out of its range.
-  public init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) throws {
+  package init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) throws {
     for (name, number) in [("rows", rows), ("columns", columns), ("tokens", tokens)] where !(1...(1 << 23) ~= number) {
       throw EngineError.parameter(name: "the number of \(name)", found: "\(number)", expected: "1 to \(1 << 23)")
     }
@@ -78,7 +78,7 @@ public struct KernelBenchmarkProblem: Sendable {
   ///   - products: `[tokens][stride]`, rows side by side.
   ///   - stride: at least `rows`.
   ///   - tokens: the first so many of the problem's.
-  public func check(_ products: [Int32], stride: Int, tokens: Int) -> Check {
+  package func check(_ products: [Int32], stride: Int, tokens: Int) -> Check {
     let affordable = Self.checkedWeightCount / (tokens * columns)
     let sampled = sampledRows(max(1, min(rows, affordable)))
     // Each piece notes what it finds in a place of its own.

@@ -1,10 +1,10 @@
-import CTernary
-import Ternary
+import CBitNetTernary
+import BitNetTernary
 
 /// How fast this machine reads memory: the bound on how fast a model's weights can go by.
-public final class MemoryBandwidth {
+package final class MemoryBandwidth {
   /// Bytes read in one pass: larger than any cache.
-  public static let passByteCount = 512 << 20
+  package static let passByteCount = 512 << 20
   private static let piece = 4 << 20
 
   private let team: ThreadTeam
@@ -13,7 +13,7 @@ public final class MemoryBandwidth {
 
   /// - Parameter threads: 1 to 1024; `CPUEngine.defaultThreads` when nil.
   /// - Returns: nil when there is no room for half a gigabyte.
-  public init?(threads: Int? = nil) {
+  package init?(threads: Int? = nil) {
     team = ThreadTeam(count: min(max(threads ?? CPUEngine.defaultThreads, 1), 1024))
     guard let buffer = PageBuffer(count: Self.passByteCount) else { return nil }
     self.buffer = buffer
@@ -29,7 +29,7 @@ public final class MemoryBandwidth {
   /// Reads half a gigabyte once.
   ///
   /// - Returns: the seconds that it took.
-  public func pass() -> Double {
+  package func pass() -> Double {
     let base = buffer.bytes.baseAddress!
     // The compiler cannot leave out reads whose results are stored.
     let results = sums.bytes.bindMemory(to: UInt64.self).baseAddress!
@@ -43,7 +43,7 @@ public final class MemoryBandwidth {
   /// Reads half a gigabyte several times.
   ///
   /// - Returns: bytes a second of the median pass; 0 when there is no room for half a gigabyte.
-  public static func measure(threads: Int? = nil) -> Double {
+  package static func measure(threads: Int? = nil) -> Double {
     guard let memory = MemoryBandwidth(threads: threads) else { return 0 }
     let seconds = (0..<5).map { _ in memory.pass() }
     return Double(passByteCount) / seconds.sorted()[seconds.count / 2]

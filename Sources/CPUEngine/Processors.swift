@@ -1,4 +1,4 @@
-import CTernary
+import CBitNetTernary
 
 #if canImport(Glibc)
   import Glibc

@@ -1,6 +1,6 @@
-import CTernary
-import Inference
-import Ternary
+import CBitNetTernary
+import BitNetInference
+import BitNetTernary
 
 /// An int8 copy of the output head that bounds every logit, so that only rows that can matter are read in full.
 ///

@@ -1,4 +1,4 @@
-import CTernary
+import CBitNetTernary
 import Synchronization
 
 #if canImport(Glibc)

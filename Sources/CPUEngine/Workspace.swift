@@ -1,6 +1,6 @@
-import CTernary
-import Inference
-import Ternary
+import CBitNetTernary
+import BitNetInference
+import BitNetTernary
 
 /// The buffers of one forward pass over up to `tokens` tokens, allocated once.
 struct Workspace {

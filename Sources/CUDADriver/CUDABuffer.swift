@@ -1,15 +1,15 @@
 /// Memory of the GPU. It is freed with this object, which the work that uses it must not outlive.
-public final class CUDABuffer: Sendable {
-  public let context: CUDAContext
+package final class CUDABuffer: Sendable {
+  package let context: CUDAContext
   /// The address of the first byte, for kernels; a multiple of 256.
-  public let address: UInt64
-  public let byteCount: Int
+  package let address: UInt64
+  package let byteCount: Int
 
   /// Allocates memory, whose contents are arbitrary.
   ///
   /// - Parameter byteCount: 0 or more. One byte is allocated for 0, so that there is an address.
   /// - Throws: `CUDAError.outOfMemory` with what was free.
-  public init(_ context: CUDAContext, byteCount: Int) throws(CUDAError) {
+  package init(_ context: CUDAContext, byteCount: Int) throws(CUDAError) {
     try requireByteCount(byteCount)
     var address: CUdeviceptr = 0
     let result = try context.result { $0.cuMemAlloc(&address, max(byteCount, 1)) }
@@ -28,7 +28,7 @@ public final class CUDABuffer: Sendable {
   ///
   /// - Parameter offset: where in the buffer the first byte goes.
   /// - Throws: `CUDAError.outOfBounds` when the bytes do not fit.
-  public func copy(from host: UnsafeRawBufferPointer, at offset: Int = 0) throws(CUDAError) {
+  package func copy(from host: UnsafeRawBufferPointer, at offset: Int = 0) throws(CUDAError) {
     try requireRange(offset, host.count)
     guard host.count > 0 else { return }
     try context.call("cuMemcpyHtoD", "\(host.count) bytes to offset \(offset)") {
@@ -41,7 +41,7 @@ public final class CUDABuffer: Sendable {
   ///
   /// - Parameter offset: where in the buffer the first byte lies.
   /// - Throws: `CUDAError.outOfBounds` when the buffer ends before.
-  public func copy(to host: UnsafeMutableRawBufferPointer, from offset: Int = 0) throws(CUDAError) {
+  package func copy(to host: UnsafeMutableRawBufferPointer, from offset: Int = 0) throws(CUDAError) {
     try requireRange(offset, host.count)
     guard host.count > 0 else { return }
     try context.call("cuMemcpyDtoH", "\(host.count) bytes from offset \(offset)") {
@@ -50,7 +50,7 @@ public final class CUDABuffer: Sendable {
   }
 
   /// Sets all bytes and waits until they are set. Work in flight is not waited for.
-  public func fill(byte: UInt8) throws(CUDAError) {
+  package func fill(byte: UInt8) throws(CUDAError) {
     guard byteCount > 0 else { return }
     try context.call("cuMemsetD8", "\(byteCount) bytes") { $0.cuMemsetD8(address, byte, byteCount) }
     try settle()

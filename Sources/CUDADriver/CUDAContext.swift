@@ -2,16 +2,16 @@
 ///
 /// Everything made in a context keeps it alive. What goes wrong in a kernel (an address that is not there) ends the context: from then on
 /// every call on the device throws, in every context of it, until the process ends.
-public final class CUDAContext: Sendable {
+package final class CUDAContext: Sendable {
   /// The oldest compute capability that will do: Ampere's.
   static let neededCapability = (major: 8, minor: 0)
 
-  public let device: CUDADevice
+  package let device: CUDADevice
   /// A token of the driver's, which may be used on any thread.
   private nonisolated(unsafe) let handle: CUcontext?
 
   /// - Throws: `CUDAError.deviceTooOld` below compute capability 8.0, or `.call` when the driver makes no context.
-  public init(_ device: CUDADevice) throws(CUDAError) {
+  package init(_ device: CUDADevice) throws(CUDAError) {
     let (capability, needed) = (device.capability, Self.neededCapability)
     guard capability >= needed else {
       throw .deviceTooOld(
@@ -30,7 +30,7 @@ public final class CUDAContext: Sendable {
   }
 
   /// Makes the driver's calls of this thread go to this context. All types of this module do it by themselves.
-  public func makeCurrent() throws(CUDAError) {
+  package func makeCurrent() throws(CUDAError) {
     guard !device.condition.isAbandoned else { throw .abandoned(device: device.name) }
     try device.driver.check(device.driver.functions.cuCtxSetCurrent(handle), "cuCtxSetCurrent")
   }
@@ -38,12 +38,12 @@ public final class CUDAContext: Sendable {
   /// Waits until all work on the device is done.
   ///
   /// - Throws: also what went wrong in earlier work.
-  public func synchronize() throws(CUDAError) {
+  package func synchronize() throws(CUDAError) {
     try call("cuCtxSynchronize") { $0.cuCtxSynchronize() }
   }
 
   /// Bytes of the device's memory: those free now and all.
-  public func memory() throws(CUDAError) -> (free: Int, total: Int) {
+  package func memory() throws(CUDAError) -> (free: Int, total: Int) {
     var (free, total) = (0, 0)
     try call("cuMemGetInfo") { $0.cuMemGetInfo(&free, &total) }
     return (free, total)

@@ -1,23 +1,23 @@
 import Synchronization
 
 /// A GPU and what it can do.
-public struct CUDADevice: Sendable {
+package struct CUDADevice: Sendable {
   /// The driver's number for it, from 0.
-  public let ordinal: Int
-  public let name: String
+  package let ordinal: Int
+  package let name: String
   /// Compute capability: (9, 0) is Hopper.
-  public let capability: (major: Int, minor: Int)
-  public let multiprocessorCount: Int
-  public let memoryByteCount: Int
-  public let l2ByteCount: Int
+  package let capability: (major: Int, minor: Int)
+  package let multiprocessorCount: Int
+  package let memoryByteCount: Int
+  package let l2ByteCount: Int
   /// Bytes of shared memory that a block can have when its kernel allows it.
-  public let sharedMemoryPerBlock: Int
+  package let sharedMemoryPerBlock: Int
   /// What the memory could move at best, by its bus and clock; nil when the driver does not say.
-  public let memoryBytesPerSecond: Double?
+  package let memoryBytesPerSecond: Double?
   /// Whether all blocks of a launch can wait for each other.
-  public let supportsCooperativeLaunch: Bool
+  package let supportsCooperativeLaunch: Bool
   /// Whether it is the tests' stand-in, which runs kernels on the processor: its times mean nothing.
-  public var isEmulated: Bool { name.contains("emulated") }
+  package var isEmulated: Bool { name.contains("emulated") }
 
   /// What distinguishes it from every other GPU: its UUID, in hexadecimal digits.
   package let identifier: String

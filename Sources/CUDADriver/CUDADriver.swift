@@ -1,21 +1,21 @@
 /// NVIDIA's driver, found when the program runs: nothing of it is needed to build or to start.
-public final class CUDADriver: Sendable {
+package final class CUDADriver: Sendable {
   /// The oldest CUDA version that will do, as `cuDriverGetVersion` counts: the embedded PTX is of 12.1's kind, which R530 introduced.
   static let neededVersion = 12010
 
   /// The newest CUDA version the driver supports, as `cuDriverGetVersion` counts: 12010 is 12.1.
-  public let version: Int
+  package let version: Int
   let functions: DriverFunctions
 
   /// A version as people write it: "12.1" for 12010.
-  public static func versionName(_ version: Int) -> String { "\(version / 1000).\(version % 1000 / 10)" }
+  package static func versionName(_ version: Int) -> String { "\(version / 1000).\(version % 1000 / 10)" }
 
   /// Opens the driver's library and starts the driver.
   ///
   /// - Parameter library: a name that the system's loader looks for, or a path.
   /// - Throws: `CUDAError.driverMissing`, `.functionMissing` for a library that is not the driver's, `.driverTooOld`, `.noDevice`, or
   ///   `.call` when the driver does not start.
-  public static func load(library: String = "libcuda.so.1") throws(CUDAError) -> CUDADriver {
+  package static func load(library: String = "libcuda.so.1") throws(CUDAError) -> CUDADriver {
     try CUDADriver(SharedLibrary(library))
   }
 
@@ -36,7 +36,7 @@ public final class CUDADriver: Sendable {
   }
 
   /// The GPUs that this process may see, in the driver's order; those too old for a context are among them.
-  public func devices() throws(CUDAError) -> [CUDADevice] {
+  package func devices() throws(CUDAError) -> [CUDADevice] {
     var devices: [CUDADevice] = []
     for ordinal in 0..<(try deviceCount()) { devices.append(try CUDADevice(self, ordinal: ordinal)) }
     return devices
@@ -45,7 +45,7 @@ public final class CUDADriver: Sendable {
   /// One GPU.
   ///
   /// - Parameter ordinal: 0 to the number of devices, less one.
-  public func device(_ ordinal: Int) throws(CUDAError) -> CUDADevice {
+  package func device(_ ordinal: Int) throws(CUDAError) -> CUDADevice {
     let count = try deviceCount()
     guard count > 0 else { throw .noDevice }
     guard 0..<count ~= ordinal else { throw .deviceOutOfRange(ordinal, count: count) }

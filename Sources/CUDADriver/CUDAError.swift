@@ -1,11 +1,11 @@
 /// What a function of the driver answers.
-public struct CUDAResult: Equatable, Sendable, CustomStringConvertible {
+package struct CUDAResult: Equatable, Sendable, CustomStringConvertible {
   /// The driver's number: 700.
-  public let code: UInt32
+  package let code: UInt32
   /// The driver's name for it: `CUDA_ERROR_ILLEGAL_ADDRESS`.
-  public let name: String
+  package let name: String
   /// The driver's words for it: "an illegal memory access was encountered".
-  public let text: String
+  package let text: String
 
   package init(code: UInt32, name: String, text: String) {
     self.code = code
@@ -13,11 +13,11 @@ public struct CUDAResult: Equatable, Sendable, CustomStringConvertible {
     self.text = text
   }
 
-  public var description: String { "\(text) (\(name), \(code))" }
+  package var description: String { "\(text) (\(name), \(code))" }
 }
 
 /// What keeps a GPU from being used, or work on it from being done.
-public enum CUDAError: Error, Equatable, CustomStringConvertible {
+package enum CUDAError: Error, Equatable, CustomStringConvertible {
   /// The driver's library is not on this system.
   case driverMissing(library: String, reason: String)
   /// The library has not a function that every driver since R530 has: it is another library.
@@ -47,7 +47,7 @@ public enum CUDAError: Error, Equatable, CustomStringConvertible {
   /// Any other call that failed. `detail` is what it was called with, where that helps.
   case call(function: String, result: CUDAResult, detail: String)
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .driverMissing(let library, let reason): "no NVIDIA driver: \(library) could not be opened (\(reason))"
     case .functionMissing(let name): "the CUDA driver library has no function \(name); expected an NVIDIA driver R530 or newer"

@@ -1,6 +1,6 @@
 /// A place in a stream's work, to wait for and to measure from.
-public final class CUDAEvent {
-  public let context: CUDAContext
+package final class CUDAEvent {
+  package let context: CUDAContext
   let handle: CUevent?
 
   private enum Flag {
@@ -9,7 +9,7 @@ public final class CUDAEvent {
   }
 
   /// - Parameter timing: whether times can be measured with it; without, waiting costs less.
-  public init(_ context: CUDAContext, timing: Bool = true) throws(CUDAError) {
+  package init(_ context: CUDAContext, timing: Bool = true) throws(CUDAError) {
     var handle: CUevent?
     try context.call("cuEventCreate") { $0.cuEventCreate(&handle, timing ? Flag.standard : Flag.disableTiming) }
     self.context = context
@@ -19,19 +19,19 @@ public final class CUDAEvent {
   deinit { context.release { $0.cuEventDestroy(handle) } }
 
   /// Marks the work given to the stream so far, in place of what was marked before.
-  public func record(on stream: CUDAStream) throws(CUDAError) {
+  package func record(on stream: CUDAStream) throws(CUDAError) {
     try context.call("cuEventRecord") { $0.cuEventRecord(handle, stream.handle) }
   }
 
   /// Waits until the marked work is done. An event that was never recorded has none.
-  public func synchronize() throws(CUDAError) {
+  package func synchronize() throws(CUDAError) {
     try context.call("cuEventSynchronize") { $0.cuEventSynchronize(handle) }
   }
 
   /// Seconds from the end of the work that `start` marks to the end of this one's, to about a microsecond.
   ///
   /// - Throws: `CUDAError.call` when an event was not recorded, was made without timing, or its work is not done.
-  public func seconds(since start: CUDAEvent) throws(CUDAError) -> Double {
+  package func seconds(since start: CUDAEvent) throws(CUDAError) -> Double {
     var milliseconds: Float = 0
     try context.call("cuEventElapsedTime") { $0.cuEventElapsedTime(&milliseconds, start.handle, handle) }
     return Double(milliseconds) / 1000

@@ -1,11 +1,11 @@
 /// A kernel. It keeps its module.
-public final class CUDAFunction {
-  public let module: CUDAModule
-  public let name: String
+package final class CUDAFunction {
+  package let module: CUDAModule
+  package let name: String
   /// Registers of a thread.
-  public let registerCount: Int
+  package let registerCount: Int
   /// Bytes of a thread that did not fit into registers and lie in memory.
-  public let localByteCount: Int
+  package let localByteCount: Int
   let handle: CUfunction?
 
   private enum Attribute {
@@ -32,7 +32,7 @@ public final class CUDAFunction {
   /// Lets launches use more shared memory than the 48 KiB that every kernel may.
   ///
   /// - Parameter bytes: 0 to the device's `sharedMemoryPerBlock`.
-  public func allowSharedMemory(_ bytes: Int) throws(CUDAError) {
+  package func allowSharedMemory(_ bytes: Int) throws(CUDAError) {
     let limit = module.context.device.sharedMemoryPerBlock
     guard 0...max(limit, 0) ~= bytes else {
       throw .parameter(name: "the shared memory of the kernel \(name)", found: "\(bytes) bytes", expected: "0 to \(limit)")
@@ -47,7 +47,7 @@ public final class CUDAFunction {
   /// - Parameters:
   ///   - threads: those of a block: 1 to 1024.
   ///   - sharedBytes: those of a block: 0 to what `allowSharedMemory` was given.
-  public func maximumBlocksPerMultiprocessor(threads: Int, sharedBytes: Int) throws(CUDAError) -> Int {
+  package func maximumBlocksPerMultiprocessor(threads: Int, sharedBytes: Int) throws(CUDAError) -> Int {
     let threadCount = try launchNumber("threads of a block", threads, 1...1024)
     let sharedByteCount = try launchNumber("bytes of shared memory", sharedBytes, 0...Int(Int32.max))
     var blocks: Int32 = 0

@@ -1,8 +1,8 @@
 /// Work of a stream that was recorded once and can be started as often as wanted, at the price of one launch.
 ///
 /// It holds the addresses and argument values it was recorded with: buffers and modules must live as long as it is used.
-public final class CUDAGraph {
-  public let context: CUDAContext
+package final class CUDAGraph {
+  package let context: CUDAContext
   private let handle: CUgraphExec?
 
   init(_ context: CUDAContext, template: CUgraph?) throws(CUDAError) {
@@ -15,7 +15,7 @@ public final class CUDAGraph {
   deinit { context.release { $0.cuGraphExecDestroy(handle) } }
 
   /// Starts the work, after what the stream has been given before. Two starts of one graph do not run at the same time.
-  public func launch(on stream: CUDAStream) throws(CUDAError) {
+  package func launch(on stream: CUDAStream) throws(CUDAError) {
     try context.call("cuGraphLaunch") { $0.cuGraphLaunch(handle, stream.handle) }
   }
 }
@@ -35,7 +35,7 @@ extension CUDAStream {
   /// Until it returns this thread must not allocate or free memory of the device, synchronize, or use synchronous copies: the driver
   /// refuses them and drops the recording.
   /// - Throws: what `body` throws; the stream can be used again either way.
-  public func capture(_ body: () throws(CUDAError) -> Void) throws(CUDAError) -> CUDAGraph {
+  package func capture(_ body: () throws(CUDAError) -> Void) throws(CUDAError) -> CUDAGraph {
     try context.call("cuStreamBeginCapture") { $0.cuStreamBeginCapture(handle, CaptureMode.threadLocal) }
     var failure: CUDAError?
     do throws(CUDAError) { try body() } catch { failure = error }

@@ -1,11 +1,11 @@
 /// Memory of the host that the GPU can reach: page-locked, so that copies run beside other work, and mapped, so that kernels can read
 /// and write it. It is freed with this object, which the work that uses it must not outlive.
-public final class CUDAHostBuffer {
-  public let context: CUDAContext
+package final class CUDAHostBuffer {
+  package let context: CUDAContext
   /// The memory; its contents are arbitrary at first.
-  public let bytes: UnsafeMutableRawBufferPointer
+  package let bytes: UnsafeMutableRawBufferPointer
   /// The address of the first byte for kernels.
-  public let deviceAddress: UInt64
+  package let deviceAddress: UInt64
 
   private enum Flag {
     /// For all contexts of the process.
@@ -15,7 +15,7 @@ public final class CUDAHostBuffer {
 
   /// - Parameter byteCount: 0 or more. One byte is allocated for 0, so that there is an address.
   /// - Throws: `CUDAError.outOfHostMemory` when the system gives no more.
-  public init(_ context: CUDAContext, byteCount: Int) throws(CUDAError) {
+  package init(_ context: CUDAContext, byteCount: Int) throws(CUDAError) {
     try requireByteCount(byteCount)
     var memory: UnsafeMutableRawPointer?
     let result = try context.result { $0.cuMemHostAlloc(&memory, max(byteCount, 1), Flag.portable | Flag.deviceMap) }

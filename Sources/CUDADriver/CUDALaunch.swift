@@ -1,25 +1,25 @@
 /// How many blocks a launch has in each direction.
-public struct CUDAGrid: Sendable, Equatable, ExpressibleByIntegerLiteral, CustomStringConvertible {
+package struct CUDAGrid: Sendable, Equatable, ExpressibleByIntegerLiteral, CustomStringConvertible {
   /// 1 to 2³¹ - 1.
-  public var x: Int
+  package var x: Int
   /// 1 to 65535.
-  public var y: Int
+  package var y: Int
   /// 1 to 65535.
-  public var z: Int
+  package var z: Int
 
-  public init(_ x: Int, _ y: Int = 1, _ z: Int = 1) {
+  package init(_ x: Int, _ y: Int = 1, _ z: Int = 1) {
     self.x = x
     self.y = y
     self.z = z
   }
 
-  public init(integerLiteral x: Int) { self.init(x) }
+  package init(integerLiteral x: Int) { self.init(x) }
 
-  public var description: String { "\(x)×\(y)×\(z)" }
+  package var description: String { "\(x)×\(y)×\(z)" }
 }
 
 /// The value of a kernel's parameter.
-public enum CUDAArgument: Sendable {
+package enum CUDAArgument: Sendable {
   case address(UInt64)
   case int(Int32)
   case unsigned(UInt32)
@@ -77,7 +77,7 @@ extension CUDAStream {
   ///   - cooperative: whether all blocks must run at the same time, as they wait for each other.
   ///   - arguments: one value for each parameter of the kernel, of its size. The driver reads as many as the kernel has and checks nothing.
   /// - Throws: `CUDAError.parameter` for a number out of range, `.call` when the driver refuses the launch.
-  public func launch(
+  package func launch(
     _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false, arguments: [CUDAArgument]
   ) throws(CUDAError) {
     let x = try function.launchNumber("blocks in x", grid.x, 1...Int(Int32.max))
@@ -98,7 +98,7 @@ extension CUDAStream {
   }
 
   /// Starts a kernel; see `launch(_:grid:threads:sharedBytes:cooperative:arguments:)`.
-  public func launch(
+  package func launch(
     _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false, _ arguments: CUDAArgument...
   ) throws(CUDAError) {
     try launch(function, grid: grid, threads: threads, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)

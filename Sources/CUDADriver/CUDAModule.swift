@@ -1,7 +1,7 @@
 /// Compiled code on the GPU.
-public final class CUDAModule {
-  public let context: CUDAContext
-  public let name: String
+package final class CUDAModule {
+  package let context: CUDAContext
+  package let name: String
   let handle: CUmodule?
 
   private enum JITOption {
@@ -15,7 +15,7 @@ public final class CUDAModule {
   ///   - ptx: the text, whose last byte is 0.
   ///   - name: what errors call it.
   /// - Throws: `CUDAError.moduleRefused` with the beginning of the compiler's log.
-  public init(_ context: CUDAContext, ptx: UnsafeRawBufferPointer, name: String) throws(CUDAError) {
+  package init(_ context: CUDAContext, ptx: UnsafeRawBufferPointer, name: String) throws(CUDAError) {
     guard ptx.last == 0 else {
       throw .parameter(name: "the last byte of the PTX \(name)", found: ptx.last.map { "\($0)" } ?? "missing", expected: "0")
     }
@@ -42,7 +42,7 @@ public final class CUDAModule {
   /// A kernel of the module.
   ///
   /// - Throws: `CUDAError.call` when there is none of that name.
-  public func function(_ name: String) throws(CUDAError) -> CUDAFunction { try CUDAFunction(self, name: name) }
+  package func function(_ name: String) throws(CUDAError) -> CUDAFunction { try CUDAFunction(self, name: name) }
 
   /// The first three lines of a log that ends with a zero, as one.
   private static func firstLines(_ log: [UInt8]) -> String {

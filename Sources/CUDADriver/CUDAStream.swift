@@ -2,8 +2,8 @@
 ///
 /// What these functions start goes on when they have returned; memory it uses must stay until it is done. Errors in it are thrown
 /// by later calls.
-public final class CUDAStream {
-  public let context: CUDAContext
+package final class CUDAStream {
+  package let context: CUDAContext
   let handle: CUstream?
 
   private enum Flag {
@@ -11,7 +11,7 @@ public final class CUDAStream {
     static let nonBlocking: UInt32 = 1
   }
 
-  public init(_ context: CUDAContext) throws(CUDAError) {
+  package init(_ context: CUDAContext) throws(CUDAError) {
     var handle: CUstream?
     try context.call("cuStreamCreate") { $0.cuStreamCreate(&handle, Flag.nonBlocking) }
     self.context = context
@@ -24,14 +24,14 @@ public final class CUDAStream {
   /// Waits until all work given so far is done.
   ///
   /// - Throws: also what went wrong in it.
-  public func synchronize() throws(CUDAError) {
+  package func synchronize() throws(CUDAError) {
     try context.call("cuStreamSynchronize") { $0.cuStreamSynchronize(handle) }
   }
 
   /// Whether all work given so far is done.
   ///
   /// - Throws: also what went wrong in it.
-  public func isIdle() throws(CUDAError) -> Bool {
+  package func isIdle() throws(CUDAError) -> Bool {
     let result = try context.result { $0.cuStreamQuery(handle) }
     if result == ResultCode.notReady { return false }
     try context.device.driver.check(result, "cuStreamQuery")
@@ -39,13 +39,13 @@ public final class CUDAStream {
   }
 
   /// Lets later work of this stream wait until the work recorded by the event is done. The caller does not wait.
-  public func wait(for event: CUDAEvent) throws(CUDAError) {
+  package func wait(for event: CUDAEvent) throws(CUDAError) {
     try context.call("cuStreamWaitEvent") { $0.cuStreamWaitEvent(handle, event.handle, 0) }
   }
 
   /// Copies from the host to an address of the device. Bytes in page-locked memory must stay as they are until it is done; others have
   /// been read when this returns, except in a capture: a graph reads them whenever it runs.
-  public func copy(from host: UnsafeRawBufferPointer, to address: UInt64) throws(CUDAError) {
+  package func copy(from host: UnsafeRawBufferPointer, to address: UInt64) throws(CUDAError) {
     guard host.count > 0 else { return }
     try context.call("cuMemcpyHtoDAsync", "\(host.count) bytes") {
       $0.cuMemcpyHtoDAsync(address, host.baseAddress, host.count, handle)
@@ -53,7 +53,7 @@ public final class CUDAStream {
   }
 
   /// Copies from an address of the device to the host, where the bytes are once the stream is synchronized.
-  public func copy(from address: UInt64, to host: UnsafeMutableRawBufferPointer) throws(CUDAError) {
+  package func copy(from address: UInt64, to host: UnsafeMutableRawBufferPointer) throws(CUDAError) {
     guard host.count > 0 else { return }
     try context.call("cuMemcpyDtoHAsync", "\(host.count) bytes") {
       $0.cuMemcpyDtoHAsync(host.baseAddress, address, host.count, handle)
@@ -63,7 +63,7 @@ public final class CUDAStream {
   /// Copies between addresses of the device that do not overlap.
   ///
   /// - Parameter byteCount: 0 or more.
-  public func copy(device source: UInt64, to destination: UInt64, byteCount: Int) throws(CUDAError) {
+  package func copy(device source: UInt64, to destination: UInt64, byteCount: Int) throws(CUDAError) {
     try requireByteCount(byteCount)
     guard byteCount > 0 else { return }
     try context.call("cuMemcpyDtoDAsync", "\(byteCount) bytes") { $0.cuMemcpyDtoDAsync(destination, source, byteCount, handle) }
@@ -72,7 +72,7 @@ public final class CUDAStream {
   /// Sets bytes at an address of the device.
   ///
   /// - Parameter count: 0 or more.
-  public func fill(_ address: UInt64, byte: UInt8, count: Int) throws(CUDAError) {
+  package func fill(_ address: UInt64, byte: UInt8, count: Int) throws(CUDAError) {
     try requireByteCount(count)
     guard count > 0 else { return }
     try context.call("cuMemsetD8Async", "\(count) bytes") { $0.cuMemsetD8Async(address, byte, count, handle) }

@@ -1,19 +1,19 @@
 /// NVIDIA's library of dense products, which other kernels are measured against; found when the program runs.
 ///
 /// Nothing but benchmarks uses it.
-public final class CuBLAS {
+package final class CuBLAS {
   /// Why the library cannot be used: a sentence.
-  public struct Unavailable: Error, Sendable, CustomStringConvertible {
-    public let description: String
+  package struct Unavailable: Error, Sendable, CustomStringConvertible {
+    package let description: String
   }
 
   /// Names under which it is looked for: first where the system's loader looks, then where the toolkit puts it.
-  public static let usualLibraries =
+  package static let usualLibraries =
     ["libcublas.so.13", "libcublas.so.12", "libcublas.so.11", "libcublas.so", "/usr/local/cuda/lib64/libcublas.so"]
 
-  public let context: CUDAContext
+  package let context: CUDAContext
   /// As in "12.4.5".
-  public let version: String
+  package let version: String
   private let stream: CUDAStream
   private let functions: Functions
   private let handle: OpaquePointer
@@ -29,7 +29,7 @@ public final class CuBLAS {
   ///   - stream: of the same context.
   ///   - libraries: names that the system's loader looks for, or paths.
   /// - Throws: `Unavailable` when none works, or the GPU's memory is full.
-  public static func open(
+  package static func open(
     _ context: CUDAContext, stream: CUDAStream, libraries: [String] = usualLibraries
   ) throws(Unavailable) -> CuBLAS {
     // An older library may do where the newest needs a newer driver.
@@ -72,7 +72,7 @@ public final class CuBLAS {
   ///   - weights: the address of `[rows][columns]`.
   ///   - x: the address of `[tokens][columns]`.
   ///   - out: the address of `[tokens][rows]`.
-  public func multiply(weights: UInt64, rows: Int, columns: Int, x: UInt64, tokens: Int, out: UInt64) throws(CUDAError) {
+  package func multiply(weights: UInt64, rows: Int, columns: Int, x: UInt64, tokens: Int, out: UInt64) throws(CUDAError) {
     try context.makeCurrent()
     var (one, zero): (Float, Float) = (1, 0)
     // The library thinks in columns: to it, the weights are [columns][rows], to be transposed, and the tokens are columns.

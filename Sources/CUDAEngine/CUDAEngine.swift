@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Inference
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
 import Synchronization
 
 #if canImport(Glibc)
@@ -15,26 +15,26 @@ import Synchronization
 ///
 /// Weights are uploaded once, as they lie in the file. Prompts, mixed batches and large ones go through one kernel an operation; single
 /// tokens of up to eight sequences through one cooperative kernel for the whole model, which `generate` runs ahead of the host.
-public final class CUDAEngine: Engine {
-  public struct Options: Sendable {
+package final class CUDAEngine: Engine {
+  package struct Options: Sendable {
     /// Positions a sequence can hold; the model's own when nil.
-    public var contextLength: Int?
+    package var contextLength: Int?
     /// Whether an int8 copy of the output head screens the vocabulary, for a quarter of its size in memory more (0.33 GB for 2B-4T); nil
     /// to have it where it pays and fits. Results are the same.
-    public var screensHead: Bool?
+    package var screensHead: Bool?
     /// Whether single tokens go through one cooperative kernel. Results are the same.
-    public var isCooperative: Bool
+    package var isCooperative: Bool
 
-    public init(contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true) {
+    package init(contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true) {
       self.contextLength = contextLength
       self.screensHead = screensHead
       self.isCooperative = isCooperative
     }
   }
 
-  public let configuration: ModelConfiguration
-  public let contextLength: Int
-  public let device: CUDADevice
+  package let configuration: ModelConfiguration
+  package let contextLength: Int
+  package let device: CUDADevice
   private let pass: CUDAForwardPass
   private let decodeStep: DecodeStep?
   private let pool: PagePool
@@ -52,7 +52,7 @@ public final class CUDAEngine: Engine {
 
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for an option out of
   ///   range or a model whose shape the kernels do not take.
-  public convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
+  package convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
     try self.init(weights: weights, library: KernelLibrary(CUDAContext(device)), options: options)
   }
 
@@ -82,21 +82,21 @@ public final class CUDAEngine: Engine {
     try library.stream.synchronize()
   }
 
-  public var summary: String { device.name }
-  public var burstLength: Int { decodeStep == nil ? 1 : 16 }
+  package var summary: String { device.name }
+  package var burstLength: Int { decodeStep == nil ? 1 : 16 }
 
   /// How single tokens are computed.
-  public struct DecodeStepFacts: Sendable {
+  package struct DecodeStepFacts: Sendable {
     /// Whether by one cooperative kernel.
-    public let isCooperative: Bool
+    package let isCooperative: Bool
     /// Whether the cooperative kernel and those after it are launched as one graph.
-    public let hasGraph: Bool
+    package let hasGraph: Bool
     /// Why there is no graph, in a sentence; nil where nothing failed.
-    public let graphError: String?
+    package let graphError: String?
   }
 
   /// Records the decode step of one sequence as a graph, without running it, and tells how single tokens are computed.
-  public func decodeStepFacts() -> DecodeStepFacts {
+  package func decodeStepFacts() -> DecodeStepFacts {
     guard let decodeStep else { return .init(isCooperative: false, hasGraph: false, graphError: nil) }
     var error: (any Error)?
     do { try withDevice { try decodeStep.recordGraph(decodeStep.canRun(1) ? 1 : 2) } } catch let failure { error = failure }
@@ -105,18 +105,18 @@ public final class CUDAEngine: Engine {
   }
 
   /// Bytes of device memory that weights, buffers and the cache take.
-  public var memoryByteCount: (weights: Int, screen: Int, buffers: Int, cache: Int) {
+  package var memoryByteCount: (weights: Int, screen: Int, buffers: Int, cache: Int) {
     (
       pass.weights.byteCount, pass.screen?.byteCount ?? 0, pass.space.byteCount + pass.rotary.byteCount, pool.byteCount
     )
   }
 
-  public func makeSequence() -> SequenceID { store.make() }
-  public func removeSequence(_ id: SequenceID) { store.remove(id) }
-  public func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
-  public func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length) }
+  package func makeSequence() -> SequenceID { store.make() }
+  package func removeSequence(_ id: SequenceID) { store.remove(id) }
+  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
+  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length) }
 
-  public func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
+  package func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
     try withDevice { () throws in
       let admitted = try admit(batch)
       guard let decodeStep, admitted.allSatisfy({ $0.entry.tokens.count == 1 }),
@@ -265,7 +265,7 @@ public final class CUDAEngine: Engine {
     StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes), layers: configuration.layerCount)
   }
 
-  public func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
+  package func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     guard limit > 0 else { return }
     try requireRoom(for: batch, steps: limit)
     guard let decodeStep, let sampling = cooperativeSampling(batch.entries.map(\.output)) else {
@@ -289,7 +289,7 @@ public final class CUDAEngine: Engine {
   /// - Parameters:
   ///   - batch: single tokens of 1 to 8 sequences.
   ///   - steps: how many steps are run, 1 or more: the first find caches and clocks cold.
-  public func traceDecoding(_ batch: Batch, steps: Int) throws(EngineError) -> DecodeTrace? {
+  package func traceDecoding(_ batch: Batch, steps: Int) throws(EngineError) -> DecodeTrace? {
     try requireRoom(for: batch, steps: steps)
     guard let decodeStep, let sampling = cooperativeSampling(batch.entries.map(\.output)) else { return nil }
     return try withDevice { () throws in

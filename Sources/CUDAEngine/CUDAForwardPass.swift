@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 /// The forward pass over a list of tokens, one kernel an operation, or one cooperative kernel for a few single tokens.
 final class CUDAForwardPass {

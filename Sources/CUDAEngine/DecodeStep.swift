@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Inference
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
 
 /// The cooperative decode step: one token of each of 1 to 8 sequences through the whole model in one launch.
 ///

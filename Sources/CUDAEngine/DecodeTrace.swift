@@ -1,9 +1,9 @@
-import CUDAKernels
+import CBitNetCUDAKernels
 
 /// Where the time of one cooperative decode step went: clocks of its multiprocessors at the marks of every phase of every block.
-public struct DecodeTrace: Sendable {
+package struct DecodeTrace: Sendable {
   /// What a block does between two marks.
-  public enum Part: String, CaseIterable, Sendable {
+  package enum Part: String, CaseIterable, Sendable {
     /// Meeting its own threads and saying that it is there.
     case arriving
     /// Asking for the next weights, or keys and values.
@@ -18,18 +18,18 @@ public struct DecodeTrace: Sendable {
   }
 
   /// A phase of the layers, such as all products q·k·v.
-  public struct Phase: Sendable {
-    public let name: String
+  package struct Phase: Sendable {
+    package let name: String
     /// Microseconds, median over blocks and layers and largest of them, by `Part`.
-    public let parts: [(part: Part, median: Double, maximum: Double)]
+    package let parts: [(part: Part, median: Double, maximum: Double)]
   }
 
-  public let phases: [Phase]
+  package let phases: [Phase]
   /// Of the kernel, from its first to its last mark in any block, in microseconds.
-  public let seconds: Double
-  public let clocksPerMicrosecond: Double
+  package let seconds: Double
+  package let clocksPerMicrosecond: Double
   /// A line for each hand-over and block: the marks in clocks of the block's multiprocessor, from the block's first on.
-  public let csv: String
+  package let csv: String
 
   static let phaseNames = ["q·k·v", "attention", "attention output", "gate·up", "down"]
 

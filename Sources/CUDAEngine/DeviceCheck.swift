@@ -1,5 +1,5 @@
-import CUDADriver
-import Inference
+import BitNetCUDADriver
+import BitNetInference
 import Synchronization
 
 /// Checks a GPU before its first use, so that one that nobody tried neither computes wrong tokens nor hangs: every kernel against scalar
@@ -7,8 +7,8 @@ import Synchronization
 ///
 /// A GPU that passes is remembered in the cache folder and not checked again with the same driver and kernels. One that fails is remembered
 /// until the process ends: what was wrong may pass.
-public struct DeviceCheck: Sendable {
-  public typealias MakeEngine = @Sendable (ModelWeights) throws -> any Engine
+package struct DeviceCheck: Sendable {
+  package typealias MakeEngine = @Sendable (ModelWeights) throws -> any Engine
 
   private let device: CUDADevice
   private let folder: String?
@@ -34,12 +34,12 @@ public struct DeviceCheck: Sendable {
   /// - Parameters:
   ///   - folder: where GPUs that passed are remembered; nil not to remember them.
   ///   - expected: makes the engine that is right.
-  public init(_ device: CUDADevice, folder: String? = Self.cacheFolder, expected: @escaping MakeEngine) {
+  package init(_ device: CUDADevice, folder: String? = Self.cacheFolder, expected: @escaping MakeEngine) {
     (self.device, self.folder, self.expected) = (device, folder, expected)
   }
 
   /// The folder "swift-bitnet" in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache; ~/Library/Caches on macOS); nil where there is none.
-  public static var cacheFolder: String? { DeviceCheckRecord.cacheFolder }
+  package static var cacheFolder: String? { DeviceCheckRecord.cacheFolder }
 
   /// Checks the GPU unless it has passed before, in about a second after the driver has compiled the kernels, which takes it some seconds
   /// the first time. Two calls in one process take turns.
@@ -47,7 +47,7 @@ public struct DeviceCheck: Sendable {
   /// - Parameter willStart: called with the GPU's name before the kernels are compiled; not at all for a GPU that has passed before.
   /// - Throws: `CUDAError.untrusted` for a GPU that computes something else, fails or does not come to an end; what keeps it from being used
   ///   at all, such as `.deviceTooOld` or `.outOfMemory`, as it is.
-  public func run(willStart: @escaping @Sendable (String) -> Void = { _ in }) throws(CUDAError) {
+  package func run(willStart: @escaping @Sendable (String) -> Void = { _ in }) throws(CUDAError) {
     let record = DeviceCheckRecord(device, folder: folder)
     let key = record.text + (folder ?? "")
     let result = Self.results.withLock { results in

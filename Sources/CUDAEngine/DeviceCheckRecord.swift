@@ -1,4 +1,4 @@
-import CUDADriver
+import BitNetCUDADriver
 
 #if canImport(Glibc)
   import Glibc

@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 /// A model's weights in device memory, in one allocation: tiles and tables as they lie in the file, norms in Float.
 ///

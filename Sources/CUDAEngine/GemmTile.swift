@@ -1,5 +1,5 @@
-import CUDADriver
-import CUDAKernels
+import BitNetCUDADriver
+import CBitNetCUDAKernels
 
 /// The blocks of a product of many tokens (gemm.cu): what they take of a matrix, and how long they should need for it.
 package struct GemmTile {

@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetTernary
 
 /// Times the W2A8 product's kernels alone, without a model around them, and in turns with them cuBLAS's product in bfloat16.
 ///
@@ -9,42 +9,42 @@ import Ternary
 /// let loaded = try benchmark.load(matrix, codes: codes, codeStride: stride, sums: sums)
 /// let decode = try loaded.measure(tokens: 1)
 /// ```
-public final class KernelBenchmark {
+package final class KernelBenchmark {
   /// What a product gave and how long it took.
-  public struct Measurement: Sendable {
+  package struct Measurement: Sendable {
     /// The kernel's name in Sources/CUDAKernels.
-    public let kernel: String
+    package let kernel: String
     /// `[tokens][stride]`, as the timed launches left them.
-    public let products: [Int32]
+    package let products: [Int32]
     /// Between two tokens' products: the rows padded to whole tiles.
-    public let stride: Int
-    public let times: Times
+    package let stride: Int
+    package let times: Times
     /// cuBLAS with as many rows, columns and tokens in bfloat16; nil when that could not be measured.
-    public let bfloat16: Times?
+    package let bfloat16: Times?
     /// Why `bfloat16` is nil, in a sentence.
-    public let bfloat16Absence: String?
+    package let bfloat16Absence: String?
   }
 
   /// Seconds of one product, once for each sample: a graph of many launches.
-  public struct Times: Sendable {
+  package struct Times: Sendable {
     /// Copies of the weights, which are taken in turn.
-    public let copyCount: Int
+    package let copyCount: Int
     /// With weights from memory: all copies together are more than twice the second-level cache. (Not on an emulated device, and not
     /// for matrices of a few tiles, which have at most 65,536 copies.)
-    public let cold: [Double]
+    package let cold: [Double]
     /// With one copy, from the second-level cache if it fits.
-    public let warm: [Double]
+    package let warm: [Double]
   }
 
-  public let device: CUDADevice
+  package let device: CUDADevice
   /// As `cuDriverGetVersion` counts: 12010 is 12.1.
-  public let driverVersion: Int
+  package let driverVersion: Int
   /// Whether the device is the stand-in that runs kernels on the processor: then times mean nothing.
-  public let isEmulated: Bool
+  package let isEmulated: Bool
   /// As in "12.4.5"; nil without cuBLAS.
-  public var cublasVersion: String? { cublas?.version }
+  package var cublasVersion: String? { cublas?.version }
   /// Why there is no cuBLAS, in a sentence.
-  public let cublasAbsence: String?
+  package let cublasAbsence: String?
 
   let context: CUDAContext
   let products: Products
@@ -52,17 +52,17 @@ public final class KernelBenchmark {
   let race: KernelRace
 
   /// The most columns a product may have: beyond, sums do not fit 32 bits.
-  public static let columnLimit = 65536
+  package static let columnLimit = 65536
 
   /// Rows and tokens of the blocks in which many tokens can be multiplied, as in "32x64".
-  public static let blocks = Products.Path.allCases.compactMap(\.gemm?.name)
+  package static let blocks = Products.Path.allCases.compactMap(\.gemm?.name)
 
   /// - Parameters:
   ///   - ordinal: the driver's number for the GPU, from 0.
   ///   - isQuick: fewer and shorter samples.
   ///   - cublasLibraries: names or paths under which cuBLAS is looked for; the usual ones when nil, but none if the device is emulated.
   /// - Throws: when there is no driver, no such GPU, or it is too old.
-  public init(device ordinal: Int = 0, isQuick: Bool = false, cublasLibraries: [String]? = nil) throws(CUDAError) {
+  package init(device ordinal: Int = 0, isQuick: Bool = false, cublasLibraries: [String]? = nil) throws(CUDAError) {
     let driver = try CUDADriver.load()
     driverVersion = driver.version
     device = try driver.device(ordinal)
@@ -83,7 +83,7 @@ public final class KernelBenchmark {
   }
 
   /// Bytes a second that a copy from memory to memory reads and writes together: the median of several.
-  public func copyBytesPerSecond() throws(CUDAError) -> Double {
+  package func copyBytesPerSecond() throws(CUDAError) -> Double {
     let byteCount = isEmulated ? 1 << 20 : max(1 << 20, min(1 << 30, try context.memory().free / 4))
     let (source, target) = (try CUDABuffer(context, byteCount: byteCount), try CUDABuffer(context, byteCount: byteCount))
     try source.fill(byte: 1)
@@ -103,7 +103,7 @@ public final class KernelBenchmark {
   ///   - codeStride: a multiple of 16, at least the matrix's padded columns.
   ///   - sums: of each token's activations.
   /// - Throws: `CUDAError.parameter` for several parts or too many columns, `.outOfMemory`.
-  public func load(_ matrix: TernaryMatrix, codes: [Int8], codeStride: Int, sums: [Int32]) throws(CUDAError) -> KernelBenchmarkMatrix {
+  package func load(_ matrix: TernaryMatrix, codes: [Int8], codeStride: Int, sums: [Int32]) throws(CUDAError) -> KernelBenchmarkMatrix {
     guard matrix.parts.count == 1 else {
       throw .parameter(name: "the number of stacked matrices", found: "\(matrix.parts.count)", expected: "1")
     }

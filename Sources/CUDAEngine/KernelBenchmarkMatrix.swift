@@ -1,9 +1,9 @@
-import CUDADriver
-import CUDAKernels
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetTernary
 
 /// A matrix whose products are timed: its copies on the device, and the activations it is multiplied with.
-public final class KernelBenchmarkMatrix {
+package final class KernelBenchmarkMatrix {
   private let benchmark: KernelBenchmark
   private let matrix: TernaryMatrix
   private let tiles: RotatedCopies
@@ -65,7 +65,7 @@ public final class KernelBenchmarkMatrix {
   ///   - tokens: 1 to as many as there are activations for.
   ///   - block: one of `KernelBenchmark.blocks`, to multiply in such blocks; what the engine would choose when nil.
   /// - Throws: `CUDAError.parameter` for another block, or one that the device has too little shared memory for.
-  public func measure(tokens: Int, block: String? = nil) throws(CUDAError) -> KernelBenchmark.Measurement {
+  package func measure(tokens: Int, block: String? = nil) throws(CUDAError) -> KernelBenchmark.Measurement {
     let stride = matrix.paddedRows
     let out = try CUDABuffer(benchmark.context, byteCount: tokens * stride * MemoryLayout<Int32>.stride)
     // No product is that, so what is not written is found.

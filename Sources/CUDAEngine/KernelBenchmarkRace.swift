@@ -1,4 +1,4 @@
-import CUDADriver
+import BitNetCUDADriver
 
 /// Times launches in turns, so that whatever the device does meanwhile (its clock, its heat) meets all of them alike.
 final class KernelRace {

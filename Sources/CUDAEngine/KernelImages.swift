@@ -1,5 +1,5 @@
-import CUDADriver
-import CUDAKernels
+import BitNetCUDADriver
+import CBitNetCUDAKernels
 import Synchronization
 
 #if canImport(Glibc)
@@ -12,7 +12,7 @@ import Synchronization
 
 /// The kernels' PTX: built into the program, or from files that take its place, so that variants of a kernel can be compared without
 /// building anything.
-public enum KernelImages {
+package enum KernelImages {
   private static let replacements = Mutex<[String: [UInt8]]>([:])
   private static let longest = 64 << 20
 
@@ -27,7 +27,7 @@ public enum KernelImages {
   /// From now on, uses `folder/NAME.ptx` in place of each image NAME of which the folder has one, in the whole process.
   ///
   /// - Throws: `CUDAError.parameter` when the folder has none, or a file cannot be read.
-  public static func replace(from folder: String) throws(CUDAError) {
+  package static func replace(from folder: String) throws(CUDAError) {
     var found: [String: [UInt8]] = [:]
     for name in names {
       if let bytes = try read("\(folder)/\(name).ptx") { found[name] = bytes }

@@ -1,5 +1,5 @@
-import CUDADriver
-import CUDAKernels
+import BitNetCUDADriver
+import CBitNetCUDAKernels
 
 /// The kernels, by the names they have in Sources/CUDAKernels.
 package enum Kernel: String, CaseIterable {

@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Inference
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
 
 /// The int8 copy of the head that bounds logits, so that only rows that can matter are read in full.
 final class ScreenedHead {

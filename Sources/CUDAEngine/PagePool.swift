@@ -1,5 +1,5 @@
-import CUDADriver
-import Inference
+import BitNetCUDADriver
+import BitNetInference
 
 /// Device memory for the key/value cache, in pages of 64 positions of all layers that sequences take and give back.
 final class PagePool {

@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetTernary
 
 /// How the W2A8 kernels are launched: which one for how many tokens, how the rows are dealt out, and what shared memory they need.
 package struct Products {

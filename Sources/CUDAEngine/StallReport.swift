@@ -1,4 +1,4 @@
-import CUDAKernels
+import CBitNetCUDAKernels
 
 /// What blocks of the decode step that gave up waiting for the others have left in pinned memory.
 package struct StallReport: Equatable, CustomStringConvertible {

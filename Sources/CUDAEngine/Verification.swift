@@ -1,5 +1,5 @@
-import CUDADriver
-import Inference
+import BitNetCUDADriver
+import BitNetInference
 
 /// Checks a GPU's kernels, and offers the forms of the engine on it for an `EngineComparison`.
 ///
@@ -12,15 +12,15 @@ import Inference
 /// let comparison = EngineComparison(expected: cpu, candidates: verification.engines.map(\.candidate), seed: 1)
 /// try comparison.randomModels(16) { print($0.name, $0.isEqual) }
 /// ```
-public final class Verification {
+package final class Verification {
   /// A way to hand over each check as soon as it is made.
-  public typealias Report = (Check) throws -> Void
+  package typealias Report = (Check) throws -> Void
 
-  public let device: CUDADevice
+  package let device: CUDADevice
   /// As `cuDriverGetVersion` counts: 12010 is 12.1.
-  public let driverVersion: Int
+  package let driverVersion: Int
   /// Whether the device is the stand-in that runs kernels on the processor.
-  public let isEmulated: Bool
+  package let isEmulated: Bool
   let library: KernelLibrary
   let seed: UInt64
 
@@ -28,7 +28,7 @@ public final class Verification {
   ///   - ordinal: the driver's number for the GPU, from 0.
   ///   - seed: of everything random: the same seed checks the same.
   /// - Throws: when there is no driver, no such GPU, or it is too old.
-  public init(device ordinal: Int, seed: UInt64) throws(CUDAError) {
+  package init(device ordinal: Int, seed: UInt64) throws(CUDAError) {
     let driver = try CUDADriver.load()
     device = try driver.device(ordinal)
     driverVersion = driver.version
@@ -38,14 +38,14 @@ public final class Verification {
   }
 
   /// The engine on this device in all its forms, those without the cooperative kernel first: they are the simpler ones.
-  public var engines: [EngineForm] {
+  package var engines: [EngineForm] {
     [false, true].flatMap { isCooperative in [true, false].map { EngineForm(device, isCooperative: isCooperative, screensHead: $0) } }
   }
 
   /// A form of the engine.
-  public struct EngineForm: Sendable {
-    public let isCooperative: Bool
-    public let screensHead: Bool
+  package struct EngineForm: Sendable {
+    package let isCooperative: Bool
+    package let screensHead: Bool
     private let device: CUDADevice
 
     init(_ device: CUDADevice, isCooperative: Bool, screensHead: Bool) {
@@ -54,7 +54,7 @@ public final class Verification {
       self.screensHead = screensHead
     }
 
-    public var candidate: EngineComparison.Candidate {
+    package var candidate: EngineComparison.Candidate {
       .init(name: Self.name(isCooperative: isCooperative, screensHead: screensHead)) {
         try CUDAEngine(weights: $0, device: device, options: .init(screensHead: screensHead, isCooperative: isCooperative))
       }

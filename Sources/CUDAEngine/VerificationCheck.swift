@@ -1,24 +1,24 @@
 extension Verification {
   /// A comparison of numbers that must be equal, bit for bit, and its result.
-  public struct Check: Sendable {
-    public let name: String
+  package struct Check: Sendable {
+    package let name: String
     /// The engine that is checked; nil where it is no engine.
-    public let candidate: String?
+    package let candidate: String?
     /// The engine that it is compared with; nil where it is no engine.
-    public let reference: String?
+    package let reference: String?
     /// As in "16 shapes".
-    public let cases: String
+    package let cases: String
     /// Numbers that were compared: products, logits, tokens.
-    public internal(set) var compared = 0
-    public internal(set) var differing = 0
+    package internal(set) var compared = 0
+    package internal(set) var differing = 0
     /// The first difference, in a sentence.
-    public internal(set) var first: String?
+    package internal(set) var first: String?
     /// The error that ended the check early, in a sentence.
-    public internal(set) var error: String?
-    public internal(set) var seconds = 0.0
+    package internal(set) var error: String?
+    package internal(set) var seconds = 0.0
 
     /// Whether nothing differs and nothing failed.
-    public var isEqual: Bool { differing == 0 && error == nil }
+    package var isEqual: Bool { differing == 0 && error == nil }
 
     /// Makes a check.
     ///

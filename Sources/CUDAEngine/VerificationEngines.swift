@@ -1,17 +1,17 @@
-import Inference
+import BitNetInference
 
 /// Compares engines with one that is taken to be right: logits and tokens, bit for bit.
 ///
 /// Every check is reported as soon as it is made, and an error in one of them does not stop the others.
-public struct EngineComparison {
-  public typealias MakeEngine = (ModelWeights) throws -> any Engine
+package struct EngineComparison {
+  package typealias MakeEngine = (ModelWeights) throws -> any Engine
 
   /// An engine and its name.
-  public struct Candidate {
-    public let name: String
+  package struct Candidate {
+    package let name: String
     let make: MakeEngine
 
-    public init(name: String, make: @escaping MakeEngine) {
+    package init(name: String, make: @escaping MakeEngine) {
       self.name = name
       self.make = make
     }
@@ -25,7 +25,7 @@ public struct EngineComparison {
   ///   - expected: the engine that is right.
   ///   - candidates: the engines to check.
   ///   - seed: of everything random: the same seed checks the same.
-  public init(expected: Candidate, candidates: [Candidate], seed: UInt64) {
+  package init(expected: Candidate, candidates: [Candidate], seed: UInt64) {
     self.expected = expected
     self.candidates = candidates
     self.seed = seed
@@ -38,7 +38,7 @@ public struct EngineComparison {
   ///   - isShort: fewer tokens, and without the large layer.
   ///   - progress: called with 0…1.
   ///   - report: gets for each candidate a check of prompts in chunks, one of ragged batches and one of decoding.
-  public func randomModels(
+  package func randomModels(
     _ count: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Verification.Report
   ) rethrows {
     let models = RandomModels(count, isShort: isShort, seed: seed, expected: expected)
@@ -74,7 +74,7 @@ public struct EngineComparison {
   ///   - parts: what to compare.
   ///   - progress: called with 0…1.
   ///   - report: gets a check of each part for each candidate.
-  public func model(
+  package func model(
     _ weights: ModelWeights, label: String = "the model", tokens count: Int, parts: [ModelPart] = ModelPart.allCases,
     progress: (Double) -> Void = { _ in }, _ report: Verification.Report
   ) rethrows {

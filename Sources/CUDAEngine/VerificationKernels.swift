@@ -1,19 +1,19 @@
-import CUDADriver
+import BitNetCUDADriver
 
 extension Verification {
   /// The resources of a kernel as the driver compiled it.
-  public struct KernelFacts: Sendable {
-    public let name: String
+  package struct KernelFacts: Sendable {
+    package let name: String
     /// The registers of each thread.
-    public let registers: Int
+    package let registers: Int
     /// The bytes of local memory of each thread, for values that did not fit into registers.
-    public let localBytes: Int
+    package let localBytes: Int
   }
 
   /// Loads every kernel, in the order of their names.
   ///
   /// - Parameter report: gets each kernel's name, and its resources or the error that kept it from being loaded.
-  public func kernels(_ report: (String, Result<KernelFacts, CUDAError>) throws -> Void) rethrows {
+  package func kernels(_ report: (String, Result<KernelFacts, CUDAError>) throws -> Void) rethrows {
     for kernel in Kernel.allCases.sorted(by: { $0.rawValue < $1.rawValue }) {
       let result = Result { () throws(CUDAError) in
         let function = try library.function(kernel)
@@ -30,7 +30,7 @@ extension Verification {
   ///   - isShort: without the shapes of BitNet b1.58 2B-4T, whose results take the processor some seconds.
   ///   - progress: called with 0…1.
   ///   - report: gets each kernel's check as soon as it is made. An error of the driver is the check's; the next kernels are run all the same.
-  public func kernelChecks(
+  package func kernelChecks(
     shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Report
   ) rethrows {
     var done = 0

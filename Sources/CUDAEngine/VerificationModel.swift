@@ -1,8 +1,8 @@
-import Inference
+import BitNetInference
 
 extension EngineComparison {
   /// The parts of the comparison on a model, each a check of its own.
-  public enum ModelPart: String, CaseIterable, Sendable {
+  package enum ModelPart: String, CaseIterable, Sendable {
     case prompt = "logits of a prompt"
     case greedy = "most likely tokens"
     case drawn = "drawn tokens"

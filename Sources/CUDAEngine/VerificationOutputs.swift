@@ -1,4 +1,4 @@
-import Inference
+import BitNetInference
 
 /// Numbers that an engine computed, and what they belong to.
 struct EngineOutput {

@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 extension Verification {
   /// Multiplies random matrices of awkward shapes on all paths and compares every product with the integers of
@@ -12,7 +12,7 @@ extension Verification {
   ///   - isShort: smaller ones, and none of the large ones.
   ///   - progress: called with 0…1.
   ///   - report: gets a check for each path.
-  public func products(
+  package func products(
     shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: Report
   ) rethrows {
     let large = isShort ? [] : [(13824, 2560), (2560, 6912), (20480, 3200)]

@@ -1,4 +1,4 @@
-import Inference
+import BitNetInference
 
 /// What engines have to do with a model, drawn once, so that all of them do the same.
 struct EngineScript {

@@ -1,4 +1,4 @@
-import Inference
+import BitNetInference
 
 extension EngineComparison {
   /// Decodes the same tokens again and again with each candidate, and then computes the logits after them: the first time must give the tokens of the engine that is right, every
@@ -10,7 +10,7 @@ extension EngineComparison {
   ///   - repetitions: 1 or more.
   ///   - progress: called with 0…1.
   ///   - report: gets a check of one sequence and one of 2 to 8 together, for each candidate.
-  public func soak(
+  package func soak(
     _ weights: ModelWeights, label: String = "the model", tokens count: Int, repetitions: Int,
     progress: (Double) -> Void = { _ in }, _ report: Verification.Report
   ) rethrows {

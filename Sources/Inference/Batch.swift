@@ -1,14 +1,14 @@
 /// A sequence whose keys and values an engine keeps.
-public struct SequenceID: Hashable, Sendable, CustomStringConvertible {
-  public let value: Int
-  public init(_ value: Int) { self.value = value }
-  public var description: String { "sequence \(value)" }
+package struct SequenceID: Hashable, Sendable, CustomStringConvertible {
+  package let value: Int
+  package init(_ value: Int) { self.value = value }
+  package var description: String { "sequence \(value)" }
 }
 
 /// One step's work: new tokens of any number of sequences, prompt chunks and single decode tokens mixed.
-public struct Batch: Sendable {
+package struct Batch: Sendable {
   /// What a step returns for a sequence.
-  public enum Output: Sendable {
+  package enum Output: Sendable {
     /// Nothing: the tokens are an earlier chunk of a prompt.
     case none
     /// A token sampled after the last of the new tokens. With `logProbabilities`, also its log probability and those of this many
@@ -21,31 +21,31 @@ public struct Batch: Sendable {
   }
 
   /// New tokens of one sequence; they continue what its cache holds.
-  public struct Entry: Sendable {
-    public var sequence: SequenceID
+  package struct Entry: Sendable {
+    package var sequence: SequenceID
     /// One token or more.
-    public var tokens: [Int32]
-    public var output: Output
+    package var tokens: [Int32]
+    package var output: Output
 
-    public init(sequence: SequenceID, tokens: [Int32], output: Output) {
+    package init(sequence: SequenceID, tokens: [Int32], output: Output) {
       self.sequence = sequence
       self.tokens = tokens
       self.output = output
     }
   }
 
-  public var entries: [Entry]
+  package var entries: [Entry]
 
-  public init(_ entries: [Entry]) { self.entries = entries }
+  package init(_ entries: [Entry]) { self.entries = entries }
 
   /// The batch in which each entry's token is the one that was sampled for it.
-  public func continued(by sampled: [SampledToken]) -> Batch {
+  package func continued(by sampled: [SampledToken]) -> Batch {
     Batch(zip(entries, sampled).map { .init(sequence: $0.sequence, tokens: [$1.token], output: $0.output) })
   }
 }
 
 /// What a step gave for one entry of the batch.
-public enum StepOutput: Sendable {
+package enum StepOutput: Sendable {
   case none
   case sampled(SampledToken)
   case logits([Float])
@@ -76,7 +76,7 @@ public struct SampledToken: Sendable, Equatable {
 }
 
 /// A step an engine refuses, in which case nothing has changed, or one that its device failed at.
-public enum EngineError: Error, Equatable, CustomStringConvertible {
+package enum EngineError: Error, Equatable, CustomStringConvertible {
   case unknownSequence(SequenceID)
   case repeatedSequence(SequenceID)
   case noTokens(SequenceID)
@@ -87,7 +87,7 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
   /// The device failed, or has no memory for the cache, in its own words.
   case device(String)
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .unknownSequence(let id): "\(id) does not exist"
     case .repeatedSequence(let id): "\(id) stands more than once in a batch; expected one entry for each sequence"

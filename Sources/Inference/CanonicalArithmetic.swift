@@ -28,7 +28,7 @@ extension Float: ReferenceScalar {
 /// 0 below -87 (the results would be subnormal), e^88 above 88; a NaN gives a NaN.
 /// With k = rint(x / ln 2), r = x - k ln 2 in two steps, e^x = 2^k (1 + r + r² q(r)), q a minimax polynomial of degree 4 on
 /// |r| ≤ ln 2 / 2 (found by iteratively reweighted least squares).
-public func canonicalExponential(_ x: Float) -> Float {
+package func canonicalExponential(_ x: Float) -> Float {
   if x < -87 { return 0 }
   let x = x > 88 ? 88 : x
   // Adding 1.5·2^23 rounds to an integer, half to even, and leaves it in the low bits.
@@ -81,7 +81,7 @@ struct LaneOrder {
 }
 
 /// Positions of one attention chunk, and of one page of a key/value cache. Chunks start at multiples of it.
-public let attentionChunkLength = 64
+package let attentionChunkLength = 64
 
 /// y = x / sqrt(mean(x²) + ε) · w, as (x · r) · w with r = 1 / sqrt(Σx² / n + ε); the sum in `LaneOrder.row`.
 func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], epsilon: Double) -> [Scalar] {

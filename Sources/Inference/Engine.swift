@@ -2,7 +2,7 @@
 ///
 /// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in and the number of
 /// threads. An engine is used by one caller at a time.
-public protocol Engine: AnyObject {
+package protocol Engine: AnyObject {
   var configuration: ModelConfiguration { get }
   /// Positions a sequence can hold.
   var contextLength: Int { get }
@@ -31,15 +31,15 @@ public protocol Engine: AnyObject {
 }
 
 extension Engine {
-  public var burstLength: Int { 1 }
+  package var burstLength: Int { 1 }
 
-  public func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
+  package func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     try requireRoom(for: batch, steps: limit)
     try generateStepByStep(batch, limit: limit, body)
   }
 
   /// `generate` by calls of `step`.
-  public func generateStepByStep(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
+  package func generateStepByStep(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     var batch = batch
     for _ in 0..<limit {
       let sampled = try sample(batch)
@@ -49,7 +49,7 @@ extension Engine {
   }
 
   /// - Throws: `EngineError` when a sequence of the batch does not exist, or cannot hold its new tokens and those of the steps after the first.
-  public func requireRoom(for batch: Batch, steps: Int) throws(EngineError) {
+  package func requireRoom(for batch: Batch, steps: Int) throws(EngineError) {
     for entry in batch.entries {
       let held = try tokens(of: entry.sequence).count
       let adding = entry.tokens.count + max(steps, 1) - 1
@@ -58,7 +58,7 @@ extension Engine {
   }
 
   /// One step of a batch in which every entry samples.
-  public func sample(_ batch: Batch) throws(EngineError) -> [SampledToken] {
+  package func sample(_ batch: Batch) throws(EngineError) -> [SampledToken] {
     var result: [SampledToken] = []
     for (entry, output) in zip(batch.entries, try step(batch)) {
       guard case .sampled(let token) = output else {
@@ -73,40 +73,40 @@ extension Engine {
 /// Which tokens each sequence holds, and the pages its cache occupies: the bookkeeping that engines share.
 ///
 /// A page belongs to one sequence and covers `attentionChunkLength` positions of all layers.
-public struct SequenceStore<Page> {
-  public struct Sequence {
-    public internal(set) var tokens: [Int32] = []
-    public internal(set) var pages: [Page] = []
+package struct SequenceStore<Page> {
+  package struct Sequence {
+    package internal(set) var tokens: [Int32] = []
+    package internal(set) var pages: [Page] = []
   }
 
   /// A batch entry that has been checked and has its pages.
-  public struct Admitted {
-    public let entry: Batch.Entry
+  package struct Admitted {
+    package let entry: Batch.Entry
     /// The position of the entry's first token.
-    public let start: Int
+    package let start: Int
     /// Pages that cover positions 0 up to the entry's last token.
-    public let pages: [Page]
+    package let pages: [Page]
   }
 
   private var sequences: [SequenceID: Sequence] = [:]
   private var next = 0
 
-  public init() {}
+  package init() {}
 
-  public mutating func make() -> SequenceID {
+  package mutating func make() -> SequenceID {
     defer { next += 1 }
     sequences[SequenceID(next)] = Sequence()
     return SequenceID(next)
   }
 
-  public mutating func remove(_ id: SequenceID) { sequences[id] = nil }
+  package mutating func remove(_ id: SequenceID) { sequences[id] = nil }
 
-  public func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
+  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
     guard let sequence = sequences[id] else { throw .unknownSequence(id) }
     return sequence.tokens
   }
 
-  public mutating func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
+  package mutating func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
     guard var sequence = sequences.removeValue(forKey: id) else { throw .unknownSequence(id) }
     defer { sequences[id] = sequence }
     guard length >= 0, length <= sequence.tokens.count else { throw .truncation(length: sequence.tokens.count, to: length) }
@@ -116,18 +116,18 @@ public struct SequenceStore<Page> {
   }
 
   /// Gives a sequence pages for its first `positions` positions, beyond the tokens it holds. Unknown sequences are ignored.
-  public mutating func extend(_ id: SequenceID, to positions: Int, makePage: () -> Page) {
+  package mutating func extend(_ id: SequenceID, to positions: Int, makePage: () -> Page) {
     while let count = sequences[id]?.pages.count, count * attentionChunkLength < positions { sequences[id]!.pages.append(makePage()) }
   }
 
   /// The pages of a sequence.
-  public func pages(of id: SequenceID) -> [Page] { sequences[id]?.pages ?? [] }
+  package func pages(of id: SequenceID) -> [Page] { sequences[id]?.pages ?? [] }
 
   /// Appends a token whose position has a page, after a check that `admit` has made before.
-  public mutating func append(_ token: Int32, to id: SequenceID) { sequences[id]?.tokens.append(token) }
+  package mutating func append(_ token: Int32, to id: SequenceID) { sequences[id]?.tokens.append(token) }
 
   /// Checks a whole batch, and only then appends its tokens and the pages they need.
-  public mutating func admit(
+  package mutating func admit(
     _ batch: Batch, vocabulary: Int, contextLength: Int, makePage: () -> Page
   ) throws(EngineError) -> [Admitted] {
     var seen: Set<SequenceID> = []

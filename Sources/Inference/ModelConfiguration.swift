@@ -91,7 +91,7 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
 
   /// Checks every field against the ranges in which arithmetic on it cannot overflow and a model can work.
   /// - Throws: `ConfigurationError` naming the first field out of range.
-  public func validate() throws(ConfigurationError) {
+  package func validate() throws(ConfigurationError) {
     func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(ConfigurationError) {
       guard range.contains(value) else {
         throw ConfigurationError(field: name, found: "\(value)", expected: "a number from \(range.lowerBound) to \(range.upperBound)")
@@ -138,16 +138,16 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
 }
 
 /// A field of a model's configuration that cannot be used.
-public struct ConfigurationError: Error, Equatable, CustomStringConvertible {
-  public let field: String
-  public let found: String
-  public let expected: String
+package struct ConfigurationError: Error, Equatable, CustomStringConvertible {
+  package let field: String
+  package let found: String
+  package let expected: String
 
-  public init(field: String, found: String, expected: String) {
+  package init(field: String, found: String, expected: String) {
     self.field = field
     self.found = found
     self.expected = expected
   }
 
-  public var description: String { "\(field) is \(found); expected \(expected)" }
+  package var description: String { "\(field) is \(found); expected \(expected)" }
 }

@@ -1,14 +1,14 @@
-import Ternary
+import BitNetTernary
 
 /// A table of bfloat16 rows, one for each token: the embedding, or the output head.
-public struct EmbeddingTable: Sendable {
-  public let rows: Int
-  public let columns: Int
+package struct EmbeddingTable: Sendable {
+  package let rows: Int
+  package let columns: Int
   /// `rows · columns` little-endian bfloat16 values, row-major, aligned to 2 bytes.
-  public let bytes: SharedBytes
+  package let bytes: SharedBytes
 
   /// - Throws: `ModelWeightsError` when `bytes` is not `rows · columns · 2` long or not aligned to 2 bytes.
-  public init(name: String, rows: Int, columns: Int, bytes: SharedBytes) throws(ModelWeightsError) {
+  package init(name: String, rows: Int, columns: Int, bytes: SharedBytes) throws(ModelWeightsError) {
     guard bytes.count == rows * columns * 2, UInt(bitPattern: bytes.baseAddress) % 2 == 0 else {
       throw ModelWeightsError(tensor: name, found: "\(bytes.count) bytes", expected: "\(rows) x \(columns) bfloat16 values")
     }
@@ -18,32 +18,32 @@ public struct EmbeddingTable: Sendable {
   }
 
   /// The bfloat16 bits of one row: `row` in `0..<rows`. Valid only while something holds this table.
-  public func row(_ row: Int) -> UnsafeBufferPointer<UInt16> {
+  package func row(_ row: Int) -> UnsafeBufferPointer<UInt16> {
     let start = (bytes.baseAddress + row * columns * 2).assumingMemoryBound(to: UInt16.self)
     return UnsafeBufferPointer(start: start, count: columns)
   }
 }
 
 /// The weights of one transformer block.
-public struct LayerWeights: Sendable {
+package struct LayerWeights: Sendable {
   /// RMSNorm weights before the attention, `[hidden]`.
-  public var attentionNorm: [Float]
+  package var attentionNorm: [Float]
   /// Stacked q, k and v, `[query width + 2 · key/value width][hidden]`.
-  public var queryKeyValue: TernaryMatrix
+  package var queryKeyValue: TernaryMatrix
   /// RMSNorm weights over the concatenated heads, `[query width]`, if the model has sub-norms.
-  public var attentionSubNorm: [Float]?
+  package var attentionSubNorm: [Float]?
   /// `[hidden][query width]`.
-  public var attentionOutput: TernaryMatrix
+  package var attentionOutput: TernaryMatrix
   /// RMSNorm weights before the feed-forward part, `[hidden]`.
-  public var feedForwardNorm: [Float]
+  package var feedForwardNorm: [Float]
   /// Stacked gate and up, `[2 · feed-forward][hidden]`.
-  public var gateUp: TernaryMatrix
+  package var gateUp: TernaryMatrix
   /// RMSNorm weights before the down projection, `[feed-forward]`, if the model has sub-norms.
-  public var feedForwardSubNorm: [Float]?
+  package var feedForwardSubNorm: [Float]?
   /// `[hidden][feed-forward]`.
-  public var down: TernaryMatrix
+  package var down: TernaryMatrix
 
-  public init(
+  package init(
     attentionNorm: [Float], queryKeyValue: TernaryMatrix, attentionSubNorm: [Float]?, attentionOutput: TernaryMatrix,
     feedForwardNorm: [Float], gateUp: TernaryMatrix, feedForwardSubNorm: [Float]?, down: TernaryMatrix
   ) {
@@ -58,7 +58,7 @@ public struct LayerWeights: Sendable {
   }
 
   /// The matrices in the order of a forward pass.
-  public var matrices: [TernaryMatrix] { Self.matrixPaths.map { self[keyPath: $0] } }
+  package var matrices: [TernaryMatrix] { Self.matrixPaths.map { self[keyPath: $0] } }
 
   fileprivate static var matrixPaths: [WritableKeyPath<LayerWeights, TernaryMatrix>] {
     [\.queryKeyValue, \.attentionOutput, \.gateUp, \.down]
@@ -66,18 +66,18 @@ public struct LayerWeights: Sendable {
 }
 
 /// A model's weights in the form every engine uses: tiles, bfloat16 tables and Float norms.
-public struct ModelWeights: Sendable {
-  public let configuration: ModelConfiguration
-  public let embedding: EmbeddingTable
-  public private(set) var layers: [LayerWeights]
+package struct ModelWeights: Sendable {
+  package let configuration: ModelConfiguration
+  package let embedding: EmbeddingTable
+  package private(set) var layers: [LayerWeights]
   /// RMSNorm weights before the head, `[hidden]`.
-  public let finalNorm: [Float]
+  package let finalNorm: [Float]
   /// The output head; the embedding itself when tied.
-  public let head: EmbeddingTable
+  package let head: EmbeddingTable
 
   /// - Throws: `ModelWeightsError` naming the first weight whose shape is not what the configuration says, or a norm weight that is
   ///   not finite; `ConfigurationError` when the configuration itself is out of range.
-  public init(
+  package init(
     configuration: ModelConfiguration, embedding: EmbeddingTable, layers: [LayerWeights], finalNorm: [Float], head: EmbeddingTable?
   ) throws {
     try configuration.validate()
@@ -130,7 +130,7 @@ public struct ModelWeights: Sendable {
   }
 
   /// Bytes of ternary tiles.
-  public var tileByteCount: Int { layers.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.tiles.count } } }
+  package var tileByteCount: Int { layers.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.tiles.count } } }
 
   /// Puts other memory that holds the same tiles in the place of a layer's.
   ///
@@ -144,16 +144,16 @@ public struct ModelWeights: Sendable {
 }
 
 /// A weight that is not what the model's configuration says.
-public struct ModelWeightsError: Error, Equatable, CustomStringConvertible {
-  public let tensor: String
-  public let found: String
-  public let expected: String
+package struct ModelWeightsError: Error, Equatable, CustomStringConvertible {
+  package let tensor: String
+  package let found: String
+  package let expected: String
 
-  public init(tensor: String, found: String, expected: String) {
+  package init(tensor: String, found: String, expected: String) {
     self.tensor = tensor
     self.found = found
     self.expected = expected
   }
 
-  public var description: String { "\(tensor) has \(found); expected \(expected)" }
+  package var description: String { "\(tensor) has \(found); expected \(expected)" }
 }

@@ -1,11 +1,11 @@
-import Ternary
+import BitNetTernary
 
 extension ModelWeights {
   /// Random weights of a given shape, the same for the same seed: to check and to measure engines by. A model as large as BitNet b1.58
   /// 2B-4T takes a few seconds.
   ///
   /// - Throws: `ConfigurationError` when the configuration is out of range.
-  public init(random configuration: ModelConfiguration, seed: UInt64) throws {
+  package init(random configuration: ModelConfiguration, seed: UInt64) throws {
     try configuration.validate()
     let c = configuration
     var generator = SplitMix64(seed: seed)
@@ -32,13 +32,13 @@ extension ModelWeights {
 
 extension ModelConfiguration {
   /// The shape of BitNet b1.58 2B-4T.
-  public static let bitNet2B4T = ModelConfiguration(
+  package static let bitNet2B4T = ModelConfiguration(
     architecture: "BitNetForCausalLM", vocabularySize: 128256, hiddenSize: 2560, feedForwardSize: 6912, layerCount: 30, headCount: 20,
     keyValueHeadCount: 5, headSize: 128, contextLength: 4096, normEpsilon: 1e-5, ropeTheta: 500000, activation: .squaredReLU,
     hasSubNorms: true, tiedEmbedding: true)
 
   /// A small random shape: widths that are awkward for tiles and vectors, groups of all sizes, both activations.
-  public static func random(using generator: inout some RandomNumberGenerator) -> ModelConfiguration {
+  package static func random(using generator: inout some RandomNumberGenerator) -> ModelConfiguration {
     let keyValueHeads = Int.random(in: 1...3, using: &generator)
     let subNorms = Bool.random(using: &generator)
     return ModelConfiguration(

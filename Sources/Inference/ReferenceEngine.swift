@@ -1,11 +1,11 @@
-import Ternary
+import BitNetTernary
 
 /// The specification: the forward pass as plain scalar loops that read top to bottom like the papers.
 ///
 /// In Float it is the canonical arithmetic that every other engine reproduces bit for bit; in Double it is held against an
 /// independent float64 implementation.
-public final class ReferenceEngine: Engine {
-  public enum Precision: Sendable {
+package final class ReferenceEngine: Engine {
+  package enum Precision: Sendable {
     case float
     case double
   }
@@ -16,13 +16,13 @@ public final class ReferenceEngine: Engine {
     case double(ForwardPass<Double>)
   }
 
-  public let configuration: ModelConfiguration
-  public let contextLength: Int
-  public let precision: Precision
+  package let configuration: ModelConfiguration
+  package let contextLength: Int
+  package let precision: Precision
   private var pass: Pass
 
   /// - Parameter contextLength: positions a sequence can hold; the model's own when nil.
-  public init(weights: ModelWeights, precision: Precision, contextLength: Int? = nil) {
+  package init(weights: ModelWeights, precision: Precision, contextLength: Int? = nil) {
     configuration = weights.configuration
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.precision = precision
@@ -33,37 +33,37 @@ public final class ReferenceEngine: Engine {
       }
   }
 
-  public var summary: String { "reference, \(precision == .float ? "Float" : "Double")" }
+  package var summary: String { "reference, \(precision == .float ? "Float" : "Double")" }
 
-  public func makeSequence() -> SequenceID {
+  package func makeSequence() -> SequenceID {
     switch pass {
     case .float(let pass): pass.store.make()
     case .double(let pass): pass.store.make()
     }
   }
 
-  public func removeSequence(_ id: SequenceID) {
+  package func removeSequence(_ id: SequenceID) {
     switch pass {
     case .float(let pass): pass.store.remove(id)
     case .double(let pass): pass.store.remove(id)
     }
   }
 
-  public func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
+  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
     switch pass {
     case .float(let pass): try pass.store.tokens(of: id)
     case .double(let pass): try pass.store.tokens(of: id)
     }
   }
 
-  public func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
+  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
     switch pass {
     case .float(let pass): try pass.store.truncate(id, to: length)
     case .double(let pass): try pass.store.truncate(id, to: length)
     }
   }
 
-  public func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
+  package func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
     switch pass {
     case .float(let pass): try pass.step(batch, contextLength: contextLength)
     case .double(let pass): try pass.step(batch, contextLength: contextLength)
@@ -71,7 +71,7 @@ public final class ReferenceEngine: Engine {
   }
 
   /// The logits after each of a new sequence's tokens, in Double: `[tokens][vocabulary]`.
-  public func logits(_ tokens: [Int32]) throws(EngineError) -> [Double] {
+  package func logits(_ tokens: [Int32]) throws(EngineError) -> [Double] {
     let id = makeSequence()
     defer { removeSequence(id) }
     let batch = Batch([.init(sequence: id, tokens: tokens, output: .allLogits)])

@@ -3,23 +3,23 @@
 /// Dimensions i and i + headSize/2 of a head form a pair that turns by position · frequency(i), frequency(i) = theta^(-2i/headSize).
 /// Frequencies and angles are single precision, as in the models' reference implementations (an angle at position 4000 is only good to
 /// about 1e-4, and models are trained with that); their cosines and sines are taken in Double, once, on the host.
-public struct RotaryTable: Sendable {
+package struct RotaryTable: Sendable {
   /// Half the head size: values per position.
-  public let pairs: Int
+  package let pairs: Int
   /// Positions that the table covers.
-  public private(set) var positions = 0
+  package private(set) var positions = 0
   /// `[positions][pairs]`.
-  public private(set) var cosines: [Double] = []
-  public private(set) var sines: [Double] = []
+  package private(set) var cosines: [Double] = []
+  package private(set) var sines: [Double] = []
   private let frequencies: [Float]
 
-  public init(_ configuration: ModelConfiguration) {
+  package init(_ configuration: ModelConfiguration) {
     pairs = configuration.headSize / 2
     frequencies = Self.frequencies(configuration)
   }
 
   /// Makes the table cover at least `count` positions.
-  public mutating func extend(to count: Int) {
+  package mutating func extend(to count: Int) {
     guard count > positions else { return }
     cosines.reserveCapacity(count * pairs)
     sines.reserveCapacity(count * pairs)

@@ -29,16 +29,16 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
 
   /// How far below the largest logit a token can be and still be chosen or count: beyond 27.73 · temperature its weight is zero, because
   /// e^-27.73 · 2^40 < 1, and with min-p alone no token counts that is below min-p.
-  public var window: Float {
+  package var window: Float {
     let logarithm = minP > 0 && topP == 1 ? Float(-naturalLogarithm(Double(minP))) : 28
     return temperature * (min(logarithm, 27.9) + 0.1)
   }
 
   /// Whether the choice can be made from the tokens inside `window` and, with top-k, among the k largest.
-  public var looksAtLargestOnly: Bool { repetitionPenalty == 1 }
+  package var looksAtLargestOnly: Bool { repetitionPenalty == 1 }
 
   /// - Throws: `EngineError.parameter` naming the first value out of its range.
-  public func validate() throws(EngineError) {
+  package func validate() throws(EngineError) {
     func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
       guard valid else { throw .parameter(name: name, found: "\(found)", expected: expected) }
     }
@@ -55,7 +55,7 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
 /// Probabilities are integers, `weight = trunc(e^(l - max) · 2^40)`: their sums do not depend on the order they are taken in, so
 /// a filter keeps the same tokens wherever it runs. Filters keep a prefix of the tokens ordered by descending logit, ties by ascending id;
 /// the choice walks the kept tokens in ascending id until the running sum of weights exceeds a 64-bit random fraction of their total.
-public enum Sampler {
+package enum Sampler {
   private static let one: Float = 0x1p40
 
   /// - Parameters:
@@ -63,7 +63,7 @@ public enum Sampler {
   ///   - history: the sequence's tokens, which the repetition penalty applies to.
   ///   - position: the position the chosen token will have: the random numbers' counter.
   ///   - logProbabilities: of how many of the likeliest tokens to report the log probability, beside the chosen one's; nil for none.
-  public static func sample(
+  package static func sample(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int, logProbabilities: Int? = nil
   ) -> SampledToken {
     let chosen: Int
@@ -89,7 +89,7 @@ public enum Sampler {
   ///   - ids: ascending, one for each logit.
   ///   - parameters: with `looksAtLargestOnly`.
   /// - Returns: the token that `sample` chooses from all logits.
-  public static func choose(
+  package static func choose(
     _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters, position: Int
   ) -> Int32 {
     ids[Int(sample(logits, parameters: parameters, history: [], position: position).token)]
@@ -220,9 +220,9 @@ public enum Sampler {
 }
 
 /// The counter-based random generator Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-public enum Philox {
+package enum Philox {
   /// The four 32-bit words for a counter and a key.
-  public static func block(counter: (UInt32, UInt32, UInt32, UInt32), key: (UInt32, UInt32)) -> (UInt32, UInt32, UInt32, UInt32) {
+  package static func block(counter: (UInt32, UInt32, UInt32, UInt32), key: (UInt32, UInt32)) -> (UInt32, UInt32, UInt32, UInt32) {
     var (c, k) = (counter, key)
     for _ in 0..<10 {
       let a = UInt64(0xD251_1F53) * UInt64(c.0)
@@ -234,7 +234,7 @@ public enum Philox {
   }
 
   /// 64 random bits: the first two words, the first one low.
-  public static func random64(key: UInt64, counter: UInt64) -> UInt64 {
+  package static func random64(key: UInt64, counter: UInt64) -> UInt64 {
     let words = block(
       counter: (UInt32(truncatingIfNeeded: counter), UInt32(counter >> 32), 0, 0),
       key: (UInt32(truncatingIfNeeded: key), UInt32(key >> 32)))

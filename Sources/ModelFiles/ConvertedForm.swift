@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// The converted form: one safetensors file whose tensors are what engines use, with everything else in its metadata.
 ///

@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials

@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// A file in the converted form: its metadata read and its version known; tensors are checked when they are loaded.
 struct ConvertedModel: Sendable {

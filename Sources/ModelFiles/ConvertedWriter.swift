@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 /// Writes a checkpoint's tensors in the converted form, in the order in which the layout asks for them.
 struct ConvertedWriter {

@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 #if canImport(Darwin)
   import Darwin

@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// A Hugging Face checkpoint whose tensors have all been found and checked against its configuration.
 struct HuggingFaceCheckpoint: Sendable {

@@ -1,19 +1,19 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// A Hugging Face `config.json`, understood: the model's shape and how its ternary weights are stored.
-public struct HuggingFaceConfiguration: Sendable, Equatable {
+package struct HuggingFaceConfiguration: Sendable, Equatable {
   /// What a stored `weight_scale` means.
-  public enum ScaleMeaning: String, Sendable, Codable {
+  package enum ScaleMeaning: String, Sendable, Codable {
     /// The mean of |w|: weights are code · scale (`autobitlinear`).
     case multiply
     /// Its reciprocal: weights are code / scale (`bitlinear`, and where `linear_class` is absent).
     case divide
   }
 
-  public let model: ModelConfiguration
+  package let model: ModelConfiguration
   /// Nil where the checkpoint has no quantization_config: its weights are then float masters.
-  public let scaleMeaning: ScaleMeaning?
+  package let scaleMeaning: ScaleMeaning?
 
   static let largestFile = 1 << 20
 
@@ -22,7 +22,7 @@ public struct HuggingFaceConfiguration: Sendable, Equatable {
   ///   - generation: what generation_config.json says; its end tokens are added.
   ///   - file: config.json's path, for errors.
   /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not supported.
-  public init(config: SharedBytes, generation: GenerationConfiguration? = nil, file: String) throws(ModelFileError) {
+  package init(config: SharedBytes, generation: GenerationConfiguration? = nil, file: String) throws(ModelFileError) {
     let raw = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
       try StrictJSON.decode(RawConfiguration.self, from: bytes, file: file, subject: "the file", limit: Self.largestFile)
     }

@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 /// The fields of `config.json` that mean something to a BitNet model, as they are spelt there.
 struct RawConfiguration: Decodable {
@@ -111,13 +111,13 @@ struct TokenIDs: Decodable {
 }
 
 /// How a model's authors sample from it.
-public struct GenerationDefaults: Sendable, Equatable, Codable {
+package struct GenerationDefaults: Sendable, Equatable, Codable {
   /// 0 where they ask for greedy decoding.
-  public var temperature: Double?
-  public var topP: Double?
-  public var topK: Int?
+  package var temperature: Double?
+  package var topP: Double?
+  package var topK: Int?
 
-  public init(temperature: Double? = nil, topP: Double? = nil, topK: Int? = nil) {
+  package init(temperature: Double? = nil, topP: Double? = nil, topK: Int? = nil) {
     self.temperature = temperature
     self.topP = topP
     self.topK = topK
@@ -125,13 +125,13 @@ public struct GenerationDefaults: Sendable, Equatable, Codable {
 }
 
 /// What a `generation_config.json` adds to a model: sampling defaults and tokens.
-public struct GenerationConfiguration: Sendable, Equatable {
-  public let defaults: GenerationDefaults
-  public let beginToken: Int32?
-  public let endTokens: [Int32]
+package struct GenerationConfiguration: Sendable, Equatable {
+  package let defaults: GenerationDefaults
+  package let beginToken: Int32?
+  package let endTokens: [Int32]
 
   /// - Throws: `ModelFileError` when the JSON is not sound or a default is out of range.
-  public init(json: SharedBytes, file: String) throws(ModelFileError) {
+  package init(json: SharedBytes, file: String) throws(ModelFileError) {
     let raw = try json.withUnsafeBytes { (bytes) throws(ModelFileError) in
       try StrictJSON.decode(Raw.self, from: bytes, file: file, subject: "the file", limit: HuggingFaceConfiguration.largestFile)
     }

@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 #if canImport(Darwin)
   import Darwin
@@ -12,12 +12,12 @@ import Ternary
 ///
 /// The mapping stays valid when the file is renamed or deleted; a file that another process shortens while it is mapped makes
 /// later reads fault, as with every mapped file.
-public final class MappedFile: PageReleasing, @unchecked Sendable {
+package final class MappedFile: PageReleasing, @unchecked Sendable {
   // Unchecked: the mapping is read-only and lives as long as the object.
-  public let path: String
+  package let path: String
   private let address: UnsafeMutableRawPointer
   /// Bytes of the file, 1 or more.
-  public let count: Int
+  package let count: Int
   /// What identifies the file on this machine, however its path is spelt.
   let identity: Identity
 
@@ -27,7 +27,7 @@ public final class MappedFile: PageReleasing, @unchecked Sendable {
   }
 
   /// - Throws: `ModelFileError` of kind `.system` when the path is missing, unreadable, not a regular file, or empty.
-  public init(path: String) throws(ModelFileError) {
+  package init(path: String) throws(ModelFileError) {
     func refusal(_ finding: String, expected: String? = nil) -> ModelFileError {
       ModelFileError(.system, file: path, finding: finding, expected: expected)
     }
@@ -53,17 +53,17 @@ public final class MappedFile: PageReleasing, @unchecked Sendable {
   deinit { munmap(address, count) }
 
   /// The whole file.
-  public var bytes: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(start: address, count: count)) }
+  package var bytes: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(start: address, count: count)) }
 
   /// Asks the kernel to start reading `range` (in bytes, clamped to the file): waiting for one page after the other is slow.
-  public func prefetch(_ range: Range<Int>) {
+  package func prefetch(_ range: Range<Int>) {
     let page = Int(getpagesize())
     let range = range.clamped(to: 0..<count)
     let first = range.lowerBound / page * page
     if first < range.upperBound { madvise(address + first, range.upperBound - first, MADV_WILLNEED) }
   }
 
-  public func releasePages(of bytes: UnsafeRawBufferPointer) {
+  package func releasePages(of bytes: UnsafeRawBufferPointer) {
     guard let base = bytes.baseAddress else { return }
     let start = base - UnsafeRawPointer(address)
     release(start..<start + bytes.count)
@@ -71,7 +71,7 @@ public final class MappedFile: PageReleasing, @unchecked Sendable {
 
   /// Gives back the memory of the pages that lie wholly inside `range` (in bytes, clamped to the file). Reading them again is
   /// allowed and reads the file again.
-  public func release(_ range: Range<Int>) {
+  package func release(_ range: Range<Int>) {
     let page = Int(getpagesize())
     let range = range.clamped(to: 0..<count)
     let first = (range.lowerBound + page - 1) / page * page

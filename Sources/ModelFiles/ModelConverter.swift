@@ -1,10 +1,10 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// Writes a Hugging Face model as one file in the converted form, which engines map without copying.
 ///
 /// Conversion streams: of the source, only the tensors in hand are in memory, and of the result at most a buffer of 64 MiB.
-public enum ModelConverter {
+package enum ModelConverter {
   /// - Parameters:
   ///   - path: a Hugging Face folder.
   ///   - output: the file to write. It appears under this name only when it is complete.
@@ -14,7 +14,7 @@ public enum ModelConverter {
   ///   - progress: called on the calling thread after each piece that was written.
   /// - Throws: `ModelFileError`, or what `tokenizer` throws. Nothing is left behind in the output's folder then.
   @discardableResult
-  public static func convert(
+  package static func convert(
     from path: String, to output: String, overwrite: Bool = false,
     tokenizer: (TokenizerSource?) throws -> String? = { _ in nil },
     progress: ((ConversionProgress) -> Void)? = nil
@@ -69,22 +69,22 @@ public enum ModelConverter {
 }
 
 /// How far a conversion has come.
-public struct ConversionProgress: Sendable, Equatable {
+package struct ConversionProgress: Sendable, Equatable {
   /// The tensor that is being written.
-  public let tensor: String
+  package let tensor: String
   /// Bytes of the output that are written, and that there will be.
-  public let writtenBytes: Int
-  public let totalBytes: Int
+  package let writtenBytes: Int
+  package let totalBytes: Int
 }
 
 /// What a conversion wrote.
-public struct ConversionSummary: Sendable, Equatable {
-  public let configuration: ModelConfiguration
+package struct ConversionSummary: Sendable, Equatable {
+  package let configuration: ModelConfiguration
   /// Bytes of the file that was written.
-  public let byteCount: Int
+  package let byteCount: Int
   /// Bytes of the weights it was made from.
-  public let sourceByteCount: Int
+  package let sourceByteCount: Int
   /// Bytes of ternary tiles.
-  public let tileByteCount: Int
-  public let hasTokenizer: Bool
+  package let tileByteCount: Int
+  package let hasTokenizer: Bool
 }

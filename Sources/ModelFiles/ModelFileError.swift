@@ -1,9 +1,9 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// What is wrong with a model's files, as one sentence: the file, the field or tensor, what was found and what was expected.
-public struct ModelFileError: Error, Equatable, CustomStringConvertible {
-  public enum Kind: Sendable, Equatable {
+package struct ModelFileError: Error, Equatable, CustomStringConvertible {
+  package enum Kind: Sendable, Equatable {
     /// The operating system refused: the file is missing, not readable, not a regular file, the disk is full.
     case system
     /// The file is not what its format says: a broken header, a truncated file, JSON that does not parse.
@@ -16,16 +16,16 @@ public struct ModelFileError: Error, Equatable, CustomStringConvertible {
     case unsupported
   }
 
-  public let kind: Kind
+  package let kind: Kind
   /// The file's path as it was given, or a name for bytes in memory.
-  public let file: String
+  package let file: String
   /// The field or tensor at fault, or "the file".
-  public let subject: String
+  package let subject: String
   /// What was found, as the predicate of a sentence about the subject: "has shape [3, 4]".
-  public let finding: String
-  public let expected: String?
+  package let finding: String
+  package let expected: String?
 
-  public init(_ kind: Kind, file: String, subject: String = "the file", finding: String, expected: String? = nil) {
+  package init(_ kind: Kind, file: String, subject: String = "the file", finding: String, expected: String? = nil) {
     self.kind = kind
     self.file = file
     self.subject = subject
@@ -33,7 +33,7 @@ public struct ModelFileError: Error, Equatable, CustomStringConvertible {
     self.expected = expected
   }
 
-  public var description: String { "\(file): \(subject) \(finding)" + (expected.map { "; expected \($0)" } ?? "") }
+  package var description: String { "\(file): \(subject) \(finding)" + (expected.map { "; expected \($0)" } ?? "") }
 }
 
 extension ModelFileError {

@@ -1,8 +1,8 @@
-import Inference
+import BitNetInference
 
 extension ModelInspection {
   /// The findings as lines of a table for people, in order.
-  public var table: [(label: String, value: String)] {
+  package var table: [(label: String, value: String)] {
     let model = configuration
     let everything = files.reduce(0) { $0 + $1.byteCount }
     var rows: [(label: String, value: String)] = [

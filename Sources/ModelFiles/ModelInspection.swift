@@ -1,67 +1,67 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// What a model's files hold, found without loading the weights: headers, configuration and scales are read, nothing else.
-public struct ModelInspection: Sendable, Equatable, Codable {
-  public struct File: Sendable, Equatable, Codable {
-    public let name: String
-    public let byteCount: Int
+package struct ModelInspection: Sendable, Equatable, Codable {
+  package struct File: Sendable, Equatable, Codable {
+    package let name: String
+    package let byteCount: Int
   }
 
-  public struct Tensor: Sendable, Equatable, Codable {
-    public let name: String
-    public let type: TensorType
-    public let shape: [Int]
-    public let byteCount: Int
+  package struct Tensor: Sendable, Equatable, Codable {
+    package let name: String
+    package let type: TensorType
+    package let shape: [Int]
+    package let byteCount: Int
   }
 
   /// Numbers of one kind for each kind of weight.
-  public struct Breakdown: Sendable, Equatable, Codable {
-    public let ternary: Int
-    public let embedding: Int
+  package struct Breakdown: Sendable, Equatable, Codable {
+    package let ternary: Int
+    package let embedding: Int
     /// 0 when the embedding is the head.
-    public let head: Int
-    public let norms: Int
+    package let head: Int
+    package let norms: Int
   }
 
   /// The scales of the ternary matrices, in the sense in which they multiply codes.
-  public struct Scales: Sendable, Equatable, Codable {
-    public let count: Int
-    public let smallest: Double
-    public let largest: Double
+  package struct Scales: Sendable, Equatable, Codable {
+    package let count: Int
+    package let smallest: Double
+    package let largest: Double
   }
 
-  public let path: String
-  public let format: ModelFormat
-  public let source: String
-  public let files: [File]
-  public let tensors: [Tensor]
-  public let configuration: ModelConfiguration
+  package let path: String
+  package let format: ModelFormat
+  package let source: String
+  package let files: [File]
+  package let tensors: [Tensor]
+  package let configuration: ModelConfiguration
   /// How ternary weights are stored, in words.
-  public let storage: String
-  public let parameters: Breakdown
+  package let storage: String
+  package let parameters: Breakdown
   /// Bytes of the weights in the files, without scales.
-  public let bytes: Breakdown
-  public let scaleBytes: Int
+  package let bytes: Breakdown
+  package let scaleBytes: Int
   /// Bytes of all files that are none of these: headers, padding, unused tensors.
-  public let otherBytes: Int
+  package let otherBytes: Int
   /// Nil when the scales are computed while the model is loaded.
-  public let scales: Scales?
+  package let scales: Scales?
   /// The tokenizer's kind, if there is one.
-  public let tokenizer: String?
-  public let hasChatTemplate: Bool
-  public let generation: GenerationDefaults?
+  package let tokenizer: String?
+  package let hasChatTemplate: Bool
+  package let generation: GenerationDefaults?
   /// Whether every ternary code was read and found valid.
-  public let codesVerified: Bool
+  package let codesVerified: Bool
 
   /// Bits that one ternary weight takes in the files.
-  public var bitsPerTernaryWeight: Double { Double(bytes.ternary) * 8 / Double(parameters.ternary) }
+  package var bitsPerTernaryWeight: Double { Double(bytes.ternary) * 8 / Double(parameters.ternary) }
 
   /// - Parameters:
   ///   - path: what `ModelLoader.load(path:)` takes.
   ///   - verify: whether all weights are read to check every ternary code.
   /// - Throws: `ModelFileError`, as loading would for everything that can be seen without reading weights.
-  public init(path: String, verify: Bool = false) throws(ModelFileError) {
+  package init(path: String, verify: Bool = false) throws(ModelFileError) {
     if FileAccess.isFolder(path) {
       let folder = try HuggingFaceFolder(path: path)
       if verify { _ = try ModelLoader.load(folder.checkpoint) }
@@ -76,7 +76,7 @@ public struct ModelInspection: Sendable, Equatable, Codable {
   ///   - name: stands for the path.
   ///   - verify: whether all weights are read to check every ternary code.
   /// - Throws: `ModelFileError`, as loading would.
-  public init(bytes: SharedBytes, name: String, verify: Bool = false) throws(ModelFileError) {
+  package init(bytes: SharedBytes, name: String, verify: Bool = false) throws(ModelFileError) {
     try self.init(ConvertedModel(SafetensorsFile(bytes: ModelLoader.aligned(bytes), name: name)), verify: verify)
   }
 
@@ -154,7 +154,7 @@ public struct ModelInspection: Sendable, Equatable, Codable {
 }
 
 extension ModelInspection.Breakdown {
-  public var total: Int { ternary + embedding + head + norms }
+  package var total: Int { ternary + embedding + head + norms }
 }
 
 extension StoredProjection {

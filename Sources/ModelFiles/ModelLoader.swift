@@ -1,17 +1,17 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// Loads models: Hugging Face folders and files in the converted form.
 ///
 /// A folder's ternary weights are packed into tiles, on all cores; master weights are quantised first. Its bfloat16 embedding and
 /// head stay in the mapped file; float32 and float16 ones are rounded to bfloat16 in memory. A converted file is used as it is
 /// mapped, without copies.
-public enum ModelLoader {
+package enum ModelLoader {
   /// - Parameters:
   ///   - path: a Hugging Face folder, or a `.safetensors` file in the converted form.
   ///   - progress: called on the calling thread with the share of the weights that is ready, 0 to 1.
   /// - Throws: `ModelFileError`.
-  public static func load(
+  package static func load(
     path: String, options: LoadOptions = LoadOptions(), progress: ((Double) -> Void)? = nil
   ) throws(ModelFileError) -> LoadedModel {
     if FileAccess.isFolder(path) {
@@ -30,7 +30,7 @@ public enum ModelLoader {
   ///   - bytes: a whole file in the converted form. If they do not start at a multiple of 64 they are copied.
   ///   - name: for errors.
   /// - Throws: `ModelFileError`.
-  public static func load(
+  package static func load(
     bytes: SharedBytes, name: String = "the model in memory", options: LoadOptions = LoadOptions()
   ) throws(ModelFileError) -> LoadedModel {
     return try ConvertedModel(SafetensorsFile(bytes: aligned(bytes), name: name)).load(options: options)
@@ -107,34 +107,34 @@ public enum ModelLoader {
 }
 
 /// How a model is loaded.
-public struct LoadOptions: Sendable {
+package struct LoadOptions: Sendable {
   /// Whether the tiles of a converted file are searched for codes that are none. Nil: in files below 64 MB.
   ///
   /// Engines are safe either way: the one field value that stands for no code, 0, multiplies as -2. A search reads the whole file.
   /// (Weights that are packed while they are loaded are always checked.)
-  public var verifyCodes: Bool?
+  package var verifyCodes: Bool?
 
-  public init(verifyCodes: Bool? = nil) { self.verifyCodes = verifyCodes }
+  package init(verifyCodes: Bool? = nil) { self.verifyCodes = verifyCodes }
 }
 
 /// The form in which a model's files were found.
-public enum ModelFormat: String, Sendable, Codable {
+package enum ModelFormat: String, Sendable, Codable {
   case huggingFace = "Hugging Face folder"
   case converted = "swift-bitnet file"
 }
 
 /// A loaded model and what its files say beside the weights.
-public struct LoadedModel: Sendable {
-  public let weights: ModelWeights
-  public let format: ModelFormat
+package struct LoadedModel: Sendable {
+  package let weights: ModelWeights
+  package let format: ModelFormat
   /// Nil where the files hold no tokenizer.
-  public let tokenizer: TokenizerSource?
+  package let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
-  public let chatTemplate: String?
+  package let chatTemplate: String?
   /// How the model's authors sample from it, if they say.
-  public let generation: GenerationDefaults?
+  package let generation: GenerationDefaults?
   /// A short description of where the weights came from.
-  public let source: String
+  package let source: String
 }
 
 /// A Hugging Face folder, opened and checked.

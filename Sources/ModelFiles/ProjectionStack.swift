@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 /// Projections that share their input, to be stacked in one ternary matrix: q, k and v; gate and up; or one alone.
 struct ProjectionStack: Sendable {

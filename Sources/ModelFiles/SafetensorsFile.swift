@@ -1,15 +1,15 @@
-import Ternary
+import BitNetTernary
 
 /// A safetensors file, mapped or in memory.
-public final class SafetensorsFile: Sendable {
+package final class SafetensorsFile: Sendable {
   /// The path, or a name for bytes in memory.
-  public let name: String
-  public let header: SafetensorsHeader
-  public let bytes: SharedBytes
+  package let name: String
+  package let header: SafetensorsHeader
+  package let bytes: SharedBytes
   let mapping: MappedFile?
 
   /// - Throws: `ModelFileError` when the file cannot be mapped or its header is not sound.
-  public convenience init(path: String) throws(ModelFileError) {
+  package convenience init(path: String) throws(ModelFileError) {
     try self.init(mapping: MappedFile(path: path))
   }
 
@@ -22,7 +22,7 @@ public final class SafetensorsFile: Sendable {
   ///   - bytes: the whole file.
   ///   - name: for errors.
   /// - Throws: `ModelFileError` of kind `.malformed`.
-  public convenience init(bytes: SharedBytes, name: String) throws(ModelFileError) {
+  package convenience init(bytes: SharedBytes, name: String) throws(ModelFileError) {
     try self.init(bytes: bytes, name: name, mapping: nil)
   }
 
@@ -36,22 +36,22 @@ public final class SafetensorsFile: Sendable {
   }
 
   /// The tensor of that name, or nil.
-  public subscript(name: String) -> StoredTensor? {
+  package subscript(name: String) -> StoredTensor? {
     header[name].map { StoredTensor(file: self, description: $0) }
   }
 }
 
 /// A tensor in a file: its description and its bytes.
-public struct StoredTensor: Sendable {
-  public let file: SafetensorsFile
-  public let description: SafetensorsHeader.Tensor
+package struct StoredTensor: Sendable {
+  package let file: SafetensorsFile
+  package let description: SafetensorsHeader.Tensor
 
-  public var name: String { description.name }
-  public var type: TensorType { description.type }
-  public var shape: [Int] { description.shape }
-  public var byteCount: Int { description.range.count }
+  package var name: String { description.name }
+  package var type: TensorType { description.type }
+  package var shape: [Int] { description.shape }
+  package var byteCount: Int { description.range.count }
   /// The elements, little-endian, row-major; not necessarily aligned.
-  public var bytes: SharedBytes {
+  package var bytes: SharedBytes {
     guard let slice = file.bytes.slice(description.range) else { preconditionFailure("the header was checked against the file") }
     return slice
   }

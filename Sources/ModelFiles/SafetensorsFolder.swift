@@ -1,19 +1,19 @@
-import Ternary
+import BitNetTernary
 
 /// A checkpoint's tensors: one `model.safetensors`, or shards listed by `model.safetensors.index.json`.
-public struct SafetensorsFolder: Sendable {
-  public static let singleName = "model.safetensors"
-  public static let indexName = "model.safetensors.index.json"
+package struct SafetensorsFolder: Sendable {
+  package static let singleName = "model.safetensors"
+  package static let indexName = "model.safetensors.index.json"
   static let largestIndex = 64 << 20
 
   /// The folder's path, or a name for files in memory.
-  public let name: String
-  public let files: [SafetensorsFile]
+  package let name: String
+  package let files: [SafetensorsFile]
   private let places: [String: Int]
 
   /// - Throws: `ModelFileError` when neither form is there, an index names a file outside the folder, a shard is missing, or a shard
   ///   does not hold a tensor that the index places in it.
-  public init(path: String) throws(ModelFileError) {
+  package init(path: String) throws(ModelFileError) {
     // The single file wins where both exist, as in the reference library.
     let single = FileAccess.join(path, Self.singleName)
     if FileAccess.exists(single) {
@@ -29,7 +29,7 @@ public struct SafetensorsFolder: Sendable {
   }
 
   /// - Parameter single: the one file that holds all tensors.
-  public init(name: String, single: SafetensorsFile) throws(ModelFileError) {
+  package init(name: String, single: SafetensorsFile) throws(ModelFileError) {
     self.name = name
     self.files = [single]
     self.places = Dictionary(uniqueKeysWithValues: single.header.tensors.map { ($0.name, 0) })
@@ -38,7 +38,7 @@ public struct SafetensorsFolder: Sendable {
   /// - Parameters:
   ///   - index: the index's JSON: `weight_map` gives the file of every tensor.
   ///   - open: opens a shard by its plain name.
-  public init(
+  package init(
     name: String, index: SharedBytes, open: (String) throws(ModelFileError) -> SafetensorsFile
   ) throws(ModelFileError) {
     let indexPath = FileAccess.join(name, Self.indexName)
@@ -73,13 +73,13 @@ public struct SafetensorsFolder: Sendable {
   }
 
   /// The tensor of that name, or nil.
-  public subscript(name: String) -> StoredTensor? { places[name].flatMap { files[$0][name] } }
+  package subscript(name: String) -> StoredTensor? { places[name].flatMap { files[$0][name] } }
 
   /// The names of all tensors, sorted.
-  public var names: [String] { places.keys.sorted() }
+  package var names: [String] { places.keys.sorted() }
 
   /// Bytes of all files.
-  public var byteCount: Int { files.reduce(0) { $0 + $1.bytes.count } }
+  package var byteCount: Int { files.reduce(0) { $0 + $1.bytes.count } }
 
   private struct Index: Decodable {
     let weightMap: [String: String]

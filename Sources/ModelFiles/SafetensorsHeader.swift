@@ -2,28 +2,28 @@
 ///
 /// Checked as the reference library does: tensors cover the data exactly, without holes or overlaps, and every size follows from
 /// type and shape. Data that is not aligned to its element size is accepted, and read without assuming alignment.
-public struct SafetensorsHeader: Sendable {
+package struct SafetensorsHeader: Sendable {
   /// One tensor as the header describes it.
-  public struct Tensor: Sendable, Equatable {
-    public let name: String
-    public let type: TensorType
+  package struct Tensor: Sendable, Equatable {
+    package let name: String
+    package let type: TensorType
     /// Outermost first; empty for a scalar.
-    public let shape: [Int]
+    package let shape: [Int]
     /// Where the elements are, in bytes from the start of the file.
-    public let range: Range<Int>
+    package let range: Range<Int>
 
     /// Elements: the product of the shape.
-    public var elementCount: Int { range.count / type.byteCount }
+    package var elementCount: Int { range.count / type.byteCount }
   }
 
   /// The longest header that the format allows.
-  public static let largestHeader = 100_000_000
+  package static let largestHeader = 100_000_000
 
-  public let metadata: [String: String]
+  package let metadata: [String: String]
   /// In the order of their data.
-  public let tensors: [Tensor]
+  package let tensors: [Tensor]
   /// Where the data starts in the file.
-  public let dataStart: Int
+  package let dataStart: Int
   private let indices: [String: Int]
 
   /// - Parameters:
@@ -31,7 +31,7 @@ public struct SafetensorsHeader: Sendable {
   ///   - fileSize: bytes of the whole file.
   ///   - file: the file's name, for errors.
   /// - Throws: `ModelFileError` of kind `.malformed` naming the tensor at fault.
-  public init(parsing bytes: UnsafeRawBufferPointer, fileSize: Int, file: String) throws(ModelFileError) {
+  package init(parsing bytes: UnsafeRawBufferPointer, fileSize: Int, file: String) throws(ModelFileError) {
     func refusal(_ subject: String, _ finding: String, _ expected: String?) -> ModelFileError {
       ModelFileError(.malformed, file: file, subject: subject, finding: finding, expected: expected)
     }
@@ -78,7 +78,7 @@ public struct SafetensorsHeader: Sendable {
   }
 
   /// The tensor of that name.
-  public subscript(name: String) -> Tensor? { indices[name].map { tensors[$0] } }
+  package subscript(name: String) -> Tensor? { indices[name].map { tensors[$0] } }
 
   private static func check(
     _ entry: RawHeader.Entry, name: String, dataStart: Int, fileSize: Int, file: String

@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 /// One projection's ternary weights in whichever form a Hugging Face checkpoint stores them.
 struct StoredProjection: Sendable {

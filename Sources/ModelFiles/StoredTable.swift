@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// An embedding or output head as a checkpoint stores it: `[rows, columns]` of BF16, F16 or F32.
 struct StoredTable: Sendable {

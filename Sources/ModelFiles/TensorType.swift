@@ -1,5 +1,5 @@
 /// The element types of safetensors that have whole bytes.
-public enum TensorType: String, Sendable, Codable, CaseIterable {
+package enum TensorType: String, Sendable, Codable, CaseIterable {
   case bool = "BOOL"
   case u8 = "U8"
   case i8 = "I8"
@@ -18,7 +18,7 @@ public enum TensorType: String, Sendable, Codable, CaseIterable {
   case c64 = "C64"
 
   /// Bytes of one element.
-  public var byteCount: Int {
+  package var byteCount: Int {
     switch self {
     case .bool, .u8, .i8, .f8e5m2, .f8e4m3: 1
     case .u16, .i16, .f16, .bf16: 2

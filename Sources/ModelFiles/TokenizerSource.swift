@@ -1,7 +1,7 @@
-import Ternary
+import BitNetTernary
 
 /// Where a model's tokenizer is to be had from.
-public enum TokenizerSource: Sendable, Equatable {
+package enum TokenizerSource: Sendable, Equatable {
   /// A Hugging Face `tokenizer.json`, and the `tokenizer_config.json` beside it if there is one.
   case tokenizerJSON(path: String, configurationPath: String?)
   /// A `tokenizer.model`: tiktoken's text or SentencePiece's binary, which only its content tells.
@@ -10,7 +10,7 @@ public enum TokenizerSource: Sendable, Equatable {
   case serialized(String)
 
   /// A short name of the kind, for people.
-  public var kind: String {
+  package var kind: String {
     switch self {
     case .tokenizerJSON: "tokenizer.json"
     case .tokenizerModel: "tokenizer.model"

@@ -1,17 +1,17 @@
 extension Float {
   /// The value of bfloat16 bits: the upper half of a Float.
   @inlinable
-  public init(bfloat16Bits bits: UInt16) { self.init(bitPattern: UInt32(bits) << 16) }
+  package init(bfloat16Bits bits: UInt16) { self.init(bitPattern: UInt32(bits) << 16) }
 
   /// The nearest bfloat16, ties to even; a NaN stays a NaN.
   @inlinable
-  public var bfloat16Bits: UInt16 {
+  package var bfloat16Bits: UInt16 {
     if isNaN { return UInt16(truncatingIfNeeded: bitPattern >> 16) | 0x40 }
     return UInt16(truncatingIfNeeded: (bitPattern &+ 0x7FFF &+ (bitPattern >> 16 & 1)) >> 16)
   }
 
   /// The value of IEEE half-precision bits. By hand, because Float16 does not exist on every platform Swift supports.
-  public init(halfBits bits: UInt16) {
+  package init(halfBits bits: UInt16) {
     let sign = UInt32(bits & 0x8000) << 16
     let exponent = UInt32(bits >> 10 & 0x1F)
     let fraction = UInt32(bits & 0x3FF)

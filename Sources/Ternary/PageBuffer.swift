@@ -7,15 +7,15 @@
 #endif
 
 /// Zeroed memory of whole pages, in huge pages where the system has them.
-public final class PageBuffer: @unchecked Sendable {
+package final class PageBuffer: @unchecked Sendable {
   // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
-  public let bytes: UnsafeMutableRawBufferPointer
+  package let bytes: UnsafeMutableRawBufferPointer
 
   /// No page is touched until it is written; on a machine with several memories it then lies near the thread that writes it.
   ///
   /// - Parameter count: bytes, 1 or more.
   /// - Returns: nil, with the reason in `errno`, when the system has no room.
-  public init?(count: Int) {
+  package init?(count: Int) {
     guard let address = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | Self.anonymous, -1, 0),
       address != UnsafeMutableRawPointer(bitPattern: -1)
     else { return nil }
@@ -28,7 +28,7 @@ public final class PageBuffer: @unchecked Sendable {
   deinit { munmap(bytes.baseAddress!, bytes.count) }
 
   /// The contents, read-only; write no more to a part that has been shared.
-  public var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
+  package var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
 
   private static var anonymous: Int32 {
     #if canImport(Darwin)

@@ -2,17 +2,17 @@
 ///
 /// The mean is accumulated in Double; the codes are decided in Float, as the reference implementations do:
 /// `rint(w · (1/m))`, half to even, with `m = max(Float(mean|w|), 1e-5)`.
-public struct AbsmeanQuantizer: Sendable {
+package struct AbsmeanQuantizer: Sendable {
   /// What a code of 1 stands for: `max(mean|w|, 1e-5)`.
-  public let scale: Double
+  package let scale: Double
   private let reciprocal: Float
 
-  public static let smallestScale = 1e-5
+  package static let smallestScale = 1e-5
 
   /// - Parameters:
   ///   - absoluteSum: the sum of |w| over the tensor, accumulated in Double, finite.
   ///   - count: weights in the tensor, 1 or more.
-  public init(absoluteSum: Double, count: Int) {
+  package init(absoluteSum: Double, count: Int) {
     let mean = absoluteSum / Double(count)
     scale = max(mean, Self.smallestScale)
     reciprocal = 1 / max(Float(mean), Float(Self.smallestScale))
@@ -20,7 +20,7 @@ public struct AbsmeanQuantizer: Sendable {
 
   /// The code of one weight: -1, 0 or 1.
   @inline(__always)
-  public func code(_ weight: Float) -> Int8 {
+  package func code(_ weight: Float) -> Int8 {
     // rint(v) is above zero exactly when v is above one half: the tie at one half goes to zero, which is even.
     let v = weight * reciprocal
     return (v > 0.5 ? 1 : 0) - (v < -0.5 ? 1 : 0)
@@ -28,14 +28,14 @@ public struct AbsmeanQuantizer: Sendable {
 }
 
 /// The absmax activation quantiser: `s = 127 / max(max|x|, 1e-5)`, `q = clamp(rint(x·s), -128, 127)`, half to even.
-public enum AbsmaxQuantizer {
+package enum AbsmaxQuantizer {
   /// Quantises one token's activations.
   ///
   /// - Parameters:
   ///   - x: the activations. A NaN counts as below everything: it does not raise the maximum and its code is -128.
   ///   - codes: at least `x.count` places; the first `x.count` are written.
   /// - Returns: the scale s; an activation is about `code / s`.
-  public static func quantize<Scalar: BinaryFloatingPoint>(
+  package static func quantize<Scalar: BinaryFloatingPoint>(
     _ x: UnsafeBufferPointer<Scalar>, into codes: UnsafeMutableBufferPointer<Int8>
   ) -> Scalar {
     var largest: Scalar = 0

@@ -1,9 +1,9 @@
 /// Packs rows of weights, given in any of the field's ternary layouts, into tiles.
 ///
 /// Rows may be packed in any order and by several threads at once: each row touches words of its own.
-public struct TilePacker: @unchecked Sendable {
+package struct TilePacker: @unchecked Sendable {
   // Unchecked: `tiles` is written, by callers that keep to distinct rows.
-  public let columns: Int
+  package let columns: Int
   private let tiles: UnsafeMutableRawBufferPointer
   private let firstRow: Int
 
@@ -11,7 +11,7 @@ public struct TilePacker: @unchecked Sendable {
   ///   - columns: the matrix's columns, 1 or more.
   ///   - tiles: room for whole tiles of all rows that will be packed, aligned to 4 bytes.
   ///   - firstRow: the row of the tiles at which row 0 of what is packed lands: a multiple of 16.
-  public init(columns: Int, tiles: UnsafeMutableRawBufferPointer, firstRow: Int = 0) {
+  package init(columns: Int, tiles: UnsafeMutableRawBufferPointer, firstRow: Int = 0) {
     self.columns = columns
     self.tiles = tiles
     self.firstRow = firstRow
@@ -42,7 +42,7 @@ public struct TilePacker: @unchecked Sendable {
 
   /// Packs codes in {-1, 0, 1}, row-major `[rows][columns]`.
   /// - Throws: `TernaryError.invalidCode` for a code outside them.
-  public func pack(codes: UnsafeBufferPointer<Int8>, rows: Range<Int>) throws(TernaryError) {
+  package func pack(codes: UnsafeBufferPointer<Int8>, rows: Range<Int>) throws(TernaryError) {
     try packRows(rows) { (row, biased) throws(TernaryError) in
       let source = codes.baseAddress! + (row - rows.lowerBound) * columns
       for column in 0..<columns { biased[column] = UInt8(bitPattern: source[column] &+ 1) }
@@ -51,7 +51,7 @@ public struct TilePacker: @unchecked Sendable {
   }
 
   /// Packs float weights through the absmean quantiser. `weight(row, column)` gives the master weight.
-  public func pack(
+  package func pack(
     rows: Range<Int>, quantizer: AbsmeanQuantizer, weights: (_ row: Int, _ into: UnsafeMutablePointer<Float>) -> Void
   ) {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { line in
@@ -70,7 +70,7 @@ public struct TilePacker: @unchecked Sendable {
   ///   - matrixRows: rows of the whole matrix.
   ///   - rows: the rows to pack, inside `0..<matrixRows`.
   /// - Throws: `TernaryError.invalidCode` for a field of 3, which no writer makes.
-  public func pack(huggingFace packed: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) {
+  package func pack(huggingFace packed: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) {
     let quarter = (matrixRows + 3) / 4
     try require(packed.count, quarter * columns)
     try packRows(rows) { (row, biased) throws(TernaryError) in
@@ -82,7 +82,7 @@ public struct TilePacker: @unchecked Sendable {
   }
 
   /// The block lengths in which bitnet.cpp's I2_S is found: quantised on x86 (and by all converters), and on ARM.
-  public enum I2SBlock: Int, Sendable, CaseIterable {
+  package enum I2SBlock: Int, Sendable, CaseIterable {
     case x86 = 128
     case arm = 64
   }
@@ -94,7 +94,7 @@ public struct TilePacker: @unchecked Sendable {
   ///   - i2s: the tensor: `matrixRows · columns / 4` bytes of codes, then at least 4 bytes with the scale.
   ///   - block: the block length; files do not say which they use, and released ones use 128.
   /// - Returns: the scale. A field of 3 is an error here, though bitnet.cpp reads it as 0.
-  public func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
+  package func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
     let count = matrixRows * columns
     guard count % block.rawValue == 0 else { throw .blockLength(columns: columns, multipleOf: block.rawValue) }
     guard i2s.count >= count / 4 + 4 else { throw .byteCount(found: i2s.count, expected: count / 4 + 32) }
@@ -117,7 +117,7 @@ public struct TilePacker: @unchecked Sendable {
   /// - Parameter tq2: `matrixRows · columns / 256` blocks; columns must be a multiple of 256.
   /// - Returns: the scale.
   /// - Throws: `TernaryError` for a field of 3, or blocks with different scales.
-  public func pack(tq2: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
+  package func pack(tq2: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
     guard columns % 256 == 0 else { throw .blockLength(columns: columns, multipleOf: 256) }
     let blocks = columns / 256
     try require(tq2.count, matrixRows * blocks * 66)

@@ -1,36 +1,36 @@
 /// Read-only bytes that keep whatever holds them (a mapped file, an allocation) alive.
 ///
 /// The one place where weights are raw memory: everything above it takes slices of a `SharedBytes`.
-public struct SharedBytes: @unchecked Sendable {
+package struct SharedBytes: @unchecked Sendable {
   // Unchecked: the bytes are never written once a value of this type exists.
   private let owner: AnyObject
-  public let baseAddress: UnsafeRawPointer
-  public let count: Int
+  package let baseAddress: UnsafeRawPointer
+  package let count: Int
 
   /// - Parameters:
   ///   - owner: the object that frees the memory when it is released.
   ///   - bytes: memory valid, and not written, for as long as `owner` lives.
-  public init(owner: AnyObject, bytes: UnsafeRawBufferPointer) {
+  package init(owner: AnyObject, bytes: UnsafeRawBufferPointer) {
     self.owner = owner
     self.baseAddress = bytes.baseAddress ?? UnsafeRawPointer(bitPattern: 64)!
     self.count = bytes.count
   }
 
   /// The bytes in `range`, or nil if it does not lie inside `0..<count`.
-  public func slice(_ range: Range<Int>) -> SharedBytes? {
+  package func slice(_ range: Range<Int>) -> SharedBytes? {
     guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
     return SharedBytes(owner: owner, bytes: UnsafeRawBufferPointer(start: baseAddress + range.lowerBound, count: range.count))
   }
 
   /// Says that the bytes will not be read soon: those of a mapped file give their memory back, and reading them again reads the file again.
-  public func releasePages() {
+  package func releasePages() {
     (owner as? any PageReleasing)?.releasePages(of: UnsafeRawBufferPointer(start: baseAddress, count: count))
   }
 
   /// Whether they are part of something that can give its memory back, such as a mapped file.
-  public var canReleasePages: Bool { owner is any PageReleasing }
+  package var canReleasePages: Bool { owner is any PageReleasing }
 
-  public func withUnsafeBytes<Result, Failure: Error>(
+  package func withUnsafeBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     defer { withExtendedLifetime(owner) {} }
@@ -39,19 +39,19 @@ public struct SharedBytes: @unchecked Sendable {
 }
 
 /// Memory that can be given back and read again, such as a mapped file's.
-public protocol PageReleasing: AnyObject {
+package protocol PageReleasing: AnyObject {
   /// - Parameter bytes: part of the memory; only whole pages inside it are given back.
   func releasePages(of bytes: UnsafeRawBufferPointer)
 }
 
 /// Zeroed memory aligned to a cache line, freed with the object.
-public final class AlignedBuffer: @unchecked Sendable {
+package final class AlignedBuffer: @unchecked Sendable {
   // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
-  public static let alignment = 64
-  public let bytes: UnsafeMutableRawBufferPointer
+  package static let alignment = 64
+  package let bytes: UnsafeMutableRawBufferPointer
 
   /// - Parameter count: bytes, 0 or more; the allocation is rounded up to whole cache lines.
-  public init(count: Int) {
+  package init(count: Int) {
     let whole = max(Self.alignment, (count + Self.alignment - 1) / Self.alignment * Self.alignment)
     let base = UnsafeMutableRawPointer.allocate(byteCount: whole, alignment: Self.alignment)
     base.initializeMemory(as: UInt8.self, repeating: 0, count: whole)
@@ -61,5 +61,5 @@ public final class AlignedBuffer: @unchecked Sendable {
   deinit { bytes.baseAddress?.deallocate() }
 
   /// The contents, read-only; write no more after the first call.
-  public var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
+  package var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
 }

@@ -2,35 +2,35 @@
 ///
 /// Stacking is how q, k and v (or gate and up) share one pass over the activations. Each part starts on a tile boundary;
 /// rows and columns beyond a part's own are zero codes.
-public struct TernaryMatrix: Sendable {
+package struct TernaryMatrix: Sendable {
   /// One of the stacked matrices.
-  public struct Part: Sendable, Equatable {
+  package struct Part: Sendable, Equatable {
     /// The part's first row in the stacked matrix: a multiple of 16.
-    public let firstRow: Int
+    package let firstRow: Int
     /// Rows (outputs) of the part, without padding.
-    public let rows: Int
+    package let rows: Int
     /// What a code of 1 stands for. Double, because a stored reciprocal has no exact Float.
-    public let scale: Double
+    package let scale: Double
   }
 
-  public let parts: [Part]
+  package let parts: [Part]
   /// Columns (inputs), without padding.
-  public let columns: Int
+  package let columns: Int
   /// The tiles, `[paddedRows/16][paddedColumns/32]` of 128 bytes, aligned to at least 4 bytes.
-  public private(set) var tiles: SharedBytes
+  package private(set) var tiles: SharedBytes
 
   /// Rows of all parts, each padded to whole tiles.
-  public var paddedRows: Int { parts.reduce(0) { $0 + Tile.padded($1.rows, to: Tile.rows) } }
+  package var paddedRows: Int { parts.reduce(0) { $0 + Tile.padded($1.rows, to: Tile.rows) } }
   /// Columns padded to whole tiles.
-  public var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
-  public var tilesPerRow: Int { paddedColumns / Tile.columns }
+  package var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
+  package var tilesPerRow: Int { paddedColumns / Tile.columns }
 
   /// - Parameters:
   ///   - rows: rows of each stacked part, 1 or more.
   ///   - scales: one finite scale above zero for each part.
   ///   - tiles: exactly `byteCount(rows:columns:)` bytes.
   /// - Throws: `TernaryError` when a count or a scale is not as stated.
-  public init(rows: [Int], columns: Int, scales: [Double], tiles: SharedBytes) throws(TernaryError) {
+  package init(rows: [Int], columns: Int, scales: [Double], tiles: SharedBytes) throws(TernaryError) {
     guard columns > 0, !rows.isEmpty, rows.allSatisfy({ $0 > 0 }), rows.count == scales.count else {
       throw .shape(rows: rows, columns: columns, scales: scales.count)
     }
@@ -51,16 +51,16 @@ public struct TernaryMatrix: Sendable {
   }
 
   /// Bytes of a stacked matrix.
-  public static func byteCount(rows: [Int], columns: Int) -> Int {
+  package static func byteCount(rows: [Int], columns: Int) -> Int {
     rows.reduce(0) { $0 + Tile.byteCount(rows: $1, columns: columns) }
   }
 
   /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`. Valid only while something holds this
   /// matrix.
-  public func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer { tiles.baseAddress + byteOffset(ofRow: range.lowerBound) }
+  package func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer { tiles.baseAddress + byteOffset(ofRow: range.lowerBound) }
 
   /// Where a stacked row's tiles start: `row` a multiple of 16, inside `0...paddedRows`.
-  public func byteOffset(ofRow row: Int) -> Int { row / Tile.rows * tilesPerRow * Tile.bytes }
+  package func byteOffset(ofRow row: Int) -> Int { row / Tile.rows * tilesPerRow * Tile.bytes }
 
   /// Puts other memory that holds the same tiles in the place of these.
   package mutating func replaceTiles(with copy: SharedBytes) {
@@ -69,7 +69,7 @@ public struct TernaryMatrix: Sendable {
   }
 
   /// The code of one weight: -1, 0 or 1.
-  public func code(row: Int, column: Int) -> Int8 {
+  package func code(row: Int, column: Int) -> Int8 {
     let tile = row / Tile.rows * tilesPerRow + column / Tile.columns
     let index = tile * Tile.words + Tile.word(row: row % Tile.rows, column: column % Tile.columns)
     let word = UInt32(littleEndian: tiles.baseAddress.load(fromByteOffset: 4 * index, as: UInt32.self))
@@ -77,7 +77,7 @@ public struct TernaryMatrix: Sendable {
   }
 
   /// The codes of one part, row-major `[rows][columns]`.
-  public func codes(ofPart part: Int) -> [Int8] {
+  package func codes(ofPart part: Int) -> [Int8] {
     let part = parts[part]
     return (0..<part.rows).flatMap { row in (0..<columns).map { code(row: part.firstRow + row, column: $0) } }
   }
@@ -85,7 +85,7 @@ public struct TernaryMatrix: Sendable {
   /// The exact product of one stacked row with int8 activations: the specification of every W2A8 kernel.
   ///
   /// - Parameter activations: `paddedColumns` values; those at padding columns are ignored because their weights are 0.
-  public func dot(row: Int, activations: UnsafePointer<Int8>) -> Int32 {
+  package func dot(row: Int, activations: UnsafePointer<Int8>) -> Int32 {
     var word = tiles(ofRows: row / Tile.rows * Tile.rows..<row) + 4 * Tile.word(row: row % Tile.rows, column: 0)
     var activation = activations
     var sum: Int32 = 0
@@ -104,7 +104,7 @@ public struct TernaryMatrix: Sendable {
   }
 
   /// The row of the first word that holds a value outside 1, 2, 3 (the field value 0), or nil if all codes are valid.
-  public func firstInvalidRow() -> Int? {
+  package func firstInvalidRow() -> Int? {
     for tile in 0..<tiles.count / Tile.bytes {
       let words = tiles.baseAddress + tile * Tile.bytes
       func valid(_ t: Int) -> UInt32 {
@@ -124,7 +124,7 @@ public struct TernaryMatrix: Sendable {
 }
 
 /// What is wrong with ternary data.
-public enum TernaryError: Error, Equatable, CustomStringConvertible {
+package enum TernaryError: Error, Equatable, CustomStringConvertible {
   case shape(rows: [Int], columns: Int, scales: Int)
   case scale(Double)
   case byteCount(found: Int, expected: Int)
@@ -132,7 +132,7 @@ public enum TernaryError: Error, Equatable, CustomStringConvertible {
   case unevenScale(row: Int, found: Float, expected: Float)
   case blockLength(columns: Int, multipleOf: Int)
 
-  public var description: String {
+  package var description: String {
     switch self {
     case .shape(let rows, let columns, let scales):
       "a ternary matrix needs rows, columns and one scale for each part; found rows \(rows), \(columns) columns and \(scales) scales"

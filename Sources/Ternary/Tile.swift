@@ -4,19 +4,19 @@
 /// ordered `[N/16][K/32]`. A tile is 32 little-endian 32-bit words, 128 bytes. Word t (0…31) holds row `8·(t/16) + t%8`,
 /// columns `16·((t%16)/8) … +15` of the tile. In a word, element e (0…15) is stored as code + 2 at bit `8·(e%4) + 2·(e/4)`,
 /// so that `(word >> 2i) & 0x03030303` gives elements 4i…4i+3 as four bytes.
-public enum Tile {
-  public static let rows = 16
-  public static let columns = 32
-  public static let words = 32
-  public static let bytes = 128
+package enum Tile {
+  package static let rows = 16
+  package static let columns = 32
+  package static let words = 32
+  package static let bytes = 128
 
   /// `count` rounded up to whole tiles of `unit` rows or columns.
   @inlinable
-  public static func padded(_ count: Int, to unit: Int) -> Int { (count + unit - 1) / unit * unit }
+  package static func padded(_ count: Int, to unit: Int) -> Int { (count + unit - 1) / unit * unit }
 
   /// Bytes that a matrix of `rows` × `columns` takes when both are padded to whole tiles.
   @inlinable
-  public static func byteCount(rows: Int, columns: Int) -> Int {
+  package static func byteCount(rows: Int, columns: Int) -> Int {
     padded(rows, to: Self.rows) / Self.rows * (padded(columns, to: Self.columns) / Self.columns) * bytes
   }
 
@@ -32,7 +32,7 @@ public enum Tile {
   static let zeroWord: UInt32 = 0xAAAA_AAAA
 
   /// Fills whole tiles with zero codes.
-  public static func fillWithZeros(_ tiles: UnsafeMutableRawBufferPointer) {
+  package static func fillWithZeros(_ tiles: UnsafeMutableRawBufferPointer) {
     let words = tiles.bindMemory(to: UInt32.self)
     for index in words.indices { words[index] = zeroWord.littleEndian }
   }

@@ -14,7 +14,7 @@ public enum ChatFormat: String, Sendable, CaseIterable {
   /// The format with this name: `bitnet`, `bitnet-separate`, `llama3` or `plain`.
   ///
   /// - Throws: if there is none; the error lists the names.
-  public static func named(_ name: String) throws(TokenizerError) -> ChatFormat {
+  package static func named(_ name: String) throws(TokenizerError) -> ChatFormat {
     guard let format = ChatFormat(rawValue: name) else {
       throw TokenizerError(
         place: "the chat format", found: quoted(name), expected: allCases.map(\.rawValue).joined(separator: ", "))
@@ -56,7 +56,7 @@ public enum ChatFormat: String, Sendable, CaseIterable {
   ///   - specialsInContent: whether special tokens written in contents become those tokens, as they do where a rendered
   ///     template is encoded as a whole. False, they are plain text, and no user can end a turn or open another.
   /// - Throws: if the tokenizer lacks a special token that the format writes.
-  public func encode(
+  package func encode(
     _ messages: [ChatMessage], with tokenizer: Tokenizer, generationPrompt: Bool = true, bos: Bool = true,
     specialsInContent: Bool = false
   ) throws(TokenizerError) -> [Int32] {
@@ -79,7 +79,7 @@ public enum ChatFormat: String, Sendable, CaseIterable {
   ///   - last: the last of the earlier ids, which tells whether the assistant's turn was ended with `<|eot_id|>`. Any other
   ///     stop token the reply ended with is best left out of the earlier ids.
   /// - Throws: if the tokenizer lacks a special token that the format writes.
-  public func encodeContinuation(
+  package func encodeContinuation(
     _ messages: [ChatMessage], after last: Int32?, with tokenizer: Tokenizer, generationPrompt: Bool = true,
     specialsInContent: Bool = false
   ) throws(TokenizerError) -> [Int32] {

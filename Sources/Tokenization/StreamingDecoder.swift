@@ -2,20 +2,20 @@
 ///
 /// A token may end in the middle of a character. What is not yet a whole character is held back, so that all pieces joined
 /// are exactly what ``Tokenizer/decode(_:skippingSpecials:)`` gives for all ids.
-public struct StreamingDecoder: Sendable {
+package struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
   private let skipsSpecials: Bool
   /// The beginning of a UTF-8 sequence that a next byte may continue: up to three bytes.
   private var pending: [UInt8] = []
 
   /// - Parameter skippingSpecials: whether special tokens give no text.
-  public init(_ tokenizer: Tokenizer, skippingSpecials: Bool = false) {
+  package init(_ tokenizer: Tokenizer, skippingSpecials: Bool = false) {
     self.tokenizer = tokenizer
     skipsSpecials = skippingSpecials
   }
 
   /// The text that became complete with this token, possibly empty. An id that no token has stands for nothing.
-  public mutating func append(_ id: Int32) -> String {
+  package mutating func append(_ id: Int32) -> String {
     tokenizer.appendBytes(of: id, to: &pending, skippingSpecials: skipsSpecials)
     let complete = pending.count - Self.lengthOfOpenSequence(atEndOf: pending)
     let text = String(decoding: pending[..<complete], as: UTF8.self)
@@ -25,7 +25,7 @@ public struct StreamingDecoder: Sendable {
 
   /// The text of what was held back: U+FFFD if a character was left unfinished, else nothing. The decoder can then be used
   /// for another sequence.
-  public mutating func finish() -> String {
+  package mutating func finish() -> String {
     defer { pending.removeAll(keepingCapacity: true) }
     return String(decoding: pending, as: UTF8.self)
   }

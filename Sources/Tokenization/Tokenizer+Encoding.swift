@@ -17,7 +17,7 @@ extension Tokenizer {
   }
 
   /// The token ids of bytes, as those of an array of them.
-  public func encode(utf8 text: Span<UInt8>, bos: Bool = false, specials: Bool = false) -> [Int32] {
+  package func encode(utf8 text: Span<UInt8>, bos: Bool = false, specials: Bool = false) -> [Int32] {
     var ids: [Int32] = []
     ids.reserveCapacity(text.count / 4 + 8)
     if bos, let id = self.bos { ids.append(id) }

@@ -12,7 +12,7 @@ extension Tokenizer {
   /// text of ``serialized()``.
   ///
   /// - Throws: if the file cannot be read, has more than ``maximumFileSize`` bytes, or is none of these.
-  public convenience init(contentsOfFile path: String) throws(TokenizerError) {
+  package convenience init(contentsOfFile path: String) throws(TokenizerError) {
     let file = try Self.contents(of: path)
     do throws(TokenizerError) {
       if file.first(where: { !UInt8.jsonWhitespace.contains($0) }) == UInt8(ascii: "{") {
@@ -34,7 +34,7 @@ extension Tokenizer {
   /// Reads the tokenizer of a model folder: tokenizer.json if there is one, else tokenizer.model.
   ///
   /// - Throws: if the folder has neither, or the one it has cannot be read.
-  public convenience init(folder: String) throws(TokenizerError) {
+  package convenience init(folder: String) throws(TokenizerError) {
     guard let path = Self.file(inFolder: folder) else {
       throw TokenizerError(
         place: folder, found: "no tokenizer", expected: "a file \(Self.fileNames.joined(separator: " or "))")
@@ -43,7 +43,7 @@ extension Tokenizer {
   }
 
   /// Whether a folder has a file that ``init(folder:)`` would read.
-  public static func exists(inFolder folder: String) -> Bool { file(inFolder: folder) != nil }
+  package static func exists(inFolder folder: String) -> Bool { file(inFolder: folder) != nil }
 
   private static func file(inFolder folder: String) -> String? {
     fileNames.map { "\(folder)/\($0)" }.first { FileManager.default.fileExists(atPath: $0) }

@@ -6,7 +6,7 @@ extension Tokenizer {
   /// before a text is the BOS token. A vocabulary entry that is also an added token is taken as the added token only.
   ///
   /// - Throws: if the bytes are not such a file; the error names the field, or the line of broken JSON.
-  public convenience init(tokenizerJSON file: [UInt8]) throws(TokenizerError) {
+  package convenience init(tokenizerJSON file: [UInt8]) throws(TokenizerError) {
     try Self.checkSize(file.count)
     try self.init(Self.definition(of: JSONValue(document: JSONDocument(file))))
   }

@@ -18,7 +18,7 @@ extension Tokenizer {
   ///
   /// Merges that follow from neither rule are listed: `merges listed 64 71 220 83 …`, the ids of the left and the right
   /// token of each, in order.
-  public func serialized() -> String {
+  package func serialized() -> String {
     var text: [UInt8] = []
     text.reserveCapacity(vocabulary.list.bytes.count * 2)
     func append(_ string: String) { text.append(contentsOf: string.utf8) }
@@ -59,7 +59,7 @@ extension Tokenizer {
   /// Reads the text that ``serialized()`` gave.
   ///
   /// - Throws: if a line is not of that form, naming the line.
-  public convenience init(serialized text: String) throws(TokenizerError) {
+  package convenience init(serialized text: String) throws(TokenizerError) {
     let text = Array(text.utf8)
     try Self.checkSize(text.count)
     try self.init(Self.parse(text))

@@ -16,7 +16,7 @@ extension Tokenizer {
   /// 128,000 tokens also gets Llama 3's 256 special tokens and its BOS token, any other file none.
   ///
   /// - Throws: if the bytes are not such a file, if a token or id occurs twice, or if one of the 256 single bytes is missing.
-  public convenience init(tiktoken file: [UInt8]) throws(TokenizerError) {
+  package convenience init(tiktoken file: [UInt8]) throws(TokenizerError) {
     try Self.checkSize(file.count)
     var tokens = TokenList()
     let text = file.span

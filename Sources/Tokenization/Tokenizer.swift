@@ -31,10 +31,10 @@ public final class Tokenizer: Sendable {
   }
 
   /// Token ids are below this: 4,194,304, many times the vocabularies in use.
-  public static let maximumVocabularySize = 1 << 22
+  package static let maximumVocabularySize = 1 << 22
 
   /// Files beyond this many bytes are refused: 256 MiB.
-  public static let maximumFileSize = 256 << 20
+  package static let maximumFileSize = 256 << 20
 
   /// One more than the highest token id. Ids in between may be unused.
   public let vocabularySize: Int

@@ -1,19 +1,19 @@
 /// Why a tokenizer could not be read or used: one sentence that says where, what was found there and what was expected.
-public struct TokenizerError: Error, Equatable, CustomStringConvertible {
+package struct TokenizerError: Error, Equatable, CustomStringConvertible {
   /// The file, field or line the error is about, such as `model.vocab["the"]` or `line 17`.
-  public let place: String
+  package let place: String
   /// What stands there.
-  public let found: String
+  package let found: String
   /// What should have stood there.
-  public let expected: String
+  package let expected: String
 
-  public init(place: String, found: String, expected: String) {
+  package init(place: String, found: String, expected: String) {
     self.place = place
     self.found = found
     self.expected = expected
   }
 
-  public var description: String { "\(place): found \(found), expected \(expected)." }
+  package var description: String { "\(place): found \(found), expected \(expected)." }
 
   /// The same error, with the file it was met in put before the place.
   func inFile(_ path: String) -> TokenizerError {

@@ -1,5 +1,11 @@
 import BitNet
-import DemoModel
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
+import BitNetDemoModel
 import Foundation
 import TestSupport
 import Testing

@@ -1,6 +1,6 @@
 import Testing
 
-import CUDADriver
+import BitNetCUDADriver
 
 extension StandInTests {
   @Suite("Devices")

@@ -1,6 +1,6 @@
 import Testing
 
-import CUDADriver
+import BitNetCUDADriver
 
 @Suite("Errors of the driver")
 struct ErrorTests {

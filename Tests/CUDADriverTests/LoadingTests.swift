@@ -1,6 +1,6 @@
 import Testing
 
-import CUDADriver
+import BitNetCUDADriver
 
 @Suite("Loading the driver")
 struct LoadingTests {

@@ -1,4 +1,4 @@
-import CUDADriver
+import BitNetCUDADriver
 import CUDATestSupport
 import Testing
 

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-import CUDADriver
+import BitNetCUDADriver
 
 extension StandInTests {
   @Suite("Streams, events and graphs")

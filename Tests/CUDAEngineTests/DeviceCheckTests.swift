@@ -1,10 +1,10 @@
-import CPUEngine
-import CUDADriver
-import CUDAEngine
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
 import CUDATestSupport
 import Dispatch
 import Foundation
-import Inference
+import BitNetInference
 import Synchronization
 import Testing
 

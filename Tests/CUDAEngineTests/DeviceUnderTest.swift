@@ -1,5 +1,5 @@
-import CUDADriver
-import CUDAEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
 import CUDATestSupport
 
 /// Devices of the stand-in as a new process would find them, with the kernels.

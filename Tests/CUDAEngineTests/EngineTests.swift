@@ -1,9 +1,9 @@
-import CPUEngine
-import CUDADriver
-import CUDAEngine
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
 import CUDATestSupport
-import Inference
-import ModelFiles
+import BitNetInference
+import BitNetModelFiles
 import TestSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import CUDAEngine
+import BitNetCUDAEngine
 import TestSupport
 import Testing
 

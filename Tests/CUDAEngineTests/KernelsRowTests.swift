@@ -1,4 +1,4 @@
-import CUDAEngine
+import BitNetCUDAEngine
 import Testing
 
 extension KernelTests {

@@ -1,5 +1,5 @@
-import CUDADriver
-import CUDAEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
-import CUDAEngine
-import CUDAKernels
+import BitNetCUDAEngine
+import CBitNetCUDAKernels
 import Testing
 
 @Suite("The report of a decode step whose blocks wait in vain")

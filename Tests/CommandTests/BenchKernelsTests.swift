@@ -1,4 +1,10 @@
 import BitNet
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
 import Foundation
 import TestSupport
 import Testing

@@ -1,7 +1,7 @@
-import CPUEngine
-import Inference
+import BitNetCPUEngine
+import BitNetInference
 import TestSupport
-import Ternary
+import BitNetTernary
 import Testing
 
 @Suite("Awkward shapes")

@@ -1,6 +1,6 @@
-import CPUEngine
-import Inference
-import ModelFiles
+import BitNetCPUEngine
+import BitNetInference
+import BitNetModelFiles
 import TestSupport
 import Testing
 

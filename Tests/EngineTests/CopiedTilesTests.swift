@@ -1,8 +1,8 @@
-import CPUEngine
+import BitNetCPUEngine
 import Foundation
-import Inference
-import ModelFiles
-import Ternary
+import BitNetInference
+import BitNetModelFiles
+import BitNetTernary
 import TestSupport
 import Testing
 

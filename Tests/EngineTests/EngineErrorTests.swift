@@ -1,5 +1,5 @@
-import CPUEngine
-import Inference
+import BitNetCPUEngine
+import BitNetInference
 import TestSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import Inference
+import BitNetInference
 import TestSupport
 import Testing
 

@@ -1,8 +1,8 @@
-import CPUEngine
-import CTernary
-import Inference
+import BitNetCPUEngine
+import CBitNetTernary
+import BitNetInference
 import TestSupport
-import Ternary
+import BitNetTernary
 import Testing
 
 /// A head made to be hard to screen: rows that differ in one last bit, equal rows, rows of very different sizes, one dominating element,

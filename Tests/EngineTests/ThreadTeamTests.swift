@@ -1,4 +1,4 @@
-import CPUEngine
+import BitNetCPUEngine
 import Foundation
 import Synchronization
 import TestSupport

@@ -1,7 +1,7 @@
-import Inference
-import ModelFiles
+import BitNetInference
+import BitNetModelFiles
 import ModelFilesSupport
-import Ternary
+import BitNetTernary
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials

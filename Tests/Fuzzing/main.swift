@@ -6,10 +6,10 @@
 // Round n of a seed is always the same input: after a crash, run again with --verbose to see the last round that was begun, then
 // that round alone with --first n --count 1.
 
-import Inference
-import ModelFiles
+import BitNetInference
+import BitNetModelFiles
 import ModelFilesSupport
-import Ternary
+import BitNetTernary
 import TestSupport
 
 #if canImport(Darwin)

@@ -1,5 +1,5 @@
 import Foundation
-import Inference
+import BitNetInference
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
-import ModelFiles
-import Ternary
+import BitNetModelFiles
+import BitNetTernary
 
 /// Builds safetensors files, sound ones and broken ones.
 package struct TensorFileBuilder {

@@ -1,6 +1,6 @@
-import Inference
-import ModelFiles
-import Ternary
+import BitNetInference
+import BitNetModelFiles
+import BitNetTernary
 import TestSupport
 
 /// A model of a few hundred weights whose sizes are no multiples of a tile, in every form a checkpoint can have.

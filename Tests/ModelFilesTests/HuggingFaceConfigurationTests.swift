@@ -1,5 +1,5 @@
-import Inference
-import ModelFiles
+import BitNetInference
+import BitNetModelFiles
 import ModelFilesSupport
 import Testing
 

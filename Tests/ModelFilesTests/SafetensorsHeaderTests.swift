@@ -1,4 +1,4 @@
-import ModelFiles
+import BitNetModelFiles
 import ModelFilesSupport
 import Testing
 

@@ -1,4 +1,4 @@
-import ModelFiles
+import BitNetModelFiles
 import TestSupport
 
 /// One of the committed block fixtures, made by an independent implementation.

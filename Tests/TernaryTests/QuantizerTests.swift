@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 import Testing
 
 @Suite("Quantisers")

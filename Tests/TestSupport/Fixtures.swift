@@ -1,30 +1,30 @@
-import Inference
-import ModelFiles
+import BitNetInference
+import BitNetModelFiles
 
 /// The small models under Tests/Fixtures and what the oracle says they compute.
-public struct Fixture: Sendable, CustomStringConvertible {
-  public let name: String
+package struct Fixture: Sendable, CustomStringConvertible {
+  package let name: String
 
   /// Those whose logits transformers has computed too, in float32 and bfloat16.
-  public static let withTransformers = [
+  package static let withTransformers = [
     "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
   ].map(Fixture.init(name:))
   /// All of them; Scripts/make-fixtures.py makes the others.
-  public static let all = withTransformers + ["llama-online-scaled-tied", "bitnet-packed-divided-mqa"].map(Fixture.init(name:))
+  package static let all = withTransformers + ["llama-online-scaled-tied", "bitnet-packed-divided-mqa"].map(Fixture.init(name:))
 
-  public var description: String { name }
-  public var path: String { Repository.path("Tests/Fixtures/\(name)") }
+  package var description: String { name }
+  package var path: String { Repository.path("Tests/Fixtures/\(name)") }
 
-  public func load() throws -> LoadedModel { try ModelLoader.load(path: path) }
+  package func load() throws -> LoadedModel { try ModelLoader.load(path: path) }
 
   /// The prompt of `length` tokens: 1, 7, 64 or 200.
-  public func prompt(_ length: Int) throws -> [Int32] { try values("ids_\(length)", as: Int32.self) }
+  package func prompt(_ length: Int) throws -> [Int32] { try values("ids_\(length)", as: Int32.self) }
 
   /// The float64 logits of the prompt of `length` tokens (1, 7 or 64), `[length][vocabulary]`.
-  public func float64Logits(_ length: Int) throws -> [Double] { try values("f64_\(length)", as: Double.self) }
+  package func float64Logits(_ length: Int) throws -> [Double] { try values("f64_\(length)", as: Double.self) }
 
   /// The float32 logits that transformers computes, for `withTransformers`, `[length][vocabulary]`.
-  public func float32Logits(_ length: Int) throws -> [Float] { try values("f32_\(length)", as: Float.self) }
+  package func float32Logits(_ length: Int) throws -> [Float] { try values("f32_\(length)", as: Float.self) }
 
   private func values<Element>(_ name: String, as type: Element.Type) throws -> [Element] {
     let file = try SafetensorsFile(path: path + "/expected.safetensors")
@@ -42,9 +42,9 @@ public struct Fixture: Sendable, CustomStringConvertible {
 }
 
 /// Places in the repository the tests were compiled from.
-public enum Repository {
-  public static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-  public static func path(_ relative: String) -> String { root + "/" + relative }
+package enum Repository {
+  package static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+  package static func path(_ relative: String) -> String { root + "/" + relative }
 }
 
 /// The generator of random tests, which can be run again by their seed.

@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 @Suite struct ChatFormatTests {
   private let tokenizer: Tokenizer

@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 @Suite struct EncodingTests {
   struct Case: Decodable {

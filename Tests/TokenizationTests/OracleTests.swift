@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 /// Llama 3's tokenizer against tiktoken's ids, Python's decoding and both chat encodings of BitNet b1.58 2B-4T.
 @Suite(.enabled(if: Oracle.isPresent, Oracle.absence)) struct OracleTests {

@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 @Suite struct SerializedTests {
   @Test(arguments: ["small-llama3.json", "small-gpt2.json"]) func tokenizersComeBackWhole(name: String) throws {

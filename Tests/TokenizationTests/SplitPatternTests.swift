@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 @Suite struct SplitPatternTests {
   struct Case: Decodable {

@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 /// The pieces of text that a streaming decoder gives for ids, its last one from `finish`.
 func streamed(_ ids: [Int32], _ tokenizer: Tokenizer, skippingSpecials: Bool = false) -> [String] {

@@ -1,5 +1,5 @@
 import Testing
-import Tokenization
+import BitNetTokenization
 
 #if canImport(FoundationEssentials)
   import FoundationEssentials

@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 /// Rows of a batch whose queries are rotated and whose keys and values go to the cache.
 package struct RotaryCheck: KernelCheck {

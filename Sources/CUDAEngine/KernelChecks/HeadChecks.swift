@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Inference
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
 
 /// Logits of a head in full.
 package struct HeadCheck: KernelCheck {

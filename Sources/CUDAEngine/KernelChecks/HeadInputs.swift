@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 /// A random output head, and the rows that it is to give the logits of. What scalar code computes of it is computed once.
 final class HeadInputs {

@@ -1,4 +1,4 @@
-import Ternary
+import BitNetTernary
 
 /// One launch of a kernel with random inputs, or the few that belong together.
 package protocol KernelCheck {

@@ -1,4 +1,4 @@
-import CUDADriver
+import BitNetCUDADriver
 
 /// A device that kernels are checked on, and the memory that a check gives them.
 package final class KernelCheckDevice {

@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Inference
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
 
 /// Checks of all kernels but the cooperative ones, which are engines rather than kernels: those that every other one relies on come
 /// first.

@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 /// Pages of several sequences, filled with random keys and values up to each sequence's length; nonsense lies beyond.
 struct RandomCache {

@@ -1,7 +1,7 @@
-import CUDADriver
-import CUDAKernels
-import Inference
-import Ternary
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetTernary
 
 /// Rows of a random embedding.
 package struct EmbeddingCheck: KernelCheck {

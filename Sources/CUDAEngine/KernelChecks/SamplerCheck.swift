@@ -1,6 +1,6 @@
-import CUDADriver
-import CUDAKernels
-import Inference
+import BitNetCUDADriver
+import CBitNetCUDAKernels
+import BitNetInference
 
 /// Logits of several outputs, each with its own parameters.
 package struct SamplerCheck: KernelCheck {

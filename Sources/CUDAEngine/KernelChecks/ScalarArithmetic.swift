@@ -1,5 +1,5 @@
-import Inference
-import Ternary
+import BitNetInference
+import BitNetTernary
 
 /// The formulas of Documentation/numerics.md in scalar Float: what the kernels are held against.
 package enum ScalarArithmetic {
