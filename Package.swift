@@ -32,9 +32,13 @@ let package = Package(
     .target(
       name: "BitNetCUDAEngine", dependencies: ["BitNetCUDADriver", "CBitNetCUDAKernels", "BitNetInference", "BitNetTernary"],
       path: "Sources/CUDAEngine"),
+    .target(name: "BitNetServing", dependencies: ["BitNetInference"], path: "Sources/Serving"),
     .target(
       name: "BitNet",
-      dependencies: ["BitNetCPUEngine", "BitNetCUDAEngine", "BitNetInference", "BitNetModelFiles", "BitNetTernary", "BitNetTokenization"]),
+      dependencies: [
+        "BitNetCPUEngine", "BitNetCUDAEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "BitNetTernary",
+        "BitNetTokenization",
+      ]),
     .target(name: "BitNetDemoModel", path: "Sources/DemoModel", exclude: ["demo.safetensors"]),
     .executableTarget(
       name: "BitNetCommand",
@@ -77,6 +81,8 @@ let package = Package(
         "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "CUDATestSupport", "BitNetInference",
         "BitNetModelFiles", "BitNetTernary", "TestSupport",
       ]),
+    .testTarget(
+      name: "ServingTests", dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "TestSupport"]),
     .testTarget(
       name: "BitNetTests",
       dependencies: [

@@ -8,7 +8,6 @@ public actor ChatSession {
   private let model: LanguageModel
   private let format: ChatFormat
   private let options: GenerationOptions
-  private var sequence: HostedSequence?
 
   /// The conversation so far, the system message first if there is one.
   public private(set) var messages: [ChatMessage] = []
@@ -41,13 +40,12 @@ public actor ChatSession {
         prompt = try tokens + format.encodeContinuation([question], after: tokens.last, with: model.tokenizer)
       }
       if prompt.isEmpty || prompt.count + room > model.contextLength { prompt = try fit(reserving: room) }
-      if sequence == nil { sequence = try await HostedSequence(model.host) }
       var turnOptions = options
       turnOptions.stopTokens.formUnion(format.stopTokens(model.tokenizer))
       turn += 1
       tokens = prompt
       return Generation(
-        model: model, prompt: prompt, options: turnOptions, chat: .init(session: self, sequence: sequence!, turn: turn))
+        model: model, prompt: prompt, options: turnOptions, chat: .init(session: self, turn: turn))
     } catch {
       messages = previous
       throw error
@@ -57,7 +55,6 @@ public actor ChatSession {
   /// Forgets the conversation and starts with another system message, or none.
   public func reset(system: String? = nil) {
     messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
-    sequence = nil
     tokens = []
     turn += 1
   }

@@ -4,6 +4,7 @@ import BitNetCUDAEngine
 import Dispatch
 import BitNetInference
 import BitNetModelFiles
+import BitNetServing
 import BitNetTernary
 import BitNetTokenization
 
@@ -83,14 +84,14 @@ public final class LanguageModel: Sendable {
   public let endTokens: Set<Int32>
   /// Why the model does not run on a GPU, when the device was chosen automatically.
   public let engineNote: String?
-  let host: EngineHost
+  let scheduler: Scheduler
 
   /// Positions a sequence can hold.
-  public var contextLength: Int { host.contextLength }
+  public let contextLength: Int
   /// What the model runs on, in a few words.
-  public var engineSummary: String { host.summary }
+  public let engineSummary: String
 
-  private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: any Engine, note: String?) {
+  private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: sending any Engine, note: String?) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
     chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? .plain
@@ -98,8 +99,10 @@ public final class LanguageModel: Sendable {
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
     endTokens = Set(configuration.endTokens).union(chatFormat.stopTokens(tokenizer))
-    host = EngineHost(engine)
+    contextLength = engine.contextLength
+    engineSummary = engine.summary
     engineNote = note
+    scheduler = Scheduler(engine)
   }
 
   /// Loads a model from a file made by `bitnet convert` or a Hugging Face folder.

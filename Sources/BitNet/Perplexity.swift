@@ -52,37 +52,34 @@ extension LanguageModel {
     for start in stride(from: first, to: tokens.count, by: window) {
       let targets = tokens[start..<min(tokens.count, start + window)]
       let inputs = [tokenizer.bos ?? tokens[start - 1]] + targets.dropLast()
-      let sequence = try await HostedSequence(host)
-      // In chunks, because a long window's logits take much memory.
-      for chunk in stride(from: 0, to: inputs.count, by: 64) {
-        try Task.checkCancellation()
-        let range = chunk..<min(inputs.count, chunk + 64)
-        let (fed, wanted) = (Array(inputs[range]), Array(targets.dropFirst(chunk).prefix(range.count)))
-        let id = sequence.id
-        nats += try await host.perform { engine in
-          let output = try engine.step(Batch([.init(sequence: id, tokens: fed, output: .allLogits)]))[0]
-          guard case .logits(let logits) = output else { preconditionFailure("an engine gives what it is asked for") }
-          return surprise(at: wanted, logits: logits)
-        }
-        progress?(Double(start + range.upperBound) / Double(tokens.count))
+      let sequence = await scheduler.perform { $0.makeSequence() }
+      let window: Result<Double, any Error>
+      do {
+        window = .success(try await surprise(at: targets, after: inputs, in: sequence) { progress?(Double(start + $0) / Double(tokens.count)) })
+      } catch {
+        window = .failure(error)
       }
+      await scheduler.perform { $0.removeSequence(sequence) }
+      nats += try window.get()
     }
     let bytes = tokens[first...].reduce(0) { $0 + (tokenizer.bytes(of: $1)?.count ?? 0) }
     return Perplexity(tokens: tokens.count - first, bytes: bytes, nats: nats)
   }
-}
 
-/// The sum of -ln p of each token under its row of the logits, `[tokens][vocabulary]`.
-private func surprise(at tokens: [Int32], logits: [Float]) -> Double {
-  let vocabulary = logits.count / tokens.count
-  var sum = 0.0
-  logits.withUnsafeBufferPointer { logits in
-    for (row, token) in tokens.enumerated() {
-      let row = logits[row * vocabulary..<(row + 1) * vocabulary]
-      let largest = Double(row.max() ?? 0)
-      let total = row.reduce(0.0) { $0 + exp(Double($1) - largest) }
-      sum += largest + log(total) - Double(row[row.startIndex + Int(token)])
+  /// The sum of -ln p of each target, the token after an input, in chunks: others take their turns in between.
+  private func surprise(
+    at targets: ArraySlice<Int32>, after inputs: [Int32], in sequence: SequenceID, progress: (Int) -> Void
+  ) async throws -> Double {
+    var nats = 0.0
+    for chunk in stride(from: 0, to: inputs.count, by: 64) {
+      try Task.checkCancellation()
+      let range = chunk..<min(inputs.count, chunk + 64)
+      let entry = Batch.Entry(
+        sequence: sequence, tokens: Array(inputs[range]), rows: .all,
+        want: .surprise(Array(targets.dropFirst(chunk).prefix(range.count))))
+      nats += try await scheduler.perform { try $0.step(Batch([entry]))[0].surprises.reduce(0, +) }
+      progress(range.upperBound)
     }
+    return nats
   }
-  return sum
 }

@@ -220,7 +220,7 @@ private struct ModelBenchmark {
     return try measure {
       let id = engine.makeSequence()
       defer { engine.removeSequence(id) }
-      let batch = Batch([.init(sequence: id, tokens: randomTokens(count, &generator), output: .sample(.greedy))])
+      let batch = Batch([.init(sequence: id, tokens: randomTokens(count, &generator), want: .token(.greedy))])
       return try clock.measure { _ = try engine.step(batch) } / .seconds(1)
     }
   }
@@ -241,11 +241,11 @@ private struct ModelBenchmark {
     let ids = (0..<sequences).map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     if depth > 0 {
-      _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), output: .none) }))
+      _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), rows: .none) }))
     }
     return try measure {
       for id in ids { try engine.truncate(id, to: depth) }
-      let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), output: .sample(.greedy)) })
+      let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), want: .token(.greedy)) })
       switch memory {
       case .measured(let bytesPerSecond):
         let time = try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
@@ -287,9 +287,9 @@ private struct ModelBenchmark {
     let id = engine.makeSequence()
     defer { engine.removeSequence(id) }
     if depth > 0 {
-      _ = try engine.step(Batch([.init(sequence: id, tokens: randomTokens(depth, &generator), output: .none)]))
+      _ = try engine.step(Batch([.init(sequence: id, tokens: randomTokens(depth, &generator), rows: .none)]))
     }
-    let batch = Batch([.init(sequence: id, tokens: randomTokens(1, &generator), output: .sample(.greedy))])
+    let batch = Batch([.init(sequence: id, tokens: randomTokens(1, &generator), want: .token(.greedy))])
     guard let trace = try engine.traceDecoding(batch, steps: BenchModelTrace.steps) else {
       throw CommandError("--trace is given; expected an engine that decodes with the cooperative kernel")
     }

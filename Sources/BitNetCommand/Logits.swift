@@ -121,10 +121,7 @@ struct Logits: ParsableCommand {
     let sequence = engine.makeSequence()
     for start in stride(from: 0, to: tokens.count, by: length) {
       let part = Array(tokens[start..<min(tokens.count, start + length)])
-      guard case .logits(let logits) = try engine.step(Batch([.init(sequence: sequence, tokens: part, output: .allLogits)]))[0]
-      else {
-        preconditionFailure("an engine gives what it is asked for")
-      }
+      let logits = try engine.step(Batch([.init(sequence: sequence, tokens: part, rows: .all)]))[0].values
       if float64 { try Self.emit(logits.map(Double.init), write) } else { try Self.emit(logits, write) }
     }
   }

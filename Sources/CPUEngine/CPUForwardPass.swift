@@ -6,12 +6,12 @@ import BitNetTernary
 final class CPUForwardPass {
   /// One token of the batch.
   struct Token {
-    /// What is wanted of a token beside its keys and values.
+    /// What to compute for a token besides its keys and values: one of the outputs.
     enum Output {
       case none
-      /// All logits, as this row of the result.
-      case logits(row: Int)
-      /// The logits that matter when the next token is chosen in this way, as this one of the candidates.
+      /// From the hidden state after the final norm, or from all logits.
+      case whole(index: Int, needsLogits: Bool)
+      /// From the logits that matter when the next token is chosen in this way.
       case candidates(index: Int, SamplingParameters)
     }
 
@@ -24,7 +24,7 @@ final class CPUForwardPass {
 
   /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their activations stay in
   /// the second-level cache.
-  private static let sliceLength = 64
+  static let sliceLength = 64
 
   /// A slice that multiplies fewer weight bytes than this is left to one thread. Below it, the fifty-odd barriers of a small model cost
   /// more than the second core brings, and much more on a busy machine (the demo model's token is 1.2 MB).
@@ -67,25 +67,57 @@ final class CPUForwardPass {
   var copiedByteCount: Int { copiedTiles?.byteCount ?? 0 }
   func finishCopying() { copiedTiles?.finish(&weights, team: team) }
 
-  /// What a run gives beside the cache.
+  /// What a run gives besides the cache, filled in by the members of the team.
   struct Results {
-    /// `[rows][vocabulary]`.
-    let logits: UnsafeMutablePointer<Float>
-    let candidates: UnsafeMutablePointer<ScreenedHead.Candidates>?
+    let plan: StepPlan<CachePage>
+    /// `[outputs]`
+    let rows: UnsafeMutableBufferPointer<RowResult>
+    /// `[outputs]`, of those that are chosen from candidates.
+    let candidates: UnsafeMutableBufferPointer<ScreenedHead.Candidates>
   }
 
-  /// Runs all tokens, in order, and fills in what they want.
-  func run(_ tokens: [Token], results: Results) {
+  /// Runs all rows, in order, and returns what is wanted of them.
+  func run(_ plan: StepPlan<CachePage>) -> [RowResult] {
     copiedTiles?.advance(&weights, team: team)
-    extendRotary(to: (tokens.map(\.position).max() ?? -1) + 1)
-    for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
-      let slice = Array(tokens[start..<min(start + Self.sliceLength, tokens.count)])
-      partials.prepare(for: slice.map(\.position), layout, threads: team.count)
-      cosines.withUnsafeBufferPointer { cosines in
-        sines.withUnsafeBufferPointer { sines in
-          let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
-          team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in forward(slice, member, angles, results) }
+    extendRotary(to: (plan.rows.map(\.position).max() ?? -1) + 1)
+    let tokens = plan.rows.map { row in
+      Token(
+        id: Int(row.token), position: row.position, pages: plan.entries[row.entry].pages,
+        output: row.output.map { output($0, plan.outputs[$0]) } ?? .none)
+    }
+    var candidates = [ScreenedHead.Candidates](repeating: .init(), count: plan.outputs.count)
+    var results = [RowResult](repeating: .values([]), count: plan.outputs.count)
+    candidates.withUnsafeMutableBufferPointer { candidates in
+      results.withUnsafeMutableBufferPointer { rows in
+        let results = Results(plan: plan, rows: rows, candidates: candidates)
+        for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
+          run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
         }
+      }
+    }
+    for token in tokens {
+      guard case .candidates(let index, let sampling) = token.output else { continue }
+      screen?.note(candidates[index], sampling)
+      results[index] = .token(candidates[index].choose(sampling, position: plan.outputs[index].position))
+    }
+    return results
+  }
+
+  private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> Token.Output {
+    switch output.want {
+    // Where the screened head can serve and is likely to be worth it.
+    case .token(let sampling, nil) where sampling.looksAtLargestOnly && screen?.pays(sampling) == true: .candidates(index: index, sampling)
+    case .hidden: .whole(index: index, needsLogits: false)
+    case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
+    }
+  }
+
+  private func run(_ slice: [Token], _ results: Results) {
+    partials.prepare(for: slice.map(\.position), layout, threads: team.count)
+    cosines.withUnsafeBufferPointer { cosines in
+      sines.withUnsafeBufferPointer { sines in
+        let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
+        team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in forward(slice, member, angles, results) }
       }
     }
   }

@@ -45,6 +45,12 @@ final class CachePage {
     }
   }
 
+  /// A page with the keys and values of another.
+  convenience init(copy other: CachePage, _ layout: Layout) {
+    self.init(layout)
+    base.update(from: other.base, count: layout.byteCount / MemoryLayout<UInt16>.size)
+  }
+
   /// Stores one position's keys and values, `[heads][headSize]` each, rounded to bfloat16.
   static func store(
     _ base: UnsafeMutablePointer<UInt16>, _ layout: Layout, layer: Int, slot: Int, keys: UnsafePointer<Float>, values: UnsafePointer<Float>

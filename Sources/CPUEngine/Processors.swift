@@ -37,6 +37,9 @@ package struct Processors: Equatable {
   package static let current = Processors(
     allowed: allowedProcessors(), systemFiles: "/sys/devices/system", groups: "/sys/fs/cgroup", ownGroup: contents("/proc/self/cgroup"))
 
+  /// Bytes of the machine's memory.
+  static var memoryByteCount: Int { max(0, sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))) }
+
   /// - Parameters:
   ///   - allowed: numbers of processors.
   ///   - systemFiles, groups: where Linux describes processors and control groups.

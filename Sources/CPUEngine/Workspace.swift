@@ -25,6 +25,9 @@ struct Workspace {
   /// Per thread: room for a normalised row and for the attention kernel.
   let scratch: UnsafeMutablePointer<Float>
   let scratchStride: Int
+  /// Logits of some rows, `[logitRows][vocabulary]`.
+  let logits: UnsafeMutablePointer<Float>
+  static let logitRows = 16
   private let buffers: [AlignedBuffer]
 
   init(_ weights: ModelWeights, tokens: Int, threads: Int) {
@@ -52,6 +55,7 @@ struct Workspace {
     scales = allocate(Float.self, tokens)
     dots = allocate(Int32.self, tokens * dotStride)
     scratch = allocate(Float.self, threads * scratchStride)
+    logits = allocate(Float.self, Self.logitRows * c.vocabularySize)
     self.buffers = buffers
   }
 }

@@ -14,7 +14,7 @@ import Synchronization
 /// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, bit for bit what the CPU computes.
 ///
 /// Weights are uploaded once, as they lie in the file. Prompts, mixed batches and large ones go through one kernel an operation; single
-/// tokens of up to eight sequences through one cooperative kernel for the whole model, which `generate` runs ahead of the host.
+/// tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps run ahead of the host.
 package final class CUDAEngine: Engine {
   package struct Options: Sendable {
     /// Positions a sequence can hold; the model's own when nil.
@@ -24,8 +24,12 @@ package final class CUDAEngine: Engine {
     package var screensHead: Bool?
     /// Whether single tokens go through one cooperative kernel. Results are the same.
     package var isCooperative: Bool
+    /// Device memory for the keys and values of all sequences, and of those before them that later ones may begin like; nine tenths of what
+    /// the weights leave free when nil. In any case one whole context is tried.
+    package var cacheBytes: Int?
 
-    package init(contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true) {
+    package init(contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true, cacheBytes: Int? = nil) {
+      self.cacheBytes = cacheBytes
       self.contextLength = contextLength
       self.screensHead = screensHead
       self.isCooperative = isCooperative
@@ -38,9 +42,28 @@ package final class CUDAEngine: Engine {
   private let pass: CUDAForwardPass
   private let decodeStep: DecodeStep?
   private let pool: PagePool
-  private var store = SequenceStore<PagePool.Page>()
-  /// Rounds of messages that each output has had.
+  private let finalNorm: [Float]
+  private var store: SequenceStore<PagePool.Page>
+  private var done = FinishedSteps()
+  /// Steps of the cooperative kernel that are under way, the oldest first.
+  private var flights: [Flight] = []
+  /// The sequences whose state the cooperative kernel's arrays hold, as it will be after the last step that was launched.
+  private var residents: [Resident] = []
+  /// Rounds of messages that each output has been asked for.
   private var rounds = [UInt32](repeating: 0, count: DeviceWorkspace.outputs)
+
+  private struct Flight {
+    let ticket: StepTicket
+    let plan: StepPlan<PagePool.Page>
+    let rounds: [UInt32]
+  }
+
+  private struct Resident {
+    let sequence: SequenceID
+    let sampling: SamplingParameters
+    var length: Int
+    var pages: Int
+  }
 
   private static let longestColumns = 65536
   private static let longestHead = 1024
@@ -79,11 +102,19 @@ package final class CUDAEngine: Engine {
       cooperative: options.isCooperative)
     pool = PagePool(context, c, contextLength: contextLength, paddedHeadSize: Int(pass.space.heads.padded))
     decodeStep = try DecodeStep(pass)
+    finalNorm = weights.finalNorm
+    if let bytes = options.cacheBytes, bytes < 0 {
+      throw EngineError.parameter(name: "the memory for the cache", found: "\(bytes) bytes", expected: "0 or more")
+    }
+    let pages = try (options.cacheBytes ?? context.memory().free / 10 * 9) / pool.pageByteCount
+    store = SequenceStore(limit: max(pages, (contextLength + attentionChunkLength - 1) / attentionChunkLength))
     try library.stream.synchronize()
   }
 
   package var summary: String { device.name }
-  package var burstLength: Int { decodeStep == nil ? 1 : 16 }
+  package var capacity: Capacity {
+    Capacity(stepsAhead: decodeStep == nil ? 1 : Self.stepsAhead, stepTokens: 512, cachePages: store.limit)
+  }
 
   /// How single tokens are computed.
   package struct DecodeStepFacts: Sendable {
@@ -111,23 +142,120 @@ package final class CUDAEngine: Engine {
     )
   }
 
-  package func makeSequence() -> SequenceID { store.make() }
-  package func removeSequence(_ id: SequenceID) { store.remove(id) }
-  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
-  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length) }
+  private var source: SequenceStore<PagePool.Page>.Source {
+    .init(
+      make: { [pool] () throws(EngineError) in
+        do throws(CUDAError) { try pool.reserve(1) } catch { throw .device("\(error)") }
+        return pool.take()
+      },
+      copy: { [pool, stream = pass.library.stream] (page) throws(EngineError) in
+        do throws(CUDAError) {
+          try pool.reserve(1)
+          let copy = pool.take()
+          try stream.copy(device: page.address, to: copy.address, byteCount: pool.pageByteCount)
+          return copy
+        } catch { throw .device("\(error)") }
+      })
+  }
 
-  package func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
+  package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
+    // Where the device fails there are no copies, and the next step tells why.
+    try? pass.library.context.makeCurrent()
+    return store.make(startingWith: tokens, from: source)
+  }
+
+  package func removeSequence(_ id: SequenceID) {
+    if residents.contains(where: { $0.sequence == id }) { residents = [] }
+    store.remove(id)
+  }
+
+  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
+    try withDevice { () throws in try settle() }
+    return try store.tokens(of: id)
+  }
+
+  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
     try withDevice { () throws in
-      let admitted = try admit(batch)
-      guard let decodeStep, admitted.allSatisfy({ $0.entry.tokens.count == 1 }),
-        let sampling = cooperativeSampling(admitted.map(\.entry.output))
-      else { return try run(admitted) }
-      var sampled: [SampledToken] = []
-      try decode(admitted.map(\.entry.sequence), from: admitted.map { $0.entry.tokens[0] }, sampling, limit: 1, decodeStep) {
-        sampled = $0
-        return false
+      try settle()
+      if residents.contains(where: { $0.sequence == id }) { residents = [] }
+      try store.truncate(id, to: length, from: source)
+    }
+  }
+
+  package func submit(_ batch: Batch) throws(EngineError) -> StepTicket { try submit(batch) { try $0.launch($1) } }
+
+  /// - Parameter launch: launches the cooperative step of so many sequences.
+  private func submit(_ batch: Batch, launch: (DecodeStep, Int) throws -> Void) throws(EngineError) -> StepTicket {
+    try withDevice { () throws in
+      let sampling = cooperativeSampling(batch)
+      let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
+      // A step that goes on where the last one ended finds everything on the device; others need the tokens on the host.
+      if goesOn { while flights.count >= Self.stepsAhead { try finishFlight() } } else { try settle() }
+      let plan = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
+      guard let sampling, let decodeStep else {
+        residents = []
+        let answers = plan.collect(try run(plan))
+        store.record(answers, of: plan)
+        return done.add(answers)
       }
-      return sampled.map { .sampled($0) }
+      do {
+        try pass.rotary.extend(to: plan.entries.map { $0.start + 1 }.max()!)
+        if goesOn {
+          for (index, entry) in plan.entries.enumerated() where entry.pages.count > residents[index].pages {
+            let held = residents[index].pages
+            try decodeStep.setPages(entry.pages[held...].map(\.address), of: index, from: held)
+          }
+        } else {
+          // The last sampler may still be writing into the arrays.
+          try pass.library.stream.synchronize()
+          try decodeStep.prepare(
+            plan.entries.enumerated().map { index, entry in
+              .init(id: plan.rows[index].token, position: entry.start, pages: entry.pages.map(\.address), sampling: sampling[index])
+            })
+        }
+        residents = zip(plan.entries, sampling).map {
+          Resident(sequence: $0.sequence, sampling: $1, length: $0.start + 1, pages: $0.pages.count)
+        }
+        try launch(decodeStep, plan.entries.count)
+      } catch {
+        residents = []
+        throw error
+      }
+      let ticket = done.ticket()
+      flights.append(Flight(ticket: ticket, plan: plan, rounds: nextRounds(plan.entries.count)))
+      return ticket
+    }
+  }
+
+  package func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult] {
+    try withDevice { () throws in
+      while flights.contains(where: { $0.ticket == ticket }) { try finishFlight() }
+    }
+    return try done.take(ticket)
+  }
+
+  /// Waits for the oldest step that is under way.
+  private func finishFlight() throws {
+    let flight = flights.removeFirst()
+    do {
+      let answers = flight.plan.collect(try messages(flight.rounds).map { .token(SampledToken(token: $0)) })
+      store.record(answers, of: flight.plan)
+      done.add(answers, of: flight.ticket)
+    } catch {
+      (flights, residents) = ([], [])
+      throw error
+    }
+  }
+
+  /// Waits for all steps that are under way.
+  private func settle() throws { while !flights.isEmpty { try finishFlight() } }
+
+  /// Whether a batch takes the tokens that the last cooperative step chose, for the same sequences in the same order.
+  private func residentsContinue(_ batch: Batch, _ sampling: [SamplingParameters]) -> Bool {
+    guard residents.count == batch.entries.count else { return false }
+    return zip(residents, zip(batch.entries, sampling)).allSatisfy { resident, new in
+      resident.sequence == new.0.sequence && new.0.input == .sampled && resident.sampling == new.1
+        && resident.length == (try? store.tokens(of: resident.sequence).count)
     }
   }
 
@@ -143,93 +271,74 @@ package final class CUDAEngine: Engine {
     }
   }
 
-  private func admit(_ batch: Batch) throws -> [SequenceStore<PagePool.Page>.Admitted] {
-    var pages = 0
-    for entry in batch.entries {
-      let held = (try? store.tokens(of: entry.sequence).count) ?? 0
-      let needed = (min(held + entry.tokens.count, contextLength) + attentionChunkLength - 1) / attentionChunkLength
-      pages += max(0, needed - store.pages(of: entry.sequence).count)
-    }
-    try pool.reserve(pages)
-    return try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength) { pool.take() }
-  }
-
-  private func run(_ admitted: [SequenceStore<PagePool.Page>.Admitted]) throws -> [StepOutput] {
-    var tokens: [CUDAForwardPass.Token] = []
-    var wanted: [Int] = []  // the entry of each output
-    for (slot, work) in admitted.enumerated() {
-      let count = work.entry.tokens.count
-      for (index, id) in work.entry.tokens.enumerated() {
-        let hasLogits =
-          switch work.entry.output {
-          case .none: false
-          case .sample, .lastLogits: index == count - 1
-          case .allLogits: true
-          }
-        tokens.append(
-          .init(id: id, position: work.start + index, slot: slot, output: hasLogits ? wanted.count : nil, isPrompt: count > 1))
-        if hasLogits { wanted.append(slot) }
+  /// One kernel an operation.
+  private func run(_ plan: StepPlan<PagePool.Page>) throws -> [RowResult] {
+    let pages = plan.entries.map { $0.pages.map(\.address) }
+    let sampling = plan.outputs.map { $0.deviceSampling ?? .greedy }
+    var results: [RowResult] = []
+    for start in stride(from: 0, to: plan.rows.count, by: pass.space.rows) {
+      let slice = plan.rows[start..<min(start + pass.space.rows, plan.rows.count)].map { row in
+        CUDAForwardPass.Token(
+          id: row.token, position: row.position, slot: row.entry, output: row.output, isPrompt: plan.entries[row.entry].count > 1)
       }
-    }
-    let pages = admitted.map { $0.pages.map(\.address) }
-    let sampling = wanted.map { admitted[$0].entry.output.deviceSampling ?? .greedy }
-    var logits = admitted.map { _ in [Float]() }
-    var sampled: [Int: SampledToken] = [:]
-    for start in stride(from: 0, to: tokens.count, by: pass.space.rows) {
-      let slice = Array(tokens[start..<min(start + pass.space.rows, tokens.count)])
       try pass.run(slice, pages: pages, sampling: sampling) { (outputs, arrays) throws(CUDAError) in
-        let count = outputs.count
-        if let screen = pass.screen, outputs.allSatisfy({ admitted[wanted[$0]].entry.output.deviceSampling != nil }) {
-          try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling)
-        } else {
-          try pass.fullHead(count, rows: arrays.outputs)
-        }
-        try pass.sample(count, rows: arrays.outputs, ids: arrays.ids, positions: arrays.positions, arrays.sampling)
-        let ids = try messages(count)
-        for (place, output) in outputs.enumerated() {
-          let slot = wanted[output]
-          if admitted[slot].entry.output.deviceSampling != nil {
-            sampled[slot] = SampledToken(token: ids[place])
-          } else {
-            logits[slot] += try row(place)
-          }
-        }
+        results += try finish(plan, outputs, arrays, firstRow: start)
       }
       try pass.library.stream.synchronize()
     }
-    return try admitted.enumerated().map { (slot, work) throws(EngineError) in
-      switch work.entry.output {
-      case .none: return .none
-      case .lastLogits, .allLogits: return .logits(logits[slot])
-      case .sample(let parameters, let logProbabilities):
-        if let sampled = sampled[slot] { return .sampled(sampled) }
-        let history = try store.tokens(of: work.entry.sequence)
-        return .sampled(
-          logits[slot].withUnsafeBufferPointer {
-            Sampler.sample(
-              $0, parameters: parameters, history: history, position: history.count, logProbabilities: logProbabilities)
-          })
+    return results
+  }
+
+  /// What is wanted of a group of outputs whose rows have been computed.
+  ///
+  /// - Parameter firstRow: the row of the plan that is the first in the pass's buffers.
+  private func finish(
+    _ plan: StepPlan<PagePool.Page>, _ outputs: Range<Int>, _ arrays: CUDAForwardPass.Arrays, firstRow: Int
+  ) throws(CUDAError) -> [RowResult] {
+    let count = outputs.count
+    let wanted = Array(plan.outputs[outputs])
+    var ids: [Int32] = []
+    if !wanted.allSatisfy(\.isHidden) {
+      if let screen = pass.screen, wanted.allSatisfy({ $0.deviceSampling != nil }) {
+        try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling)
+      } else {
+        try pass.fullHead(count, rows: arrays.outputs)
       }
+      try pass.sample(count, rows: arrays.outputs, ids: arrays.ids, positions: arrays.positions, arrays.sampling)
+      ids = try messages(nextRounds(count))
+    }
+    return try wanted.enumerated().map { (place, output) throws(CUDAError) in
+      if output.isHidden {
+        // On the host, in the one order of its sum: it is a few thousand numbers.
+        let x = try values(of: pass.space.x, configuration.hiddenSize, row: output.row - firstRow)
+        return .values(rmsNorm(x, weight: finalNorm, epsilon: configuration.normEpsilon))
+      }
+      if output.deviceSampling != nil { return .token(SampledToken(token: ids[place])) }
+      let logits = try values(of: pass.space.logits, configuration.vocabularySize, row: place)
+      return logits.withUnsafeBufferPointer { plan.result(output, logits: $0) }
     }
   }
 
-  /// The logits of one output of the group that was computed last.
-  private func row(_ place: Int) throws(CUDAError) -> [Float] {
-    let count = configuration.vocabularySize
+  /// One row of a buffer of numbers.
+  private func values(of buffer: CUDABuffer, _ count: Int, row: Int) throws(CUDAError) -> [Float] {
     var values = [Float](repeating: 0, count: count)
     try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in
-      try pass.space.logits.copy(to: UnsafeMutableRawBufferPointer(values), from: 4 * count * place)
+      try buffer.copy(to: UnsafeMutableRawBufferPointer(values), from: 4 * count * row)
     }
     return values
   }
 
-  /// Waits until the next round of messages of `count` outputs is there, and reads it.
-  private func messages(_ count: Int) throws(CUDAError) -> [Int32] {
+  /// The rounds of messages that a sampler of `count` outputs, launched just now, will send.
+  private func nextRounds(_ count: Int) -> [UInt32] {
+    for output in 0..<count { rounds[output] &+= 1 }
+    return Array(rounds[..<count])
+  }
+
+  /// Waits until these rounds of messages are there, one for each output, and reads them.
+  private func messages(_ rounds: [UInt32]) throws(CUDAError) -> [Int32] {
     let places = pass.space.messages.bytes.baseAddress!.assumingMemoryBound(to: Atomic<UInt64>.self)
     let start = ContinuousClock.now
-    return try (0..<count).map { (output) throws(CUDAError) in
-      rounds[output] &+= 1
-      let round = rounds[output]
+    return try rounds.enumerated().map { (output, round) throws(CUDAError) in
       let place = places + Int(round) % DeviceWorkspace.messageRounds * DeviceWorkspace.outputs + output
       var spins = 0
       while true {
@@ -265,101 +374,42 @@ package final class CUDAEngine: Engine {
     StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes), layers: configuration.layerCount)
   }
 
-  package func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
-    guard limit > 0 else { return }
-    try requireRoom(for: batch, steps: limit)
-    guard let decodeStep, let sampling = cooperativeSampling(batch.entries.map(\.output)) else {
-      return try generateStepByStep(batch, limit: limit, body)
-    }
-    var (batch, left) = (batch, limit)
-    if batch.entries.contains(where: { $0.tokens.count > 1 }) {
-      // A prompt first, then its continuation.
-      let first = try sample(batch)
-      guard body(first), left > 1 else { return }
-      (batch, left) = (batch.continued(by: first), left - 1)
-    }
-    try withDevice { () throws in
-      _ = try admit(batch)
-      try decode(batch.entries.map(\.sequence), from: batch.entries.map { $0.tokens[0] }, sampling, limit: left, decodeStep, body)
-    }
-  }
-
   /// Decodes greedily and tells where the time of the last step went; nil where single tokens do not go through the cooperative kernel.
   ///
   /// - Parameters:
   ///   - batch: single tokens of 1 to 8 sequences.
   ///   - steps: how many steps are run, 1 or more: the first find caches and clocks cold.
   package func traceDecoding(_ batch: Batch, steps: Int) throws(EngineError) -> DecodeTrace? {
-    try requireRoom(for: batch, steps: steps)
-    guard let decodeStep, let sampling = cooperativeSampling(batch.entries.map(\.output)) else { return nil }
-    return try withDevice { () throws in
-      var trace: DecodeTrace?
-      _ = try admit(batch)
-      try decode(
-        batch.entries.map(\.sequence), from: batch.entries.map { $0.tokens[0] }, sampling, limit: steps, decodeStep,
-        launch: { trace = try $0.trace($1) }, { _ in true })
-      return trace
+    guard cooperativeSampling(batch) != nil else { return nil }
+    var (trace, batch): (DecodeTrace?, Batch) = (nil, batch)
+    for _ in 0..<steps {
+      _ = try wait(for: submit(batch) { trace = try $0.trace($1) })
+      batch = batch.continued
     }
+    return trace
   }
 
   /// How the tokens of single-token entries are chosen, if the cooperative kernel takes them all together.
-  private func cooperativeSampling(_ outputs: [Batch.Output]) -> [SamplingParameters]? {
-    let sampling = outputs.compactMap(\.deviceSampling)
-    return decodeStep?.canRun(outputs.count) == true && sampling.count == outputs.count ? sampling : nil
-  }
-
-  /// Decodes sequences whose last tokens (`tokens`) have been admitted, a few steps ahead of the host.
-  private func decode(
-    _ sequences: [SequenceID], from tokens: [Int32], _ sampling: [SamplingParameters], limit: Int, _ decodeStep: DecodeStep,
-    launch: (DecodeStep, Int) throws -> Void = { try $0.launch($1) }, _ body: ([SampledToken]) -> Bool
-  ) throws {
-    let lengths = try sequences.map { try store.tokens(of: $0).count }
-    defer {
-      for sequence in sequences { if let count = try? store.tokens(of: sequence).count { try? store.truncate(sequence, to: count) } }
-    }
-    try decodeStep.prepare(
-      sequences.indices.map {
-        .init(id: tokens[$0], position: lengths[$0] - 1, pages: store.pages(of: sequences[$0]).map(\.address), sampling: sampling[$0])
-      })
-    let count = sequences.count
-    var (launched, done) = (0, 0)
-    let roundsBefore = rounds
-    defer {
-      // Nothing of these sequences may be freed while steps that use it are under way. Steps launched beyond the last one that counts
-      // have sent messages too.
-      try? pass.library.stream.synchronize()
-      for output in 0..<count { rounds[output] = roundsBefore[output] &+ UInt32(launched) }
-    }
-    while done < limit {
-      while launched < min(limit, done + Self.stepsAhead) {
-        try pass.rotary.extend(to: lengths.max()! + launched)
-        for (index, sequence) in sequences.enumerated() { try extend(sequence, index, to: lengths[index] + launched, decodeStep) }
-        try launch(decodeStep, count)
-        launched += 1
-      }
-      let ids = try messages(count)
-      done += 1
-      let goesOn = body(ids.map { SampledToken(token: $0) })
-      guard goesOn, done < limit else { break }
-      for (sequence, id) in zip(sequences, ids) { store.append(id, to: sequence) }
-    }
-  }
-
-  /// Sees to it that a sequence has pages for its first `positions` positions, on the device too.
-  private func extend(_ sequence: SequenceID, _ index: Int, to positions: Int, _ decodeStep: DecodeStep) throws {
-    let held = store.pages(of: sequence).count
-    let needed = (positions + attentionChunkLength - 1) / attentionChunkLength
-    guard needed > held else { return }
-    try pool.reserve(needed - held)
-    store.extend(sequence, to: positions) { pool.take() }
-    try decodeStep.setPages(store.pages(of: sequence)[held...].map(\.address), of: index, from: held)
+  private func cooperativeSampling(_ batch: Batch) -> [SamplingParameters]? {
+    let sampling = batch.entries.compactMap { $0.input.count == 1 && $0.rows != .none ? $0.want.deviceSampling : nil }
+    return decodeStep?.canRun(batch.entries.count) == true && sampling.count == batch.entries.count ? sampling : nil
   }
 }
 
-extension Batch.Output {
+extension Batch.Want {
   /// How the device chooses the token; nil where all logits must go to the host.
   fileprivate var deviceSampling: SamplingParameters? {
-    guard case .sample(let parameters, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
   }
+}
+
+extension StepPlan.Output {
+  /// How the device chooses the token; nil where all logits must go to the host.
+  fileprivate var deviceSampling: SamplingParameters? {
+    guard case .token(let parameters, nil) = want, parameters.repetitionPenalty == 1 else { return nil }
+    return parameters
+  }
+
+  fileprivate var isHidden: Bool { if case .hidden = want { true } else { false } }
 }

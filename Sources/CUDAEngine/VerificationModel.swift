@@ -37,7 +37,7 @@ struct ModelScript {
     case .prompt:
       let id = engine.makeSequence()
       defer { engine.removeSequence(id) }
-      let output = try engine.step(Batch([.init(sequence: id, tokens: prompts[0], output: .allLogits)]))[0]
+      let output = try engine.step(Batch([.init(sequence: id, tokens: prompts[0], rows: .all)]))[0]
       return EngineOutput.list(output, place: "a prompt of \(count) tokens", vocabulary: vocabulary)
     case .greedy: return try continuations(engine, [.greedy])
     case .drawn: return try continuations(engine, [drawn[0]])
@@ -50,8 +50,8 @@ struct ModelScript {
     let ids = sampling.map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     // The last token of each prompt comes alone, and so goes the way of single tokens.
-    if count > 1 { _ = try engine.step(Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), output: .none) })) }
-    let last = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [prompts[$0][count - 1]], output: .sample(sampling[$0])) })
+    if count > 1 { _ = try engine.step(Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), rows: .none) })) }
+    let last = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [prompts[$0][count - 1]], want: .token(sampling[$0])) })
     return try engine.continuationWithLogits(last, limit: count) {
       "sequence \($0) of \(ids.count) after a prompt of \(count) tokens, \(sampling[$0].text)"
     }

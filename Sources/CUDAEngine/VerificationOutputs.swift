@@ -13,15 +13,12 @@ struct EngineOutput {
   let values: Values
 
   /// The numbers of an engine's answer.
-  static func list(_ output: StepOutput, place: String, vocabulary: Int) -> [EngineOutput] {
-    switch output {
-    case .none: return []
-    case .logits(let logits): return [.init(place: place, values: .logits(logits, vocabulary: vocabulary))]
-    case .sampled(let sampled):
-      let tokens = EngineOutput(place: place, values: .tokens([sampled.token] + sampled.alternatives.map(\.token)))
-      guard let chosen = sampled.logProbability else { return [tokens] }
-      return [tokens, .init(place: place, values: .logProbabilities([chosen] + sampled.alternatives.map(\.logProbability)))]
-    }
+  static func list(_ output: StepResult, place: String, vocabulary: Int) -> [EngineOutput] {
+    if !output.values.isEmpty { return [.init(place: place, values: .logits(output.values, vocabulary: vocabulary))] }
+    guard let sampled = output.tokens.first else { return [] }
+    let tokens = EngineOutput(place: place, values: .tokens([sampled.token] + sampled.alternatives.map(\.token)))
+    guard let chosen = sampled.logProbability else { return [tokens] }
+    return [tokens, .init(place: place, values: .logProbabilities([chosen] + sampled.alternatives.map(\.logProbability)))]
   }
 }
 
@@ -63,7 +60,7 @@ extension Engine {
   /// - Parameter place: names the sequence of an entry.
   func continuationWithLogits(_ batch: Batch, limit: Int, place: (Int) -> String) throws -> [EngineOutput] {
     let tokens = try continuation(batch, limit: limit)
-    let next = Batch(zip(batch.entries, tokens).map { .init(sequence: $0.sequence, tokens: [$1.last!], output: .lastLogits) })
+    let next = Batch(zip(batch.entries, tokens).map { .init(sequence: $0.sequence, tokens: [$1.last!]) })
     let logits = try step(next)
     return tokens.indices.flatMap { index in
       [EngineOutput(place: place(index), values: .tokens(tokens[index]))]
@@ -82,14 +79,24 @@ extension SamplingParameters {
   }
 }
 
-extension Batch.Output {
+extension Batch.Want {
   /// In a few words, for the place of a difference.
-  var text: String {
+  func text(_ rows: Batch.Rows) -> String {
+    switch (rows, self) {
+    case (.none, _): "no output"
+    case (let rows, .token(let sampling, let logProbabilities)):
+      sampling.text + (logProbabilities.map { ", \($0) log probabilities" } ?? "") + (rows == .all ? ", after each" : "")
+    case (.last, let want): "last \(want.name)"
+    case (.all, let want): "all \(want.name)"
+    }
+  }
+
+  private var name: String {
     switch self {
-    case .none: "no output"
-    case .lastLogits: "last logits"
-    case .allLogits: "all logits"
-    case .sample(let sampling, let logProbabilities): sampling.text + (logProbabilities.map { ", \($0) log probabilities" } ?? "")
+    case .token: "tokens"
+    case .surprise: "surprises"
+    case .logits: "logits"
+    case .hidden: "hidden states"
     }
   }
 }

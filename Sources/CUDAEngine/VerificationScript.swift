@@ -13,7 +13,8 @@ struct EngineScript {
   private struct Piece {
     let sequence: Int
     let tokens: [Int32]
-    let output: Batch.Output
+    let rows: Batch.Rows
+    let want: Batch.Want
   }
 
   let prompt: [Int32]
@@ -56,14 +57,14 @@ struct EngineScript {
       (0..<count).shuffled(using: &generator).prefix(number(1...count)).map { sequence in
         // Half of them single tokens, as when some sequences decode while others read their prompts.
         let new = tokens(number(0...1) == 0 ? 1 : number(2...(isShort ? 10 : 40)))
-        let output: Batch.Output =
+        let (rows, want): (Batch.Rows, Batch.Want) =
           switch number(0...4) {
-          case 0: .none
-          case 1: .allLogits
-          case 2: .lastLogits
-          default: .sample(sampling(), logProbabilities: number(0...3) == 0 ? 2 : nil)
+          case 0: (.none, .logits)
+          case 1: (.all, .logits)
+          case 2: (.last, .logits)
+          default: (.last, .token(sampling(), logProbabilities: number(0...3) == 0 ? 2 : nil))
           }
-        return Piece(sequence: sequence, tokens: new, output: output)
+        return Piece(sequence: sequence, tokens: new, rows: rows, want: want)
       }
     }
 
@@ -103,8 +104,8 @@ struct EngineScript {
     var logits: [Float] = []
     var rest = prompt[...]
     for chunk in chunks {
-      let output = try engine.step(Batch([.init(sequence: id, tokens: Array(rest.prefix(chunk)), output: .allLogits)]))[0]
-      if case .logits(let more) = output { logits += more }
+      let output = try engine.step(Batch([.init(sequence: id, tokens: Array(rest.prefix(chunk)), rows: .all)]))[0]
+      logits += output.values
       rest = rest.dropFirst(chunk)
     }
     return EngineOutput(place: "the prompt of \(prompt.count) tokens", values: .logits(logits, vocabulary: vocabulary))
@@ -115,12 +116,12 @@ struct EngineScript {
     let ids = (0..<sequenceCount).map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     return try batches.enumerated().flatMap { index, pieces in
-      let batch = Batch(pieces.map { .init(sequence: ids[$0.sequence], tokens: $0.tokens, output: $0.output) })
+      let batch = Batch(pieces.map { .init(sequence: ids[$0.sequence], tokens: $0.tokens, rows: $0.rows, want: $0.want) })
       return try zip(pieces, engine.step(batch)).enumerated().flatMap { entry, found in
         let (piece, output) = found
         let place =
           "batch \(index) of \(pieces.count) entries, entry \(entry) (sequence \(piece.sequence), \(piece.tokens.count) new tokens, "
-          + "\(piece.output.text))"
+          + "\(piece.want.text(piece.rows)))"
         return EngineOutput.list(output, place: place, vocabulary: vocabulary)
       }
     }
@@ -135,11 +136,11 @@ struct EngineScript {
       var prompts = decoding.prompts
       if decoding.isPrepared {
         let long = prompts.indices.filter { prompts[$0].count > 1 }
-        let batch = Batch(long.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), output: .none) })
+        let batch = Batch(long.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), rows: .none) })
         if !long.isEmpty { _ = try engine.step(batch) }
         prompts = prompts.map { [$0.last!] }
       }
-      let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0], output: .sample(decoding.sampling[$0])) })
+      let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0], want: .token(decoding.sampling[$0])) })
       let tokens = try engine.continuation(batch, limit: decoding.limit)
       let places = ids.indices.map {
         "\(decoding.prompts.count) sequences together, sequence \($0) (prompt of \(decoding.prompts[$0].count) tokens"
@@ -150,7 +151,7 @@ struct EngineScript {
         outputs.append(.init(place: "\(places[index]), all tokens it holds", values: .tokens(try engine.tokens(of: id))))
         try engine.truncate(id, to: cut)
       }
-      let last = Batch(ids.map { .init(sequence: $0, tokens: [decoding.last], output: .lastLogits) })
+      let last = Batch(ids.map { .init(sequence: $0, tokens: [decoding.last]) })
       for (index, output) in try engine.step(last).enumerated() {
         let place = "\(places[index]), cut to \(decoding.cuts[index]) tokens and given one more"
         outputs += EngineOutput.list(output, place: place, vocabulary: vocabulary)

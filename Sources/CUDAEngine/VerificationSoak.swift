@@ -21,7 +21,7 @@ extension EngineComparison {
     func run(_ engine: any Engine, _ size: Int) throws -> [EngineOutput] {
       let ids = (0..<size).map { _ in engine.makeSequence() }
       defer { for id in ids { engine.removeSequence(id) } }
-      let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [first[$0]], output: .sample(.greedy)) })
+      let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [first[$0]], want: .token(.greedy)) })
       return try engine.continuationWithLogits(batch, limit: count) { "sequence \($0) of \(size)" }
     }
     var right: [Int: [EngineOutput]] = [:]

@@ -7,30 +7,69 @@ package struct SequenceID: Hashable, Sendable, CustomStringConvertible {
 
 /// One step's work: new tokens of any number of sequences, prompt chunks and single decode tokens mixed.
 package struct Batch: Sendable {
-  /// What a step returns for a sequence.
-  package enum Output: Sendable {
-    /// Nothing: the tokens are an earlier chunk of a prompt.
+  /// The tokens that an entry appends to its sequence.
+  package enum Input: Sendable, Equatable {
+    /// One token or more.
+    case tokens([Int32])
+    /// The token that the sequence's step before chose after its last row, which may still be under way.
+    case sampled
+
+    package var count: Int {
+      switch self {
+      case .tokens(let tokens): tokens.count
+      case .sampled: 1
+      }
+    }
+  }
+
+  /// The new tokens after which something is wanted.
+  package enum Rows: Sendable {
+    /// None: the tokens are an earlier chunk of a prompt.
     case none
-    /// A token sampled after the last of the new tokens. With `logProbabilities`, also its log probability and those of this many
-    /// likeliest tokens: 0 to the vocabulary's size.
-    case sample(SamplingParameters, logProbabilities: Int? = nil)
-    /// The logits after the last new token, `[vocabulary]`.
-    case lastLogits
-    /// The logits after each new token, `[tokens][vocabulary]`.
-    case allLogits
+    /// The last of the new tokens.
+    case last
+    /// Every new token.
+    case all
+  }
+
+  /// What is wanted after a row.
+  package enum Want: Sendable {
+    /// A chosen token. With `logProbabilities`, also its log probability and those of this many most likely tokens: 0 to the vocabulary's
+    /// size.
+    case token(SamplingParameters, logProbabilities: Int? = nil)
+    /// For each row, the negative log probability, in nats, of the token given for it.
+    case surprise([Int32])
+    /// All logits.
+    case logits
+    /// The hidden state after the final norm: what the output head multiplies.
+    case hidden
   }
 
   /// New tokens of one sequence; they continue what its cache holds.
   package struct Entry: Sendable {
     package var sequence: SequenceID
-    /// One token or more.
-    package var tokens: [Int32]
-    package var output: Output
+    package var input: Input
+    package var rows: Rows
+    package var want: Want
 
-    package init(sequence: SequenceID, tokens: [Int32], output: Output) {
+    package init(sequence: SequenceID, input: Input, rows: Rows = .last, want: Want = .logits) {
       self.sequence = sequence
-      self.tokens = tokens
-      self.output = output
+      self.input = input
+      self.rows = rows
+      self.want = want
+    }
+
+    package init(sequence: SequenceID, tokens: [Int32], rows: Rows = .last, want: Want = .logits) {
+      self.init(sequence: sequence, input: .tokens(tokens), rows: rows, want: want)
+    }
+
+    /// How many rows want something.
+    package var rowCount: Int {
+      switch rows {
+      case .none: 0
+      case .last: 1
+      case .all: input.count
+      }
     }
   }
 
@@ -38,68 +77,24 @@ package struct Batch: Sendable {
 
   package init(_ entries: [Entry]) { self.entries = entries }
 
-  /// The batch in which each entry's token is the one that was sampled for it.
-  package func continued(by sampled: [SampledToken]) -> Batch {
-    Batch(zip(entries, sampled).map { .init(sequence: $0.sequence, tokens: [$1.token], output: $0.output) })
+  /// The batch in which each entry's token is the one that the step before chose for it.
+  package var continued: Batch {
+    Batch(entries.map { .init(sequence: $0.sequence, input: .sampled, rows: .last, want: $0.want) })
   }
 }
 
-/// What a step gave for one entry of the batch.
-package enum StepOutput: Sendable {
-  case none
-  case sampled(SampledToken)
-  case logits([Float])
-}
+/// What a step gave for one entry of the batch. Only the array of what was wanted has elements.
+package struct StepResult: Sendable, Equatable {
+  /// `[rows]`
+  package var tokens: [SampledToken] = []
+  /// Logits `[rows][vocabulary]` or hidden states `[rows][hidden]`.
+  package var values: [Float] = []
+  /// `[rows]`, in nats.
+  package var surprises: [Double] = []
 
-/// A sampled token, with natural logarithms of probabilities under the model's own distribution (temperature 1, no filter).
-public struct SampledToken: Sendable, Equatable {
-  public struct Alternative: Sendable, Equatable {
-    public var token: Int32
-    public var logProbability: Float
-
-    public init(token: Int32, logProbability: Float) {
-      self.token = token
-      self.logProbability = logProbability
-    }
-  }
-  public var token: Int32
-  /// Nil when log probabilities were not asked for: they take all logits, which choosing a token may not need.
-  public var logProbability: Float?
-  /// The likeliest tokens, in descending order, as many as were asked for.
-  public var alternatives: [Alternative]
-
-  public init(token: Int32, logProbability: Float? = nil, alternatives: [Alternative] = []) {
-    self.token = token
-    self.logProbability = logProbability
-    self.alternatives = alternatives
-  }
-}
-
-/// A step an engine refuses, in which case nothing has changed, or one that its device failed at.
-package enum EngineError: Error, Equatable, CustomStringConvertible {
-  case unknownSequence(SequenceID)
-  case repeatedSequence(SequenceID)
-  case noTokens(SequenceID)
-  case tokenOutOfRange(Int32, vocabulary: Int)
-  case contextFull(length: Int, adding: Int, limit: Int)
-  case truncation(length: Int, to: Int)
-  case parameter(name: String, found: String, expected: String)
-  /// The device failed, or has no memory for the cache, in its own words.
-  case device(String)
-
-  package var description: String {
-    switch self {
-    case .unknownSequence(let id): "\(id) does not exist"
-    case .repeatedSequence(let id): "\(id) stands more than once in a batch; expected one entry for each sequence"
-    case .noTokens(let id): "the batch has no tokens for \(id); expected one or more"
-    case .tokenOutOfRange(let token, let vocabulary): "token id \(token) is out of range; expected 0 to \(vocabulary - 1)"
-    case .contextFull(let length, let adding, let limit):
-      length == 0
-        ? "the prompt has \(adding) tokens; the context holds \(limit)"
-        : "\(adding) more tokens after \(length) do not fit in the context of \(limit)"
-    case .truncation(let length, let to): "a sequence of \(length) tokens cannot be cut to \(to)"
-    case .parameter(let name, let found, let expected): "\(name) is \(found); expected \(expected)"
-    case .device(let failure): failure
-    }
+  package init(tokens: [SampledToken] = [], values: [Float] = [], surprises: [Double] = []) {
+    self.tokens = tokens
+    self.values = values
+    self.surprises = surprises
   }
 }

@@ -5,7 +5,7 @@
 /// fma are the correctly rounded IEEE operations.
 
 /// The number type a reference computation runs in: Float is the canonical arithmetic, Double the yardstick it is held against.
-protocol ReferenceScalar: BinaryFloatingPoint, Sendable {
+package protocol ReferenceScalar: BinaryFloatingPoint, Sendable {
   /// e^x.
   static func exponential(_ x: Self) -> Self
   /// What the key/value cache keeps of a value.
@@ -13,14 +13,14 @@ protocol ReferenceScalar: BinaryFloatingPoint, Sendable {
 }
 
 extension Double: ReferenceScalar {
-  static func exponential(_ x: Double) -> Double { doubleExponential(x) }
-  static func cached(_ x: Double) -> Double { x }
+  package static func exponential(_ x: Double) -> Double { doubleExponential(x) }
+  package static func cached(_ x: Double) -> Double { x }
 }
 
 extension Float: ReferenceScalar {
-  static func exponential(_ x: Float) -> Float { canonicalExponential(x) }
+  package static func exponential(_ x: Float) -> Float { canonicalExponential(x) }
   /// Rounded to bfloat16, to nearest even.
-  static func cached(_ x: Float) -> Float { Float(bfloat16Bits: x.bfloat16Bits) }
+  package static func cached(_ x: Float) -> Float { Float(bfloat16Bits: x.bfloat16Bits) }
 }
 
 /// e^x in Float, from fused multiply-adds only, so that every platform gives the same bits; at most 0.9 units in the last place off.
@@ -84,7 +84,7 @@ struct LaneOrder {
 package let attentionChunkLength = 64
 
 /// y = x / sqrt(mean(x²) + ε) · w, as (x · r) · w with r = 1 / sqrt(Σx² / n + ε); the sum in `LaneOrder.row`.
-func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], epsilon: Double) -> [Scalar] {
+package func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], epsilon: Double) -> [Scalar] {
   let squares: Scalar = LaneOrder.row.sum(x.count) { (x[$0], x[$0]) }
   let r = 1 / (squares / Scalar(x.count) + Scalar(epsilon)).squareRoot()
   return x.indices.map { x[$0] * r * Scalar(weight[$0]) }

@@ -1,160 +1,101 @@
-/// Runs a model: takes ragged batches, keeps the sequences' keys and values, returns sampled tokens or logits.
+/// Runs a model: takes ragged batches, keeps the sequences' keys and values, gives tokens, logits or hidden states.
 ///
-/// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in and the number of
-/// threads. An engine is used by one caller at a time.
+/// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in, what of it was in the cache
+/// already, and the number of threads. An engine is used by one caller at a time.
 package protocol Engine: AnyObject {
   var configuration: ModelConfiguration { get }
   /// Positions a sequence can hold.
   var contextLength: Int { get }
   /// What the engine runs on, in a few words.
   var summary: String { get }
+  var capacity: Capacity { get }
 
-  /// Starts an empty sequence.
-  func makeSequence() -> SequenceID
-  /// Frees a sequence; unknown ones are ignored.
-  func removeSequence(_ id: SequenceID)
-  /// The tokens a sequence's cache holds.
-  func tokens(of id: SequenceID) throws(EngineError) -> [Int32]
-  /// Forgets all but the first `length` tokens of a sequence.
-  func truncate(_ id: SequenceID, to length: Int) throws(EngineError)
-  /// Appends each entry's tokens to its sequence and returns what each entry asked for, in order.
-  func step(_ batch: Batch) throws(EngineError) -> [StepOutput]
-
-  /// Steps a caller does well to let `generate` take at once: 1 unless the engine runs ahead of its caller.
-  var burstLength: Int { get }
-  /// Runs the batch, in which every entry samples, and goes on: each sampled token is its sequence's next one, for `limit` steps (1 or
-  /// more) or until `body` returns false. `body` gets each step's tokens in the order of the entries.
+  /// Starts a sequence that holds as many of the tokens, from the first on, as the cache still has; never all of them, so that there is a
+  /// token to run.
   ///
-  /// Afterwards every sequence holds the batch's tokens and the sampled ones but for the last, as after that many calls of `step`.
-  /// - Throws: what `step` throws; `EngineError.contextFull` before anything has run when not all steps have room.
-  func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError)
+  /// - Returns: the sequence and how many tokens it holds.
+  func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int)
+  /// Ends a sequence; unknown ones are ignored. Its pages stay in the cache, for sequences that begin alike, until they are needed.
+  func removeSequence(_ id: SequenceID)
+  /// The tokens a sequence's cache holds. Waits for steps that are under way.
+  func tokens(of id: SequenceID) throws(EngineError) -> [Int32]
+  /// Forgets all but the first `length` tokens of a sequence. Waits for steps that are under way.
+  func truncate(_ id: SequenceID, to length: Int) throws(EngineError)
+
+  /// Checks the whole batch and starts its step: appends each entry's tokens to its sequence. What it throws leaves all sequences as they
+  /// were, unless a device fails.
+  func submit(_ batch: Batch) throws(EngineError) -> StepTicket
+  /// Waits for a step and returns what each entry asked for, in order; once for each step.
+  func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult]
+}
+
+/// A step that was submitted.
+package struct StepTicket: Hashable, Sendable {
+  let number: Int
+  package init(_ number: Int) { self.number = number }
+}
+
+/// What an engine takes at a time.
+package struct Capacity: Sendable, Equatable {
+  /// Steps that can be under way before the first of them is waited for: 1 where `submit` returns when the step is done.
+  package var stepsAhead: Int
+  /// Tokens of a step that keeps others waiting only briefly.
+  package var stepTokens: Int
+  /// Pages of `attentionChunkLength` positions that the cache holds at most.
+  package var cachePages: Int
+
+  package init(stepsAhead: Int, stepTokens: Int, cachePages: Int) {
+    self.stepsAhead = stepsAhead
+    self.stepTokens = stepTokens
+    self.cachePages = cachePages
+  }
 }
 
 extension Engine {
-  package var burstLength: Int { 1 }
+  /// Starts an empty sequence.
+  package func makeSequence() -> SequenceID { makeSequence(startingWith: []).id }
 
+  /// Runs a batch and returns what each entry asked for, in order.
+  package func step(_ batch: Batch) throws(EngineError) -> [StepResult] { try wait(for: submit(batch)) }
+
+  /// Runs the batch, in which every entry wants a token after its last row, and goes on: each chosen token is its sequence's next one, for
+  /// `limit` steps (1 or more) or until `body` returns false. `body` gets each step's tokens in the order of the entries. Steps run ahead of
+  /// `body` where the engine can.
+  ///
+  /// Afterwards every sequence holds the batch's tokens and the chosen ones but for the last, as after that many calls of `step`.
+  /// - Throws: what `submit` throws; `EngineError.contextFull` before anything has run when not all steps have room.
   package func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
-    try requireRoom(for: batch, steps: limit)
-    try generateStepByStep(batch, limit: limit, body)
-  }
-
-  /// `generate` by calls of `step`.
-  package func generateStepByStep(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
-    var batch = batch
-    for _ in 0..<limit {
-      let sampled = try sample(batch)
-      guard body(sampled) else { return }
-      batch = batch.continued(by: sampled)
-    }
-  }
-
-  /// - Throws: `EngineError` when a sequence of the batch does not exist, or cannot hold its new tokens and those of the steps after the first.
-  package func requireRoom(for batch: Batch, steps: Int) throws(EngineError) {
+    guard limit > 0, !batch.entries.isEmpty else { return }
+    var lengths: [Int] = []
     for entry in batch.entries {
+      guard case .token = entry.want, entry.rowCount > 0 else {
+        throw .parameter(name: "what is wanted of \(entry.sequence)", found: "no token", expected: "a token after its last row")
+      }
       let held = try tokens(of: entry.sequence).count
-      let adding = entry.tokens.count + max(steps, 1) - 1
+      let adding = entry.input.count + limit - 1
       guard held + adding <= contextLength else { throw .contextFull(length: held, adding: adding, limit: contextLength) }
+      lengths.append(held + entry.input.count)
     }
-  }
-
-  /// One step of a batch in which every entry samples.
-  package func sample(_ batch: Batch) throws(EngineError) -> [SampledToken] {
-    var result: [SampledToken] = []
-    for (entry, output) in zip(batch.entries, try step(batch)) {
-      guard case .sampled(let token) = output else {
-        throw .parameter(name: "the output of \(entry.sequence)", found: "not sampled", expected: "a sampled token for each entry")
-      }
-      result.append(token)
+    var tickets = [try submit(batch)]
+    var done = 0
+    func finish() throws(EngineError) {
+      guard tickets.count > done else { return }
+      for ticket in tickets[done...] { _ = try wait(for: ticket) }
+      for (entry, length) in zip(batch.entries, lengths) { try truncate(entry.sequence, to: length + done - 1) }
     }
-    return result
-  }
-}
-
-/// Which tokens each sequence holds, and the pages its cache occupies: the bookkeeping that engines share.
-///
-/// A page belongs to one sequence and covers `attentionChunkLength` positions of all layers.
-package struct SequenceStore<Page> {
-  package struct Sequence {
-    package internal(set) var tokens: [Int32] = []
-    package internal(set) var pages: [Page] = []
-  }
-
-  /// A batch entry that has been checked and has its pages.
-  package struct Admitted {
-    package let entry: Batch.Entry
-    /// The position of the entry's first token.
-    package let start: Int
-    /// Pages that cover positions 0 up to the entry's last token.
-    package let pages: [Page]
-  }
-
-  private var sequences: [SequenceID: Sequence] = [:]
-  private var next = 0
-
-  package init() {}
-
-  package mutating func make() -> SequenceID {
-    defer { next += 1 }
-    sequences[SequenceID(next)] = Sequence()
-    return SequenceID(next)
-  }
-
-  package mutating func remove(_ id: SequenceID) { sequences[id] = nil }
-
-  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
-    guard let sequence = sequences[id] else { throw .unknownSequence(id) }
-    return sequence.tokens
-  }
-
-  package mutating func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
-    guard var sequence = sequences.removeValue(forKey: id) else { throw .unknownSequence(id) }
-    defer { sequences[id] = sequence }
-    guard length >= 0, length <= sequence.tokens.count else { throw .truncation(length: sequence.tokens.count, to: length) }
-    sequence.tokens.removeLast(sequence.tokens.count - length)
-    let pages = (length + attentionChunkLength - 1) / attentionChunkLength
-    sequence.pages.removeLast(sequence.pages.count - pages)
-  }
-
-  /// Gives a sequence pages for its first `positions` positions, beyond the tokens it holds. Unknown sequences are ignored.
-  package mutating func extend(_ id: SequenceID, to positions: Int, makePage: () -> Page) {
-    while let count = sequences[id]?.pages.count, count * attentionChunkLength < positions { sequences[id]!.pages.append(makePage()) }
-  }
-
-  /// The pages of a sequence.
-  package func pages(of id: SequenceID) -> [Page] { sequences[id]?.pages ?? [] }
-
-  /// Appends a token whose position has a page, after a check that `admit` has made before.
-  package mutating func append(_ token: Int32, to id: SequenceID) { sequences[id]?.tokens.append(token) }
-
-  /// Checks a whole batch, and only then appends its tokens and the pages they need.
-  package mutating func admit(
-    _ batch: Batch, vocabulary: Int, contextLength: Int, makePage: () -> Page
-  ) throws(EngineError) -> [Admitted] {
-    var seen: Set<SequenceID> = []
-    for entry in batch.entries {
-      guard let sequence = sequences[entry.sequence] else { throw .unknownSequence(entry.sequence) }
-      guard seen.insert(entry.sequence).inserted else { throw .repeatedSequence(entry.sequence) }
-      guard !entry.tokens.isEmpty else { throw .noTokens(entry.sequence) }
-      for token in entry.tokens where token < 0 || token >= vocabulary {
-        throw .tokenOutOfRange(token, vocabulary: vocabulary)
+    do throws(EngineError) {
+      while done < limit {
+        while tickets.count < limit, tickets.count - done < capacity.stepsAhead { tickets.append(try submit(batch.continued)) }
+        let results = try wait(for: tickets[done])
+        done += 1
+        guard body(results.map { $0.tokens.last! }), done < limit else { break }
+        if tickets.count == done { tickets.append(try submit(batch.continued)) }
       }
-      guard sequence.tokens.count + entry.tokens.count <= contextLength else {
-        throw .contextFull(length: sequence.tokens.count, adding: entry.tokens.count, limit: contextLength)
-      }
-      if case .sample(let parameters, let logProbabilities) = entry.output {
-        try parameters.validate()
-        if let logProbabilities, !(0...vocabulary ~= logProbabilities) {
-          throw .parameter(name: "the number of log probabilities", found: "\(logProbabilities)", expected: "0 to \(vocabulary)")
-        }
-      }
+    } catch {
+      // Tokens that were not given do not count; what went wrong first is what is told.
+      try? finish()
+      throw error
     }
-    return batch.entries.map { entry in
-      var sequence = sequences.removeValue(forKey: entry.sequence)!  // present: checked above
-      let start = sequence.tokens.count
-      sequence.tokens += entry.tokens
-      while sequence.pages.count * attentionChunkLength < sequence.tokens.count { sequence.pages.append(makePage()) }
-      sequences[entry.sequence] = sequence
-      return Admitted(entry: entry, start: start, pages: sequence.pages)
-    }
+    try finish()
   }
 }

@@ -20,6 +20,7 @@ package final class ReferenceEngine: Engine {
   package let contextLength: Int
   package let precision: Precision
   private var pass: Pass
+  private var done = FinishedSteps()
 
   /// - Parameter contextLength: positions a sequence can hold; the model's own when nil.
   package init(weights: ModelWeights, precision: Precision, contextLength: Int? = nil) {
@@ -35,10 +36,14 @@ package final class ReferenceEngine: Engine {
 
   package var summary: String { "reference, \(precision == .float ? "Float" : "Double")" }
 
-  package func makeSequence() -> SequenceID {
+  package var capacity: Capacity { Capacity(stepsAhead: 1, stepTokens: attentionChunkLength, cachePages: Self.cachePages) }
+  /// More than anybody has patience for.
+  static let cachePages = 1 << 20
+
+  package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
     switch pass {
-    case .float(let pass): pass.store.make()
-    case .double(let pass): pass.store.make()
+    case .float(let pass): pass.store.make(startingWith: tokens, from: pass.source)
+    case .double(let pass): pass.store.make(startingWith: tokens, from: pass.source)
     }
   }
 
@@ -58,26 +63,28 @@ package final class ReferenceEngine: Engine {
 
   package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
     switch pass {
-    case .float(let pass): try pass.store.truncate(id, to: length)
-    case .double(let pass): try pass.store.truncate(id, to: length)
+    case .float(let pass): try pass.store.truncate(id, to: length, from: pass.source)
+    case .double(let pass): try pass.store.truncate(id, to: length, from: pass.source)
     }
   }
 
-  package func step(_ batch: Batch) throws(EngineError) -> [StepOutput] {
+  package func submit(_ batch: Batch) throws(EngineError) -> StepTicket {
     switch pass {
-    case .float(let pass): try pass.step(batch, contextLength: contextLength)
-    case .double(let pass): try pass.step(batch, contextLength: contextLength)
+    case .float(let pass): done.add(try pass.step(batch, contextLength: contextLength))
+    case .double(let pass): done.add(try pass.step(batch, contextLength: contextLength))
     }
   }
+
+  package func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult] { try done.take(ticket) }
 
   /// The logits after each of a new sequence's tokens, in Double: `[tokens][vocabulary]`.
   package func logits(_ tokens: [Int32]) throws(EngineError) -> [Double] {
     let id = makeSequence()
     defer { removeSequence(id) }
-    let batch = Batch([.init(sequence: id, tokens: tokens, output: .allLogits)])
+    let batch = Batch([.init(sequence: id, tokens: tokens, rows: .all)])
     switch pass {
-    case .float(let pass): return try pass.rows(batch, contextLength: contextLength)[0].logits.flatMap { $0.map(Double.init) }
-    case .double(let pass): return try pass.rows(batch, contextLength: contextLength)[0].logits.flatMap { $0 }
+    case .float(let pass): return try pass.rows(batch, contextLength: contextLength).logits.flatMap { $0.map(Double.init) }
+    case .double(let pass): return try pass.rows(batch, contextLength: contextLength).logits.flatMap { $0 }
     }
   }
 }
@@ -93,6 +100,8 @@ final class ReferencePage<Scalar: ReferenceScalar> {
     values = Array(repeating: [], count: layers)
   }
 
+  init(_ other: ReferencePage) { (keys, values) = (other.keys, other.values) }
+
   /// Puts a position's key and value at `slot`, dropping what a truncated sequence left there and beyond.
   func store(layer: Int, slot: Int, key: [Scalar], value: [Scalar]) {
     keys[layer].removeLast(keys[layer].count - slot)
@@ -103,7 +112,10 @@ final class ReferencePage<Scalar: ReferenceScalar> {
 }
 
 final class ForwardPass<Scalar: ReferenceScalar> {
-  var store = SequenceStore<ReferencePage<Scalar>>()
+  var store = SequenceStore<ReferencePage<Scalar>>(limit: ReferenceEngine.cachePages)
+  var source: SequenceStore<ReferencePage<Scalar>>.Source {
+    .init(make: { [layers = configuration.layerCount] in ReferencePage(layers: layers) }, copy: { ReferencePage($0) })
+  }
   private let weights: ModelWeights
   private var configuration: ModelConfiguration { weights.configuration }
   private var rotary: RotaryTable
@@ -113,41 +125,33 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     rotary = RotaryTable(weights.configuration)
   }
 
-  func step(_ batch: Batch, contextLength: Int) throws(EngineError) -> [StepOutput] {
-    var outputs: [StepOutput] = []
-    for (entry, logits) in try rows(batch, contextLength: contextLength) {
-      switch entry.output {
-      case .none: outputs.append(.none)
-      case .lastLogits, .allLogits: outputs.append(.logits(logits.flatMap { $0.map { Float($0) } }))
-      case .sample(let parameters, let logProbabilities):
-        let history = try store.tokens(of: entry.sequence)
-        let sampled = logits[0].map { Float($0) }.withUnsafeBufferPointer {
-          Sampler.sample($0, parameters: parameters, history: history, position: history.count, logProbabilities: logProbabilities)
-        }
-        outputs.append(.sampled(sampled))
-      }
+  func step(_ batch: Batch, contextLength: Int) throws(EngineError) -> [StepResult] {
+    let (plan, hidden, logits) = try rows(batch, contextLength: contextLength)
+    let results = zip(plan.outputs, zip(hidden, logits)).map { output, values in
+      if case .hidden = output.want { return RowResult.values(values.0.map { Float($0) }) }
+      return values.1.map { Float($0) }.withUnsafeBufferPointer { plan.result(output, logits: $0) }
     }
-    return outputs
+    let answers = plan.collect(results)
+    store.record(answers, of: plan)
+    return answers
   }
 
-  /// Runs every entry's tokens; returns for each entry the logits it needs: none, the last token's, or every token's.
-  func rows(_ batch: Batch, contextLength: Int) throws(EngineError) -> [(entry: Batch.Entry, logits: [[Scalar]])] {
-    let admitted = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength) {
-      ReferencePage(layers: configuration.layerCount)
+  /// Runs every entry's tokens; returns for each row that something is wanted of its hidden state after the final norm, `[outputs][hidden]`, and
+  /// its logits, `[outputs][vocabulary]`, empty where only the hidden state is wanted.
+  func rows(
+    _ batch: Batch, contextLength: Int
+  ) throws(EngineError) -> (plan: StepPlan<ReferencePage<Scalar>>, hidden: [[Scalar]], logits: [[Scalar]]) {
+    let plan = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
+    rotary.extend(to: (plan.rows.map(\.position).max() ?? -1) + 1)
+    var hidden: [[Scalar]] = []
+    var logits: [[Scalar]] = []
+    for row in plan.rows {
+      let x = run(row.token, position: row.position, pages: plan.entries[row.entry].pages)
+      guard let output = row.output else { continue }
+      hidden.append(rmsNorm(x, weight: weights.finalNorm, epsilon: configuration.normEpsilon))
+      if case .hidden = plan.outputs[output].want { logits.append([]) } else { logits.append(head(hidden.last!)) }
     }
-    return admitted.map { work in
-      rotary.extend(to: work.start + work.entry.tokens.count)
-      var logits: [[Scalar]] = []
-      for (index, token) in work.entry.tokens.enumerated() {
-        let hidden = run(token, position: work.start + index, pages: work.pages)
-        switch work.entry.output {
-        case .none: continue
-        case .allLogits: logits.append(head(hidden))
-        case .sample, .lastLogits: if index == work.entry.tokens.count - 1 { logits.append(head(hidden)) }
-        }
-      }
-      return (work.entry, logits)
-    }
+    return (plan, hidden, logits)
   }
 
   /// One token through all blocks; returns the residual stream after the last.
@@ -233,9 +237,9 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     return y
   }
 
-  private func head(_ hidden: [Scalar]) -> [Scalar] {
-    let x = rmsNorm(hidden, weight: weights.finalNorm, epsilon: configuration.normEpsilon)
-    return (0..<weights.head.rows).map { token in
+  /// The logits of a hidden state after the final norm.
+  private func head(_ x: [Scalar]) -> [Scalar] {
+    (0..<weights.head.rows).map { token in
       let row = weights.head.row(token)
       return LaneOrder.row.sum(x.count) { (Scalar(Float(bfloat16Bits: row[$0])), x[$0]) }
     }

@@ -95,6 +95,13 @@ package enum Sampler {
     ids[Int(sample(logits, parameters: parameters, history: [], position: position).token)]
   }
 
+  /// The negative log probability of a token, in nats.
+  static func surprise(at token: Int32, _ logits: UnsafeBufferPointer<Float>) -> Double {
+    let largest = Double(logits.max() ?? 0)
+    let total = logits.reduce(0.0) { $0 + doubleExponential(Double($1) - largest) }
+    return largest + naturalLogarithm(total) - Double(logits[Int(token)])
+  }
+
   /// The index of the largest logit; the smallest index among equals.
   static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
     var best = 0

@@ -21,8 +21,8 @@ private func logits(_ engine: any Engine, _ prompt: [Int32], chunks: [Int]) thro
   var result: [Float] = []
   var start = 0
   for chunk in chunks {
-    let entry = Batch.Entry(sequence: id, tokens: Array(prompt[start..<start + chunk]), output: .allLogits)
-    guard case .logits(let rows) = try engine.step(Batch([entry]))[0] else { throw CancellationError() }
+    let entry = Batch.Entry(sequence: id, tokens: Array(prompt[start..<start + chunk]), rows: .all)
+    let rows = try engine.step(Batch([entry]))[0].values
     result += rows
     start += chunk
   }
@@ -34,7 +34,7 @@ private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sam
   let id = engine.makeSequence()
   defer { engine.removeSequence(id) }
   var result: [Int32] = []
-  try engine.generate(Batch([.init(sequence: id, tokens: prompt, output: .sample(sampling))]), limit: count) {
+  try engine.generate(Batch([.init(sequence: id, tokens: prompt, want: .token(sampling))]), limit: count) {
     result.append($0[0].token)
     return true
   }
@@ -117,12 +117,12 @@ struct EngineTests {
       let entries = members.map { index in
         let left = prompts[index].count - done[index]
         let count = Bool.random(using: &generator) ? 1 : Int.random(in: 1...left, using: &generator)
-        return Batch.Entry(sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]), output: .lastLogits)
+        return Batch.Entry(sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]))
       }
       for ((index, entry), output) in zip(zip(members, entries), try gpu.step(Batch(entries))) {
-        guard case .logits(let row) = output else { throw CancellationError() }
+        let row = output.values
         last[index] = row
-        done[index] += entry.tokens.count
+        done[index] += entry.input.count
       }
     }
     for index in prompts.indices {
@@ -145,7 +145,7 @@ struct EngineTests {
     var found = prompts.map { _ in [Int32]() }
     var steps = 0
     try gpu.generate(
-      Batch(zip(ids, prompts).enumerated().map { .init(sequence: $1.0, tokens: $1.1, output: .sample(sampling[$0])) }), limit: 12
+      Batch(zip(ids, prompts).enumerated().map { .init(sequence: $1.0, tokens: $1.1, want: .token(sampling[$0])) }), limit: 12
     ) { sampled in
       for (index, token) in sampled.enumerated() { found[index].append(token.token) }
       steps += 1
@@ -156,9 +156,9 @@ struct EngineTests {
       #expect(try gpu.tokens(of: ids[index]) == prompts[index] + found[index].dropLast())
     }
     // What was run ahead has left nothing behind: the sequences go on as if it had not.
-    let entries = ids.indices.map { Batch.Entry(sequence: ids[$0], tokens: [found[$0].last!], output: .lastLogits) }
+    let entries = ids.indices.map { Batch.Entry(sequence: ids[$0], tokens: [found[$0].last!]) }
     for (index, output) in try gpu.step(Batch(entries)).enumerated() {
-      guard case .logits(let row) = output else { throw CancellationError() }
+      let row = output.values
       let whole = prompts[index] + found[index]
       let same = identical(row, Array(try logits(cpu, whole, chunks: [whole.count]).suffix(row.count)))
       #expect(same, "sequence \(index) of \(count)")
@@ -183,10 +183,10 @@ struct EngineTests {
           $0.blocksPerMultiprocessor = Int32(blocks)
         })
       let ids = sampling.map { _ in gpu.makeSequence() }
-      _ = try gpu.step(Batch(ids.map { .init(sequence: $0, tokens: prompt.dropLast(), output: .none) }))
+      _ = try gpu.step(Batch(ids.map { .init(sequence: $0, tokens: prompt.dropLast(), rows: .none) }))
       try standIn.get().resetCounters()
       var found: [[Int32]] = [[], []]
-      let entries = zip(ids, sampling).map { Batch.Entry(sequence: $0, tokens: [prompt.last!], output: .sample($1)) }
+      let entries = zip(ids, sampling).map { Batch.Entry(sequence: $0, tokens: [prompt.last!], want: .token($1)) }
       try gpu.generate(Batch(entries), limit: 6) {
         for (index, token) in $0.enumerated() { found[index].append(token.token) }
         return true
@@ -210,9 +210,9 @@ struct EngineTests {
       let prompts = try ids.indices.map { index in index == 2 ? try Array(fixture.prompt(64).prefix(20)) : [Int32(index)] }
       var rows: [[Float]] = []
       for _ in 0..<2 {
-        let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1, output: .lastLogits) })
+        let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1) })
         for output in try engine.step(batch) {
-          guard case .logits(let row) = output else { throw CancellationError() }
+          let row = output.values
           rows.append(row)
         }
       }
@@ -229,22 +229,22 @@ struct EngineTests {
     let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
     let prompt = try fixture.prompt(64)
-    func run(_ engine: any Engine) throws -> [StepOutput] {
+    func run(_ engine: any Engine) throws -> [StepResult] {
       let id = engine.makeSequence()
-      _ = try engine.step(Batch([.init(sequence: id, tokens: prompt, output: .none)]))
+      _ = try engine.step(Batch([.init(sequence: id, tokens: prompt, rows: .none)]))
       try engine.truncate(id, to: 30)
-      var outputs: [StepOutput] = []
+      var outputs: [StepResult] = []
       for probabilities in [nil, 3] {
         let sampling = SamplingParameters(temperature: 0.7, repetitionPenalty: 1.3, seed: 3)
         outputs += try engine.step(
-          Batch([.init(sequence: id, tokens: Array(prompt[40..<47]), output: .sample(sampling, logProbabilities: probabilities))]))
+          Batch([.init(sequence: id, tokens: Array(prompt[40..<47]), want: .token(sampling, logProbabilities: probabilities))]))
       }
       return outputs
     }
     let expected = try run(CPUEngine(weights: weights, threads: 1))
     let found = try run(CUDAEngine(weights: weights, device: device(), options: .init(screensHead: true)))
     for (a, b) in zip(expected, found) {
-      guard case .sampled(let a) = a, case .sampled(let b) = b else { throw CancellationError() }
+      let (a, b) = (a.tokens[0], b.tokens[0])
       #expect(a == b)
     }
   }
@@ -266,7 +266,7 @@ struct EngineTests {
     let prompts: [[Int32]] = [[1, 2], [39], [7, 7, 7], [20]]
     let ids = prompts.map { _ in gpu.makeSequence() }
     var found = prompts.map { _ in [Int32]() }
-    let entries = zip(ids, prompts).map { Batch.Entry(sequence: $0, tokens: $1, output: .sample(.greedy)) }
+    let entries = zip(ids, prompts).map { Batch.Entry(sequence: $0, tokens: $1, want: .token(.greedy)) }
     try gpu.generate(Batch(entries), limit: 3) {
       for (index, token) in $0.enumerated() { found[index].append(token.token) }
       return true
@@ -283,10 +283,10 @@ struct EngineTests {
     let c = weights.configuration
     let gpu = try CUDAEngine(weights: weights, device: device(), options: .init(screensHead: screened))
     let id = gpu.makeSequence()
-    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(7), output: .none)]))
+    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(7), rows: .none)]))
     try standIn.get().resetCounters()
     let count = 5
-    try gpu.generate(Batch([.init(sequence: id, tokens: [1], output: .sample(.greedy))]), limit: count) { _ in true }
+    try gpu.generate(Batch([.init(sequence: id, tokens: [1], want: .token(.greedy))]), limit: count) { _ in true }
     let counters = try standIn.get().counters()
     #expect(counters.graphLaunches == count)
     // The layers; the head, or the screen and what it leaves; the sampler.
@@ -336,8 +336,8 @@ struct EngineTests {
     let gpu = try CUDAEngine(weights: weights, device: device, options: .init(screensHead: screened))
     let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(62 + $0)) }
     let ids = prompts.map { _ in gpu.makeSequence() }
-    _ = try gpu.step(Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1.dropLast(), output: .none) }))
-    let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: [$1.last!], output: .sample(.greedy)) })
+    _ = try gpu.step(Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1.dropLast(), rows: .none) }))
+    let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: [$1.last!], want: .token(.greedy)) })
     let trace = try #require(try gpu.traceDecoding(batch, steps: 4))
     let cpu = try CPUEngine(weights: weights, threads: 1)
     for (id, prompt) in zip(ids, prompts) {
@@ -347,7 +347,7 @@ struct EngineTests {
     let blocks = Set(rows.map { $0.split(separator: ",")[2] }).count
     #expect(blocks > 1 && rows.count == 5 * weights.configuration.layerCount * blocks)
     let simple = try CUDAEngine(weights: weights, device: device, options: .init(isCooperative: false))
-    let entry = Batch.Entry(sequence: simple.makeSequence(), tokens: [1], output: .sample(.greedy))
+    let entry = Batch.Entry(sequence: simple.makeSequence(), tokens: [1], want: .token(.greedy))
     #expect(try simple.traceDecoding(Batch([entry]), steps: 1) == nil)
   }
 
@@ -366,13 +366,11 @@ struct EngineTests {
       #expect(memory / 32 / 376 >= rows && (rows == 2048 || memory / 32 / 376 < 2 * rows))
       let id = gpu.makeSequence()
       try standIn.get().resetCounters()
-      _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(prompt.dropLast()), output: .none)]))
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(prompt.dropLast()), rows: .none)]))
       // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
       let slices = (prompt.count - 1 + rows - 1) / rows
       #expect(try standIn.get().counters().launches == UInt64(slices * (1 + configuration.layerCount * 10)), "slices of \(rows)")
-      guard case .logits(let row) = try gpu.step(Batch([.init(sequence: id, tokens: [prompt.last!], output: .lastLogits)]))[0] else {
-        throw CancellationError()
-      }
+      let row = try gpu.step(Batch([.init(sequence: id, tokens: [prompt.last!])]))[0].values
       let same = identical(row, Array(expected))
       #expect(same, "slices of \(rows)")
     }
@@ -388,12 +386,12 @@ struct EngineTests {
     #expect(gpu.memoryByteCount.weights >= own && gpu.memoryByteCount.weights < own + own / 10 + (1 << 16))
     for _ in 0..<3 {
       let id = gpu.makeSequence()
-      _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), output: .none)]))
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), rows: .none)]))
       gpu.removeSequence(id)
     }
     let cache = gpu.memoryByteCount.cache
     let id = gpu.makeSequence()
-    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), output: .none)]))
+    _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), rows: .none)]))
     #expect(gpu.memoryByteCount.cache == cache)
   }
 }
@@ -434,7 +432,7 @@ struct EngineErrorTests {
     let first = gpu.makeSequence()
     var found: [Int32] = []
     func go(_ tokens: [Int32], count: Int) throws {
-      try gpu.generate(Batch([.init(sequence: first, tokens: tokens, output: .sample(.greedy))]), limit: count) {
+      try gpu.generate(Batch([.init(sequence: first, tokens: tokens, want: .token(.greedy))]), limit: count) {
         found += $0.map(\.token)
         return true
       }
@@ -444,7 +442,7 @@ struct EngineErrorTests {
     var others: [SequenceID] = []
     while others.count < 100 {
       others.append(gpu.makeSequence())
-      do { _ = try gpu.step(Batch([.init(sequence: others.last!, tokens: [1], output: .none)])) } catch { break }
+      do { _ = try gpu.step(Batch([.init(sequence: others.last!, tokens: [1], rows: .none)])) } catch { break }
     }
     #expect(2..<100 ~= others.count)
     #expect(throws: EngineError.self) { try go(found, count: 9) }
@@ -464,13 +462,13 @@ struct EngineErrorTests {
     let id = gpu.makeSequence()
     let vocabulary = Int32(weights.configuration.vocabularySize)
     #expect(throws: EngineError.tokenOutOfRange(vocabulary, vocabulary: Int(vocabulary))) {
-      _ = try gpu.step(Batch([.init(sequence: id, tokens: [vocabulary], output: .none)]))
+      _ = try gpu.step(Batch([.init(sequence: id, tokens: [vocabulary], rows: .none)]))
     }
     #expect(throws: EngineError.unknownSequence(SequenceID(99))) {
-      _ = try gpu.step(Batch([.init(sequence: SequenceID(99), tokens: [1], output: .none)]))
+      _ = try gpu.step(Batch([.init(sequence: SequenceID(99), tokens: [1], rows: .none)]))
     }
     #expect(throws: EngineError.contextFull(length: 0, adding: gpu.contextLength + 1, limit: gpu.contextLength)) {
-      try gpu.generate(Batch([.init(sequence: id, tokens: [1], output: .sample(.greedy))]), limit: gpu.contextLength + 1) { _ in true }
+      try gpu.generate(Batch([.init(sequence: id, tokens: [1], want: .token(.greedy))]), limit: gpu.contextLength + 1) { _ in true }
     }
     #expect(throws: EngineError.self) { _ = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 0)) }
   }

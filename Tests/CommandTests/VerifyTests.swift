@@ -286,29 +286,33 @@ struct VerifyTests {
     #expect(checks[4].differing > 1 && checks[4].differing <= 1 + 300)
   }
 
-  /// An engine that samples token 299 instead of another, or 0 instead of that, at the end of every third generation.
+  /// An engine that samples token 299 instead of another, or 0 instead of that, as the tenth token of every third generation.
   private final class FickleEngine: Engine {
     private let engine: CPUEngine
-    private var count = 0
+    private var generations = 0
+    private var steps = 0
     var configuration: ModelConfiguration { engine.configuration }
     var contextLength: Int { engine.contextLength }
     var summary: String { engine.summary }
+    var capacity: Capacity { engine.capacity }
 
     init(_ engine: CPUEngine) { self.engine = engine }
 
-    func makeSequence() -> SequenceID { engine.makeSequence() }
+    func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) { engine.makeSequence(startingWith: tokens) }
     func removeSequence(_ id: SequenceID) { engine.removeSequence(id) }
     func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try engine.tokens(of: id) }
     func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try engine.truncate(id, to: length) }
-    func step(_ batch: Batch) throws(EngineError) -> [StepOutput] { try engine.step(batch) }
+    func submit(_ batch: Batch) throws(EngineError) -> StepTicket {
+      if batch.entries[0].input == .sampled { steps += 1 } else { (generations, steps) = (generations + 1, 1) }
+      return try engine.submit(batch)
+    }
 
-    func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
-      count += 1
-      var step = 0
-      try engine.generate(batch, limit: limit) { tokens in
-        step += 1
-        return body(step == limit && count % 3 == 0 ? [SampledToken(token: tokens[0].token == 299 ? 0 : 299)] + tokens.dropFirst() : tokens)
-      }
+    func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult] {
+      var results = try engine.wait(for: ticket)
+      // A generation's tokens are followed by a step for logits, which counts as one, too.
+      guard steps == 10, generations % 6 == 5, let token = results[0].tokens.first?.token else { return results }
+      results[0].tokens = [SampledToken(token: token == 299 ? 0 : 299)]
+      return results
     }
   }
 

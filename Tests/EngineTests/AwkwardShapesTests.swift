@@ -22,9 +22,7 @@ struct AwkwardShapesTests {
       var result: [UInt32] = []
       for start in stride(from: 0, to: prompt.count, by: chunk) {
         let tokens = Array(prompt[start..<min(start + chunk, prompt.count)])
-        guard case .logits(let logits) = try engine.step(Batch([.init(sequence: id, tokens: tokens, output: .allLogits)]))[0] else {
-          throw CancellationError()
-        }
+        let logits = try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))[0].values
         result += logits.map(\.bitPattern)
       }
       return result

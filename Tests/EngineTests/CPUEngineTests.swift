@@ -12,8 +12,8 @@ private func logits(_ engine: some Engine, _ prompt: [Int32], chunks: [Int]) thr
   var start = 0
   for chunk in chunks {
     let tokens = Array(prompt[start..<start + chunk])
-    let outputs = try engine.step(Batch([.init(sequence: id, tokens: tokens, output: .allLogits)]))
-    guard case .logits(let rows) = outputs[0] else { throw CancellationError() }
+    let outputs = try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))
+    let rows = outputs[0].values
     result += rows
     start += chunk
   }
@@ -102,13 +102,13 @@ struct CPUEngineTests {
       let members = waiting.shuffled(using: &generator).prefix(Int.random(in: 1...waiting.count, using: &generator))
       let entries = members.map { index in
         let count = Int.random(in: 1...(prompts[index].count - done[index]), using: &generator)
-        return Batch.Entry(sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]), output: .allLogits)
+        return Batch.Entry(sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]), rows: .all)
       }
       let outputs = try engine.step(Batch(Array(entries)))
       for ((index, entry), output) in zip(zip(members, entries), outputs) {
-        guard case .logits(let rows) = output else { throw CancellationError() }
+        let rows = output.values
         found[index] += rows
-        done[index] += entry.tokens.count
+        done[index] += entry.input.count
       }
     }
     for index in prompts.indices {
@@ -125,12 +125,12 @@ struct CPUEngineTests {
     let other = try fixture.prompt(64)
     for engine in [try CPUEngine(weights: weights, threads: 2), ReferenceEngine(weights: weights, precision: .float)] as [any Engine] {
       let fresh = engine.makeSequence()
-      let expected = try engine.step(Batch([.init(sequence: fresh, tokens: prompt[..<70] + other, output: .lastLogits)]))
+      let expected = try engine.step(Batch([.init(sequence: fresh, tokens: prompt[..<70] + other)]))
       let reused = engine.makeSequence()
-      _ = try engine.step(Batch([.init(sequence: reused, tokens: prompt, output: .none)]))
+      _ = try engine.step(Batch([.init(sequence: reused, tokens: prompt, rows: .none)]))
       try engine.truncate(reused, to: 70)
-      let found = try engine.step(Batch([.init(sequence: reused, tokens: other, output: .lastLogits)]))
-      guard case .logits(let a) = expected[0], case .logits(let b) = found[0] else { throw CancellationError() }
+      let found = try engine.step(Batch([.init(sequence: reused, tokens: other)]))
+      let (a, b) = (expected[0].values, found[0].values)
       let same = identical(a, b)
       #expect(same)
       #expect(try engine.tokens(of: reused) == prompt[..<70] + other)
@@ -147,8 +147,8 @@ struct CPUEngineTests {
       var tokens = try fixture.prompt(7)
       var result: [SampledToken] = []
       for _ in 0..<80 {
-        let outputs = try engine.step(Batch([.init(sequence: id, tokens: tokens, output: .sample(parameters, logProbabilities: 3))]))
-        guard case .sampled(let sampled) = outputs[0] else { throw CancellationError() }
+        let outputs = try engine.step(Batch([.init(sequence: id, tokens: tokens, want: .token(parameters, logProbabilities: 3))]))
+        let sampled = outputs[0].tokens[0]
         result.append(sampled)
         tokens = [sampled.token]
       }

@@ -8,8 +8,8 @@ import Testing
 
 /// The bits of the logits of tokens that a sequence is continued with.
 private func bits(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) throws -> [UInt32] {
-  let output = try engine.step(Batch([.init(sequence: id, tokens: tokens, output: .allLogits)]))[0]
-  guard case .logits(let rows) = output else { throw CancellationError() }
+  let output = try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))[0]
+  let rows = output.values
   return rows.map(\.bitPattern)
 }
 
@@ -65,7 +65,7 @@ struct CopiedTilesTests {
     var generator = SeededGenerator(seed: 5)
     let engine = try CPUEngine(weights: ModelWeights(random: .random(using: &generator), seed: 1), threads: 2)
     let id = engine.makeSequence()
-    for _ in 0..<40 { _ = try engine.step(Batch([.init(sequence: id, tokens: [0], output: .none)])) }
+    for _ in 0..<40 { _ = try engine.step(Batch([.init(sequence: id, tokens: [0], rows: .none)])) }
     engine.finishCopying()
     #expect(engine.copiedByteCount == 0)
   }

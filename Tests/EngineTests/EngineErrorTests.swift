@@ -30,39 +30,39 @@ struct EngineErrorTests {
       func step(_ entries: Batch.Entry...) throws { _ = try engine.step(Batch(entries)) }
       expect(.tokenOutOfRange(512, vocabulary: 512), "token id 512 is out of range; expected 0 to 511") {
         // The first entry is fine, and must not be taken either.
-        try step(.init(sequence: other, tokens: [1, 2], output: .none), .init(sequence: id, tokens: [3, 512], output: .none))
+        try step(.init(sequence: other, tokens: [1, 2], rows: .none), .init(sequence: id, tokens: [3, 512], rows: .none))
       }
       expect(.tokenOutOfRange(-1, vocabulary: 512), "token id -1 is out of range; expected 0 to 511") {
-        try step(.init(sequence: id, tokens: [-1], output: .none))
+        try step(.init(sequence: id, tokens: [-1], rows: .none))
       }
       expect(.contextFull(length: 0, adding: 101, limit: 100), "the prompt has 101 tokens; the context holds 100") {
-        try step(.init(sequence: id, tokens: Array(repeating: 1, count: 101), output: .none))
+        try step(.init(sequence: id, tokens: Array(repeating: 1, count: 101), rows: .none))
       }
       expect(.noTokens(id), "the batch has no tokens for \(id); expected one or more") {
-        try step(.init(sequence: id, tokens: [], output: .none))
+        try step(.init(sequence: id, tokens: [], rows: .none))
       }
       expect(.repeatedSequence(id), "\(id) stands more than once in a batch; expected one entry for each sequence") {
-        try step(.init(sequence: id, tokens: [1], output: .none), .init(sequence: id, tokens: [1], output: .none))
+        try step(.init(sequence: id, tokens: [1], rows: .none), .init(sequence: id, tokens: [1], rows: .none))
       }
       expect(.unknownSequence(SequenceID(99)), "sequence 99 does not exist") {
-        try step(.init(sequence: SequenceID(99), tokens: [1], output: .none))
+        try step(.init(sequence: SequenceID(99), tokens: [1], rows: .none))
       }
       expect(
         .parameter(name: "temperature", found: "-1.0", expected: "0, or 0.000001 to 100"),
         "temperature is -1.0; expected 0, or 0.000001 to 100"
       ) {
-        try step(.init(sequence: id, tokens: [1], output: .sample(SamplingParameters(temperature: -1))))
+        try step(.init(sequence: id, tokens: [1], want: .token(SamplingParameters(temperature: -1))))
       }
       #expect(try engine.tokens(of: id).isEmpty)
       #expect(try engine.tokens(of: other).isEmpty)
-      try step(.init(sequence: id, tokens: Array(repeating: 1, count: 99), output: .none))
+      try step(.init(sequence: id, tokens: Array(repeating: 1, count: 99), rows: .none))
       expect(.contextFull(length: 99, adding: 2, limit: 100), "2 more tokens after 99 do not fit in the context of 100") {
-        try step(.init(sequence: id, tokens: [1, 1], output: .none))
+        try step(.init(sequence: id, tokens: [1, 1], rows: .none))
       }
       expect(.truncation(length: 99, to: 100), "a sequence of 99 tokens cannot be cut to 100") { try engine.truncate(id, to: 100) }
-      try step(.init(sequence: id, tokens: [1], output: .lastLogits))
+      try step(.init(sequence: id, tokens: [1]))
       engine.removeSequence(id)
-      expect(.unknownSequence(id), "\(id) does not exist") { try step(.init(sequence: id, tokens: [1], output: .none)) }
+      expect(.unknownSequence(id), "\(id) does not exist") { try step(.init(sequence: id, tokens: [1], rows: .none)) }
     }
   }
 
@@ -90,7 +90,7 @@ struct EngineErrorTests {
     let prompt = (0..<70).map { Int32($0 % 40) }
     func run(_ engine: any Engine) throws -> [Float] {
       let id = engine.makeSequence()
-      guard case .logits(let rows) = try engine.step(Batch([.init(sequence: id, tokens: prompt, output: .allLogits)]))[0] else { return [] }
+      let rows = try engine.step(Batch([.init(sequence: id, tokens: prompt, rows: .all)]))[0].values
       return rows
     }
     let expected = try run(ReferenceEngine(weights: weights, precision: .float))

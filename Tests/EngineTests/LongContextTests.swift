@@ -12,13 +12,13 @@ struct LongContextTests {
     let ids = lengths.map { _ in engine.makeSequence() }
     for (sequence, length) in lengths.enumerated() {
       let tokens = (0..<length).map { Int32(($0 * 31 + sequence) % vocabulary) }
-      _ = try engine.step(Batch([.init(sequence: ids[sequence], tokens: tokens, output: .none)]))
+      _ = try engine.step(Batch([.init(sequence: ids[sequence], tokens: tokens, rows: .none)]))
     }
     var result: [UInt32] = []
     for step in 0..<steps {
-      let batch = Batch(ids.map { .init(sequence: $0, tokens: [Int32(step % vocabulary)], output: .lastLogits) })
+      let batch = Batch(ids.map { .init(sequence: $0, tokens: [Int32(step % vocabulary)]) })
       for output in try engine.step(batch) {
-        guard case .logits(let row) = output else { throw CancellationError() }
+        let row = output.values
         result += row.map(\.bitPattern)
       }
     }

@@ -161,10 +161,10 @@ struct ScreenedHeadTests {
           Batch(
             ids.indices.map {
               // One of them also wants log probabilities, which takes all logits.
-              .init(sequence: ids[$0], tokens: next[$0], output: .sample(samplings[$0], logProbabilities: $0 == step ? 2 : nil))
+              .init(sequence: ids[$0], tokens: next[$0], want: .token(samplings[$0], logProbabilities: $0 == step ? 2 : nil))
             }))
         for (index, output) in outputs.enumerated() {
-          guard case .sampled(let token) = output else { throw CancellationError() }
+          let token = output.tokens[0]
           result[index].append(token.token)
           next[index] = [token.token]
         }

@@ -1,0 +1,279 @@
+/// Which tokens each sequence holds and the pages its cache occupies: the bookkeeping that engines share.
+///
+/// A page covers `attentionChunkLength` positions of all layers. Pages that are full, and the last ones of sequences that have ended, are
+/// kept in a tree by their tokens. A new sequence begins with those that it finds there, by reference; of a page that it shares in part it
+/// gets a copy. When the budget is used up, the pages that were used longest ago and that no sequence holds are dropped.
+package struct SequenceStore<Page: AnyObject> {
+  private typealias Node = PrefixTree<Page>.Node
+
+  private struct Sequence {
+    /// `StepPlan.pending` where a step that is under way chooses the token.
+    var tokens: [Int32] = []
+    var pages: [Page] = []
+    /// Nodes of the tree for the first pages. A page need not be its node's: another sequence may have been the first to fill one.
+    var path: [Node] = []
+    /// The token that the last step chose after the last row.
+    var next = Next.none
+
+    enum Next { case none, known(Int32), pending }
+
+    /// Pages that no other sequence and no node has.
+    func ownPageCount(from first: Int = 0) -> Int {
+      pages.indices.dropFirst(first).count { $0 >= path.count || pages[$0] !== path[$0].page }
+    }
+  }
+
+  /// Makes a page, and a copy of one. Where there is no memory they throw.
+  package struct Source {
+    let make: () throws(EngineError) -> Page
+    let copy: (Page) throws(EngineError) -> Page
+
+    package init(make: @escaping () throws(EngineError) -> Page, copy: @escaping (Page) throws(EngineError) -> Page) {
+      self.make = make
+      self.copy = copy
+    }
+  }
+
+  /// Pages that the store holds at most, 1 or more.
+  package let limit: Int
+  private var sequences: [SequenceID: Sequence] = [:]
+  private var next = 0
+  private let tree = PrefixTree<Page>()
+  /// Pages that sequences hold and the tree does not.
+  private var ownPages = 0
+
+  package init(limit: Int) { self.limit = limit }
+
+  /// Pages that sequences hold or that are kept for later ones.
+  package var pageCount: Int { ownPages + tree.count }
+  /// Of these, pages that sequences hold.
+  package var heldPageCount: Int { ownPages + tree.count - tree.unused }
+
+  // MARK: Sequences
+
+  /// - Returns: a sequence with as many of the tokens as pages hold, but never all, and how many these are.
+  package mutating func make(startingWith tokens: [Int32], from source: Source) -> (id: SequenceID, cached: Int) {
+    let id = SequenceID(next)
+    next += 1
+    var sequence = Sequence()
+    let usable = tokens.dropLast()
+    while usable.count >= sequence.tokens.count + attentionChunkLength {
+      let chunk = usable[sequence.tokens.count..<sequence.tokens.count + attentionChunkLength]
+      guard let node = tree.child(of: sequence.path.last, chunk) else { break }
+      sequence.path.append(node)
+      sequence.pages.append(node.page)
+      sequence.tokens += chunk
+    }
+    for node in sequence.path.reversed() { tree.hold(node) }
+    let rest = usable[sequence.tokens.count...]
+    if let (page, count) = closest(to: rest, after: sequence.path), count > 0, (try? makeRoom(for: 1)) != nil,
+      let copy = try? source.copy(page)
+    {
+      sequence.pages.append(copy)
+      sequence.tokens += rest.prefix(count)
+      ownPages += 1
+    }
+    sequences[id] = sequence
+    return (id, sequence.tokens.count)
+  }
+
+  /// The page that has the most of these tokens after a path: a node's, or one that a sequence is still filling.
+  private func closest(to tokens: ArraySlice<Int32>, after path: [Node]) -> (Page, Int)? {
+    guard !tokens.isEmpty else { return nil }
+    var best = tree.closestChild(of: path.last, tokens).map { ($0.page, $0.count) }
+    let start = path.count * attentionChunkLength
+    for other in sequences.values where other.path.count == path.count && other.path.last === path.last && other.tokens.count > start {
+      let count = commonPrefix(other.tokens[start...].prefix(attentionChunkLength), tokens)
+      if count > best?.1 ?? 0 { best = (other.pages[path.count], count) }
+    }
+    return best
+  }
+
+  package mutating func remove(_ id: SequenceID) {
+    guard var sequence = sequences.removeValue(forKey: id) else { return }
+    publish(&sequence)
+    let start = sequence.path.count * attentionChunkLength
+    let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan<Page>.pending }
+    ownPages -= sequence.ownPageCount()
+    if !tail.isEmpty, tree.replacesLeaves(of: sequence.path.last, tail) {
+      _ = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
+    }
+    for node in sequence.path.reversed() { tree.release(node) }
+  }
+
+  package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
+    guard let sequence = sequences[id] else { throw .unknownSequence(id) }
+    return sequence.tokens
+  }
+
+  package mutating func truncate(_ id: SequenceID, to length: Int, from source: Source) throws(EngineError) {
+    guard var sequence = sequences[id] else { throw .unknownSequence(id) }
+    guard length >= 0, length <= sequence.tokens.count else { throw .truncation(length: sequence.tokens.count, to: length) }
+    guard length < sequence.tokens.count else { return }
+    let whole = length / attentionChunkLength
+    let pages = (length + attentionChunkLength - 1) / attentionChunkLength
+    // The page in which the sequence goes on must be its own.
+    if pages > whole, sequence.path.count > whole, sequence.pages[whole] === sequence.path[whole].page {
+      try makeRoom(for: 1)
+      sequence.pages[whole] = try source.copy(sequence.pages[whole])
+      ownPages += 1
+    }
+    ownPages -= sequence.ownPageCount(from: pages)
+    sequence.pages.removeLast(sequence.pages.count - pages)
+    while sequence.path.count > whole { tree.release(sequence.path.removeLast()) }
+    sequence.tokens.removeLast(sequence.tokens.count - length)
+    sequence.next = .none
+    sequences[id] = sequence
+  }
+
+  /// The pages of a sequence.
+  package func pages(of id: SequenceID) -> [Page] { sequences[id]?.pages ?? [] }
+
+  // MARK: Steps
+
+  /// Checks a whole batch, and only then appends its tokens and the pages they need.
+  package mutating func admit(
+    _ batch: Batch, vocabulary: Int, contextLength: Int, from source: Source
+  ) throws(EngineError) -> StepPlan<Page> {
+    let needed = try check(batch, vocabulary: vocabulary, contextLength: contextLength)
+    try makeRoom(for: needed)
+    var made: [Page] = []
+    for _ in 0..<needed { made.append(try makePage(source)) }
+    ownPages += needed
+    var entries: [StepPlan<Page>.Entry] = []
+    var rows: [StepPlan<Page>.Row] = []
+    var outputs: [StepPlan<Page>.Output] = []
+    for (index, entry) in batch.entries.enumerated() {
+      var sequence = sequences.removeValue(forKey: entry.sequence)!  // present: checked above
+      let start = sequence.tokens.count
+      switch (entry.input, sequence.next) {
+      case (.tokens(let tokens), _): sequence.tokens += tokens
+      case (.sampled, .known(let token)): sequence.tokens.append(token)
+      case (.sampled, _): sequence.tokens.append(StepPlan<Page>.pending)
+      }
+      while sequence.pages.count * attentionChunkLength < sequence.tokens.count { sequence.pages.append(made.removeLast()) }
+      let count = sequence.tokens.count - start
+      for position in start..<start + count {
+        let isWanted = entry.rows == .all || (entry.rows == .last && position == start + count - 1)
+        if isWanted {
+          outputs.append(.init(row: rows.count, entry: index, position: position + 1, want: entry.want.ofRow(position - start)))
+        }
+        rows.append(
+          .init(token: sequence.tokens[position], position: position, entry: index, output: isWanted ? outputs.count - 1 : nil))
+      }
+      let choosesNext = entry.rows != .none && entry.want.isToken
+      sequence.next = choosesNext ? .pending : .none
+      entries.append(
+        .init(
+          sequence: entry.sequence, start: start, count: count, pages: sequence.pages,
+          history: entry.want.looksAtHistory ? sequence.tokens : [], choosesNext: choosesNext))
+      publish(&sequence)
+      sequences[entry.sequence] = sequence
+    }
+    return StepPlan(entries: entries, rows: rows, outputs: outputs)
+  }
+
+  /// Takes note of the tokens that a step chose, which those after it may have appended already.
+  package mutating func record(_ results: [StepResult], of plan: StepPlan<Page>) {
+    for (entry, result) in zip(plan.entries, results) where entry.choosesNext {
+      guard var sequence = sequences.removeValue(forKey: entry.sequence) else { continue }
+      let (position, token) = (entry.start + entry.count, result.tokens.last!.token)
+      if sequence.tokens.count == position {
+        sequence.next = .known(token)
+      } else if sequence.tokens.count > position, sequence.tokens[position] == StepPlan<Page>.pending {
+        sequence.tokens[position] = token
+        publish(&sequence)
+      }
+      sequences[entry.sequence] = sequence
+    }
+  }
+
+  /// - Returns: the pages that the batch needs beyond those its sequences have.
+  private func check(_ batch: Batch, vocabulary: Int, contextLength: Int) throws(EngineError) -> Int {
+    var seen: Set<SequenceID> = []
+    var needed = 0
+    for entry in batch.entries {
+      guard let sequence = sequences[entry.sequence] else { throw .unknownSequence(entry.sequence) }
+      guard seen.insert(entry.sequence).inserted else { throw .repeatedSequence(entry.sequence) }
+      switch entry.input {
+      case .sampled: if case .none = sequence.next { throw .nothingSampled(entry.sequence) }
+      case .tokens(let tokens):
+        guard !tokens.isEmpty else { throw .noTokens(entry.sequence) }
+        try Self.check(tokens, vocabulary)
+      }
+      let length = sequence.tokens.count + entry.input.count
+      guard length <= contextLength else {
+        throw .contextFull(length: sequence.tokens.count, adding: entry.input.count, limit: contextLength)
+      }
+      needed += max(0, (length + attentionChunkLength - 1) / attentionChunkLength - sequence.pages.count)
+      switch entry.want {
+      case .token(let parameters, let logProbabilities):
+        try parameters.validate()
+        if let logProbabilities, !(0...vocabulary ~= logProbabilities) {
+          throw .parameter(name: "the number of log probabilities", found: "\(logProbabilities)", expected: "0 to \(vocabulary)")
+        }
+      case .surprise(let targets):
+        try Self.check(targets, vocabulary)
+        guard targets.count == entry.rowCount else {
+          throw .parameter(
+            name: "the number of tokens to expect", found: "\(targets.count)", expected: "\(entry.rowCount), one for each row")
+        }
+      case .logits, .hidden: break
+      }
+    }
+    return needed
+  }
+
+  private static func check(_ tokens: [Int32], _ vocabulary: Int) throws(EngineError) {
+    for token in tokens where token < 0 || token >= vocabulary { throw .tokenOutOfRange(token, vocabulary: vocabulary) }
+  }
+
+  // MARK: Pages
+
+  /// Drops pages that no sequence holds until so many can be made.
+  private func makeRoom(for count: Int) throws(EngineError) {
+    while pageCount + count > limit {
+      guard tree.evict() else { throw .cacheFull(needed: count, held: heldPageCount, limit: limit) }
+    }
+  }
+
+  /// A page; where there is no memory for it, in place of those that no sequence holds.
+  private func makePage(_ source: Source) throws(EngineError) -> Page {
+    while true {
+      do throws(EngineError) { return try source.make() } catch { guard tree.evict() else { throw error } }
+    }
+  }
+
+  /// Puts the sequence's full pages into the tree.
+  private mutating func publish(_ sequence: inout Sequence) {
+    while sequence.tokens.count >= (sequence.path.count + 1) * attentionChunkLength {
+      let place = sequence.path.count
+      let tokens = sequence.tokens[place * attentionChunkLength..<(place + 1) * attentionChunkLength]
+      guard !tokens.contains(StepPlan<Page>.pending) else { return }
+      if let node = tree.child(of: sequence.path.last, tokens) {
+        tree.hold(node)
+        sequence.path.append(node)
+      } else {
+        sequence.path.append(tree.add(tokens, page: sequence.pages[place], to: sequence.path.last, isHeld: true))
+        ownPages -= 1
+      }
+    }
+  }
+}
+
+extension Batch.Want {
+  fileprivate func ofRow<Page>(_ row: Int) -> StepPlan<Page>.Output.Want {
+    switch self {
+    case .token(let parameters, let logProbabilities): .token(parameters, logProbabilities: logProbabilities)
+    case .surprise(let tokens): .surprise(tokens.count == 1 ? tokens[0] : tokens[row])
+    case .logits: .logits
+    case .hidden: .hidden
+    }
+  }
+
+  fileprivate var isToken: Bool { if case .token = self { true } else { false } }
+
+  fileprivate var looksAtHistory: Bool {
+    if case .token(let parameters, _) = self { parameters.repetitionPenalty != 1 } else { false }
+  }
+}

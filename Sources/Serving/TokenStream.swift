@@ -1,0 +1,117 @@
+import BitNetInference
+import Synchronization
+
+/// The tokens of one request, as they are generated. The request ends with the last reference to it.
+package final class TokenStream: Sendable {
+  let feed: TokenFeed
+
+  init(_ feed: TokenFeed) { self.feed = feed }
+
+  deinit { feed.cancel() }
+
+  /// The next token; nil after the last one.
+  ///
+  /// - Throws: `CancellationError` when the task is cancelled, else what ended the request.
+  package func next() async throws -> SampledToken? {
+    let feed = feed
+    return try await withTaskCancellationHandler {
+      try await feed.next()
+    } onCancel: {
+      feed.cancel()
+    }
+  }
+
+  /// How many of the prompt's tokens the cache held when the request was first run; 0 until then.
+  package var cachedTokens: Int { feed.cachedTokens }
+}
+
+/// Between the scheduler, which writes, and one reader.
+final class TokenFeed: Sendable {
+  /// A request rests while its reader is this many tokens behind.
+  static let capacity = 16
+
+  private struct State {
+    var unread: [SampledToken] = []
+    var reader: CheckedContinuation<SampledToken?, any Error>?
+    var end: Result<Void, any Error>?
+    var isCancelled = false
+    var isResting = false
+    var cachedTokens = 0
+  }
+
+  private let state = Mutex(State())
+  /// Called when the scheduler has something to do for this request again.
+  private let wake: @Sendable () -> Void
+
+  init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
+
+  var cachedTokens: Int { state.withLock { $0.cachedTokens } }
+  var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+  /// Whether the reader is so far behind, counting steps that are under way, that the request should rest.
+  func rests(underWay: Int) -> Bool {
+    state.withLock { state in
+      state.isResting = state.unread.count + underWay >= Self.capacity
+      return state.isResting
+    }
+  }
+
+  func setCachedTokens(_ count: Int) { state.withLock { $0.cachedTokens = count } }
+
+  func add(_ token: SampledToken) {
+    let reader = state.withLock { state -> CheckedContinuation<SampledToken?, any Error>? in
+      guard let reader = state.reader else {
+        state.unread.append(token)
+        return nil
+      }
+      state.reader = nil
+      return reader
+    }
+    reader?.resume(returning: token)
+  }
+
+  func finish(_ result: Result<Void, any Error>) {
+    let reader = state.withLock { state -> CheckedContinuation<SampledToken?, any Error>? in
+      guard state.end == nil else { return nil }
+      state.end = result
+      defer { state.reader = nil }
+      return state.reader
+    }
+    reader?.resume(with: result.map { nil })
+  }
+
+  func cancel() {
+    let wasDone = state.withLock { state in
+      defer { state.isCancelled = true }
+      return state.end != nil || state.isCancelled
+    }
+    guard !wasDone else { return }
+    finish(.failure(CancellationError()))
+    wake()
+  }
+
+  func next() async throws -> SampledToken? {
+    try await withCheckedThrowingContinuation { continuation in
+      enum Answer { case token(SampledToken), end(Result<Void, any Error>), later }
+      let (answer, wakes) = state.withLock { state -> (Answer, Bool) in
+        if state.isCancelled, let end = state.end { return (.end(end), false) }
+        guard state.unread.isEmpty else {
+          let token = state.unread.removeFirst()
+          let wakes = state.isResting && state.unread.count <= Self.capacity / 2
+          if wakes { state.isResting = false }
+          return (.token(token), wakes)
+        }
+        if let end = state.end { return (.end(end), false) }
+        precondition(state.reader == nil, "a stream of tokens has one reader")
+        state.reader = continuation
+        return (.later, state.isResting)
+      }
+      switch answer {
+      case .token(let token): continuation.resume(returning: token)
+      case .end(let result): continuation.resume(with: result.map { nil })
+      case .later: break
+      }
+      if wakes { wake() }
+    }
+  }
+}

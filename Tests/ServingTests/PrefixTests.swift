@@ -1,0 +1,61 @@
+import BitNetCPUEngine
+import BitNetInference
+import BitNetModelFiles
+import TestSupport
+import Testing
+
+@Suite("Sequences that begin alike")
+struct PrefixTests {
+  @Test("share pages, are cut and dropped in random order, and compute the same as sequences of their own", arguments: 0..<6)
+  func random(round: Int) throws {
+    let seed = UInt64.random(in: 0...UInt64.max)
+    var generator = SeededGenerator(seed: seed)
+    func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
+    let weights = try Fixture.all[round].load().weights
+    let c = weights.configuration
+    func tokens(_ count: Int) -> [Int32] { (0..<count).map { _ in Int32.random(in: 0..<Int32(c.vocabularySize), using: &generator) } }
+    let page = c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * max(c.headSize, 32) * 2
+    let limit = number(8...20)
+    let engine = try CPUEngine(weights: weights, contextLength: 300, threads: 1, cacheBytes: limit * page)
+    let fresh = try CPUEngine(weights: weights, contextLength: 300, threads: 1, cacheBytes: 0)
+    let trunk = tokens(260)
+    var live: [SequenceID] = []
+    var (shared, full) = (0, 0)
+    for step in 0..<120 {
+      switch number(0...9) {
+      case 0...3:
+        let text = trunk.prefix(number(0...220)) + tokens(number(1...70))
+        let (id, cached) = engine.makeSequence(startingWith: Array(text))
+        #expect(cached < text.count)
+        #expect(try engine.tokens(of: id) == Array(text.prefix(cached)), "seed \(seed), step \(step)")
+        shared += cached
+        live.append(id)
+        do { _ = try engine.step(Batch([.init(sequence: id, tokens: Array(text.dropFirst(cached)), rows: .none)])) } catch EngineError.cacheFull {
+          full += 1
+          #expect(try engine.tokens(of: id).count == cached)
+          engine.removeSequence(live.remove(at: number(0...live.count - 1)))
+        }
+      case 4...5 where !live.isEmpty:
+        let id = live[number(0...live.count - 1)]
+        let count = try engine.tokens(of: id).count
+        do { try engine.truncate(id, to: number(0...count)) } catch EngineError.cacheFull { full += 1 }
+      case 6 where !live.isEmpty: engine.removeSequence(live.remove(at: number(0...live.count - 1)))
+      case 7... where !live.isEmpty:
+        let id = live[number(0...live.count - 1)]
+        let held = try engine.tokens(of: id)
+        guard held.count < 300 else { continue }
+        let token = tokens(1)
+        do {
+          let found = try engine.step(Batch([.init(sequence: id, tokens: token)]))
+          let other = fresh.makeSequence()
+          let expected = try fresh.step(Batch([.init(sequence: other, tokens: held + token)]))
+          fresh.removeSequence(other)
+          #expect(found == expected, "seed \(seed), step \(step)")
+        } catch EngineError.cacheFull { full += 1 }
+      default: break
+      }
+      #expect(engine.cachedPageCount <= engine.capacity.cachePages, "seed \(seed), step \(step)")
+    }
+    #expect(shared > 0, "seed \(seed)")
+  }
+}
