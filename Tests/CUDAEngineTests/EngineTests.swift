@@ -256,7 +256,7 @@ struct EngineTests {
     let configuration = ModelConfiguration(
       architecture: "random", vocabularySize: 40, hiddenSize: hidden, feedForwardSize: 24, layerCount: 1, headCount: 2,
       keyValueHeadCount: 1, headSize: 16, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
-      hasSubNorms: true, tiedEmbedding: true)
+      optionalNorms: .subNorms, tiedEmbedding: true)
     // Four rows in floats, and their two planes of int8 beside.
     let (floats, planes) = (16 * ((hidden + 255) / 256 * 256), 8 * hidden)
     #expect(floats < 97 << 10 && floats + planes > 97 << 10)
@@ -355,7 +355,7 @@ struct EngineTests {
   func promptCost() throws {
     let configuration = ModelConfiguration(
       architecture: "random", vocabularySize: 30, hiddenSize: 16, feedForwardSize: 24, layerCount: 2, headCount: 2, keyValueHeadCount: 1,
-      headSize: 8, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU, hasSubNorms: true,
+      headSize: 8, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU, optionalNorms: .subNorms,
       tiedEmbedding: true)
     let weights = try ModelWeights(random: configuration, seed: 1)
     let prompt = (0..<600).map { Int32($0 * $0 % 30) }

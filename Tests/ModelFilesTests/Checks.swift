@@ -74,11 +74,11 @@ struct WeightBits: Equatable {
 
   init(_ weights: ModelWeights) {
     func bytes(_ shared: SharedBytes) -> [UInt8] { shared.withUnsafeBytes { Array($0) } }
-    let matrices = weights.layers.flatMap { [$0.queryKeyValue, $0.attentionOutput, $0.gateUp, $0.down] }
+    let matrices = weights.layers.flatMap(\.matrices)
     configuration = weights.configuration
     tables = [bytes(weights.embedding.bytes), bytes(weights.head.bytes)]
     norms =
-      (weights.layers.flatMap { [$0.attentionNorm, $0.attentionSubNorm ?? [], $0.feedForwardNorm, $0.feedForwardSubNorm ?? []] }
+      (weights.layers.flatMap { layer in NormRole.allCases.map { layer[$0] ?? [] } }
       + [weights.finalNorm]).map { $0.map(\.bitPattern) }
     scales = matrices.flatMap { $0.parts.map(\.scale.bitPattern) }
     tiles = matrices.map { bytes($0.tiles) }

@@ -108,7 +108,7 @@ struct ConvertedModelTests {
     expectRefusal("tensor \(tiles)", sentence) { _ = try load(broken) }
     expectRefusal("tensor \(tiles)", sentence) { _ = try load(broken, verifyCodes: true) }
     // Without the search, the field 0 is what arithmetic makes of it.
-    #expect(try load(broken, verifyCodes: false).weights.layers[1].attentionOutput.code(row: 25, column: 0) == -2)
+    #expect(try load(broken, verifyCodes: false).weights.layers[1][.attentionOutput].code(row: 25, column: 0) == -2)
   }
 
   @Test(arguments: [0.0, -1.0, Double.nan, .infinity])
