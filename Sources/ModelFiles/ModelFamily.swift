@@ -93,7 +93,7 @@ package struct ConfigurationFields: Sendable, Decodable {
 
   /// - Throws: `ModelFileError` when the field is missing or no integer that fits.
   package func integer(_ name: String) throws(ModelFileError) -> Int {
-    try value(Int(exactly: number(name)), name, "an integer")
+    try value(numbers[name].flatMap { Int(exactly: $0) }, name, "an integer")
   }
 
   /// - Throws: `ModelFileError` when the field is missing or no list of strings.

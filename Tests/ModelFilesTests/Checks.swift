@@ -56,8 +56,9 @@ func expectRefusal(
     Issue.record("expected a refusal about \(subject)", sourceLocation: sourceLocation)
   } catch let error as ModelFileError {
     #expect(error.subject == subject, "\(error)", sourceLocation: sourceLocation)
-    #expect(error.finding.contains(finding), "\(error)", sourceLocation: sourceLocation)
-    #expect((error.expected ?? "").contains(expected), "\(error)", sourceLocation: sourceLocation)
+    // Libraries disagree on whether a text contains the empty one.
+    #expect(finding.isEmpty || error.finding.contains(finding), "\(error)", sourceLocation: sourceLocation)
+    #expect(expected.isEmpty || (error.expected ?? "").contains(expected), "\(error)", sourceLocation: sourceLocation)
     #expect(error.description.contains("\n") == false, "one sentence: \(error)", sourceLocation: sourceLocation)
   } catch {
     Issue.record("an error of another type: \(error)", sourceLocation: sourceLocation)

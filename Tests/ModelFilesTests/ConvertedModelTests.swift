@@ -49,8 +49,8 @@ struct ConvertedModelTests {
 
   @Test func theFormatAndVersionAreChecked() {
     var broken = Self.builder
-    broken.metadata["version"] = "2"
-    expectRefusal("__metadata__.version", "is 2", expected: "1") { _ = try load(broken) }
+    broken.metadata["version"] = "3"
+    expectRefusal("__metadata__.version", "is 3", expected: "1") { _ = try load(broken) }
     broken.metadata["version"] = nil
     expectRefusal("__metadata__.version", "is missing") { _ = try load(broken) }
     broken.metadata["format"] = "pt"

@@ -128,7 +128,9 @@ struct HuggingFaceConfigurationTests {
   @Test func refusesWhatTheArithmeticDoesNotHave() {
     expectRefusal("attention_bias", "is true") { _ = try configuration(["attention_bias": "true"]) }
     expectRefusal("mlp_bias", "is true") { _ = try configuration(["mlp_bias": "true"]) }
-    expectRefusal("hidden_act", "is gelu", expected: "relu2, silu or gelu_pytorch_tanh") { _ = try configuration(["hidden_act": "\"gelu\""]) }
+    expectRefusal("hidden_act", "is gelu", expected: "relu2, silu or gelu_pytorch_tanh") {
+      _ = try configuration(["hidden_act": "\"gelu\""])
+    }
     expectRefusal("partial_rotary_factor", "is 0.5") { _ = try configuration(["partial_rotary_factor": "0.5"]) }
     #expect(throws: Never.self) { try configuration(["attention_bias": "false", "mlp_bias": "null"]) }
   }
