@@ -68,7 +68,8 @@ let package = Package(
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
     .testTarget(name: "TokenizationTests", dependencies: ["BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
-      name: "ModelFilesTests", dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"]),
+      name: "ModelFilesTests",
+      dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"]),
     .testTarget(name: "InferenceTests", dependencies: ["BitNetInference", "BitNetTernary", "TestSupport"]),
     .testTarget(
       name: "EngineTests",

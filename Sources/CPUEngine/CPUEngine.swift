@@ -22,9 +22,10 @@ package final class CPUEngine: Engine {
   ///     Results are the same. Rows of more than 131,072 columns are not screened.
   ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is read faster but is not shared
   ///     with other processes; nil to do so where it pays. A model that was repacked as it was loaded needs no copy.
-  ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may begin like; a quarter of the
-  ///     machine's memory when nil. In any case there is room for one whole context.
-  /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the copy.
+  ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may begin like; a quarter of
+  ///     the machine's memory when nil. In any case there is room for one whole context.
+  /// - Throws: `EngineError.parameter` for a number out of range or a model with a feature that this engine lacks, `EngineError.device`
+  ///   when there is no memory for the copy.
   package init(
     weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil,
     copiesTiles: Bool? = nil, cacheBytes: Int? = nil
@@ -38,6 +39,7 @@ package final class CPUEngine: Engine {
     if let contextLength, !(1...(1 << 24) ~= contextLength) {
       throw .parameter(name: "the context length", found: "\(contextLength)", expected: "1 to \(1 << 24)")
     }
+    try weights.configuration.requireOnly(on: "the CPU engine")
     configuration = weights.configuration
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.instructionSet = instructionSet ?? InstructionSet.available[0]

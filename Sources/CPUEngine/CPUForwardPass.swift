@@ -142,26 +142,26 @@ final class CPUForwardPass {
     let hidden = c.hiddenSize
     for (index, layer) in weights.layers.enumerated() {
       member.phase(count) { t in
-        if index == 0 { embed(tokens[t].id, t) } else { addProduct(weights.layers[index - 1].down, t) }
-        quantize(space.residual + t * hidden, hidden, layer.attentionNorm, t, member)
+        if index == 0 { embed(tokens[t].id, t) } else { addProduct(weights.layers[index - 1][.down], t) }
+        quantize(space.residual + t * hidden, hidden, layer[.attention], t, member)
       }
-      multiply(layer.queryKeyValue, count, member, next: member.share(of: layer.attentionOutput))
+      multiply(layer[.queryKeyValue], count, member, next: member.share(of: layer[.attentionOutput]))
       member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
       attend(tokens, layer: index, member)
-      member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer.attentionSubNorm, t, member) }
-      multiply(layer.attentionOutput, count, member, next: member.share(of: layer.gateUp))
+      member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer[.attentionSub], t, member) }
+      multiply(layer[.attentionOutput], count, member, next: member.share(of: layer[.gateUp]))
       member.phase(count) { t in
-        addProduct(layer.attentionOutput, t)
-        quantize(space.residual + t * hidden, hidden, layer.feedForwardNorm, t, member)
+        addProduct(layer[.attentionOutput], t)
+        quantize(space.residual + t * hidden, hidden, layer[.feedForward], t, member)
       }
-      multiply(layer.gateUp, count, member, next: member.share(of: layer.down))
+      multiply(layer[.gateUp], count, member, next: member.share(of: layer[.down]))
       member.phase(count) { t in
-        gate(layer.gateUp, t)
-        quantize(space.inner + t * space.innerStride, c.feedForwardSize, layer.feedForwardSubNorm, t, member)
+        gate(layer[.gateUp], t)
+        quantize(space.inner + t * space.innerStride, c.feedForwardSize, layer[.feedForwardSub], t, member)
       }
       let isLast = index == weights.layers.count - 1
       multiply(
-        layer.down, count, member, next: isLast ? headShare(member) : member.share(of: weights.layers[index + 1].queryKeyValue))
+        layer[.down], count, member, next: isLast ? headShare(member) : member.share(of: weights.layers[index + 1][.queryKeyValue]))
     }
     head(tokens, member, results)
   }
@@ -225,7 +225,7 @@ final class CPUForwardPass {
     let key = query + c.queryWidth
     let value = key + c.keyValueWidth
     for (part, (target, width)) in [(query, c.queryWidth), (key, c.keyValueWidth), (value, c.keyValueWidth)].enumerated() {
-      let (dots, factor) = product(weights.layers[layer].queryKeyValue, part, t)
+      let (dots, factor) = product(weights.layers[layer][.queryKeyValue], part, t)
       kernels.dequantize(dots, factor, width, target)
     }
     let pairs = c.headSize / 2

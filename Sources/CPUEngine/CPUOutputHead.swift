@@ -20,7 +20,7 @@ extension CPUForwardPass {
     let wanted = full.map(\.token) + screened.map(\.token) + hidden.map(\.token)
     member.phase(wanted.count) { place in
       // The last layer's products are added only here, where they are needed.
-      addProduct(weights.layers[c.layerCount - 1].down, wanted[place])
+      addProduct(weights.layers[c.layerCount - 1][.down], wanted[place])
       weights.finalNorm.withUnsafeBufferPointer {
         kernels.normalize(
           space.residual + wanted[place] * c.hiddenSize, $0.baseAddress!, Float(c.normEpsilon), c.hiddenSize,

@@ -34,9 +34,7 @@ struct Workspace {
     let c = weights.configuration
     innerStride = max(c.queryWidth, c.feedForwardSize)
     codeStride = (max(c.hiddenSize, innerStride) + 63) / 64 * 64
-    dotStride = weights.layers.reduce(0) {
-      max($0, $1.queryKeyValue.paddedRows, $1.attentionOutput.paddedRows, $1.gateUp.paddedRows, $1.down.paddedRows)
-    }
+    dotStride = weights.layers.flatMap(\.matrices).map(\.paddedRows).max() ?? 0
     // The head phase keeps normalised hidden rows here as well.
     headStride = max(c.queryWidth + 2 * c.keyValueWidth, c.hiddenSize)
     let attention = 2 * CachePage.Layout(c).partialCount

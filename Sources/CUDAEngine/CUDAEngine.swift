@@ -74,7 +74,7 @@ package final class CUDAEngine: Engine {
   private static let patience = Duration.seconds(60)
 
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for an option out of
-  ///   range or a model whose shape the kernels do not take.
+  ///   range or a model whose shape or features the kernels do not take.
   package convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
     try self.init(weights: weights, library: KernelLibrary(CUDAContext(device)), options: options)
   }
@@ -82,6 +82,7 @@ package final class CUDAEngine: Engine {
   /// - Parameter library: its kernels stay compiled for the next engine.
   init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
     let c = weights.configuration
+    try c.requireOnly(on: "the CUDA engine")
     if let length = options.contextLength, !(1...(1 << 24) ~= length) {
       throw EngineError.parameter(name: "the context length", found: "\(length)", expected: "1 to \(1 << 24)")
     }

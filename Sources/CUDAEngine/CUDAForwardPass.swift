@@ -138,10 +138,10 @@ final class CUDAForwardPass {
     let epsilon = Float(c.normEpsilon)
     let residual = Target(out: space.x.address, stride: Int32(c.hiddenSize), isSquaredReLU: 0)
     func multiply(
-      _ kind: DeviceWeights.Kind, _ outcome: Products.Outcome, x: CUDABuffer, xStride: Int, _ target: Target
+      _ role: MatrixRole, _ outcome: Products.Outcome, x: CUDABuffer, xStride: Int, _ target: Target
     ) throws(CUDAError) {
       try products.multiply(
-        outcome, layer.matrices[kind.rawValue], tokens: count, x: x.address, xStride: xStride, norm: layer.norms[kind.rawValue],
+        outcome, layer.matrices[role.rawValue], tokens: count, x: x.address, xStride: xStride, norm: layer.norms[role.rawValue],
         epsilon: epsilon, target: target, quantized: space.quantized)
     }
     try multiply(

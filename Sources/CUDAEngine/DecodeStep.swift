@@ -232,7 +232,7 @@ extension DecodeModel {
   /// Chooses how the rows of the four matrices are dealt out, for blocks of so many warps; returns how many blocks have work.
   fileprivate mutating func plan(_ matrices: [Matrix], resident: Int, warps: Int) -> Int {
     let plans = matrices.enumerated().map {
-      Products.plan($1, resident: resident, warps: warps, isPaired: $0 == DeviceWeights.Kind.gateUp.rawValue)
+      Products.plan($1, resident: resident, warps: warps, isPaired: $0 == MatrixRole.gateUp.rawValue)
     }
     let splits = plans.map { Int32($0.split) }
     withUnsafeMutableBytes(of: &self.splits) { _ = $0.bindMemory(to: Int32.self).update(fromContentsOf: splits) }

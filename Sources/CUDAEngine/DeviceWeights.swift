@@ -7,15 +7,10 @@ import BitNetTernary
 ///
 /// One allocation, because the driver rounds each up to 2 MiB.
 final class DeviceWeights {
-  /// The four matrices of a layer, in the order in which they are used.
-  enum Kind: Int, CaseIterable {
-    case queryKeyValue, attentionOutput, gateUp, down
-  }
-
   struct Layer {
-    /// By `Kind`.
+    /// By `MatrixRole`.
     var matrices: [Matrix]
-    /// Of the norm before each matrix, 0 where there is none.
+    /// Of the norm of each matrix's input, 0 where there is none.
     var norms: [UInt64]
   }
 
@@ -39,8 +34,8 @@ final class DeviceWeights {
     var total = Self.aligned(weights.embedding.bytes.count) + (c.tiedEmbedding ? 0 : Self.aligned(weights.head.bytes.count))
     total += Self.aligned(4 * c.hiddenSize) + Self.aligned(c.layerCount * MemoryLayout<DecodeLayer>.stride)
     for layer in weights.layers {
-      for kind in Kind.allCases {
-        total += Self.aligned(layer[kind].tiles.count) + Self.aligned(4 * (layer.norm(before: kind)?.count ?? 0))
+      for role in MatrixRole.allCases {
+        total += Self.aligned(layer[role].tiles.count) + Self.aligned(4 * (layer[role.inputNorm]?.count ?? 0))
       }
     }
     arena = try CUDABuffer(context, byteCount: total)
@@ -52,9 +47,9 @@ final class DeviceWeights {
     finalNorm = try upload(weights.finalNorm)
     for layer in weights.layers {
       var (matrices, norms): ([Matrix], [UInt64]) = ([], [])
-      for kind in Kind.allCases {
-        matrices.append(Matrix(layer[kind], tiles: try upload(layer[kind].tiles)))
-        norms.append(try layer.norm(before: kind).map { (norm) throws(CUDAError) in try upload(norm) } ?? 0)
+      for role in MatrixRole.allCases {
+        matrices.append(Matrix(layer[role], tiles: try upload(layer[role].tiles)))
+        norms.append(try layer[role.inputNorm].map { (norm) throws(CUDAError) in try upload(norm) } ?? 0)
       }
       layers.append(Layer(matrices: matrices, norms: norms))
     }
@@ -89,26 +84,6 @@ final class DeviceWeights {
     try arena.copy(from: bytes, at: start)
     used += Self.aligned(bytes.count)
     return arena.address + UInt64(start)
-  }
-}
-
-extension LayerWeights {
-  fileprivate subscript(kind: DeviceWeights.Kind) -> TernaryMatrix {
-    switch kind {
-    case .queryKeyValue: queryKeyValue
-    case .attentionOutput: attentionOutput
-    case .gateUp: gateUp
-    case .down: down
-    }
-  }
-
-  fileprivate func norm(before kind: DeviceWeights.Kind) -> [Float]? {
-    switch kind {
-    case .queryKeyValue: attentionNorm
-    case .attentionOutput: attentionSubNorm
-    case .gateUp: feedForwardNorm
-    case .down: feedForwardSubNorm
-    }
   }
 }
 

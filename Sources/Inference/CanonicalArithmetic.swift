@@ -90,12 +90,18 @@ package func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], ep
   return x.indices.map { x[$0] * r * Scalar(weight[$0]) }
 }
 
-/// The gated activation: max(gate, 0)² · up, or gate / (1 + e^-gate) · up.
+/// The gated activation: max(gate, 0)² · up, gate / (1 + e^-gate) · up, or gate / (1 + e^-t) · up with t = gate · fma(gate², c₃, c₁).
+///
+/// The last is gelu with the tanh approximation, gate/2 · (1 + tanh(u)) with u = √(2/π)·(gate + 0.044715·gate³), because
+/// (1 + tanh(u))/2 = 1 / (1 + e^-2u): c₁ = 2·√(2/π), c₃ = 0.044715·c₁, each rounded once to the number type.
 func gated<Scalar: ReferenceScalar>(_ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar) -> Scalar {
   switch activation {
   case .squaredReLU:
     let positive = gate > 0 ? gate : 0
     return positive * positive * up
   case .silu: return gate / (1 + Scalar.exponential(-gate)) * up
+  case .geluTanh:
+    let t = gate * Scalar(1.5957691216057308).addingProduct(gate * gate, Scalar(0.07135481627260025))
+    return gate / (1 + Scalar.exponential(-t)) * up
   }
 }

@@ -74,14 +74,16 @@ extension Engine {
       let held = try tokens(of: entry.sequence).count
       let adding = entry.input.count + limit - 1
       guard held + adding <= contextLength else { throw .contextFull(length: held, adding: adding, limit: contextLength) }
-      lengths.append(held + entry.input.count)
+      lengths.append(held)
     }
     var tickets = [try submit(batch)]
     var done = 0
     func finish() throws(EngineError) {
       guard tickets.count > done else { return }
       for ticket in tickets[done...] { _ = try wait(for: ticket) }
-      for (entry, length) in zip(batch.entries, lengths) { try truncate(entry.sequence, to: length + done - 1) }
+      for (entry, length) in zip(batch.entries, lengths) {
+        try truncate(entry.sequence, to: done == 0 ? length : length + entry.input.count + done - 1)
+      }
     }
     do throws(EngineError) {
       while done < limit {

@@ -1,11 +1,33 @@
 /// The shape of a BitNet b1.58 model: everything about it that is not a weight.
-public struct ModelConfiguration: Sendable, Equatable, Codable {
+public struct ModelConfiguration: Sendable, Equatable {
   /// The gate's activation function.
   public enum Activation: String, Sendable, Codable {
     /// `max(x, 0)²`, as in BitNet b1.58 2B-4T.
     case squaredReLU = "relu2"
     /// `x / (1 + e^-x)`, as in Llama-shaped models.
     case silu
+    /// `x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))`, as in Gemma.
+    case geluTanh = "gelu_pytorch_tanh"
+  }
+
+  /// Which positions a token of a layer attends to, and how the layer's positions are encoded.
+  package struct Attention: Sendable, Equatable {
+    /// How many positions a token reaches back, itself included, and forward, itself included, if the layer is bidirectional: 1 to
+    /// 2^24. Nil: all positions.
+    package var window: Int?
+    /// Whether a token attends to later tokens of its text too. A model with a bidirectional layer takes a text in one step.
+    package var isBidirectional: Bool
+    /// The rotary embedding's base in this layer, 1 to 10^9, used without `ropeScaling`. Nil: `ropeTheta` with `ropeScaling`.
+    package var ropeTheta: Double?
+
+    package init(window: Int? = nil, isBidirectional: Bool = false, ropeTheta: Double? = nil) {
+      self.window = window
+      self.isBidirectional = isBidirectional
+      self.ropeTheta = ropeTheta
+    }
+
+    /// All positions up to the token's own.
+    package static let causal = Attention()
   }
 
   /// The frequency scaling of Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between blended.
@@ -41,19 +63,31 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
   public var ropeTheta: Double
   public var ropeScaling: RotaryScaling?
   public var activation: Activation
-  /// Whether a norm stands before the attention's output projection and before the down projection (SubLN).
-  public var hasSubNorms: Bool
+  /// The norms that the model's blocks have beside those before the attention and the feed-forward part.
+  package var optionalNorms: Set<NormRole>
+  /// The layers' attention: layer i has entry `i % attention.count`. 1 to `layerCount` entries.
+  package var attention: [Attention]
+  /// What the scores of queries and keys are multiplied by; nil: 1 / √headSize.
+  package var attentionScale: Double?
+  /// What a token's embedding is multiplied by.
+  package var embeddingScale: Double
+  /// What the outputs of the attention and of the feed-forward part are multiplied by, after their post-norms, when they are added to
+  /// the residual stream.
+  package var residualScale: Double
+  /// What the normalised hidden state is multiplied by before the output head.
+  package var outputScale: Double
   /// Whether the output head is the embedding.
   public var tiedEmbedding: Bool
   public var beginToken: Int32?
   /// Tokens that end a text, from config.json and generation_config.json.
   public var endTokens: [Int32]
 
-  public init(
+  package init(
     architecture: String, vocabularySize: Int, hiddenSize: Int, feedForwardSize: Int, layerCount: Int, headCount: Int,
     keyValueHeadCount: Int, headSize: Int, contextLength: Int, normEpsilon: Double, ropeTheta: Double,
-    ropeScaling: RotaryScaling? = nil, activation: Activation, hasSubNorms: Bool, tiedEmbedding: Bool,
-    beginToken: Int32? = nil, endTokens: [Int32] = []
+    ropeScaling: RotaryScaling? = nil, activation: Activation, optionalNorms: Set<NormRole> = [], attention: [Attention] = [.causal],
+    attentionScale: Double? = nil, embeddingScale: Double = 1, residualScale: Double = 1, outputScale: Double = 1,
+    tiedEmbedding: Bool, beginToken: Int32? = nil, endTokens: [Int32] = []
   ) {
     self.architecture = architecture
     self.vocabularySize = vocabularySize
@@ -68,11 +102,23 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
     self.ropeTheta = ropeTheta
     self.ropeScaling = ropeScaling
     self.activation = activation
-    self.hasSubNorms = hasSubNorms
+    self.optionalNorms = optionalNorms
+    self.attention = attention
+    self.attentionScale = attentionScale
+    self.embeddingScale = embeddingScale
+    self.residualScale = residualScale
+    self.outputScale = outputScale
     self.tiedEmbedding = tiedEmbedding
     self.beginToken = beginToken
     self.endTokens = endTokens
   }
+
+  /// Whether norms stand before the attention's output projection and before the down projection (SubLN).
+  public var hasSubNorms: Bool { optionalNorms.isSuperset(of: Set.subNorms) }
+  /// Whether a token attends to later tokens in some layer.
+  package var isBidirectional: Bool { attention.contains(where: \.isBidirectional) }
+  /// The attention of a layer: `index` in `0..<layerCount`.
+  package func attention(ofLayer index: Int) -> Attention { attention[index % attention.count] }
 
   /// Elements of all query heads: the attention's width before its output projection.
   public var queryWidth: Int { headCount * headSize }
@@ -80,13 +126,13 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
   public var keyValueWidth: Int { keyValueHeadCount * headSize }
   /// Ternary weights of all layers.
   public var ternaryWeightCount: Int {
-    layerCount * (hiddenSize * (2 * queryWidth + 2 * keyValueWidth) + 3 * hiddenSize * feedForwardSize)
+    layerCount
+      * MatrixRole.allCases.map(shape(of:)).reduce(0) { $0 + $1.rows.reduce(0, +) * $1.columns }
   }
   /// All parameters: ternary weights, embedding, untied head, norms.
   public var parameterCount: Int {
     let embeddings = vocabularySize * hiddenSize * (tiedEmbedding ? 1 : 2)
-    let norms = hiddenSize + layerCount * (2 * hiddenSize + (hasSubNorms ? queryWidth + feedForwardSize : 0))
-    return ternaryWeightCount + embeddings + norms
+    return ternaryWeightCount + embeddings + hiddenSize + layerCount * norms.reduce(0) { $0 + $1.width }
   }
 
   /// Checks every field against the ranges in which arithmetic on it cannot overflow and a model can work.
@@ -129,6 +175,22 @@ public struct ModelConfiguration: Sendable, Equatable, Codable {
           field: "rope_scaling.high_freq_factor", found: "\(scaling.highFrequencyFactor)",
           expected: "more than low_freq_factor, \(scaling.lowFrequencyFactor)")
       }
+    }
+    guard 1...layerCount ~= attention.count else {
+      throw ConfigurationError(
+        field: "attention", found: "a list of \(attention.count)", expected: "1 to \(layerCount) entries, which the layers repeat")
+    }
+    for entry in attention {
+      if let window = entry.window { try check("attention.window", window, 1...(1 << 24)) }
+      if let theta = entry.ropeTheta { try check("attention.ropeTheta", theta, 1...1e9) }
+    }
+    let scales = [
+      ("attentionScale", attentionScale ?? 1), ("embeddingScale", embeddingScale), ("residualScale", residualScale),
+      ("outputScale", outputScale),
+    ]
+    for (name, scale) in scales { try check(name, scale, 1e-6...1e6) }
+    for norm in optionalNorms where !norm.isOptional {
+      throw ConfigurationError(field: "norms", found: "\(norm.rawValue)", expected: "norms that a model may lack")
     }
     for token in endTokens + [beginToken].compactMap({ $0 }) where token < 0 || token >= vocabularySize {
       throw ConfigurationError(

@@ -24,44 +24,35 @@ package struct EmbeddingTable: Sendable {
   }
 }
 
-/// The weights of one transformer block.
+/// The weights of one transformer block, by role.
 package struct LayerWeights: Sendable {
-  /// RMSNorm weights before the attention, `[hidden]`.
-  package var attentionNorm: [Float]
-  /// Stacked q, k and v, `[query width + 2 · key/value width][hidden]`.
-  package var queryKeyValue: TernaryMatrix
-  /// RMSNorm weights over the concatenated heads, `[query width]`, if the model has sub-norms.
-  package var attentionSubNorm: [Float]?
-  /// `[hidden][query width]`.
-  package var attentionOutput: TernaryMatrix
-  /// RMSNorm weights before the feed-forward part, `[hidden]`.
-  package var feedForwardNorm: [Float]
-  /// Stacked gate and up, `[2 · feed-forward][hidden]`.
-  package var gateUp: TernaryMatrix
-  /// RMSNorm weights before the down projection, `[feed-forward]`, if the model has sub-norms.
-  package var feedForwardSubNorm: [Float]?
-  /// `[hidden][feed-forward]`.
-  package var down: TernaryMatrix
+  /// By `MatrixRole.rawValue`: the order of a forward pass.
+  package private(set) var matrices: [TernaryMatrix]
+  private var norms: [NormRole: [Float]]
 
-  package init(
-    attentionNorm: [Float], queryKeyValue: TernaryMatrix, attentionSubNorm: [Float]?, attentionOutput: TernaryMatrix,
-    feedForwardNorm: [Float], gateUp: TernaryMatrix, feedForwardSubNorm: [Float]?, down: TernaryMatrix
-  ) {
-    self.attentionNorm = attentionNorm
-    self.queryKeyValue = queryKeyValue
-    self.attentionSubNorm = attentionSubNorm
-    self.attentionOutput = attentionOutput
-    self.feedForwardNorm = feedForwardNorm
-    self.gateUp = gateUp
-    self.feedForwardSubNorm = feedForwardSubNorm
-    self.down = down
+  /// - Parameters:
+  ///   - matrix: gives each matrix, in the order of a forward pass.
+  ///   - norm: then gives the weights of each norm that the model has, which are so many.
+  package init<Failure>(
+    of configuration: ModelConfiguration, matrix: (MatrixRole) throws(Failure) -> TernaryMatrix,
+    norm: (_ role: NormRole, _ width: Int) throws(Failure) -> [Float]
+  ) throws(Failure) {
+    matrices = []
+    norms = [:]
+    for role in MatrixRole.allCases { matrices.append(try matrix(role)) }
+    for (role, width) in configuration.norms { norms[role] = try norm(role, width) }
   }
 
-  /// The matrices in the order of a forward pass.
-  package var matrices: [TernaryMatrix] { Self.matrixPaths.map { self[keyPath: $0] } }
+  /// A matrix: its stacked parts and columns are those of `ModelConfiguration.shape(of:)`.
+  package subscript(role: MatrixRole) -> TernaryMatrix {
+    get { matrices[role.rawValue] }
+    set { matrices[role.rawValue] = newValue }
+  }
 
-  fileprivate static var matrixPaths: [WritableKeyPath<LayerWeights, TernaryMatrix>] {
-    [\.queryKeyValue, \.attentionOutput, \.gateUp, \.down]
+  /// The weights of a norm, as many as `ModelConfiguration.width(of:)` says; nil where the model has none.
+  package subscript(role: NormRole) -> [Float]? {
+    get { norms[role] }
+    set { norms[role] = newValue }
   }
 }
 
@@ -91,14 +82,6 @@ package struct ModelWeights: Sendable {
         throw ModelWeightsError(tensor: name, found: "\(norm[index]) at index \(index)", expected: "finite values")
       }
     }
-    func check(_ name: String, subNorm: [Float]?, _ count: Int) throws(ModelWeightsError) {
-      guard c.hasSubNorms == (subNorm != nil) else {
-        throw ModelWeightsError(
-          tensor: name, found: subNorm == nil ? "no such tensor" : "a tensor",
-          expected: c.hasSubNorms ? "a norm of \(count) values" : "none in a model without sub-norms")
-      }
-      if let subNorm { try check(name, norm: subNorm, count) }
-    }
     try check("the embedding", [embedding.rows, embedding.columns], [c.vocabularySize, c.hiddenSize])
     if let head { try check("the output head", [head.rows, head.columns], [c.vocabularySize, c.hiddenSize]) }
     guard c.tiedEmbedding == (head == nil) else {
@@ -111,16 +94,19 @@ package struct ModelWeights: Sendable {
       throw ModelWeightsError(tensor: "the model", found: "\(layers.count) layers", expected: "\(c.layerCount)")
     }
     for (index, layer) in layers.enumerated() {
-      let prefix = "layer \(index) "
-      func shape(_ matrix: TernaryMatrix) -> [Int] { matrix.parts.map(\.rows) + [matrix.columns] }
-      try check(prefix + "attention norm", norm: layer.attentionNorm, c.hiddenSize)
-      try check(prefix + "q, k, v", shape(layer.queryKeyValue), [c.queryWidth, c.keyValueWidth, c.keyValueWidth, c.hiddenSize])
-      try check(prefix + "attention sub-norm", subNorm: layer.attentionSubNorm, c.queryWidth)
-      try check(prefix + "attention output", shape(layer.attentionOutput), [c.hiddenSize, c.queryWidth])
-      try check(prefix + "feed-forward norm", norm: layer.feedForwardNorm, c.hiddenSize)
-      try check(prefix + "gate, up", shape(layer.gateUp), [c.feedForwardSize, c.feedForwardSize, c.hiddenSize])
-      try check(prefix + "feed-forward sub-norm", subNorm: layer.feedForwardSubNorm, c.feedForwardSize)
-      try check(prefix + "down", shape(layer.down), [c.hiddenSize, c.feedForwardSize])
+      for role in MatrixRole.allCases {
+        let (rows, columns) = c.shape(of: role)
+        try check("layer \(index) \(role.name)", layer[role].parts.map(\.rows) + [layer[role].columns], rows + [columns])
+      }
+      for role in NormRole.allCases {
+        let name = "layer \(index) \(role.name)"
+        switch (layer[role], c.width(of: role)) {
+        case (let norm?, let width?): try check(name, norm: norm, width)
+        case (nil, let width?): throw ModelWeightsError(tensor: name, found: "no weights", expected: "a norm of \(width) values")
+        case (_?, nil): throw ModelWeightsError(tensor: name, found: "weights", expected: "none in this model")
+        case (nil, nil): break
+        }
+      }
     }
     self.configuration = configuration
     self.embedding = embedding
@@ -136,10 +122,7 @@ package struct ModelWeights: Sendable {
   ///
   /// - Parameter tiles: called for each of the layer's matrices in the order of a forward pass.
   package mutating func replaceTiles(ofLayer index: Int, _ tiles: (TernaryMatrix) -> SharedBytes) {
-    for path in LayerWeights.matrixPaths {
-      let matrix = layers[index][keyPath: path]
-      layers[index][keyPath: path].replaceTiles(with: tiles(matrix))
-    }
+    for role in MatrixRole.allCases { layers[index][role].replaceTiles(with: tiles(layers[index][role])) }
   }
 }
 

@@ -10,19 +10,22 @@ extension ModelWeights {
     let c = configuration
     var generator = SplitMix64(seed: seed)
     func norm(_ count: Int) -> [Float] { (0..<count).map { _ in Float.random(in: 0.5...1.5, using: &generator) } }
-    func matrix(_ rows: [Int], _ columns: Int) throws -> TernaryMatrix {
+    func matrix(_ role: MatrixRole) throws -> TernaryMatrix {
+      let (rows, columns) = c.shape(of: role)
       let scales = rows.map { _ in Double.random(in: 0.01...0.1, using: &generator) }
       return try TernaryMatrix(random: rows, columns: columns, scales: scales, using: &generator)
     }
     func table(_ name: String) throws -> EmbeddingTable {
       try EmbeddingTable(random: name, rows: c.vocabularySize, columns: c.hiddenSize, using: &generator)
     }
+    // The order of the draws is part of what a seed means: each matrix after the norm of its input, then the other norms.
     let layers = try (0..<c.layerCount).map { _ in
-      LayerWeights(
-        attentionNorm: norm(c.hiddenSize), queryKeyValue: try matrix([c.queryWidth, c.keyValueWidth, c.keyValueWidth], c.hiddenSize),
-        attentionSubNorm: c.hasSubNorms ? norm(c.queryWidth) : nil, attentionOutput: try matrix([c.hiddenSize], c.queryWidth),
-        feedForwardNorm: norm(c.hiddenSize), gateUp: try matrix([c.feedForwardSize, c.feedForwardSize], c.hiddenSize),
-        feedForwardSubNorm: c.hasSubNorms ? norm(c.feedForwardSize) : nil, down: try matrix([c.hiddenSize], c.feedForwardSize))
+      var norms: [NormRole: [Float]] = [:]
+      let matrices = try MatrixRole.allCases.map { role in
+        if let width = c.width(of: role.inputNorm) { norms[role.inputNorm] = norm(width) }
+        return try matrix(role)
+      }
+      return LayerWeights(of: c, matrix: { matrices[$0.rawValue] }, norm: { norms[$0] ?? norm($1) })
     }
     try self.init(
       configuration: c, embedding: table("the embedding"), layers: layers, finalNorm: norm(c.hiddenSize),
@@ -35,7 +38,7 @@ extension ModelConfiguration {
   package static let bitNet2B4T = ModelConfiguration(
     architecture: "BitNetForCausalLM", vocabularySize: 128256, hiddenSize: 2560, feedForwardSize: 6912, layerCount: 30, headCount: 20,
     keyValueHeadCount: 5, headSize: 128, contextLength: 4096, normEpsilon: 1e-5, ropeTheta: 500000, activation: .squaredReLU,
-    hasSubNorms: true, tiedEmbedding: true)
+    optionalNorms: .subNorms, tiedEmbedding: true)
 
   /// A small random shape: widths that are awkward for tiles and vectors, groups of all sizes, both activations.
   package static func random(using generator: inout some RandomNumberGenerator) -> ModelConfiguration {
@@ -49,7 +52,7 @@ extension ModelConfiguration {
       headSize: 2 * Int.random(in: 1...52, using: &generator), contextLength: 400, normEpsilon: 1e-5, ropeTheta: 10000,
       ropeScaling: Bool.random(using: &generator)
         ? .init(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 64) : nil,
-      activation: subNorms ? .squaredReLU : .silu, hasSubNorms: subNorms, tiedEmbedding: Bool.random(using: &generator))
+      activation: subNorms ? .squaredReLU : .silu, optionalNorms: subNorms ? .subNorms : [], tiedEmbedding: Bool.random(using: &generator))
   }
 }
 

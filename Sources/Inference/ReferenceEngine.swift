@@ -41,7 +41,9 @@ package final class ReferenceEngine: Engine {
   static let cachePages = 1 << 20
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
-    switch pass {
+    // With attention in both directions, keys and values depend on the tokens after them.
+    let tokens = configuration.isBidirectional ? [] : tokens
+    return switch pass {
     case .float(let pass): pass.store.make(startingWith: tokens, from: pass.source)
     case .double(let pass): pass.store.make(startingWith: tokens, from: pass.source)
     }
@@ -118,11 +120,14 @@ final class ForwardPass<Scalar: ReferenceScalar> {
   }
   private let weights: ModelWeights
   private var configuration: ModelConfiguration { weights.configuration }
-  private var rotary: RotaryTable
+  /// By the base of the rotary embedding, nil being the model's own.
+  private var rotary: [Double?: RotaryTable] = [:]
 
   init(_ weights: ModelWeights) {
     self.weights = weights
-    rotary = RotaryTable(weights.configuration)
+    for attention in weights.configuration.attention {
+      rotary[attention.ropeTheta] = RotaryTable(weights.configuration, theta: attention.ropeTheta)
+    }
   }
 
   func step(_ batch: Batch, contextLength: Int) throws(EngineError) -> [StepResult] {
@@ -136,42 +141,83 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     return answers
   }
 
-  /// Runs every entry's tokens; returns for each row that something is wanted of its hidden state after the final norm, `[outputs][hidden]`, and
-  /// its logits, `[outputs][vocabulary]`, empty where only the hidden state is wanted.
+  /// Runs every entry's tokens; returns for each row that something is wanted of its hidden state after the final norm,
+  /// `[outputs][hidden]`, and its logits, `[outputs][vocabulary]`, empty where only the hidden state is wanted.
   func rows(
     _ batch: Batch, contextLength: Int
   ) throws(EngineError) -> (plan: StepPlan<ReferencePage<Scalar>>, hidden: [[Scalar]], logits: [[Scalar]]) {
+    try requireWholeTexts(batch)
     let plan = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
-    rotary.extend(to: (plan.rows.map(\.position).max() ?? -1) + 1)
     var hidden: [[Scalar]] = []
     var logits: [[Scalar]] = []
-    for row in plan.rows {
-      let x = run(row.token, position: row.position, pages: plan.entries[row.entry].pages)
-      guard let output = row.output else { continue }
-      hidden.append(rmsNorm(x, weight: weights.finalNorm, epsilon: configuration.normEpsilon))
-      if case .hidden = plan.outputs[output].want { logits.append([]) } else { logits.append(head(hidden.last!)) }
+    var first = 0
+    for entry in plan.entries {
+      let rows = plan.rows[first..<first + entry.count]
+      first += entry.count
+      for (row, x) in zip(rows, forward(rows.map(\.token), from: entry.start, pages: entry.pages)) {
+        guard let output = row.output else { continue }
+        hidden.append(rmsNorm(x, weight: weights.finalNorm, epsilon: configuration.normEpsilon))
+        if case .hidden = plan.outputs[output].want { logits.append([]) } else { logits.append(head(hidden.last!)) }
+      }
     }
     return (plan, hidden, logits)
   }
 
-  /// One token through all blocks; returns the residual stream after the last.
-  private func run(_ token: Int32, position: Int, pages: [ReferencePage<Scalar>]) -> [Scalar] {
-    let epsilon = configuration.normEpsilon
-    var x = weights.embedding.row(Int(token)).map { Scalar(Float(bfloat16Bits: $0)) }
-    for (index, layer) in weights.layers.enumerated() {
-      let qkv = bitLinear(layer.queryKeyValue, rmsNorm(x, weight: layer.attentionNorm, epsilon: epsilon))
-      var heads = attention(query: qkv[0], key: qkv[1], value: qkv[2], layer: index, position: position, pages: pages)
-      if let norm = layer.attentionSubNorm { heads = rmsNorm(heads, weight: norm, epsilon: epsilon) }
-      let output = bitLinear(layer.attentionOutput, heads)[0]
-      for i in x.indices { x[i] += output[i] }
+  /// Attention in both directions makes a token's keys and values depend on the tokens after it, so nothing can be appended later.
+  private func requireWholeTexts(_ batch: Batch) throws(EngineError) {
+    guard configuration.isBidirectional else { return }
+    for entry in batch.entries {
+      let held = try store.tokens(of: entry.sequence).count
+      guard held == 0 else {
+        throw .parameter(
+          name: "the length of \(entry.sequence)", found: "\(held)",
+          expected: "0, because the model's attention is bidirectional: pass a text's tokens in one step")
+      }
+    }
+  }
 
-      let gateUp = bitLinear(layer.gateUp, rmsNorm(x, weight: layer.feedForwardNorm, epsilon: epsilon))
-      var inner = zip(gateUp[0], gateUp[1]).map { gated(configuration.activation, gate: $0, up: $1) }
-      if let norm = layer.feedForwardSubNorm { inner = rmsNorm(inner, weight: norm, epsilon: epsilon) }
-      let down = bitLinear(layer.down, inner)[0]
-      for i in x.indices { x[i] += down[i] }
+  /// Neighbouring tokens of one sequence through all blocks; returns each token's residual stream after the last.
+  private func forward(_ tokens: [Int32], from start: Int, pages: [ReferencePage<Scalar>]) -> [[Scalar]] {
+    let c = configuration
+    for theta in rotary.keys { rotary[theta]?.extend(to: start + tokens.count) }
+    var x = tokens.map { token in
+      weights.embedding.row(Int(token)).map { Scalar(Float(bfloat16Bits: $0)) * Scalar(c.embeddingScale) }
+    }
+    for (index, layer) in weights.layers.enumerated() {
+      // Keys and values of all tokens come first, because some layers attend to later tokens.
+      let queries = x.indices.map { i in
+        let qkv = bitLinear(layer[.queryKeyValue], normalized(x[i], layer[.attention]))
+        let query = rotated(normalized(qkv[0], layer[.queryHead]), layer: index, position: start + i)
+        let key = rotated(normalized(qkv[1], layer[.keyHead]), layer: index, position: start + i)
+        store(key: key, value: qkv[2], layer: index, position: start + i, pages: pages)
+        return query
+      }
+      for i in x.indices {
+        let heads = attend(queries[i], layer: index, position: start + i, end: start + tokens.count, pages: pages)
+        let output = bitLinear(layer[.attentionOutput], normalized(heads, layer[.attentionSub]))[0]
+        add(normalized(output, layer[.attentionPost]), to: &x[i])
+
+        let gateUp = bitLinear(layer[.gateUp], normalized(x[i], layer[.feedForward]))
+        let inner = zip(gateUp[0], gateUp[1]).map { gated(c.activation, gate: $0, up: $1) }
+        let down = bitLinear(layer[.down], normalized(inner, layer[.feedForwardSub]))[0]
+        add(normalized(down, layer[.feedForwardPost]), to: &x[i])
+      }
     }
     return x
+  }
+
+  /// RMSNorm over neighbouring elements, as many as the norm has weights: all of x, or each head of it. x itself without a norm.
+  private func normalized(_ x: [Scalar], _ weight: [Float]?) -> [Scalar] {
+    guard let weight else { return x }
+    return stride(from: 0, to: x.count, by: weight.count).flatMap {
+      rmsNorm(Array(x[$0..<$0 + weight.count]), weight: weight, epsilon: configuration.normEpsilon)
+    }
+  }
+
+  /// Adds a branch to the residual stream.
+  private func add(_ branch: [Scalar], to x: inout [Scalar]) {
+    let scale = Scalar(configuration.residualScale)
+    for i in x.indices { x[i] = x[i].addingProduct(branch[i], scale) }
   }
 
   /// y = (codes of x · codes of W) · (scale of W / s) for each stacked part, s the activation scale.
@@ -186,35 +232,41 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     }
   }
 
-  /// Causal grouped-query attention of one token; stores its key and value.
-  private func attention(
-    query: [Scalar], key: [Scalar], value: [Scalar], layer: Int, position: Int, pages: [ReferencePage<Scalar>]
-  ) -> [Scalar] {
+  private func store(key: [Scalar], value: [Scalar], layer: Int, position: Int, pages: [ReferencePage<Scalar>]) {
+    pages[position / attentionChunkLength].store(
+      layer: layer, slot: position % attentionChunkLength, key: key.map(Scalar.cached), value: value.map(Scalar.cached))
+  }
+
+  /// Grouped-query attention of one token to the positions that the layer lets it see, all of which are in the cache.
+  ///
+  /// - Parameter end: the positions that the sequence holds.
+  private func attend(_ query: [Scalar], layer: Int, position: Int, end: Int, pages: [ReferencePage<Scalar>]) -> [Scalar] {
     let size = configuration.headSize
     let group = configuration.headCount / configuration.keyValueHeadCount
-    let query = rotated(query, position: position)
-    pages[position / attentionChunkLength].store(
-      layer: layer, slot: position % attentionChunkLength,
-      key: rotated(key, position: position).map(Scalar.cached), value: value.map(Scalar.cached))
-    let scale = Scalar(1 / Double(size).squareRoot())
+    let attention = configuration.attention(ofLayer: layer)
+    let reach = attention.window ?? end
+    let seen = max(0, position + 1 - reach)..<(attention.isBidirectional ? min(end, position + reach) : position + 1)
+    let scale = Scalar(configuration.attentionScale ?? 1 / Double(size).squareRoot())
     var output: [Scalar] = []
     for head in 0..<configuration.headCount {
       let first = head / group * size  // of the key/value head that this query head shares with its group
       var running = SoftmaxSum<Scalar>(size: size)
-      for chunk in 0...position / attentionChunkLength {
+      for chunk in seen.lowerBound / attentionChunkLength...(seen.upperBound - 1) / attentionChunkLength {
         let page = pages[chunk]
-        let count = min(attentionChunkLength, position + 1 - chunk * attentionChunkLength)
-        let scores = (0..<count).map { slot in
+        let start = chunk * attentionChunkLength
+        let slots = max(0, seen.lowerBound - start)..<min(attentionChunkLength, seen.upperBound - start)
+        let scores = slots.map { slot in
           LaneOrder.head.sum(size) { (query[head * size + $0], page.keys[layer][slot][first + $0]) } * scale
         }
         var largest = scores[0]
         for score in scores where score > largest { largest = score }
-        let shares = scores.map { Scalar.exponential($0 - largest) }
+        // Positions of the chunk before the window weigh nothing, so that a position's lane does not depend on the window.
+        let shares = [Scalar](repeating: 0, count: slots.lowerBound) + scores.map { Scalar.exponential($0 - largest) }
         var weighted = [Scalar](repeating: 0, count: size)
-        for slot in 0..<count {
+        for slot in slots {
           for i in 0..<size { weighted[i] = weighted[i].addingProduct(shares[slot], page.values[layer][slot][first + i]) }
         }
-        running.add(largest: largest, total: LaneOrder.chunk.sum(count) { (shares[$0], 1) }, weighted: weighted)
+        running.add(largest: largest, total: LaneOrder.chunk.sum(shares.count) { (shares[$0], 1) }, weighted: weighted)
       }
       output += running.result
     }
@@ -222,7 +274,8 @@ final class ForwardPass<Scalar: ReferenceScalar> {
   }
 
   /// Rotary position embedding: dimensions i and i + size/2 of each head turn together.
-  private func rotated(_ x: [Scalar], position: Int) -> [Scalar] {
+  private func rotated(_ x: [Scalar], layer: Int, position: Int) -> [Scalar] {
+    guard let rotary = rotary[configuration.attention(ofLayer: layer).ropeTheta] else { preconditionFailure("one for each base") }
     let half = rotary.pairs
     var y = x
     for first in stride(from: 0, to: x.count, by: 2 * half) {
@@ -238,8 +291,9 @@ final class ForwardPass<Scalar: ReferenceScalar> {
   }
 
   /// The logits of a hidden state after the final norm.
-  private func head(_ x: [Scalar]) -> [Scalar] {
-    (0..<weights.head.rows).map { token in
+  private func head(_ hidden: [Scalar]) -> [Scalar] {
+    let x = hidden.map { $0 * Scalar(configuration.outputScale) }
+    return (0..<weights.head.rows).map { token in
       let row = weights.head.row(token)
       return LaneOrder.row.sum(x.count) { (Scalar(Float(bfloat16Bits: row[$0])), x[$0]) }
     }

@@ -13,9 +13,12 @@ package struct RotaryTable: Sendable {
   package private(set) var sines: [Double] = []
   private let frequencies: [Float]
 
-  package init(_ configuration: ModelConfiguration) {
+  /// - Parameter theta: the base in layers that have one of their own, which is not scaled; nil for the model's.
+  package init(_ configuration: ModelConfiguration, theta: Double? = nil) {
     pairs = configuration.headSize / 2
-    frequencies = Self.frequencies(configuration)
+    var own = configuration
+    if let theta { (own.ropeTheta, own.ropeScaling) = (theta, nil) }
+    frequencies = Self.frequencies(own)
   }
 
   /// Makes the table cover at least `count` positions.

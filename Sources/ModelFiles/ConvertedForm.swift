@@ -8,13 +8,18 @@ import BitNetTernary
 /// | `model.layers.{i}.{stack}.tiles` | U8 | `[padded rows / 16, tiles in a row, 128]` |
 /// | `model.layers.{i}.{stack}.scales` | F64 | `[stacked parts]` |
 /// | `model.embed_tokens.weight`, and `lm_head.weight` if untied | BF16 | `[vocabulary, hidden]` |
-/// | norms under their Hugging Face names | F32 | `[width]` |
+/// | `model.layers.{i}.{norm}`, `model.norm.weight` | F32 | `[width]` |
 /// | `padding.{n}` | U8 | what aligns the next tensor |
 ///
 /// Tiles and tables start at multiples of 64 bytes in the file.
 enum ConvertedForm {
   static let format = "swift-bitnet"
-  static let version = "1"
+  /// The version of files of models that the first readers can run. They ignore fields of the configuration that they do not know, so
+  /// files of other models have the second.
+  static let versions = ["1", "2"]
+  static func version(of model: ModelConfiguration) -> String {
+    versions[ModelFeature.allCases.contains(where: model.has) ? 1 : 0]
+  }
   static let alignment = 64
 
   enum Key {
@@ -28,20 +33,37 @@ enum ConvertedForm {
   }
 
   static func layerPrefix(_ index: Int) -> String { "model.layers.\(index)." }
-  static let queryKeyValue = "self_attn.qkv_proj"
-  static let attentionOutput = "self_attn.o_proj"
-  static let gateUp = "mlp.gate_up_proj"
-  static let down = "mlp.down_proj"
-  static let attentionNorm = "input_layernorm.weight"
-  static let attentionSubNorm = "self_attn.attn_sub_norm.weight"
-  static let feedForwardNorm = "post_attention_layernorm.weight"
-  static let feedForwardSubNorm = "mlp.ffn_sub_norm.weight"
   static let embedding = "model.embed_tokens.weight"
   static let head = "lm_head.weight"
   static let finalNorm = "model.norm.weight"
 
-  /// One of a layer's four stacked matrices.
+  /// A matrix's name in its layer, without a suffix.
+  static func name(of role: MatrixRole) -> String {
+    switch role {
+    case .queryKeyValue: "self_attn.qkv_proj"
+    case .attentionOutput: "self_attn.o_proj"
+    case .gateUp: "mlp.gate_up_proj"
+    case .down: "mlp.down_proj"
+    }
+  }
+
+  /// A norm's name in its layer.
+  static func name(of role: NormRole) -> String {
+    switch role {
+    case .attention: "input_layernorm.weight"
+    case .queryHead: "self_attn.q_norm.weight"
+    case .keyHead: "self_attn.k_norm.weight"
+    case .attentionSub: "self_attn.attn_sub_norm.weight"
+    case .attentionPost: "self_attn.post_norm.weight"
+    case .feedForward: "post_attention_layernorm.weight"
+    case .feedForwardSub: "mlp.ffn_sub_norm.weight"
+    case .feedForwardPost: "mlp.post_norm.weight"
+    }
+  }
+
+  /// One of a layer's stacked matrices.
   struct Stack {
+    let role: MatrixRole
     let name: String
     let rows: [Int]
     let columns: Int
@@ -54,24 +76,19 @@ enum ConvertedForm {
     }
   }
 
-  /// A layer's stacks in file order: that in which a forward pass reads them.
-  static func stacks(layer: Int, of model: ModelConfiguration) -> [Stack] {
-    let prefix = layerPrefix(layer)
-    return [
-      Stack(
-        name: prefix + queryKeyValue, rows: [model.queryWidth, model.keyValueWidth, model.keyValueWidth],
-        columns: model.hiddenSize),
-      Stack(name: prefix + attentionOutput, rows: [model.hiddenSize], columns: model.queryWidth),
-      Stack(name: prefix + gateUp, rows: [model.feedForwardSize, model.feedForwardSize], columns: model.hiddenSize),
-      Stack(name: prefix + down, rows: [model.hiddenSize], columns: model.feedForwardSize),
-    ]
+  static func stack(_ role: MatrixRole, layer: Int, of model: ModelConfiguration) -> Stack {
+    let (rows, columns) = model.shape(of: role)
+    return Stack(role: role, name: layerPrefix(layer) + name(of: role), rows: rows, columns: columns)
   }
 
-  /// A layer's norms with their widths.
+  /// A layer's stacks in file order: that in which a forward pass reads them.
+  static func stacks(layer: Int, of model: ModelConfiguration) -> [Stack] {
+    MatrixRole.allCases.map { stack($0, layer: layer, of: model) }
+  }
+
+  /// A layer's norms with their widths, in file order: those that every model has, then the others.
   static func norms(layer: Int, of model: ModelConfiguration) -> [(name: String, count: Int)] {
-    let prefix = layerPrefix(layer)
-    let norms = [(prefix + attentionNorm, model.hiddenSize), (prefix + feedForwardNorm, model.hiddenSize)]
-    let subNorms = [(prefix + attentionSubNorm, model.queryWidth), (prefix + feedForwardSubNorm, model.feedForwardSize)]
-    return model.hasSubNorms ? norms + subNorms : norms
+    let norms = model.norms.filter { !$0.role.isOptional } + model.norms.filter(\.role.isOptional)
+    return norms.map { (layerPrefix(layer) + name(of: $0.role), $0.width) }
   }
 }

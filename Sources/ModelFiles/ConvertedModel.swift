@@ -20,10 +20,11 @@ struct ConvertedModel: Sendable {
         finding: metadata[ConvertedForm.Key.format].map { "is \($0)" } ?? "is missing",
         expected: "\(ConvertedForm.format), a converted model; a Hugging Face model is loaded by its folder")
     }
-    guard metadata[ConvertedForm.Key.version] == ConvertedForm.version else {
+    guard let version = metadata[ConvertedForm.Key.version], ConvertedForm.versions.contains(version) else {
       throw ModelFileError(
         .unsupported, file: file.name, subject: field(ConvertedForm.Key.version),
-        finding: "is \(metadata[ConvertedForm.Key.version] ?? "missing")", expected: ConvertedForm.version)
+        finding: "is \(metadata[ConvertedForm.Key.version] ?? "missing")",
+        expected: ConvertedForm.versions.joined(separator: " or "))
     }
     func decoded<Value: Decodable>(_ type: Value.Type, _ key: String) throws(ModelFileError) -> Value? {
       guard let text = metadata[key] else { return nil }
@@ -76,16 +77,14 @@ struct ConvertedModel: Sendable {
   }
 
   private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {
-    let prefix = ConvertedForm.layerPrefix(index)
-    var matrices: [TernaryMatrix] = []
-    for stack in ConvertedForm.stacks(layer: index, of: configuration) { matrices.append(try matrix(stack, verify: verify)) }
-    var norms: [String: [Float]] = [:]
-    for (name, count) in ConvertedForm.norms(layer: index, of: configuration) { norms[name] = try norm(name, count: count) }
-    return LayerWeights(
-      attentionNorm: norms[prefix + ConvertedForm.attentionNorm] ?? [], queryKeyValue: matrices[0],
-      attentionSubNorm: norms[prefix + ConvertedForm.attentionSubNorm], attentionOutput: matrices[1],
-      feedForwardNorm: norms[prefix + ConvertedForm.feedForwardNorm] ?? [], gateUp: matrices[2],
-      feedForwardSubNorm: norms[prefix + ConvertedForm.feedForwardSubNorm], down: matrices[3])
+    try LayerWeights(
+      of: configuration,
+      matrix: { (role) throws(ModelFileError) in
+        try matrix(ConvertedForm.stack(role, layer: index, of: configuration), verify: verify)
+      },
+      norm: { (role, width) throws(ModelFileError) in
+        try norm(ConvertedForm.layerPrefix(index) + ConvertedForm.name(of: role), count: width)
+      })
   }
 
   private func tensor(_ name: String, _ type: TensorType, shape: [Int]) throws(ModelFileError) -> StoredTensor {

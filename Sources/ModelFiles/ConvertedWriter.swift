@@ -22,12 +22,8 @@ struct ConvertedWriter {
     tables[ConvertedForm.head] = checkpoint.head
     norms[ConvertedForm.finalNorm] = checkpoint.finalNorm
     for (index, layer) in checkpoint.layers.enumerated() {
-      let prefix = ConvertedForm.layerPrefix(index)
       for stack in layer.stacks { stacks[stack.name] = stack }
-      norms[prefix + ConvertedForm.attentionNorm] = layer.attentionNorm
-      norms[prefix + ConvertedForm.attentionSubNorm] = layer.attentionSubNorm
-      norms[prefix + ConvertedForm.feedForwardNorm] = layer.feedForwardNorm
-      norms[prefix + ConvertedForm.feedForwardSubNorm] = layer.feedForwardSubNorm
+      for (role, norm) in layer.norms { norms[ConvertedForm.layerPrefix(index) + ConvertedForm.name(of: role)] = norm }
     }
   }
 

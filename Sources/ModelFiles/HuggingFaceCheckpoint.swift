@@ -5,16 +5,20 @@ import BitNetTernary
 struct HuggingFaceCheckpoint: Sendable {
   /// One transformer block's tensors.
   struct Layer: Sendable {
-    let attentionNorm: StoredTensor
-    let queryKeyValue: ProjectionStack
-    let attentionSubNorm: StoredTensor?
-    let attentionOutput: ProjectionStack
-    let feedForwardNorm: StoredTensor
-    let gateUp: ProjectionStack
-    let feedForwardSubNorm: StoredTensor?
-    let down: ProjectionStack
+    /// By `MatrixRole.rawValue`.
+    let stacks: [ProjectionStack]
+    /// Every norm that the configuration asks for.
+    let norms: [NormRole: StoredTensor]
+    /// For errors.
+    let name: String
 
-    var stacks: [ProjectionStack] { [queryKeyValue, attentionOutput, gateUp, down] }
+    /// - Throws: `ModelFileError` for a norm that the configuration does not ask for.
+    func norm(_ role: NormRole) throws(ModelFileError) -> StoredTensor {
+      guard let norm = norms[role] else {
+        throw ModelFileError(.tensor, file: name, subject: "the \(role.name)", finding: "is missing")
+      }
+      return norm
+    }
   }
 
   let configuration: HuggingFaceConfiguration
@@ -42,7 +46,7 @@ struct HuggingFaceCheckpoint: Sendable {
     }
     var layers: [Layer] = []
     for index in 0..<model.layerCount {
-      layers.append(try finder.layer("\(prefix)layers.\(index).", name: ConvertedForm.layerPrefix(index), model: model))
+      layers.append(try finder.layer(index, prefix: "\(prefix)layers.\(index).", configuration))
     }
     try finder.requireNoStrangers(prefix: prefix)
     self.configuration = configuration
@@ -93,33 +97,31 @@ private struct TensorFinder {
     return ProjectionStack(name: name, parts: projections)
   }
 
-  /// - Parameters:
-  ///   - prefix: the layer's prefix in the checkpoint.
-  ///   - name: its prefix in the converted form.
+  /// - Parameter prefix: that of the layer's tensors in the checkpoint.
   mutating func layer(
-    _ prefix: String, name: String, model: ModelConfiguration
+    _ index: Int, prefix: String, _ configuration: HuggingFaceConfiguration
   ) throws(ModelFileError) -> HuggingFaceCheckpoint.Layer {
-    // The second name of each sub-norm is that of the first public reproduction, 1bitLLM/bitnet_b1_58.
-    let attentionSubNorm = [prefix + "self_attn.attn_sub_norm.weight", prefix + "self_attn.inner_attn_ln.weight"]
-    let feedForwardSubNorm = [prefix + "mlp.ffn_sub_norm.weight", prefix + "mlp.ffn_layernorm.weight"]
-    return HuggingFaceCheckpoint.Layer(
-      attentionNorm: try norm([prefix + "input_layernorm.weight"], count: model.hiddenSize),
-      queryKeyValue: try stack(
-        name + ConvertedForm.queryKeyValue,
-        [
-          ("self_attn.q_proj", model.queryWidth), ("self_attn.k_proj", model.keyValueWidth),
-          ("self_attn.v_proj", model.keyValueWidth),
-        ], columns: model.hiddenSize, in: prefix),
-      attentionSubNorm: model.hasSubNorms ? try norm(attentionSubNorm, count: model.queryWidth) : nil,
-      attentionOutput: try stack(
-        name + ConvertedForm.attentionOutput, [("self_attn.o_proj", model.hiddenSize)], columns: model.queryWidth, in: prefix),
-      feedForwardNorm: try norm([prefix + "post_attention_layernorm.weight"], count: model.hiddenSize),
-      gateUp: try stack(
-        name + ConvertedForm.gateUp, [("mlp.gate_proj", model.feedForwardSize), ("mlp.up_proj", model.feedForwardSize)],
-        columns: model.hiddenSize, in: prefix),
-      feedForwardSubNorm: model.hasSubNorms ? try norm(feedForwardSubNorm, count: model.feedForwardSize) : nil,
-      down: try stack(
-        name + ConvertedForm.down, [("mlp.down_proj", model.hiddenSize)], columns: model.feedForwardSize, in: prefix))
+    let (model, names) = (configuration.model, configuration.names)
+    func required(_ found: [String]?, _ weight: String) throws(ModelFileError) -> [String] {
+      guard let found, !found.isEmpty else {
+        throw ModelFileError(
+          .unsupported, file: tensors.name, subject: "the \(weight) of a \(model.architecture)", finding: "has no name",
+          expected: "one in the family's tensor names")
+      }
+      return found
+    }
+    var norms: [NormRole: StoredTensor] = [:]
+    for (role, width) in model.norms {
+      norms[role] = try norm(required(names.norms[role], role.name).map { prefix + $0 + ".weight" }, count: width)
+    }
+    var stacks: [ProjectionStack] = []
+    for role in MatrixRole.allCases {
+      let (rows, columns) = model.shape(of: role)
+      let parts = try zip(required(names.projections[role], role.name), rows).map { (name: $0, rows: $1) }
+      stacks.append(
+        try stack(ConvertedForm.layerPrefix(index) + ConvertedForm.name(of: role), parts, columns: columns, in: prefix))
+    }
+    return HuggingFaceCheckpoint.Layer(stacks: stacks, norms: norms, name: tensors.name)
   }
 
   /// - Throws: `ModelFileError` for a tensor of the layers, the final norm or the head that nothing has asked for: a bias or an extra

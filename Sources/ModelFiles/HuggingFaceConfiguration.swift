@@ -14,6 +14,7 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   package let model: ModelConfiguration
   /// Nil where the checkpoint has no quantization_config: its weights are then float masters.
   package let scaleMeaning: ScaleMeaning?
+  package let names: TensorNames
 
   static let largestFile = 1 << 20
 
@@ -21,15 +22,33 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   ///   - config: the JSON of config.json.
   ///   - generation: what generation_config.json says; its end tokens are added.
   ///   - file: config.json's path, for errors.
+  ///   - families: the families that are known.
   /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not supported.
-  package init(config: SharedBytes, generation: GenerationConfiguration? = nil, file: String) throws(ModelFileError) {
-    let raw = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
-      try StrictJSON.decode(RawConfiguration.self, from: bytes, file: file, subject: "the file", limit: Self.largestFile)
+  package init(
+    config: SharedBytes, generation: GenerationConfiguration? = nil, file: String, families: [ModelFamily] = ModelFamily.all
+  ) throws(ModelFileError) {
+    let contents = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
+      try StrictJSON.decode(Contents.self, from: bytes, file: file, subject: "the file", limit: Self.largestFile)
     }
-    try self.init(raw, generation: generation, file: file)
+    let raw = contents.raw
+    let family = try ModelFamily.find(raw.architectures ?? [], modelType: raw.modelType, in: families, file: file)
+    try self.init(raw, contents.fields.named(file), family, generation: generation, file: file)
   }
 
-  private init(_ raw: RawConfiguration, generation: GenerationConfiguration?, file: String) throws(ModelFileError) {
+  /// The fields that every family has, and all of them by name.
+  private struct Contents: Decodable {
+    let raw: RawConfiguration
+    let fields: ConfigurationFields
+
+    init(from decoder: any Decoder) throws {
+      raw = try RawConfiguration(from: decoder)
+      fields = try ConfigurationFields(from: decoder)
+    }
+  }
+
+  private init(
+    _ raw: RawConfiguration, _ fields: ConfigurationFields, _ family: ModelFamily, generation: GenerationConfiguration?, file: String
+  ) throws(ModelFileError) {
     func required<Value>(_ value: Value?, _ field: String) throws(ModelFileError) -> Value {
       guard let value else { throw ModelFileError(.configuration, file: file, subject: field, finding: "is missing") }
       return value
@@ -40,8 +59,8 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     func unsupported(_ field: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
       ModelFileError(.unsupported, file: file, subject: field, finding: "is \(found)", expected: expected)
     }
-    let architecture = try Architecture(raw, file: file)
-    scaleMeaning = try Self.scaleMeaning(raw, architecture: architecture, file: file)
+    names = family.names
+    scaleMeaning = try Self.scaleMeaning(raw, family, file: file)
 
     for (field, bias) in [("attention_bias", raw.attentionBias), ("mlp_bias", raw.mlpBias)] where bias == true {
       throw unsupported(field, "true", "false: BitNet layers have no biases")
@@ -51,13 +70,13 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     }
     let activationName = try required(raw.hiddenAct, "hidden_act")
     guard let activation = ModelConfiguration.Activation(rawValue: activationName) else {
-      throw unsupported("hidden_act", activationName, "relu2 or silu")
+      throw unsupported("hidden_act", activationName, "relu2, silu or gelu_pytorch_tanh")
     }
     let hiddenSize = try number(raw.hiddenSize, "hidden_size")
     let headCount = try number(raw.numAttentionHeads, "num_attention_heads")
     let rope = try RotaryFields(raw, file: file)
-    model = ModelConfiguration(
-      architecture: architecture.rawValue,
+    var model = ModelConfiguration(
+      architecture: family.architecture,
       vocabularySize: try number(raw.vocabSize, "vocab_size"),
       hiddenSize: hiddenSize,
       feedForwardSize: try number(raw.intermediateSize, "intermediate_size"),
@@ -70,16 +89,18 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
       ropeTheta: rope.theta,
       ropeScaling: rope.scaling,
       activation: activation,
-      hasSubNorms: architecture != .llama,
+      optionalNorms: family.optionalNorms,
       // The default of both BitNetConfig and LlamaConfig; a tied checkpoint says so.
       tiedEmbedding: raw.tieWordEmbeddings ?? false,
       beginToken: raw.bosTokenID?.ids.first ?? generation?.beginToken,
       endTokens: (raw.eosTokenID?.ids ?? []).merging(generation?.endTokens ?? []))
+    try family.configure(fields, &model)
     do throws(ConfigurationError) {
       try model.validate()
     } catch {
       throw ModelFileError(error, file: file)
     }
+    self.model = model
   }
 
   private static func headSize(
@@ -96,17 +117,16 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
 
   /// What the quantization_config says, if the architecture and it go together.
   private static func scaleMeaning(
-    _ raw: RawConfiguration, architecture: Architecture, file: String
+    _ raw: RawConfiguration, _ family: ModelFamily, file: String
   ) throws(ModelFileError) -> ScaleMeaning? {
     func unsupported(_ field: String, _ found: String, _ expected: String) -> ModelFileError {
       ModelFileError(.unsupported, file: file, subject: "quantization_config.\(field)", finding: found, expected: expected)
     }
     guard let quantization = raw.quantizationConfig else {
-      // Taking absmean of a plain Llama's weights, or of ones whose codes are already multiplied out, gives a model that talks nonsense.
-      guard architecture != .llama else {
+      guard family.hasMasters else {
         throw ModelFileError(
           .unsupported, file: file, subject: "quantization_config", finding: "is missing: this is not a BitNet model",
-          expected: "quant_method bitnet in a \(architecture.rawValue)")
+          expected: "quant_method bitnet in a \(family.architecture)")
       }
       return nil
     }
@@ -128,32 +148,6 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     case "autobitlinear": return .multiply
     case "bitlinear", nil: return .divide
     case let other?: throw unsupported("linear_class", "is \(other)", "autobitlinear or bitlinear")
-    }
-  }
-}
-
-/// The architectures that can be run.
-private enum Architecture: String, CaseIterable {
-  case bitNet = "BitNetForCausalLM"
-  /// The first public reproduction of BitNet b1.58, in its own code: float32 masters, sub-norms under other names.
-  case old1bitLLM = "BitnetForCausalLM"
-  case llama = "LlamaForCausalLM"
-
-  init(_ raw: RawConfiguration, file: String) throws(ModelFileError) {
-    let names = raw.architectures ?? []
-    if let known = names.lazy.compactMap(Architecture.init(rawValue:)).first {
-      self = known
-    } else if names.isEmpty, raw.modelType == "bitnet" {
-      self = .bitNet
-    } else if names.isEmpty, raw.modelType == "llama" {
-      self = .llama
-    } else {
-      let supported = Self.allCases.map(\.rawValue).joined(separator: ", ")
-      let found = names.isEmpty ? "is missing, and model_type is \(raw.modelType ?? "missing")" : "is " + names.joined(separator: ", ")
-      let embedding = ["qwen3", "gemma3_text", "gemma3"].contains(raw.modelType ?? "")
-      throw ModelFileError(
-        .unsupported, file: file, subject: "architectures", finding: found,
-        expected: supported + (embedding ? "; BitNet embedding models are not supported yet" : ""))
     }
   }
 }

@@ -11,12 +11,13 @@ package enum ModelConverter {
   ///   - overwrite: whether a file that is already there is replaced.
   ///   - tokenizer: gives the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` returns later; called once.
   ///     What it throws ends the conversion.
+  ///   - families: the families of models that are known.
   ///   - progress: called on the calling thread after each piece that was written.
   /// - Throws: `ModelFileError`, or what `tokenizer` throws. Nothing is left behind in the output's folder then.
   @discardableResult
   package static func convert(
     from path: String, to output: String, overwrite: Bool = false,
-    tokenizer: (TokenizerSource?) throws -> String? = { _ in nil },
+    tokenizer: (TokenizerSource?) throws -> String? = { _ in nil }, families: [ModelFamily] = ModelFamily.all,
     progress: ((ConversionProgress) -> Void)? = nil
   ) throws -> ConversionSummary {
     guard FileAccess.isFolder(path) else {
@@ -24,7 +25,7 @@ package enum ModelConverter {
       _ = try ConvertedModel(SafetensorsFile(checkedPath: path))
       throw ModelFileError(.unsupported, file: path, finding: "is converted already", expected: "a Hugging Face folder")
     }
-    let folder = try HuggingFaceFolder(path: path)
+    let folder = try HuggingFaceFolder(path: path, families: families)
     try requireNoSource(of: folder.checkpoint, at: output)
     let model = folder.checkpoint.configuration.model
     let layout = ConvertedLayout(of: model)
@@ -56,7 +57,7 @@ package enum ModelConverter {
   ) throws(ModelFileError) -> [String: String] {
     typealias Key = ConvertedForm.Key
     let model = folder.checkpoint.configuration.model
-    var metadata = [Key.format: ConvertedForm.format, Key.version: ConvertedForm.version]
+    var metadata = [Key.format: ConvertedForm.format, Key.version: ConvertedForm.version(of: model)]
     metadata[Key.configuration] = String(decoding: try StrictJSON.encode(model, file: output), as: UTF8.self)
     metadata[Key.source] = "\(FileAccess.name(folder.path)) (\(model.architecture))"
     metadata[Key.tokenizer] = tokenizer

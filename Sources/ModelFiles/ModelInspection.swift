@@ -63,7 +63,7 @@ package struct ModelInspection: Sendable, Equatable, Codable {
   /// - Throws: `ModelFileError`, as loading would for everything that can be seen without reading weights.
   package init(path: String, verify: Bool = false) throws(ModelFileError) {
     if FileAccess.isFolder(path) {
-      let folder = try HuggingFaceFolder(path: path)
+      let folder = try HuggingFaceFolder(path: path, families: ModelFamily.all)
       if verify { _ = try ModelLoader.load(folder.checkpoint) }
       self.init(folder, verified: verify)
     } else {
@@ -87,9 +87,7 @@ package struct ModelInspection: Sendable, Equatable, Codable {
   private init(_ folder: HuggingFaceFolder, verified: Bool) {
     let checkpoint = folder.checkpoint
     let parts = checkpoint.layers.flatMap { $0.stacks.flatMap(\.parts) }
-    let norms = checkpoint.layers.flatMap {
-      [$0.attentionNorm, $0.attentionSubNorm, $0.feedForwardNorm, $0.feedForwardSubNorm].compactMap(\.self)
-    }
+    let norms = checkpoint.layers.flatMap(\.norms.values)
     path = folder.path
     format = .huggingFace
     source = FileAccess.name(folder.path)
@@ -113,8 +111,7 @@ package struct ModelInspection: Sendable, Equatable, Codable {
 
   private init(_ converted: ConvertedModel, _ model: LoadedModel, verified: Bool) {
     let weights = model.weights
-    let matrices = weights.layers.flatMap { [$0.queryKeyValue, $0.attentionOutput, $0.gateUp, $0.down] }
-    let parts = matrices.flatMap(\.parts)
+    let parts = weights.layers.flatMap(\.matrices).flatMap(\.parts)
     path = converted.file.name
     format = .converted
     source = model.source

@@ -15,7 +15,7 @@ package enum ModelLoader {
     path: String, options: LoadOptions = LoadOptions(), progress: ((Double) -> Void)? = nil
   ) throws(ModelFileError) -> LoadedModel {
     if FileAccess.isFolder(path) {
-      let folder = try HuggingFaceFolder(path: path)
+      let folder = try HuggingFaceFolder(path: path, families: options.families)
       return LoadedModel(
         weights: try load(folder.checkpoint, progress: progress), format: .huggingFace, tokenizer: folder.extras.tokenizer,
         chatTemplate: folder.extras.chatTemplate, generation: folder.extras.generation?.defaults,
@@ -84,15 +84,9 @@ package enum ModelLoader {
     var layers: [LayerWeights] = []
     for layer in checkpoint.layers {
       layers.append(
-        LayerWeights(
-          attentionNorm: try layer.attentionNorm.floats(),
-          queryKeyValue: try packed(layer.queryKeyValue),
-          attentionSubNorm: try layer.attentionSubNorm.map { (norm) throws(ModelFileError) in try norm.floats() },
-          attentionOutput: try packed(layer.attentionOutput),
-          feedForwardNorm: try layer.feedForwardNorm.floats(),
-          gateUp: try packed(layer.gateUp),
-          feedForwardSubNorm: try layer.feedForwardSubNorm.map { (norm) throws(ModelFileError) in try norm.floats() },
-          down: try packed(layer.down)))
+        try LayerWeights(
+          of: checkpoint.configuration.model, matrix: { (role) throws(ModelFileError) in try packed(layer.stacks[role.rawValue]) },
+          norm: { (role, _) throws(ModelFileError) in try layer.norm(role).floats() }))
     }
     let embedding = try checkpoint.embedding.table()
     let head = try checkpoint.head.map { (head) throws(ModelFileError) in try head.table() }
@@ -113,8 +107,13 @@ package struct LoadOptions: Sendable {
   /// Engines are safe either way: the one field value that stands for no code, 0, multiplies as -2. A search reads the whole file.
   /// (Weights that are packed while they are loaded are always checked.)
   package var verifyCodes: Bool?
+  /// The families of models that are known. A converted file says itself what it needs.
+  package var families: [ModelFamily]
 
-  package init(verifyCodes: Bool? = nil) { self.verifyCodes = verifyCodes }
+  package init(verifyCodes: Bool? = nil, families: [ModelFamily] = ModelFamily.all) {
+    self.verifyCodes = verifyCodes
+    self.families = families
+  }
 }
 
 /// The form in which a model's files were found.
@@ -143,14 +142,14 @@ struct HuggingFaceFolder: Sendable {
   let checkpoint: HuggingFaceCheckpoint
   let extras: FolderExtras
 
-  init(path: String) throws(ModelFileError) {
+  init(path: String, families: [ModelFamily]) throws(ModelFileError) {
     let configPath = FileAccess.join(path, "config.json")
     guard let config = try FileAccess.contentsIfPresent(configPath) else {
       throw ModelFileError(.system, file: path, subject: "the folder", finding: "has no config.json", expected: "a Hugging Face model")
     }
     self.path = path
     self.extras = try FolderExtras(folder: path)
-    let configuration = try HuggingFaceConfiguration(config: config, generation: extras.generation, file: configPath)
+    let configuration = try HuggingFaceConfiguration(config: config, generation: extras.generation, file: configPath, families: families)
     self.checkpoint = try HuggingFaceCheckpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
   }
 }

@@ -244,10 +244,7 @@ struct BenchModelTests {
       let weights = try ModelWeights(random: configuration, seed: seed)
       let again = try ModelWeights(random: configuration, seed: seed)
       for (layer, other) in zip(weights.layers, again.layers) {
-        for (matrix, same) in [
-          (layer.queryKeyValue, other.queryKeyValue), (layer.attentionOutput, other.attentionOutput), (layer.gateUp, other.gateUp),
-          (layer.down, other.down),
-        ] {
+        for (matrix, same) in zip(layer.matrices, other.matrices) {
           #expect(matrix.firstInvalidRow() == nil)
           let isEqual = matrix.tiles.withUnsafeBytes { a in same.tiles.withUnsafeBytes { Array(a) == Array($0) } }
           #expect(isEqual && matrix.parts == same.parts)

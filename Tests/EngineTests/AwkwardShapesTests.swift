@@ -9,7 +9,8 @@ struct AwkwardShapesTests {
   /// The published models' widths that are no multiples of what kernels like; one layer, since layers are alike.
   private static let configuration = ModelConfiguration(
     architecture: "BitNetForCausalLM", vocabularySize: 270, hiddenSize: 3200, feedForwardSize: 8640, layerCount: 1, headCount: 32,
-    keyValueHeadCount: 32, headSize: 100, contextLength: 512, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu, hasSubNorms: true,
+    keyValueHeadCount: 32, headSize: 100, contextLength: 512, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu,
+    optionalNorms: .subNorms,
     tiedEmbedding: false)
 
   @Test("hidden 3200, feed-forward 8640, heads of 100: the reference's bits with 1 to 8 threads, in batches of 1 to 64")

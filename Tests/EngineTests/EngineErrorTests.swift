@@ -80,11 +80,11 @@ struct EngineErrorTests {
     let configuration = ModelConfiguration(
       architecture: "test", vocabularySize: 40, hiddenSize: 48, feedForwardSize: 80, layerCount: 2, headCount: 4,
       keyValueHeadCount: 2, headSize: 12, contextLength: 100, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu,
-      hasSubNorms: true, tiedEmbedding: true)
+      optionalNorms: .subNorms, tiedEmbedding: true)
     var weights = try ModelWeights(random: configuration, seed: 1)
     var layers = weights.layers
-    layers[0].attentionNorm = layers[0].attentionNorm.map { _ in 1e38 }
-    layers[1].feedForwardSubNorm = layers[1].feedForwardSubNorm!.map { _ in -1e38 }
+    layers[0][.attention] = layers[0][.attention]!.map { _ in 1e38 }
+    layers[1][.feedForwardSub] = layers[1][.feedForwardSub]!.map { _ in -1e38 }
     weights = try ModelWeights(
       configuration: configuration, embedding: weights.embedding, layers: layers, finalNorm: weights.finalNorm, head: nil)
     let prompt = (0..<70).map { Int32($0 % 40) }

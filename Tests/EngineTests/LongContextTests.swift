@@ -47,7 +47,7 @@ struct LongContextTests {
     let configuration = ModelConfiguration(
       architecture: "BitNetForCausalLM", vocabularySize: 300, hiddenSize: 1024, feedForwardSize: 4096, layerCount: 3, headCount: 16,
       keyValueHeadCount: 4, headSize: 64, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
-      hasSubNorms: true, tiedEmbedding: true)
+      optionalNorms: .subNorms, tiedEmbedding: true)
     let weights = try ModelWeights(random: configuration, seed: 5)
     #expect(weights.tileByteCount > 8 << 20)
     for lengths in [[700], [1100, 260, 30]] {

@@ -130,11 +130,11 @@ struct FuzzRounds {
     var sum: UInt64 = 0
     func read(_ bytes: SharedBytes) { bytes.withUnsafeBytes { for byte in $0 { sum &+= UInt64(byte) } } }
     for layer in weights.layers {
-      for matrix in [layer.queryKeyValue, layer.attentionOutput, layer.gateUp, layer.down] {
+      for matrix in layer.matrices {
         precondition(matrix.parts.allSatisfy { $0.scale.isFinite && $0.scale > 0 })
         read(matrix.tiles)
       }
-      precondition((layer.attentionNorm + layer.feedForwardNorm).allSatisfy(\.isFinite))
+      precondition(NormRole.allCases.allSatisfy { layer[$0]?.allSatisfy(\.isFinite) ?? true })
     }
     read(weights.embedding.bytes)
     read(weights.head.bytes)

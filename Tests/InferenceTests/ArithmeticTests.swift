@@ -40,7 +40,7 @@ struct ArithmeticTests {
     var configuration = ModelConfiguration(
       architecture: "test", vocabularySize: 8, hiddenSize: 64, feedForwardSize: 64, layerCount: 1, headCount: 1,
       keyValueHeadCount: 1, headSize: 64, contextLength: 512, normEpsilon: 1e-5, ropeTheta: 500_000, activation: .silu,
-      hasSubNorms: false, tiedEmbedding: true)
+      tiedEmbedding: true)
     func angles() -> [Double] {
       var table = RotaryTable(configuration)
       table.extend(to: 2)
@@ -62,7 +62,7 @@ struct ArithmeticTests {
     let good = ModelConfiguration(
       architecture: "test", vocabularySize: 8, hiddenSize: 64, feedForwardSize: 64, layerCount: 1, headCount: 4,
       keyValueHeadCount: 2, headSize: 16, contextLength: 512, normEpsilon: 1e-5, ropeTheta: 500_000, activation: .silu,
-      hasSubNorms: false, tiedEmbedding: true, beginToken: 1, endTokens: [2])
+      tiedEmbedding: true, beginToken: 1, endTokens: [2])
     #expect(throws: Never.self) { try good.validate() }
     let changes: [(String, (inout ModelConfiguration) -> Void)] = [
       ("vocab_size", { $0.vocabularySize = 0 }), ("hidden_size", { $0.hiddenSize = -1 }),

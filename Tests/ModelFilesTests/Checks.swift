@@ -56,8 +56,9 @@ func expectRefusal(
     Issue.record("expected a refusal about \(subject)", sourceLocation: sourceLocation)
   } catch let error as ModelFileError {
     #expect(error.subject == subject, "\(error)", sourceLocation: sourceLocation)
-    #expect(error.finding.contains(finding), "\(error)", sourceLocation: sourceLocation)
-    #expect((error.expected ?? "").contains(expected), "\(error)", sourceLocation: sourceLocation)
+    // Libraries disagree on whether a text contains the empty one.
+    #expect(finding.isEmpty || error.finding.contains(finding), "\(error)", sourceLocation: sourceLocation)
+    #expect(expected.isEmpty || (error.expected ?? "").contains(expected), "\(error)", sourceLocation: sourceLocation)
     #expect(error.description.contains("\n") == false, "one sentence: \(error)", sourceLocation: sourceLocation)
   } catch {
     Issue.record("an error of another type: \(error)", sourceLocation: sourceLocation)
@@ -74,11 +75,11 @@ struct WeightBits: Equatable {
 
   init(_ weights: ModelWeights) {
     func bytes(_ shared: SharedBytes) -> [UInt8] { shared.withUnsafeBytes { Array($0) } }
-    let matrices = weights.layers.flatMap { [$0.queryKeyValue, $0.attentionOutput, $0.gateUp, $0.down] }
+    let matrices = weights.layers.flatMap(\.matrices)
     configuration = weights.configuration
     tables = [bytes(weights.embedding.bytes), bytes(weights.head.bytes)]
     norms =
-      (weights.layers.flatMap { [$0.attentionNorm, $0.attentionSubNorm ?? [], $0.feedForwardNorm, $0.feedForwardSubNorm ?? []] }
+      (weights.layers.flatMap { layer in NormRole.allCases.map { layer[$0] ?? [] } }
       + [weights.finalNorm]).map { $0.map(\.bitPattern) }
     scales = matrices.flatMap { $0.parts.map(\.scale.bitPattern) }
     tiles = matrices.map { bytes($0.tiles) }

@@ -49,8 +49,8 @@ struct ConvertedModelTests {
 
   @Test func theFormatAndVersionAreChecked() {
     var broken = Self.builder
-    broken.metadata["version"] = "2"
-    expectRefusal("__metadata__.version", "is 2", expected: "1") { _ = try load(broken) }
+    broken.metadata["version"] = "3"
+    expectRefusal("__metadata__.version", "is 3", expected: "1") { _ = try load(broken) }
     broken.metadata["version"] = nil
     expectRefusal("__metadata__.version", "is missing") { _ = try load(broken) }
     broken.metadata["format"] = "pt"
@@ -108,7 +108,7 @@ struct ConvertedModelTests {
     expectRefusal("tensor \(tiles)", sentence) { _ = try load(broken) }
     expectRefusal("tensor \(tiles)", sentence) { _ = try load(broken, verifyCodes: true) }
     // Without the search, the field 0 is what arithmetic makes of it.
-    #expect(try load(broken, verifyCodes: false).weights.layers[1].attentionOutput.code(row: 25, column: 0) == -2)
+    #expect(try load(broken, verifyCodes: false).weights.layers[1][.attentionOutput].code(row: 25, column: 0) == -2)
   }
 
   @Test(arguments: [0.0, -1.0, Double.nan, .infinity])

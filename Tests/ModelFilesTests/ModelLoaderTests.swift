@@ -14,7 +14,7 @@ struct ModelLoaderTests {
     #expect(model.source == fixture.name)
     #expect(model.tokenizer == nil)
     #expect(model.weights.layers.count == model.weights.configuration.layerCount)
-    #expect(model.weights.layers.allSatisfy { $0.queryKeyValue.firstInvalidRow() == nil && $0.down.firstInvalidRow() == nil })
+    #expect(model.weights.layers.allSatisfy { $0[.queryKeyValue].firstInvalidRow() == nil && $0[.down].firstInvalidRow() == nil })
   }
 
   @Test func masterAndPackedAgree() throws {
@@ -35,9 +35,9 @@ struct ModelLoaderTests {
     let weights = try tiny.load()
     for (index, layer) in weights.layers.enumerated() {
       let matrices = [
-        (layer.queryKeyValue, ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
-        (layer.attentionOutput, ["self_attn.o_proj"]), (layer.gateUp, ["mlp.gate_proj", "mlp.up_proj"]),
-        (layer.down, ["mlp.down_proj"]),
+        (layer[.queryKeyValue], ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+        (layer[.attentionOutput], ["self_attn.o_proj"]), (layer[.gateUp], ["mlp.gate_proj", "mlp.up_proj"]),
+        (layer[.down], ["mlp.down_proj"]),
       ]
       for (matrix, names) in matrices {
         #expect(matrix.firstInvalidRow() == nil)
@@ -62,8 +62,8 @@ struct ModelLoaderTests {
     tiny.config["quantization_config"] = "{\"quant_method\":\"bitnet\"}"
     tiny.file.add("model.layers.1.mlp.down_proj.weight_scale", bfloat16: [3], shape: [])
     let weights = try tiny.load()
-    #expect(weights.layers[0].down.parts[0].scale == 1 / 0.75)
-    #expect(weights.layers[1].down.parts[0].scale == 1.0 / 3)
+    #expect(weights.layers[0][.down].parts[0].scale == 1 / 0.75)
+    #expect(weights.layers[1][.down].parts[0].scale == 1.0 / 3)
   }
 
   @Test func namesWithoutPrefixAreFound() throws {
@@ -195,7 +195,7 @@ struct ModelLoaderTests {
   @Test func anAllZeroMasterHasTheSmallestScale() throws {
     var tiny = TinyModel(.masterInBF16)
     tiny.file.add("model.layers.0.self_attn.k_proj.weight", bfloat16: [Float](repeating: 0, count: 6 * 24), shape: [6, 24])
-    #expect(try tiny.load().layers[0].queryKeyValue.parts[1].scale == 1e-5)
+    #expect(try tiny.load().layers[0][.queryKeyValue].parts[1].scale == 1e-5)
   }
 
   @Test func refusesNormsThatAreNotFinite() {

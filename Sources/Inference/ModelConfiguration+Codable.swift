@@ -1,0 +1,90 @@
+// In files, a field that a model of the first version cannot have (it is optional, or has a default here) is present only where it says
+// something: files of such models stay byte for byte what they were, and files written before the field existed can be read.
+
+extension ModelConfiguration: Codable {
+  private enum CodingKeys: String, CodingKey {
+    case architecture, vocabularySize, hiddenSize, feedForwardSize, layerCount, headCount, keyValueHeadCount, headSize, contextLength,
+      normEpsilon, ropeTheta, ropeScaling, activation, hasSubNorms, tiedEmbedding, beginToken, endTokens
+    /// Optional norms that `hasSubNorms` does not tell of.
+    case norms
+    case attention, attentionScale, embeddingScale, residualScale, outputScale
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    var norms = Set(try fields.decodeIfPresent([NormRole].self, forKey: .norms) ?? [])
+    if try fields.decode(Bool.self, forKey: .hasSubNorms) { norms.formUnion(Set.subNorms) }
+    self.init(
+      architecture: try fields.decode(String.self, forKey: .architecture),
+      vocabularySize: try fields.decode(Int.self, forKey: .vocabularySize),
+      hiddenSize: try fields.decode(Int.self, forKey: .hiddenSize),
+      feedForwardSize: try fields.decode(Int.self, forKey: .feedForwardSize),
+      layerCount: try fields.decode(Int.self, forKey: .layerCount),
+      headCount: try fields.decode(Int.self, forKey: .headCount),
+      keyValueHeadCount: try fields.decode(Int.self, forKey: .keyValueHeadCount),
+      headSize: try fields.decode(Int.self, forKey: .headSize),
+      contextLength: try fields.decode(Int.self, forKey: .contextLength),
+      normEpsilon: try fields.decode(Double.self, forKey: .normEpsilon),
+      ropeTheta: try fields.decode(Double.self, forKey: .ropeTheta),
+      ropeScaling: try fields.decodeIfPresent(RotaryScaling.self, forKey: .ropeScaling),
+      activation: try fields.decode(Activation.self, forKey: .activation),
+      optionalNorms: norms,
+      attention: try fields.decodeIfPresent([Attention].self, forKey: .attention) ?? [.causal],
+      attentionScale: try fields.decodeIfPresent(Double.self, forKey: .attentionScale),
+      embeddingScale: try fields.decodeIfPresent(Double.self, forKey: .embeddingScale) ?? 1,
+      residualScale: try fields.decodeIfPresent(Double.self, forKey: .residualScale) ?? 1,
+      outputScale: try fields.decodeIfPresent(Double.self, forKey: .outputScale) ?? 1,
+      tiedEmbedding: try fields.decode(Bool.self, forKey: .tiedEmbedding),
+      beginToken: try fields.decodeIfPresent(Int32.self, forKey: .beginToken),
+      endTokens: try fields.decode([Int32].self, forKey: .endTokens))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var fields = encoder.container(keyedBy: CodingKeys.self)
+    try fields.encode(architecture, forKey: .architecture)
+    try fields.encode(vocabularySize, forKey: .vocabularySize)
+    try fields.encode(hiddenSize, forKey: .hiddenSize)
+    try fields.encode(feedForwardSize, forKey: .feedForwardSize)
+    try fields.encode(layerCount, forKey: .layerCount)
+    try fields.encode(headCount, forKey: .headCount)
+    try fields.encode(keyValueHeadCount, forKey: .keyValueHeadCount)
+    try fields.encode(headSize, forKey: .headSize)
+    try fields.encode(contextLength, forKey: .contextLength)
+    try fields.encode(normEpsilon, forKey: .normEpsilon)
+    try fields.encode(ropeTheta, forKey: .ropeTheta)
+    try fields.encodeIfPresent(ropeScaling, forKey: .ropeScaling)
+    try fields.encode(activation, forKey: .activation)
+    try fields.encode(hasSubNorms, forKey: .hasSubNorms)
+    let others = hasSubNorms ? optionalNorms.subtracting(Set.subNorms) : optionalNorms
+    if !others.isEmpty { try fields.encode(NormRole.allCases.filter(others.contains), forKey: .norms) }
+    if attention != [.causal] { try fields.encode(attention, forKey: .attention) }
+    try fields.encodeIfPresent(attentionScale, forKey: .attentionScale)
+    if embeddingScale != 1 { try fields.encode(embeddingScale, forKey: .embeddingScale) }
+    if residualScale != 1 { try fields.encode(residualScale, forKey: .residualScale) }
+    if outputScale != 1 { try fields.encode(outputScale, forKey: .outputScale) }
+    try fields.encode(tiedEmbedding, forKey: .tiedEmbedding)
+    try fields.encodeIfPresent(beginToken, forKey: .beginToken)
+    try fields.encode(endTokens, forKey: .endTokens)
+  }
+}
+
+extension ModelConfiguration.Attention: Codable {
+  private enum CodingKeys: String, CodingKey {
+    case window, isBidirectional, ropeTheta
+  }
+
+  package init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      window: try fields.decodeIfPresent(Int.self, forKey: .window),
+      isBidirectional: try fields.decodeIfPresent(Bool.self, forKey: .isBidirectional) ?? false,
+      ropeTheta: try fields.decodeIfPresent(Double.self, forKey: .ropeTheta))
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var fields = encoder.container(keyedBy: CodingKeys.self)
+    try fields.encodeIfPresent(window, forKey: .window)
+    if isBidirectional { try fields.encode(true, forKey: .isBidirectional) }
+    try fields.encodeIfPresent(ropeTheta, forKey: .ropeTheta)
+  }
+}
