@@ -57,7 +57,7 @@ package final class CUDAEngine: Engine {
   }
 
   /// - Parameter library: its kernels stay compiled for the next engine.
-  init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
+  package init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
     let c = weights.configuration
     if let length = options.contextLength, !(1...(1 << 24) ~= length) {
       throw EngineError.parameter(name: "the context length", found: "\(length)", expected: "1 to \(1 << 24)")
