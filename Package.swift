@@ -33,18 +33,32 @@ let package = Package(
       name: "BitNetCUDAEngine", dependencies: ["BitNetCUDADriver", "CBitNetCUDAKernels", "BitNetInference", "BitNetTernary"],
       path: "Sources/CUDAEngine"),
     .target(name: "BitNetServing", dependencies: ["BitNetInference"], path: "Sources/Serving"),
+    .target(name: "BitNetRandomModels", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/RandomModels"),
+    .target(
+      name: "BitNetDeviceCheck",
+      dependencies: [
+        "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "BitNetInference", "BitNetRandomModels", "BitNetTernary",
+      ],
+      path: "Sources/DeviceCheck"),
     .target(
       name: "BitNet",
       dependencies: [
-        "BitNetCPUEngine", "BitNetCUDAEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "BitNetTernary",
-        "BitNetTokenization",
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetInference", "BitNetModelFiles",
+        "BitNetServing", "BitNetTernary", "BitNetTokenization",
       ]),
+    .target(
+      name: "BitNetDiagnostics",
+      dependencies: [
+        "BitNetCPUEngine", "CBitNetTernary", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "BitNetDeviceCheck",
+        "BitNetInference", "BitNetRandomModels", "BitNetTernary",
+      ],
+      path: "Sources/Diagnostics"),
     .target(name: "BitNetDemoModel", path: "Sources/DemoModel", exclude: ["demo.safetensors"]),
     .executableTarget(
       name: "BitNetCommand",
       dependencies: [
-        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetInference", "BitNetModelFiles",
-        "BitNetTokenization",
+        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck", "BitNetDiagnostics",
+        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "Storyteller", dependencies: ["BitNet", "BitNetDemoModel"], path: "Examples/Storyteller"),
@@ -58,7 +72,9 @@ let package = Package(
         // Ten times as fast, in debug builds too. Nothing that others depend on contains this target.
         .unsafeFlags(["-O2"]),
       ]),
-    .target(name: "TestSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetTernary"], path: "Tests/TestSupport"),
+    .target(
+      name: "TestSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary"],
+      path: "Tests/TestSupport"),
     .target(
       name: "ModelFilesSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetTernary", "TestSupport"],
       path: "Tests/ModelFilesSupport"),
@@ -73,14 +89,27 @@ let package = Package(
     .testTarget(name: "InferenceTests", dependencies: ["BitNetInference", "BitNetTernary", "TestSupport"]),
     .testTarget(
       name: "EngineTests",
-      dependencies: ["BitNetCPUEngine", "CBitNetTernary", "BitNetInference", "BitNetModelFiles", "BitNetTernary", "TestSupport"]),
+      dependencies: [
+        "BitNetCPUEngine", "CBitNetTernary", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary", "TestSupport",
+      ]),
     .target(name: "CUDATestSupport", dependencies: ["BitNetCUDADriver", "CUDAOnCPU", "TestSupport"], path: "Tests/CUDATestSupport"),
     .testTarget(name: "CUDADriverTests", dependencies: ["BitNetCUDADriver", "CUDATestSupport"]),
     .testTarget(
       name: "CUDAEngineTests",
       dependencies: [
         "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "CUDATestSupport", "BitNetInference",
-        "BitNetModelFiles", "BitNetTernary", "TestSupport",
+        "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary", "TestSupport",
+      ]),
+    .testTarget(
+      name: "DeviceCheckTests",
+      dependencies: [
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "CUDATestSupport", "BitNetInference",
+        "BitNetRandomModels", "TestSupport",
+      ]),
+    .testTarget(
+      name: "DiagnosticsTests",
+      dependencies: [
+        "BitNetCPUEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetInference", "BitNetRandomModels", "TestSupport",
       ]),
     .testTarget(
       name: "ServingTests", dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "TestSupport"]),

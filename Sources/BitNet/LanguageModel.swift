@@ -1,6 +1,7 @@
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDeviceCheck
 import Dispatch
 import BitNetInference
 import BitNetModelFiles

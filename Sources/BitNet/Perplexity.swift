@@ -55,7 +55,8 @@ extension LanguageModel {
       let sequence = await scheduler.perform { $0.makeSequence() }
       let window: Result<Double, any Error>
       do {
-        window = .success(try await surprise(at: targets, after: inputs, in: sequence) { progress?(Double(start + $0) / Double(tokens.count)) })
+        window = .success(
+          try await surprise(at: targets, after: inputs, in: sequence) { progress?(Double(start + $0) / Double(tokens.count)) })
       } catch {
         window = .failure(error)
       }

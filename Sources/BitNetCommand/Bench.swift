@@ -8,6 +8,7 @@ struct Bench: AsyncParsableCommand {
       Examples:
         bitnet bench kernels --device cuda --plot kernels.svg
         bitnet bench model --model model.safetensors
+        bitnet bench callers --callers 1,8
       """,
-    subcommands: [BenchKernels.self, BenchModel.self])
+    subcommands: [BenchKernels.self, BenchModel.self, BenchCallers.self])
 }

@@ -3,6 +3,7 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization
@@ -43,7 +44,7 @@ struct BenchKernels: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, multiply in blocks of these rows and tokens: \(KernelBenchmark.blocks.joined(separator: ", ")), or all, one after the other. (default: what the engine takes)",
+      "On a GPU, multiply in blocks of these rows and tokens: \(CUDAKernelBenchmark.blocks.joined(separator: ", ")), or all, one after the other. (default: what the engine takes)",
       valueName: "RxT"))
   var block: String?
 
@@ -72,10 +73,10 @@ struct BenchKernels: ParsableCommand {
 
   /// The blocks that an option names.
   private static func blocks(_ text: String) throws -> [String?] {
-    if text == "all" { return KernelBenchmark.blocks }
-    guard KernelBenchmark.blocks.contains(text) else {
+    if text == "all" { return CUDAKernelBenchmark.blocks }
+    guard CUDAKernelBenchmark.blocks.contains(text) else {
       throw CommandError(
-        "--block is \"\(text)\"; expected \(KernelBenchmark.blocks.joined(separator: ", ")), or all")
+        "--block is \"\(text)\"; expected \(CUDAKernelBenchmark.blocks.joined(separator: ", ")), or all")
     }
     return [text]
   }
@@ -104,7 +105,7 @@ struct BenchKernels: ParsableCommand {
     _ shape: BenchShape, _ batches: [Int], _ blocks: [String?]?, on machine: BenchMachine, _ report: inout BenchReport
   ) throws {
     let loaded = Result {
-      let problem = try KernelBenchmarkProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
+      let problem = try ProductProblem(rows: shape.rows, columns: shape.columns, tokens: batches.max() ?? 1)
       return (problem, measure: try machine.load(problem))
     }
     for (tokens, block) in batches.flatMap({ tokens in (blocks ?? [nil]).map { (tokens, $0) } }) {
@@ -159,8 +160,8 @@ struct BenchShape: CustomStringConvertible {
 
   /// Whether a product with so many tokens can be measured.
   func check(on machine: BenchMachine, tokens: Int) throws {
-    if case .cuda = machine, columns > KernelBenchmark.columnLimit {
-      throw CommandError("--shape \(self) has \(columns) columns; expected at most \(KernelBenchmark.columnLimit) on a GPU")
+    if case .cuda = machine, columns > CUDAKernelBenchmark.columnLimit {
+      throw CommandError("--shape \(self) has \(columns) columns; expected at most \(CUDAKernelBenchmark.columnLimit) on a GPU")
     }
     guard tokens * max(rows, columns) <= Self.batchLimit else {
       throw CommandError("--batch has \(tokens); expected at most \(Self.batchLimit / max(rows, columns)) with --shape \(self)")

@@ -2,13 +2,14 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization
 
 /// What the kernels are measured on.
 enum BenchMachine {
-  case cuda(KernelBenchmark)
+  case cuda(CUDAKernelBenchmark)
   case cpu(CPUKernelBenchmark)
 
   /// What a product gave and how long it took, whatever computed it.
@@ -19,7 +20,7 @@ enum BenchMachine {
     let copies: Int
     let cold: [Double]
     let warm: [Double]
-    let bf16: KernelBenchmark.Times?
+    let bf16: CUDAKernelBenchmark.Times?
     let bf16Absence: String?
   }
 
@@ -30,10 +31,10 @@ enum BenchMachine {
     func processor() -> BenchMachine { .cpu(CPUKernelBenchmark(threads: threads, instructionSet: instructionSet, isQuick: isQuick)) }
     switch device {
     case .cpu: return (processor(), "as asked for")
-    case .cuda(let ordinal): return (.cuda(try KernelBenchmark(device: ordinal, isQuick: isQuick)), "as asked for")
+    case .cuda(let ordinal): return (.cuda(try CUDAKernelBenchmark(device: ordinal, isQuick: isQuick)), "as asked for")
     case .auto:
       do {
-        return (.cuda(try KernelBenchmark(isQuick: isQuick)), "a driver and a GPU are there")
+        return (.cuda(try CUDAKernelBenchmark(isQuick: isQuick)), "a driver and a GPU are there")
       } catch {
         return (processor(), "no GPU can be used: \(error)")
       }
@@ -57,10 +58,10 @@ enum BenchMachine {
   }
 
   /// - Returns: a function that multiplies the problem's first tokens, on a GPU in blocks of a certain shape if told, and times it.
-  func load(_ problem: KernelBenchmarkProblem) throws -> (_ tokens: Int, _ block: String?) throws -> Measurement {
+  func load(_ problem: ProductProblem) throws -> (_ tokens: Int, _ block: String?) throws -> Measurement {
     switch self {
     case .cuda(let benchmark):
-      let loaded = try benchmark.load(problem.matrix, codes: problem.codes, codeStride: problem.codeStride, sums: problem.sums)
+      let loaded = try benchmark.load(problem)
       return { tokens, block in
         let m = try loaded.measure(tokens: tokens, block: block)
         return Measurement(

@@ -3,8 +3,10 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
+import BitNetRandomModels
 import BitNetTokenization
 
 struct BenchModel: ParsableCommand {

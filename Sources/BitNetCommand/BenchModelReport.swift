@@ -2,6 +2,7 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization

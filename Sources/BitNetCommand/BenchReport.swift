@@ -2,6 +2,7 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization
@@ -114,7 +115,7 @@ struct BenchReport {
 
 extension BenchReport.Result {
   /// - Parameter memory: the memory's bytes a second; nil if they are unknown.
-  init(_ problem: KernelBenchmarkProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double?) {
+  init(_ problem: ProductProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double?) {
     let check = problem.check(measurement.products, stride: measurement.stride, tokens: tokens)
     let w2a8 = BenchReport.Timing(
       copies: measurement.copies, copiedBytes: measurement.copies * problem.matrix.tiles.count, cold: .init(measurement.cold),

@@ -3,6 +3,7 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDeviceCheck
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization

@@ -3,8 +3,11 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDeviceCheck
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
+import BitNetRandomModels
 import BitNetTokenization
 
 struct Verify: ParsableCommand {
@@ -140,8 +143,8 @@ struct Verify: ParsableCommand {
       try show("products", report) { try verification.products(shapes: count, isShort: isShort, progress: $0, $1) }
     }
     let tokens = self.tokens ?? (isEmulated ? 4 : random2B ? 16 : 64)
-    let simple = verification.engines.filter { !$0.isCooperative }.map(\.candidate)
-    let cooperative = verification.engines.filter(\.isCooperative).map(\.candidate)
+    let simple = verification.engines(isCooperative: false)
+    let cooperative = verification.engines(isCooperative: true)
     if random2B {
       try verifyFullSize(weights, parts, tokens: tokens, simple: simple.last!, cooperative: cooperative, cpu: cpu, report)
     } else {
@@ -231,7 +234,7 @@ struct Verify: ParsableCommand {
 
   /// Makes checks and prints each as soon as it is made.
   private func show(
-    _ label: String, _ report: VerifyReport, _ body: (_ progress: (Double) -> Void, _ report: Verification.Report) throws -> Void
+    _ label: String, _ report: VerifyReport, _ body: (_ progress: (Double) -> Void, _ report: EqualityCheck.Report) throws -> Void
   ) throws {
     var bar = ProgressBar(label)
     defer { bar.finish() }

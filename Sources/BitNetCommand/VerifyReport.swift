@@ -2,6 +2,8 @@ import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
+import BitNetDeviceCheck
+import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization
@@ -100,7 +102,7 @@ final class VerifyReport {
 
   private static let widths = [80, 14, 12]
 
-  func write(_ check: Verification.Check) throws {
+  func write(_ check: EqualityCheck) throws {
     checkCount += 1
     if !check.isEqual { failures.append(check.name) }
     if json {

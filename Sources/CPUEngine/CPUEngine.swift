@@ -77,7 +77,9 @@ package final class CPUEngine: Engine {
     .init(make: { [layout = pass.layout] in CachePage(layout) }, copy: { [layout = pass.layout] in CachePage(copy: $0, layout) })
   }
 
-  package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) { store.make(startingWith: tokens, from: source) }
+  package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
+    store.make(startingWith: tokens, from: source)
+  }
   package func removeSequence(_ id: SequenceID) { store.remove(id) }
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
   package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length, from: source) }

@@ -36,8 +36,8 @@ extension CPUForwardPass {
       let group = full[start..<min(start + Workspace.logitRows, full.count)]
       member.phase(c.vocabularySize, unit: 16, perMember: Self.headPieces) { rows in
         kernels.head(
-          weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed + start * c.hiddenSize, c.hiddenSize, group.count,
-          space.logits + rows.lowerBound, c.vocabularySize)
+          weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed + start * c.hiddenSize, c.hiddenSize,
+          group.count, space.logits + rows.lowerBound, c.vocabularySize)
       }
       member.phase(group.count) { place in
         let index = group[start + place].index

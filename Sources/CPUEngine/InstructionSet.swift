@@ -27,7 +27,8 @@ public enum InstructionSet: String, CaseIterable, Sendable {
     return set
   }
 
-  var kernels: TernaryKernels {
+  /// The kernels of this set, or of the best one if this machine cannot run it.
+  package var kernels: TernaryKernels {
     var list = ternary_kernels_available()
     while let kernels = list.pointee {
       if String(cString: kernels.pointee.name) == rawValue { return kernels.pointee }

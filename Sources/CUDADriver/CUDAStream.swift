@@ -4,7 +4,7 @@
 /// by later calls.
 package final class CUDAStream {
   package let context: CUDAContext
-  let handle: CUstream?
+  package let handle: CUstream?
 
   private enum Flag {
     /// The stream does not wait for the default stream, nor that for it.

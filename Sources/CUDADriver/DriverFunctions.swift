@@ -1,11 +1,11 @@
 // The types of the driver's interface. Handles are opaque, and null is never a valid one but for the stream.
 typealias CUresult = UInt32
 typealias CUdevice = Int32
-typealias CUdeviceptr = UInt64
+package typealias CUdeviceptr = UInt64
 typealias CUcontext = OpaquePointer
 typealias CUmodule = OpaquePointer
 typealias CUfunction = OpaquePointer
-typealias CUstream = OpaquePointer
+package typealias CUstream = OpaquePointer
 typealias CUevent = OpaquePointer
 typealias CUgraph = OpaquePointer
 typealias CUgraphExec = OpaquePointer

@@ -80,7 +80,7 @@ package final class CUDAEngine: Engine {
   }
 
   /// - Parameter library: its kernels stay compiled for the next engine.
-  init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
+  package init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
     let c = weights.configuration
     try c.requireOnly(on: "the CUDA engine")
     if let length = options.contextLength, !(1...(1 << 24) ~= length) {

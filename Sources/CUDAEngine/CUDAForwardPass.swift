@@ -42,8 +42,6 @@ final class CUDAForwardPass {
     screen = try ScreenedHead.make(library, weights, wanted: screened)
   }
 
-  var byteCount: Int { weights.byteCount + space.byteCount + rotary.byteCount + (screen?.byteCount ?? 0) }
-
   /// Where the arrays of one batch are in device memory.
   struct Arrays {
     var ids: UInt64 = 0
@@ -178,10 +176,13 @@ final class CUDAForwardPass {
   }
 
   /// Shared memory of a block that attends for single tokens.
-  var attentionBytes: Int { Self.attentionBytes(space.heads) }
+  var attentionBytes: Int { space.heads.attentionBytes }
+}
 
-  static func attentionBytes(_ heads: Heads) -> Int {
-    let padded = Int(heads.padded)
+extension Heads {
+  /// Shared memory of a block that attends for single tokens.
+  package var attentionBytes: Int {
+    let padded = Int(padded)
     let queries = max(1, min(8, 1024 / padded)) * padded * 4
     return padded <= longestShortHead ? Int(shortScratchBytes) : Int(chunkScratchBytes) + queries
   }

@@ -17,7 +17,7 @@ package enum KernelImages {
   private static let longest = 64 << 20
 
   /// Names of the images that are built in, such as "decode".
-  static var names: [String] { builtIn.map { String(cString: $0.name) } }
+  package static var names: [String] { builtIn.map { String(cString: $0.name) } }
 
   private static var builtIn: UnsafeBufferPointer<KernelImage> {
     var count = 0
@@ -66,7 +66,9 @@ package enum KernelImages {
   }
 
   /// Calls `body` with an image's PTX, NUL included.
-  static func withImage<Result>(_ name: String, _ body: (UnsafeRawBufferPointer) throws(CUDAError) -> Result) throws(CUDAError) -> Result {
+  package static func withImage<Result>(
+    _ name: String, _ body: (UnsafeRawBufferPointer) throws(CUDAError) -> Result
+  ) throws(CUDAError) -> Result {
     if let bytes = replacements.withLock({ $0[name] }) {
       return try bytes.withUnsafeBufferPointer { (bytes) throws(CUDAError) in try body(UnsafeRawBufferPointer(bytes)) }
     }

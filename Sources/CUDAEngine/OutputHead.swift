@@ -122,7 +122,7 @@ extension CUDAForwardPass {
 }
 
 extension RowSampling {
-  init(_ parameters: SamplingParameters) {
+  package init(_ parameters: SamplingParameters) {
     self.init(
       temperature: parameters.temperature, topP: parameters.topP, topK: Int32(clamping: parameters.topK), unused: 0,
       leastWeight: max(1, UInt64((parameters.minP * 0x1p40).rounded(.up))), seed: parameters.seed)

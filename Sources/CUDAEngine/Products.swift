@@ -34,7 +34,7 @@ package struct Products {
   /// Up to this many tokens go in groups of eight: beyond, reading the weights once for each 64 costs less.
   private static let fewLimit = 32
 
-  let library: KernelLibrary
+  package let library: KernelLibrary
   private let device: CUDADevice
 
   package init(_ library: KernelLibrary) {
@@ -172,7 +172,7 @@ package struct Products {
   ///   - firstSum: the sum of token 0's codes, which the kernel for one token takes as a number.
   ///   - plan: of `plan` when nil, or any other split of 1, 2, 4 or 8 and number of blocks; not used for many tokens.
   ///   - stages: of `stages` when nil, or any other number that fits; used for many tokens alone.
-  func multiplyExactly(
+  package func multiplyExactly(
     _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32, plan: (split: Int, blocks: Int)? = nil,
     stages: Int? = nil, target: Target
   ) throws(CUDAError) {

@@ -63,7 +63,11 @@ final class PrefixTree<Page: AnyObject> {
   /// Adds a child, and counts a first user of it if it is held.
   func add(_ tokens: ArraySlice<Int32>, page: Page, to parent: Node?, isHeld: Bool) -> Node {
     let node = Node(tokens: Array(tokens), page: page, parent: parent)
-    if let parent { parent.children[tokens.first!, default: []].append(node) } else { rootChildren[tokens.first!, default: []].append(node) }
+    if let parent {
+      parent.children[tokens.first!, default: []].append(node)
+    } else {
+      rootChildren[tokens.first!, default: []].append(node)
+    }
     count += 1
     unused += 1
     pushFront(node)
@@ -100,6 +104,13 @@ final class PrefixTree<Page: AnyObject> {
     unlink(node)
     count -= 1
     if node.users == 0 { unused -= 1 }
+  }
+
+  /// Takes a node out of the tree that a single sequence holds and nothing follows; false for others.
+  func takeBack(_ node: Node) -> Bool {
+    guard node.users == 1, node.children.isEmpty else { return false }
+    remove(node)
+    return true
   }
 
   /// Drops the page that was used longest ago of those that no sequence holds; false if there is none.

@@ -114,8 +114,12 @@ package struct SequenceStore<Page: AnyObject> {
     let pages = (length + attentionChunkLength - 1) / attentionChunkLength
     // The page in which the sequence goes on must be its own.
     if pages > whole, sequence.path.count > whole, sequence.pages[whole] === sequence.path[whole].page {
-      try makeRoom(for: 1)
-      sequence.pages[whole] = try source.copy(sequence.pages[whole])
+      if sequence.path.count == whole + 1, tree.takeBack(sequence.path[whole]) {
+        sequence.path.removeLast()
+      } else {
+        try makeRoom(for: 1)
+        sequence.pages[whole] = try makePage { () throws(EngineError) in try source.copy(sequence.pages[whole]) }
+      }
       ownPages += 1
     }
     ownPages -= sequence.ownPageCount(from: pages)
@@ -138,7 +142,7 @@ package struct SequenceStore<Page: AnyObject> {
     let needed = try check(batch, vocabulary: vocabulary, contextLength: contextLength)
     try makeRoom(for: needed)
     var made: [Page] = []
-    for _ in 0..<needed { made.append(try makePage(source)) }
+    for _ in 0..<needed { made.append(try makePage(source.make)) }
     ownPages += needed
     var entries: [StepPlan<Page>.Entry] = []
     var rows: [StepPlan<Page>.Row] = []
@@ -238,9 +242,9 @@ package struct SequenceStore<Page: AnyObject> {
   }
 
   /// A page; where there is no memory for it, in place of those that no sequence holds.
-  private func makePage(_ source: Source) throws(EngineError) -> Page {
+  private func makePage(_ make: () throws(EngineError) -> Page) throws(EngineError) -> Page {
     while true {
-      do throws(EngineError) { return try source.make() } catch { guard tree.evict() else { throw error } }
+      do throws(EngineError) { return try make() } catch { guard tree.evict() else { throw error } }
     }
   }
 

@@ -3,6 +3,7 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import CUDATestSupport
 import BitNetInference
+import BitNetRandomModels
 import BitNetModelFiles
 import TestSupport
 import Testing

@@ -1,5 +1,6 @@
 import BitNetCPUEngine
 import BitNetInference
+import BitNetRandomModels
 import TestSupport
 import BitNetTernary
 import Testing
@@ -37,21 +38,6 @@ struct AwkwardShapesTests {
           let same = try rows(engine, chunk) == expected
           #expect(same, "\(set), \(threads + 1) threads, batches of \(chunk)")
         }
-      }
-    }
-  }
-
-  @Test(
-    "products with 3200, 8640, 10240 and 27648 rows and columns",
-    arguments: [(3200, 320), (8640, 160), (10240, 160), (27648, 96), (160, 3200), (160, 8640), (96, 10240), (96, 27648)])
-  func products(rows: Int, columns: Int) throws {
-    let problem = try KernelBenchmarkProblem(rows: rows, columns: columns, tokens: 9)
-    for set in InstructionSet.available {
-      for (threads, tokens) in [(1, 1), (2, 9), (3, 2), (8, 3)] {
-        let benchmark = CPUKernelBenchmark(threads: threads, instructionSet: set, isQuick: true)
-        let measured = benchmark.load(problem).measure(tokens: tokens)
-        let check = problem.check(measured.products, stride: measured.stride, tokens: tokens)
-        #expect(check.isExact, "\(rows) x \(columns), \(set), \(threads) threads, \(tokens) tokens")
       }
     }
   }

@@ -1,5 +1,6 @@
 import BitNetCPUEngine
 import BitNetInference
+import BitNetRandomModels
 import BitNetModelFiles
 import TestSupport
 import Testing

@@ -1,6 +1,7 @@
 import BitNetCPUEngine
 import Foundation
 import BitNetInference
+import BitNetRandomModels
 import BitNetModelFiles
 import BitNetTernary
 import TestSupport

@@ -1,6 +1,7 @@
 import BitNetCPUEngine
 import CBitNetTernary
 import BitNetInference
+import BitNetRandomModels
 import TestSupport
 import BitNetTernary
 import Testing

@@ -1,5 +1,6 @@
 import Foundation
 import BitNetInference
+import BitNetRandomModels
 import TestSupport
 import Testing
 

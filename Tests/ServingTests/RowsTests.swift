@@ -6,7 +6,8 @@ import Testing
 
 @Suite("Rows and what is wanted of them")
 struct RowsTests {
-  @Test("Tokens, surprises and hidden states after every token of one step are those of single steps, on every engine", arguments: Fixture.all)
+  @Test(
+    "Tokens, surprises and hidden states after every token of one step are those of single steps, on every engine", arguments: Fixture.all)
   func everyRow(fixture: Fixture) throws {
     let weights = try fixture.load().weights
     let prompt = try fixture.prompt(64)
@@ -14,7 +15,9 @@ struct RowsTests {
     let sampling = SamplingParameters(temperature: 0.8, topK: 40, repetitionPenalty: 1.3, seed: 5)
     let reference = ReferenceEngine(weights: weights, precision: .float)
     let targets = Array(prompt.dropFirst()) + [0]
-    let wants: [Batch.Want] = [.token(.greedy), .token(sampling), .token(sampling, logProbabilities: 3), .surprise(targets), .hidden, .logits]
+    let wants: [Batch.Want] = [
+      .token(.greedy), .token(sampling), .token(sampling, logProbabilities: 3), .surprise(targets), .hidden, .logits,
+    ]
     for want in wants {
       let engines: [any Engine] = [
         reference, try CPUEngine(weights: weights, threads: 2), try CPUEngine(weights: weights, threads: 1, screensHead: true),

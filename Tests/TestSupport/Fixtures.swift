@@ -1,4 +1,5 @@
 import BitNetInference
+import BitNetRandomModels
 import BitNetModelFiles
 
 /// The small models under Tests/Fixtures and what the oracle says they compute.

@@ -1,0 +1,126 @@
+import ArgumentParser
+import BitNet
+import BitNetInference
+import BitNetRandomModels
+import BitNetServing
+
+struct BenchCallers: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "callers",
+    abstract: "Time tasks that share a model, beside the engine alone with a batch of as many sequences.",
+    discussion: """
+      Each round decodes the same random sequences in both ways, one after the other: as one batch that is given to the engine, and as \
+      requests of as many tasks, which the scheduler batches. The ratio is the scheduler's rate over the engine's in the same round.
+
+      Examples:
+        bitnet bench callers
+        bitnet bench callers --random-2b --callers 1,8 --json
+      """)
+
+  @Flag(name: .customLong("random-2b"), help: "Random weights in the shape of BitNet b1.58 2B-4T, made in memory.")
+  var random2B = false
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Tasks that generate at once.", valueName: "list"))
+  var callers = "1,8"
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Times that each is measured.", valueName: "count"))
+  var rounds = 5
+
+  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens of each task.", valueName: "count"))
+  var tokens = 64
+
+  @Flag(help: "Print JSON Lines, each as soon as it is measured.")
+  var json = false
+
+  @OptionGroup(title: "Model") var model: ModelOptions
+
+  func validate() throws {
+    if random2B, model.source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
+  }
+
+  /// One number of tasks.
+  private struct Measured: Encodable {
+    let callers: Int
+    let tokens: Int
+    /// Of all sequences together, the median over the rounds.
+    let engineTokensPerSecond: Double
+    let schedulerTokensPerSecond: Double
+    /// Of each round.
+    let ratios: [Double]
+    let ratio: Double
+
+    var line: String {
+      "\(plural(callers, "task")): engine \(engineTokensPerSecond.decimals(1)) tokens/s, scheduler "
+        + "\(schedulerTokensPerSecond.decimals(1)), ratio \(ratio.decimals(3)) "
+        + "(\(ratios.min()!.decimals(3)) to \(ratios.max()!.decimals(3)))\n"
+    }
+  }
+
+  private struct Machine: Encodable {
+    let engine: String
+    let note: String?
+    let model: String
+    let rounds: Int
+  }
+
+  func run() async throws {
+    let callers = try numbers(callers, of: "--callers", 1...256)
+    guard 1...1000 ~= rounds else { throw CommandError("--rounds is \(rounds); expected 1 to 1000") }
+    let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
+    let (engine, note) = try model.loadOptions().makeEngine(for: weights)
+    guard 1..<engine.contextLength ~= tokens else {
+      throw CommandError(
+        "--tokens is \(tokens); expected 1 to \(engine.contextLength - 1), because the context has \(engine.contextLength)")
+    }
+    let machine = Machine(
+      engine: engine.summary, note: note,
+      model: random2B ? BenchModel.random2BName : model.source.model ?? "the demo model", rounds: rounds)
+    if json {
+      try ByteOutput.standard.write("machine", machine)
+    } else {
+      try ByteOutput.standard.write("\(machine.model) on \(machine.engine)\n")
+    }
+    let scheduler = Scheduler(engine)
+    for count in callers {
+      let result = try await measure(count, scheduler, vocabulary: weights.configuration.vocabularySize)
+      if json { try ByteOutput.standard.write("callers", result) } else { try ByteOutput.standard.write(result.line) }
+    }
+  }
+
+  private func measure(_ count: Int, _ scheduler: Scheduler, vocabulary: Int) async throws -> Measured {
+    let clock = ContinuousClock()
+    var (direct, scheduled): ([Double], [Double]) = ([], [])
+    // One round more, which loads what is loaded on first use.
+    for round in 0...rounds {
+      let first = (0..<count).map { Int32(($0 * 31 + round * 7) % vocabulary) }
+      let limit = tokens
+      let alone = try await scheduler.perform { engine in
+        try clock.measure {
+          let ids = first.map { _ in engine.makeSequence() }
+          defer { for id in ids { engine.removeSequence(id) } }
+          let entries = zip(ids, first).map { Batch.Entry(sequence: $0, tokens: [$1], want: .token(.greedy)) }
+          try engine.generate(Batch(entries), limit: limit) { _ in true }
+        }
+      }
+      let together = try await clock.measure {
+        try await withThrowingTaskGroup { group in
+          for token in first {
+            group.addTask {
+              let stream = try await scheduler.start(Request(prompt: [token], limit: limit))
+              while try await stream.next() != nil {}
+            }
+          }
+          try await group.waitForAll()
+        }
+      }
+      guard round > 0 else { continue }
+      direct.append(Double(count * tokens) / (alone / .seconds(1)))
+      scheduled.append(Double(count * tokens) / (together / .seconds(1)))
+    }
+    let ratios = zip(scheduled, direct).map { $0 / $1 }
+    return Measured(
+      callers: count, tokens: tokens, engineTokensPerSecond: direct.quantile(0.5), schedulerTokensPerSecond: scheduled.quantile(0.5),
+      ratios: ratios,
+      ratio: ratios.quantile(0.5))
+  }
+}

@@ -1,0 +1,160 @@
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import CBitNetCUDAKernels
+import BitNetInference
+import BitNetRandomModels
+
+/// Logits of a head in full.
+package struct HeadCheck: KernelCheck {
+  private let inputs: HeadInputs
+  /// 1, 4 or 8 outputs at a time.
+  private let tokens: Int
+  private let blocks: Int
+
+  package init(_ generator: inout SplitMix64, tokens: Int, blocks: Int? = nil) {
+    let inputs = HeadInputs(&generator)
+    self.init(inputs, tokens: tokens, blocks: blocks ?? generator.int(1...6))
+  }
+
+  init(_ inputs: HeadInputs, tokens: Int, blocks: Int) { (self.inputs, self.tokens, self.blocks) = (inputs, tokens, blocks) }
+
+  package var shape: String { "\(inputs.shape), \(blocks) blocks" }
+
+  package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
+    let outputs = inputs.rows.count
+    let logits = try device.buffer([Float](repeating: 7, count: outputs * inputs.vocabulary))
+    let best = try device.buffer([UInt64](repeating: 0, count: outputs))
+    let kernel: Kernel = tokens == 1 ? .head1 : tokens == 4 ? .head4 : .head8
+    try device.run(
+      kernel, CUDAGrid(blocks, (outputs + tokens - 1) / tokens), sharedBytes: inputs.sharedBytes(tokens: tokens),
+      .value(inputs.head(on: device)), .address(device.address(inputs.x)), .address(device.address(inputs.rows)), .count(outputs),
+      .address(logits.address), .address(best.address))
+    var comparison = KernelComparison()
+    comparison.compare(try logits.values(), inputs.logits.flatMap { $0 }, "logits", width: inputs.vocabulary)
+    comparison.compare(try best.values(), inputs.logits.map(ScalarArithmetic.bestKey), "best")
+    return comparison
+  }
+}
+
+/// The int8 copy of a head.
+package struct ScreenCopyCheck: KernelCheck {
+  private let inputs: HeadInputs
+  private let blocks: Int
+
+  package init(_ generator: inout SplitMix64) {
+    let inputs = HeadInputs(hardToBound: &generator)
+    self.init(inputs, blocks: generator.int(1...6))
+  }
+
+  init(_ inputs: HeadInputs, blocks: Int) { (self.inputs, self.blocks) = (inputs, blocks) }
+
+  package var shape: String { "\(inputs.vocabulary) × \(inputs.hidden), \(blocks) blocks" }
+
+  package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
+    let codes = try device.buffer([Int8](repeating: 0x55, count: inputs.screen.codes.count))
+    let facts = try device.buffer([Float](repeating: 7, count: inputs.screen.facts.count))
+    try device.run(
+      .screenBuild, CUDAGrid(blocks), .value(inputs.head(on: device)), .count(inputs.screenStride), .address(codes.address),
+      .address(facts.address))
+    var comparison = KernelComparison()
+    comparison.compare(try codes.values(), inputs.screen.codes, "codes", width: inputs.screenStride)
+    comparison.compare(try facts.values(), inputs.screen.facts, "steps and norms", width: 4)
+    return comparison
+  }
+}
+
+/// Bounds of logits from the int8 copy, which scalar code makes, and then the logits that can matter.
+package struct ScreenCheck: KernelCheck {
+  package enum Stage {
+    case bounds, logits
+  }
+
+  private let inputs: HeadInputs
+  private let stage: Stage
+  /// 1 or 4 outputs at a time.
+  private let tokens: Int
+  private let blocks: Int
+  private let windows: [Float]
+
+  /// - Parameter stage: what is compared.
+  package init(_ generator: inout SplitMix64, _ stage: Stage, tokens: Int) {
+    let inputs = HeadInputs(hardToBound: &generator)
+    self.init(inputs, stage, tokens: tokens, blocks: generator.int(1...6), &generator)
+  }
+
+  init(_ inputs: HeadInputs, _ stage: Stage, tokens: Int, blocks: Int, _ generator: inout SplitMix64) {
+    (self.inputs, self.stage, self.tokens, self.blocks) = (inputs, stage, tokens, blocks)
+    windows = inputs.rows.map { _ in [0, generator.float(0...20), 1e4, .infinity].randomElement(using: &generator)! }
+  }
+
+  package var shape: String { "\(inputs.shape), \(blocks) blocks, windows \(windows)" }
+
+  package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
+    let (vocabulary, outputs, stride) = (inputs.vocabulary, inputs.rows.count, inputs.screenStride)
+    let head = try inputs.head(on: device)
+    let logits = try device.buffer([Float](repeating: 7, count: outputs * vocabulary))
+    let floor = try device.buffer([UInt64](repeating: 0, count: outputs))
+    let screen = Screen(
+      codes: try device.address(inputs.screen.codes), rows: try device.address(inputs.screen.facts), stride: Int32(stride), unused: 0)
+    let (x, rows) = (try device.address(inputs.x), try device.address(inputs.rows))
+    try device.run(
+      tokens == 1 ? .screen1 : .screen4, CUDAGrid(blocks, (outputs + tokens - 1) / tokens),
+      sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride), .value(head), .value(screen), .address(x),
+      .address(rows), .count(outputs), .address(logits.address), .address(floor.address))
+    if stage == .bounds { return compareBounds(try logits.values(), floors: try floor.values()) }
+
+    let best = try device.buffer([UInt64](repeating: 0, count: outputs))
+    let arrivals = try device.buffer([UInt32](repeating: 0, count: outputs))
+    let survivors = try device.buffer([UInt32](repeating: 1000, count: 1))
+    try device.run(
+      .screenRescore, CUDAGrid(blocks, outputs), sharedBytes: inputs.sharedBytes(tokens: 1), .value(head), .address(x), .address(rows),
+      .address(device.address(windows)), .address(logits.address), .address(floor.address), .address(best.address),
+      .address(arrivals.address), .address(survivors.address))
+    var comparison = KernelComparison()
+    compareLogits(try logits.values(), survivors: Int(try survivors.values(of: UInt32.self)[0]) - 1000, in: &comparison)
+    comparison.compare(try best.values(), inputs.logits.map(ScalarArithmetic.bestKey), "best")
+    comparison.compare(try floor.values(), [UInt64](repeating: 0, count: outputs), "floor")
+    comparison.compare(try arrivals.values(), [UInt32](repeating: 0, count: outputs), "arrivals")
+    return comparison
+  }
+
+  private func compareBounds(_ upper: [Float], floors: [UInt64]) -> KernelComparison {
+    var comparison = KernelComparison()
+    for (output, logits) in inputs.logits.enumerated() {
+      for (id, logit) in logits.enumerated() {
+        let bound = upper[output * inputs.vocabulary + id]
+        comparison.require(!(logit > bound), "bounds[\(output)][\(id)] is \(bound); expected the logit \(logit) or more")
+      }
+      let best = ScalarArithmetic.bestKey(logits)
+      comparison.require(
+        floors[output] >> 32 <= best >> 32,
+        "floor[\(output)] is 0x\(KernelComparison.hexadecimal(floors[output] >> 32, digits: 8)) in its upper half; expected the largest "
+          + "logit's 0x\(KernelComparison.hexadecimal(best >> 32, digits: 8)) or less")
+    }
+    return comparison
+  }
+
+  private func compareLogits(_ found: [Float], survivors: Int, in comparison: inout KernelComparison) {
+    let exact = inputs.logits
+    var computed = 0
+    for (output, logits) in exact.enumerated() {
+      let largest = logits.reduce(-Float.infinity) { max($0, $1.isNaN ? -.infinity : $1) }
+      // What is left out must not matter; a NaN among the logits survives always.
+      var expected = logits
+      for (id, right) in logits.enumerated() {
+        if found[output * inputs.vocabulary + id] == -.infinity && right < largest - windows[output] {
+          expected[id] = -.infinity
+        }
+        if found[output * inputs.vocabulary + id] != -.infinity || right == -.infinity { computed += 1 }
+      }
+      comparison.compare(
+        Array(found[output * inputs.vocabulary..<(output + 1) * inputs.vocabulary]), expected,
+        "logits, with a window of \(windows[output]) below \(largest), of output \(output)")
+    }
+    // Rows whose logit is minus infinity may have been computed or not.
+    let infinite = exact.joined().count { $0 == -.infinity }
+    comparison.require(
+      (computed - infinite...computed).contains(survivors),
+      "the number of rows that were computed is \(survivors); expected \(computed - infinite) to \(computed)")
+  }
+}

@@ -1,0 +1,142 @@
+import BitNetCPUEngine
+import BitNetInference
+import BitNetRandomModels
+import BitNetTernary
+
+/// A product to measure and to check kernels by: a random ternary matrix, random int8 activations, and what their exact product is.
+package struct ProductProblem: Sendable {
+  /// How much of a product was compared with the integers, and what came of it.
+  package struct Check: Sendable, Equatable {
+    /// One number that is not what it should be.
+    package struct Mismatch: Sendable, Equatable {
+      package let row: Int
+      package let token: Int
+      package let found: Int32
+      package let expected: Int32
+    }
+
+    /// Numbers of the product, padding left out, and those of them that were compared.
+    package let productCount: Int
+    package let comparedCount: Int
+    /// Rows compared for every token; for token 0 all were.
+    package let sampledRowCount: Int
+    package let mismatchCount: Int
+    package let firstMismatch: Mismatch?
+
+    package var isExact: Bool { mismatchCount == 0 }
+    package var isComplete: Bool { comparedCount == productCount }
+  }
+
+  /// Codes of -1, 0 and 1, half of them 0; one part, or several that are stacked.
+  package let matrix: TernaryMatrix
+  package let tokens: Int
+  /// Activations -128…127, `[tokens][codeStride]`, zero from the matrix's columns on.
+  package let codes: [Int8]
+  /// Bytes from a token to the next.
+  package let codeStride: Int
+  /// The sum of each token's activations.
+  package let sums: [Int32]
+
+  /// Rows of all parts, padding left out.
+  package var rows: Int { matrix.parts.reduce(0) { $0 + $1.rows } }
+  package var columns: Int { matrix.columns }
+
+  /// Weights multiplied on the host for a check, about: a second of work. All of token 0 is checked even if that is more.
+  private static let checkedWeightCount = 1 << 28
+
+  /// - Parameters:
+  ///   - rows: outputs of each part: 1 to 8,388,608.
+  ///   - columns: inputs: as many; beyond, products do not fit 32 bits.
+  ///   - tokens: the most that will be multiplied at once: 1 to as many.
+  ///   - codeUnit: columns to whole multiples of which each token's activations are padded: whole 64-byte vectors for the CPU's kernels,
+  ///     whole tiles for a GPU's.
+  /// - Throws: `EngineError.parameter` naming the first number out of its range.
+  package init(
+    rows: [Int], columns: Int, tokens: Int, codeUnit: Int = 64, using generator: inout SplitMix64
+  ) throws {
+    for (name, number) in rows.map({ ("rows", $0) }) + [("columns", columns), ("tokens", tokens)] where !(1...(1 << 23) ~= number) {
+      throw EngineError.parameter(name: "the number of \(name)", found: "\(number)", expected: "1 to \(1 << 23)")
+    }
+    matrix = try TernaryMatrix(random: rows, columns: columns, scales: Array(repeating: 1, count: rows.count), using: &generator)
+    self.tokens = tokens
+    codeStride = Tile.padded(columns, to: codeUnit)
+    var codes = [Int8](repeating: 0, count: tokens * codeStride)
+    var sums = [Int32](repeating: 0, count: tokens)
+    for token in 0..<tokens {
+      for column in 0..<columns {
+        let code = Int8(truncatingIfNeeded: generator.next())
+        codes[token * codeStride + column] = code
+        sums[token] += Int32(code)
+      }
+    }
+    self.codes = codes
+    self.sums = sums
+  }
+
+  /// A matrix of one part.
+  ///
+  /// - Parameter seed: the same seed gives the same numbers.
+  package init(rows: Int, columns: Int, tokens: Int, seed: UInt64 = 1) throws {
+    var generator = SplitMix64(seed: seed)
+    try self.init(rows: [rows], columns: columns, tokens: tokens, using: &generator)
+  }
+
+  /// The exact products `[tokens][rows]` of some rows of the stacked and padded matrix, by the plainest loop there is. Rows of padding give 0.
+  package func products(tokens: Int, rows: Range<Int>) -> [Int32] {
+    codes.withUnsafeBufferPointer { codes in
+      (0..<tokens).flatMap { token in rows.map { matrix.dot(row: $0, activations: codes.baseAddress! + token * codeStride) } }
+    }
+  }
+
+  /// Compares a product with sums of integers that are computed here, by the plainest loop there is: all rows of token 0, and all or,
+  /// when that were too many, a random choice of rows of the other tokens.
+  ///
+  /// - Parameters:
+  ///   - products: `[tokens][stride]`, of every row of the stacked and padded matrix.
+  ///   - stride: at least the padded rows.
+  ///   - tokens: the first so many of the problem's.
+  package func check(_ products: [Int32], stride: Int, tokens: Int) -> Check {
+    let places = matrix.parts.flatMap { $0.firstRow..<$0.firstRow + $0.rows }
+    let rows = places.count
+    let affordable = Self.checkedWeightCount / (tokens * columns)
+    let sampled = sampledRows(max(1, min(rows, affordable)))
+    // Each piece notes what it finds in a place of its own.
+    let findings = UnsafeMutablePointer<(count: Int, first: Check.Mismatch?)>.allocate(capacity: rows)
+    findings.initialize(repeating: (0, nil), count: rows)
+    defer { findings.deallocate() }
+    products.withUnsafeBufferPointer { products in
+      codes.withUnsafeBufferPointer { codes in
+        ThreadTeam(count: CPUEngine.defaultThreads).run { member in
+          member.phase(rows, unit: Tile.rows, perMember: 16) { range in
+            for index in range {
+              let row = places[index]
+              for token in 0..<(sampled[index] ? tokens : 1) {
+                let expected = matrix.dot(row: row, activations: codes.baseAddress! + token * codeStride)
+                let found = products[token * stride + row]
+                guard found != expected else { continue }
+                if findings[index].first == nil {
+                  findings[index].first = Check.Mismatch(row: row, token: token, found: found, expected: expected)
+                }
+                findings[index].count += 1
+              }
+            }
+          }
+        }
+      }
+    }
+    let sampledCount = sampled.count { $0 }
+    let all = UnsafeBufferPointer(start: findings, count: rows)
+    return Check(
+      productCount: rows * tokens, comparedCount: rows + sampledCount * (tokens - 1), sampledRowCount: sampledCount,
+      mismatchCount: all.reduce(0) { $0 + $1.count }, firstMismatch: all.lazy.compactMap(\.first).first)
+  }
+
+  /// Which rows are compared for every token: about `count` of them, spread over the matrix.
+  private func sampledRows(_ count: Int) -> [Bool] {
+    var isSampled = [Bool](repeating: count == rows, count: rows)
+    guard count < rows else { return isSampled }
+    var generator = SplitMix64(seed: UInt64(rows) << 32 ^ UInt64(columns))
+    for _ in 0..<count { isSampled[Int(generator.next() % UInt64(rows))] = true }
+    return isSampled
+  }
+}

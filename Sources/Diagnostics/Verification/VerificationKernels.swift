@@ -1,0 +1,45 @@
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetDeviceCheck
+
+extension Verification {
+  /// The resources of a kernel as the driver compiled it.
+  package struct KernelFacts: Sendable {
+    package let name: String
+    /// The registers of each thread.
+    package let registers: Int
+    /// The bytes of local memory of each thread, for values that did not fit into registers.
+    package let localBytes: Int
+  }
+
+  /// Loads every kernel, in the order of their names.
+  ///
+  /// - Parameter report: gets each kernel's name, and its resources or the error that kept it from being loaded.
+  package func kernels(_ report: (String, Result<KernelFacts, CUDAError>) throws -> Void) rethrows {
+    for kernel in Kernel.allCases.sorted(by: { $0.rawValue < $1.rawValue }) {
+      let result = Result { () throws(CUDAError) in
+        let function = try library.function(kernel)
+        return KernelFacts(name: kernel.rawValue, registers: function.registerCount, localBytes: function.localByteCount)
+      }
+      try report(kernel.rawValue, result)
+    }
+  }
+
+  /// Runs every kernel but the cooperative ones by itself, with random inputs, and compares all it writes with scalar code.
+  ///
+  /// - Parameters:
+  ///   - shapes: random ones for each kernel.
+  ///   - isShort: without the shapes of BitNet b1.58 2B-4T, whose results take the processor some seconds.
+  ///   - progress: called with 0…1.
+  ///   - report: gets each kernel's check as soon as it is made. An error of the driver is the check's; the next kernels are run all the same.
+  package func kernelChecks(
+    shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
+  ) rethrows {
+    var done = 0
+    try KernelCheckList(shapes: shapes, isShort: isShort, seed: seed).run(on: { KernelCheckDevice(library) }) { check in
+      try report(check)
+      done += 1
+      progress(Double(done) / Double(KernelCheckList.kernels.count))
+    }
+  }
+}

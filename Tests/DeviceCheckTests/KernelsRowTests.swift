@@ -1,0 +1,17 @@
+import BitNetCUDAEngine
+import BitNetDeviceCheck
+import Testing
+
+extension KernelTests {
+  @Suite("Rows")
+  struct RowTests {
+    @Test func embeds() {
+      KernelTests.run(0..<12) { EmbeddingCheck(&$0) }
+    }
+
+    @Test("Quantises, with values that are not finite too")
+    func quantizes() {
+      KernelTests.run(0..<80) { QuantizerCheck(&$0) }
+    }
+  }
+}
