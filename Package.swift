@@ -98,7 +98,7 @@ let package = Package(
       name: "CUDAEngineTests",
       dependencies: [
         "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "CUDATestSupport", "BitNetInference",
-        "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary", "TestSupport",
+        "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary", "TestSupport",
       ]),
     .testTarget(
       name: "DeviceCheckTests",

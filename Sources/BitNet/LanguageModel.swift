@@ -51,6 +51,9 @@ public final class LanguageModel: Sendable {
     /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read faster but is not shared with
     /// other processes; nil to do so where it pays.
     public var copiesTiles: Bool?
+    /// Bytes for the keys and values of all generations, and of earlier ones that later ones may begin like: 0 or more. There is always
+    /// room for one whole context. A quarter of the machine's memory on the CPU, nine tenths of what is free on a GPU, when nil.
+    public var cacheBytes: Int?
     /// Whether a GPU is checked before its first use with a driver and build: it takes up to half a minute once, in which the driver compiles the
     /// kernels. A GPU that does not pass is not used.
     public var checksDevice: Bool
@@ -61,7 +64,7 @@ public final class LanguageModel: Sendable {
 
     public init(
       device: Device = .auto, threads: Int? = nil, instructionSet: InstructionSet? = nil, contextLength: Int? = nil,
-      screensHead: Bool? = nil, copiesTiles: Bool? = nil, checksDevice: Bool = true,
+      screensHead: Bool? = nil, copiesTiles: Bool? = nil, cacheBytes: Int? = nil, checksDevice: Bool = true,
       deviceCheckWillStart: (@Sendable (_ device: String) -> Void)? = nil
     ) {
       self.device = device
@@ -70,6 +73,7 @@ public final class LanguageModel: Sendable {
       self.contextLength = contextLength
       self.screensHead = screensHead
       self.copiesTiles = copiesTiles
+      self.cacheBytes = cacheBytes
       self.checksDevice = checksDevice
       self.deviceCheckWillStart = deviceCheckWillStart
     }
@@ -168,7 +172,7 @@ extension LanguageModel.LoadOptions {
     func cpu() throws -> CPUEngine {
       try CPUEngine(
         weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet, screensHead: screensHead,
-        copiesTiles: copiesTiles)
+        copiesTiles: copiesTiles, cacheBytes: cacheBytes)
     }
     func cuda(_ number: Int) throws -> CUDAEngine {
       let device = try CUDADriver.load().device(number)
@@ -177,7 +181,7 @@ extension LanguageModel.LoadOptions {
       }
       return try CUDAEngine(
         weights: weights, device: device,
-        options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel))
+        options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel, cacheBytes: cacheBytes))
     }
     switch device {
     case .cpu: return (try cpu(), nil)
