@@ -181,7 +181,8 @@ extension LanguageModel.LoadOptions {
       }
       return try CUDAEngine(
         weights: weights, device: device,
-        options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel, cacheBytes: cacheBytes))
+        options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel, cacheBytes: cacheBytes)
+      )
     }
     switch device {
     case .cpu: return (try cpu(), nil)
