@@ -52,7 +52,7 @@ public final class LanguageModel: Sendable {
     /// other processes; nil to do so where it pays.
     public var copiesTiles: Bool?
     /// Bytes for the keys and values of all generations, and of earlier ones that later ones may begin like: 0 or more. There is always
-    /// room for one whole context. A quarter of the machine's memory on the CPU, nine tenths of what is free on a GPU, when nil.
+    /// room for one whole context. A quarter of the process's memory on the CPU, nine tenths of what is free on a GPU, when nil.
     public var cacheBytes: Int?
     /// Whether a GPU is checked before its first use with a driver and build: it takes up to half a minute once, in which the driver compiles the
     /// kernels. A GPU that does not pass is not used.

@@ -23,7 +23,7 @@ package final class CPUEngine: Engine {
   ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is read faster but is not shared
   ///     with other processes; nil to do so where it pays. A model that was repacked as it was loaded needs no copy.
   ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may begin like; a quarter of
-  ///     the machine's memory when nil. In any case there is room for one whole context.
+  ///     the memory that the process may use when nil. In any case there is room for one whole context.
   /// - Throws: `EngineError.parameter` for a number out of range or a model with a feature that this engine lacks, `EngineError.device`
   ///   when there is no memory for the copy.
   package init(
@@ -46,7 +46,7 @@ package final class CPUEngine: Engine {
     pass = try CPUForwardPass(
       weights, team: ThreadTeam(count: threads ?? Self.defaultThreads), kernels: self.instructionSet.kernels,
       screensHead: screensHead, copiesTiles: copiesTiles)
-    let pages = (cacheBytes ?? Processors.memoryByteCount / 4) / pass.layout.byteCount
+    let pages = (cacheBytes ?? Processors.current.memoryByteCount / 4) / pass.layout.byteCount
     store = SequenceStore(limit: max(pages, (self.contextLength + attentionChunkLength - 1) / attentionChunkLength))
   }
 

@@ -16,6 +16,8 @@ package struct Processors: Equatable {
   package var coreCount: Int
   /// Processors' worth of time that a control group grants, if it limits that.
   package var quota: Double?
+  /// Bytes of memory that a control group grants, if it limits that.
+  package var memoryQuota: Int?
 
   /// Threads that a memory-bound program uses best: one for each physical core, and no more than it is given time for. Hyperthreads share
   /// what a core can load.
@@ -37,8 +39,10 @@ package struct Processors: Equatable {
   package static let current = Processors(
     allowed: allowedProcessors(), systemFiles: "/sys/devices/system", groups: "/sys/fs/cgroup", ownGroup: contents("/proc/self/cgroup"))
 
-  /// Bytes of the machine's memory.
-  static var memoryByteCount: Int { max(0, sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))) }
+  /// Bytes of memory that this process may use: the machine's, or what its control group grants.
+  package var memoryByteCount: Int {
+    min(memoryQuota ?? .max, max(0, sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))))
+  }
 
   /// - Parameters:
   ///   - allowed: numbers of processors.
@@ -56,20 +60,28 @@ package struct Processors: Equatable {
       (contents("\(systemFiles)/node/node\(number)/cpulist").flatMap(numberList) ?? []).filter(allowed.contains)
     }
     nodes = members.filter { !$0.isEmpty }
-    quota = Self.quota(groups: groups, ownGroup: ownGroup)
+    quota = Self.least("cpu.max", groups, ownGroup) { words in
+      guard words.count == 2, let time = Double(words[0]), let period = Double(words[1]), time > 0, period > 0 else { return nil }
+      return time / period
+    }
+    memoryQuota = Self.least("memory.max", groups, ownGroup) { words in
+      words.count == 1 ? Int(words[0]).flatMap { $0 > 0 ? $0 : nil } : nil
+    }
   }
 
   /// The least that the process's control group (version 2) and those above it grant.
-  private static func quota(groups: String, ownGroup: String?) -> Double? {
+  ///
+  /// - Parameter read: what the words of a group's file mean; nil for no limit.
+  private static func least<Value: Comparable>(
+    _ file: String, _ groups: String, _ ownGroup: String?, _ read: ([Substring]) -> Value?
+  ) -> Value? {
     // "0::/a/b"; in a container the group's own path may not exist, but the root is the container's.
     var path = ""
     for line in (ownGroup ?? "").split(separator: "\n") where line.hasPrefix("0::/") { path = String(line.dropFirst(3)) }
-    var least: Double?
+    var least: Value?
     while true {
-      let words = contents(groups + (path == "/" ? "" : path) + "/cpu.max")?.split { $0 == " " || $0 == "\n" } ?? []
-      if words.count == 2, let time = Double(words[0]), let period = Double(words[1]), time > 0, period > 0 {
-        least = min(least ?? .infinity, time / period)
-      }
+      let words = contents(groups + (path == "/" ? "" : path) + "/" + file)?.split { $0 == " " || $0 == "\n" } ?? []
+      if let value = read(words) { least = min(least ?? value, value) }
       guard let slash = path.lastIndex(of: "/") else { return least }
       path = String(path[..<slash])
     }

@@ -83,7 +83,7 @@ struct ThreadTeamTests {
 @Suite("Processors")
 struct ProcessorsTests {
   /// Two sockets of four cores with two hardware threads each, as Linux numbers them.
-  private func withMachine(quota: [String: String] = [:], _ body: (String) throws -> Void) throws {
+  private func withMachine(quota: [String: String] = [:], memory: [String: String] = [:], _ body: (String) throws -> Void) throws {
     let folder = NSTemporaryDirectory() + "processors-\(UInt64.random(in: 0 ... .max))"
     defer { try? FileManager.default.removeItem(atPath: folder) }
     func write(_ path: String, _ text: String) throws {
@@ -97,6 +97,7 @@ struct ProcessorsTests {
     try write("\(folder)/system/node/node0/cpulist", "0-3,8-11\n")
     try write("\(folder)/system/node/node1/cpulist", "4-7,12-15\n")
     for (group, text) in quota { try write("\(folder)/groups\(group)/cpu.max", text) }
+    for (group, text) in memory { try write("\(folder)/groups\(group)/memory.max", text) }
     try body(folder)
   }
 
@@ -129,6 +130,17 @@ struct ProcessorsTests {
       #expect(threads("1:cpu:/c\n0::/c\n") == 1)
       #expect(threads("0::/\n") == 8 && threads(nil) == 8 && threads("0::/elsewhere/d\n") == 8)
     }
+  }
+
+  @Test("counts no more memory than the control group grants")
+  func memoryQuota() throws {
+    let groups = ["/a": "1048576\n", "/a/b": "max\n", "/c": "max\n"]
+    try withMachine(memory: groups) { folder in
+      func quota(_ group: String?) -> Int? { read(folder, allowed: [0], group: group).memoryQuota }
+      #expect(quota("0::/a/b\n") == 1 << 20 && quota("0::/a\n") == 1 << 20 && quota("0::/c\n") == nil && quota(nil) == nil)
+      #expect(read(folder, allowed: [0], group: "0::/a\n").memoryByteCount == 1 << 20)
+    }
+    #expect(Processors.current.memoryByteCount > 1 << 20)
   }
 
   #if os(Linux)
