@@ -53,7 +53,7 @@ extension LanguageModel {
       let targets = tokens[start..<min(tokens.count, start + window)]
       let inputs = [tokenizer.bos ?? tokens[start - 1]] + targets.dropLast()
       let sequence = await scheduler.perform { $0.makeSequence() }
-      let window: Result<Double, any Error>
+      let window: Result<[Double], any Error>
       do {
         window = .success(
           try await surprise(at: targets, after: inputs, in: sequence) { progress?(Double(start + $0) / Double(tokens.count)) })
@@ -61,24 +61,24 @@ extension LanguageModel {
         window = .failure(error)
       }
       await scheduler.perform { $0.removeSequence(sequence) }
-      nats += try window.get()
+      for chunk in try window.get() { nats += chunk }
     }
     let bytes = tokens[first...].reduce(0) { $0 + (tokenizer.bytes(of: $1)?.count ?? 0) }
     return Perplexity(tokens: tokens.count - first, bytes: bytes, nats: nats)
   }
 
-  /// The sum of -ln p of each target, the token after an input, in chunks: others take their turns in between.
+  /// Sums of -ln p of each target, the token after an input, one for each chunk: others take their turns in between.
   private func surprise(
     at targets: ArraySlice<Int32>, after inputs: [Int32], in sequence: SequenceID, progress: (Int) -> Void
-  ) async throws -> Double {
-    var nats = 0.0
+  ) async throws -> [Double] {
+    var nats: [Double] = []
     for chunk in stride(from: 0, to: inputs.count, by: 64) {
       try Task.checkCancellation()
       let range = chunk..<min(inputs.count, chunk + 64)
       let entry = Batch.Entry(
         sequence: sequence, tokens: Array(inputs[range]), rows: .all,
         want: .surprise(Array(targets.dropFirst(chunk).prefix(range.count))))
-      nats += try await scheduler.perform { try $0.step(Batch([entry]))[0].surprises.reduce(0, +) }
+      nats.append(try await scheduler.perform { try $0.step(Batch([entry]))[0].surprises.reduce(0, +) })
       progress(range.upperBound)
     }
     return nats
