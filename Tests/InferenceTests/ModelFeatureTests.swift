@@ -1,0 +1,72 @@
+import BitNetInference
+import Testing
+
+@Suite("What only some models have")
+struct ModelFeatureTests {
+  private static let plain = ModelConfiguration(
+    architecture: "test", vocabularySize: 10, hiddenSize: 8, feedForwardSize: 8, layerCount: 2, headCount: 2, keyValueHeadCount: 1,
+    headSize: 4, contextLength: 100, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu, optionalNorms: [], tiedEmbedding: true)
+
+  private static func model(with feature: ModelFeature) -> ModelConfiguration {
+    var model = plain
+    switch feature {
+    case .headNorms: model.optionalNorms = [.queryHead, .keyHead]
+    case .postNorms: model.optionalNorms = [.attentionPost]
+    case .geluTanh: model.activation = .geluTanh
+    case .attentionWindow: model.attention = [.init(window: 7), .causal]
+    case .bidirectionalAttention: model.attention = [.init(isBidirectional: true)]
+    case .ropeThetaByLayer: model.attention = [.init(ropeTheta: 500), .causal]
+    case .attentionScale: model.attentionScale = 0.25
+    case .embeddingScale: model.embeddingScale = 8
+    case .residualScale: model.residualScale = 0.5
+    case .outputScale: model.outputScale = 2
+    }
+    return model
+  }
+
+  @Test("is valid, is found, and is refused in one sentence that names it", arguments: ModelFeature.allCases)
+  func features(feature: ModelFeature) throws {
+    let model = Self.model(with: feature)
+    try model.validate()
+    #expect(ModelFeature.allCases.filter(model.has) == [feature])
+    #expect(throws: Never.self) { try model.requireOnly([feature], on: "this engine") }
+    let expected =
+      switch feature {
+      case .headNorms: "the model's normalisation of heads is a query head norm and key head norm; expected none on this engine"
+      case .postNorms: "the model's normalisation of a block's outputs is an attention post-norm; expected none on this engine"
+      case .geluTanh: "the model's activation is \(model.activation.rawValue); expected relu2 or silu on this engine"
+      case .attentionWindow:
+        "the model's attention window is 7 positions; expected attention to all positions before on this engine"
+      case .bidirectionalAttention: "the model's attention is bidirectional; expected causal attention on this engine"
+      case .ropeThetaByLayer: "the model's rope_theta of some layers is 500.0; expected one rope_theta for all layers on this engine"
+      case .attentionScale: "the model's attention scale is 0.25; expected 1 / √head_dim on this engine"
+      case .embeddingScale: "the model's embedding scale is 8.0; expected 1 on this engine"
+      case .residualScale: "the model's residual scale is 0.5; expected 1 on this engine"
+      case .outputScale: "the model's output scale is 2.0; expected 1 on this engine"
+      }
+    let error = #expect(throws: EngineError.self) { try model.requireOnly(on: "this engine") }
+    #expect(error?.description == expected)
+  }
+
+  @Test("A plain model has none of them") func plainModel() throws {
+    #expect(!ModelFeature.allCases.contains(where: Self.plain.has))
+    #expect(throws: Never.self) { try Self.plain.requireOnly(on: "this engine") }
+  }
+
+  @Test("Numbers out of range are refused by the name of their field")
+  func validation() {
+    let changes: [(field: String, change: (inout ModelConfiguration) -> Void)] = [
+      ("attention", { $0.attention = [] }), ("attention", { $0.attention = [.causal, .causal, .causal] }),
+      ("attention.window", { $0.attention = [.init(window: 0)] }), ("attention.ropeTheta", { $0.attention = [.init(ropeTheta: .nan)] }),
+      ("attentionScale", { $0.attentionScale = 0 }), ("embeddingScale", { $0.embeddingScale = .infinity }),
+      ("residualScale", { $0.residualScale = -1 }), ("outputScale", { $0.outputScale = .nan }),
+      ("norms", { $0.optionalNorms = [.attention] }),
+    ]
+    for (field, change) in changes {
+      var model = Self.plain
+      change(&model)
+      let error = #expect(throws: ConfigurationError.self) { try model.validate() }
+      #expect(error?.field == field)
+    }
+  }
+}
