@@ -19,6 +19,8 @@ package struct DeviceCheck: Sendable {
   /// A kernel of the check takes microseconds. Blocks that wait for each other in vain give up after about six seconds, with a report of
   /// where: that comes first.
   private static let patience = Duration.seconds(15)
+  /// A small model on an emulated GPU takes seconds, and more where other programs need the processor.
+  private static let emulatedPatience = Duration.seconds(120)
   /// The driver compiles an image in a second or a few.
   private static let compilationPatience = Duration.seconds(120)
   /// Bytes that must be free on the GPU.
@@ -137,16 +139,17 @@ package struct DeviceCheck: Sendable {
   private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary, _ shape: ModelConfiguration, label: String) throws {
     try work.begin("making \(label)", patience: Self.patience)
     let weights = try ModelWeights(random: shape, seed: Self.seed)
+    let patience = device.isEmulated ? Self.emulatedPatience : Self.patience
     for (isCooperative, screensHead) in [(false, true), (true, false)] {
       let form = CUDAEngineForm(isCooperative: isCooperative, screensHead: screensHead)
       let candidate = form.candidate { try CUDAEngine(weights: $0, library: library, options: $1) }
       let comparison = EngineComparison(
         expected: .init(name: "the CPU engine", make: expected), candidates: [candidate], seed: Self.seed)
       let step = "\(label) with \(candidate.name),"
-      try work.begin(step, patience: Self.patience)
+      try work.begin(step, patience: patience)
       try comparison.model(weights, label: label, tokens: 6) { check in
         try Self.require(check)
-        try work.begin(step, patience: Self.patience)
+        try work.begin(step, patience: patience)
       }
     }
   }
