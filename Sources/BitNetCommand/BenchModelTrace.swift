@@ -40,7 +40,7 @@ struct BenchModelTrace: Encodable {
 
   /// A table for people: a row for each phase, median and maximum of each part in microseconds.
   var text: String {
-    func cell(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
+    func cell(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(1, width - text.count)) + text }
     let time = layersMicroseconds.decimals(0)
     var lines = ["layers of a step at depth \(depth): \(time) µs; medians and maxima over blocks and layers, in µs"]
     lines.append(cell("", 18) + phases[0].parts.map { cell($0.name, 16) }.joined())
