@@ -3,9 +3,12 @@ import PackageDescription
 
 /// What the compiler for GPUs takes; swift build does not.
 let cudaSources = [
-  "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh", "canonical.cuh",
-  "decode.cu", "decode_one.cu", "decode_one.cuh", "decode_traced.cu", "few.cu", "few.cuh", "gemm.cu", "gemm.cuh", "gemv.cu",
-  "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu", "sample.cu",
+  "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh",
+  "canonical.cuh",
+  "decode.cu", "decode_one.cu", "decode_one.cuh", "decode_traced.cu", "few.cu", "few.cuh", "gemm.cu", "gemm.cuh",
+  "gemv.cu",
+  "gemv.cuh", "head.cu", "head.cuh", "matrix.cuh", "ptx", "ptx.cuh", "quantize.cuh", "rotary.cu", "rows.cu",
+  "sample.cu",
   "screen.cu", "screen.cuh", "tape.cuh", "trace.cuh",
 ]
 
@@ -26,30 +29,37 @@ let package = Package(
     .target(name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/ModelFiles"),
     .target(name: "BitNetTokenization", path: "Sources/Tokenization"),
     .target(name: "CBitNetTernary", path: "Sources/CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
-    .target(name: "BitNetCPUEngine", dependencies: ["CBitNetTernary", "BitNetInference", "BitNetTernary"], path: "Sources/CPUEngine"),
+    .target(
+      name: "BitNetCPUEngine", dependencies: ["CBitNetTernary", "BitNetInference", "BitNetTernary"],
+      path: "Sources/CPUEngine"),
     .target(name: "BitNetCUDADriver", path: "Sources/CUDADriver"),
     .target(name: "CBitNetCUDAKernels", path: "Sources/CUDAKernels", exclude: cudaSources),
     .target(
-      name: "BitNetCUDAEngine", dependencies: ["BitNetCUDADriver", "CBitNetCUDAKernels", "BitNetInference", "BitNetTernary"],
+      name: "BitNetCUDAEngine",
+      dependencies: ["BitNetCUDADriver", "CBitNetCUDAKernels", "BitNetInference", "BitNetTernary"],
       path: "Sources/CUDAEngine"),
     .target(name: "BitNetServing", dependencies: ["BitNetInference"], path: "Sources/Serving"),
-    .target(name: "BitNetRandomModels", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/RandomModels"),
+    .target(
+      name: "BitNetRandomModels", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/RandomModels"),
     .target(
       name: "BitNetDeviceCheck",
       dependencies: [
-        "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "BitNetInference", "BitNetRandomModels", "BitNetTernary",
+        "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "BitNetInference", "BitNetRandomModels",
+        "BitNetTernary",
       ],
       path: "Sources/DeviceCheck"),
     .target(
       name: "BitNet",
       dependencies: [
-        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetInference", "BitNetModelFiles",
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetInference",
+        "BitNetModelFiles",
         "BitNetServing", "BitNetTernary", "BitNetTokenization",
       ]),
     .target(
       name: "BitNetDiagnostics",
       dependencies: [
-        "BitNetCPUEngine", "CBitNetTernary", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "BitNetDeviceCheck",
+        "BitNetCPUEngine", "CBitNetTernary", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels",
+        "BitNetDeviceCheck",
         "BitNetInference", "BitNetRandomModels", "BitNetTernary",
       ],
       path: "Sources/Diagnostics"),
@@ -57,7 +67,8 @@ let package = Package(
     .executableTarget(
       name: "BitNetCommand",
       dependencies: [
-        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck", "BitNetDiagnostics",
+        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck",
+        "BitNetDiagnostics",
         "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
@@ -73,56 +84,69 @@ let package = Package(
         .unsafeFlags(["-O2"]),
       ]),
     .target(
-      name: "TestSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary"],
+      name: "TestSupport",
+      dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary"],
       path: "Tests/TestSupport"),
     .target(
       name: "ModelFilesSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetTernary", "TestSupport"],
       path: "Tests/ModelFilesSupport"),
     .executableTarget(
-      name: "FuzzLoaders", dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
+      name: "FuzzLoaders",
+      dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
       path: "Tests/Fuzzing"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
     .testTarget(name: "TokenizationTests", dependencies: ["BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ModelFilesTests",
-      dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"]),
+      dependencies: [
+        "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport",
+      ]),
     .testTarget(name: "InferenceTests", dependencies: ["BitNetInference", "BitNetTernary", "TestSupport"]),
     .testTarget(
       name: "EngineTests",
       dependencies: [
-        "BitNetCPUEngine", "CBitNetTernary", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary", "TestSupport",
+        "BitNetCPUEngine", "CBitNetTernary", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels",
+        "BitNetTernary", "TestSupport",
       ]),
-    .target(name: "CUDATestSupport", dependencies: ["BitNetCUDADriver", "CUDAOnCPU", "TestSupport"], path: "Tests/CUDATestSupport"),
+    .target(
+      name: "CUDATestSupport", dependencies: ["BitNetCUDADriver", "CUDAOnCPU", "TestSupport"],
+      path: "Tests/CUDATestSupport"),
     .testTarget(name: "CUDADriverTests", dependencies: ["BitNetCUDADriver", "CUDATestSupport"]),
     .testTarget(
       name: "CUDAEngineTests",
       dependencies: [
-        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "CUDATestSupport", "BitNetInference",
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels", "CUDATestSupport",
+        "BitNetInference",
         "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary", "TestSupport",
       ]),
     .testTarget(
       name: "DeviceCheckTests",
       dependencies: [
-        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "CUDATestSupport", "BitNetInference",
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "CUDATestSupport",
+        "BitNetInference",
         "BitNetRandomModels", "TestSupport",
       ]),
     .testTarget(
       name: "DiagnosticsTests",
       dependencies: [
-        "BitNetCPUEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetInference", "BitNetRandomModels", "TestSupport",
+        "BitNetCPUEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetInference", "BitNetRandomModels",
+        "TestSupport",
       ]),
     .testTarget(
-      name: "ServingTests", dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "TestSupport"]),
+      name: "ServingTests",
+      dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "TestSupport"]),
     .testTarget(
       name: "BitNetTests",
       dependencies: [
-        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetInference", "BitNetModelFiles",
+        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetInference",
+        "BitNetModelFiles",
         "BitNetTokenization", "Storyteller", "TestSupport",
       ]),
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "BitNet", "BitNetCommand", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetInference", "BitNetModelFiles",
+        "BitNet", "BitNetCommand", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetInference",
+        "BitNetModelFiles",
         "BitNetTokenization", "CUDAOnCPU", "TestSupport",
       ]),
   ],

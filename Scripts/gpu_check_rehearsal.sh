@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Rehearses both calls of the run.sh that Scripts/gpu-check has packed, on the driver that runs kernels on the processor, then with
-# planted faults.
+# Rehearses both calls of the run.sh that Scripts/gpu-check has packed, on the driver that runs kernels on the
+# processor, then with planted faults.
 #
 # usage: gpu_check_rehearsal.sh BUNDLE LIBCUDAONCPU
 set -euo pipefail

@@ -3,10 +3,10 @@
 #
 # usage: [OUT=FOLDER] run.sh 1|2 [--quick] [--only PART,PART] [--limit SECONDS] [--part-limit SECONDS]
 #
-# Call 1 (330 s at most) compares the kernels and the engine with the CPU, then times the engine. Call 2 (300 s at most) profiles the
-# kernels, times everything, and runs NVIDIA's sanitizers. Each leaves at most eight files in OUT (or ./gpu-check-results), which grow
-# while their parts run: a part that fails, hangs or lacks its tools stops none of the others. The exit status is 0 if no part of
-# `bitnet verify` that was chosen failed, was stopped, or found a difference.
+# Call 1 (330 s at most) compares the kernels and the engine with the CPU, then times the engine. Call 2 (300 s at most)
+# profiles the kernels, times everything, and runs NVIDIA's sanitizers. Each leaves at most eight files in OUT (or
+# ./gpu-check-results), which grow while their parts run: a part that fails, hangs or lacks its tools stops none of the
+# others. The exit status is 0 if no part of `bitnet verify` that was chosen failed, was stopped, or found a difference.
 #
 #   --quick               little work, for an emulated GPU; parts and call have three times as long
 #   --only LIST           run only these parts; "verify" stands for all parts whose names start with "verify-"
@@ -135,7 +135,8 @@ skip() {
 }
 
 running=''
-# end_group: ends the process group of the part that runs. A process that the driver holds does not die even now, and is left behind.
+# end_group: ends the process group of the part that runs. A process that the driver holds does not die even now, and is
+# left behind.
 end_group() {
   [ -n "$running" ] || return 0
   kill -TERM -- "-$running" 2>/dev/null
@@ -161,8 +162,8 @@ size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
 # named: the "name" of the JSON lines on the input.
 named() { sed -n 's/.*"name" *: *"\([^"]*\)".*/\1/p'; }
 
-# part NAME LIMIT FILE COMMAND...: runs a command for LIMIT seconds at most, in a process group of its own. What it prints is appended
-# to FILE as it comes, what it reports as an error to the log.
+# part NAME LIMIT FILE COMMAND...: runs a command for LIMIT seconds at most, in a process group of its own. What it
+# prints is appended to FILE as it comes, what it reports as an error to the log.
 part() {
   local part=$1 most=$(($2 * factor)) file=$3 start left status=0 result error='' last='' from log_from differing
   shift 3
@@ -379,7 +380,8 @@ call_2() {
   fi
 }
 
-# profile NCU KERNEL OPTIONS...: the sections of one launch, then each instruction's samples. The clocks stay as they are.
+# profile NCU KERNEL OPTIONS...: the sections of one launch, then each instruction's samples. The clocks stay as they
+# are.
 profile() {
   local ncu=$1 kernel=$2 report=$scratch/$2.ncu-rep
   shift 2

@@ -19,8 +19,8 @@ import sass
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "Sources/CUDAKernels"
 TOOLS = ROOT / ".build-nvidia"
-# NVRTC 12.1 writes PTX 8.1, which drivers from R530 on take; ptxas 12.9 is the first that knows sm_120 and the last for all six.
-# nvdisasm reads the code of older assemblers; there is no wheel of 12.9.
+# NVRTC 12.1 writes PTX 8.1, which drivers from R530 on take; ptxas 12.9 is the first that knows sm_120 and the last for
+# all six. nvdisasm reads the code of older assemblers; there is no wheel of 12.9.
 PACKAGES = {"cuda_nvrtc": "nvidia-cuda-nvrtc-cu12==12.1.105", "cuda_nvcc": "nvidia-cuda-nvcc-cu12==12.9.86", "cu13": "nvidia-cuda-nvdisasm==13.5.37"}
 TARGETS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
 REPORTED = ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120"]

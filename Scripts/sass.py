@@ -60,7 +60,8 @@ class Loads:
     """The loads under way during a walk."""
 
     def __init__(self):
-        # Registers, trip and bytes of the loads not waited for; registers of those not named; copies in each group, the open one last.
+        # Registers, trip and bytes of the loads not waited for; registers of those not named; copies in each group, the
+        # open one last.
         self.pending, self.unread, self.groups, self.trip = [], [], [0], 0
         self.start()
 

@@ -15,6 +15,8 @@ print(prompt, terminator: "")
 for try await piece in model.generate(prompt, options: options) {
   print(piece.text, terminator: "")
   if piece.finish != nil {
-    print("\n\n\(piece.statistics.generatedTokens) tokens, \(Int(piece.statistics.decodeRate)) a second, on \(model.engineSummary)")
+    print(
+      "\n\n\(piece.statistics.generatedTokens) tokens, \(Int(piece.statistics.decodeRate)) a second, on \(model.engineSummary)"
+    )
   }
 }

@@ -13,7 +13,8 @@ public actor ChatSession {
   public private(set) var messages: [ChatMessage] = []
   /// Counts answers, so that one that was left behind cannot write on.
   private var turn = 0
-  /// The conversation's tokens up to the last one generated: a further turn continues these, so that the cache stays good.
+  /// The conversation's tokens up to the last one generated: a further turn continues these, so that the cache stays
+  /// good.
   private var tokens: [Int32] = []
 
   init(model: LanguageModel, format: ChatFormat, system: String?, options: GenerationOptions) {
@@ -25,8 +26,8 @@ public actor ChatSession {
 
   /// Asks; the answer's text arrives as it is generated.
   ///
-  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays); half of the context, or the
-  /// maximum number of tokens if that is less, is kept free for the answer.
+  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays); half of the
+  /// context, or the maximum number of tokens if that is less, is kept free for the answer.
   /// - Throws: `EngineError.contextFull` when even the last message alone does not fit.
   public func respond(to text: String, options: GenerationOptions? = nil) async throws -> Generation {
     let options = options ?? self.options

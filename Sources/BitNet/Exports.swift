@@ -1,4 +1,5 @@
-// The types of other modules that appear in this one's interface, one by one. Everything else of those modules stays inside the package.
+// The types of other modules that appear in this one's interface, one by one. Everything else of those modules stays
+// inside the package.
 @_documentation(visibility: internal) @_exported import enum BitNetCPUEngine.InstructionSet
 @_documentation(visibility: internal) @_exported import struct BitNetInference.ModelConfiguration
 @_documentation(visibility: internal) @_exported import struct BitNetInference.SampledToken

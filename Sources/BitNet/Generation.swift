@@ -4,9 +4,10 @@ import BitNetTokenization
 
 /// Text being generated, piece by piece: an asynchronous sequence of ``GeneratedPiece``.
 ///
-/// Nothing runs until it is iterated; then tokens are generated up to 16 ahead of the reader. Generations that are iterated by several tasks
-/// at a time go through the model together, and each gives the text that it gives alone. Dropping the iterator, or cancelling the task that
-/// iterates, ends the work after the steps that are running. Iterating again generates again.
+/// Nothing runs until it is iterated; then tokens are generated up to 16 ahead of the reader. Generations that are
+/// iterated by several tasks at a time go through the model together, and each gives the text that it gives alone.
+/// Dropping the iterator, or cancelling the task that iterates, ends the work after the steps that are running.
+/// Iterating again generates again.
 public struct Generation: AsyncSequence, Sendable {
   public typealias Element = GeneratedPiece
 
@@ -89,7 +90,8 @@ private struct Run {
     matcher = StopMatcher(options.stopTexts)
     tokens = try await model.scheduler.start(
       Request(
-        prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities, limit: limit, stops: stopTokens))
+        prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities, limit: limit,
+        stops: stopTokens))
     statistics.promptTokens = prompt.count
   }
 

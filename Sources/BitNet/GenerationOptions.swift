@@ -12,11 +12,13 @@ public struct GenerationOptions: Sendable, Equatable {
   public var stopTokens: Set<Int32>
   /// Whether the model's end tokens are generated like others instead of stopping.
   public var ignoresEndTokens: Bool
-  /// For each token, of how many of the likeliest tokens to report the log probability, beside its own; nil for none at all.
+  /// For each token, of how many of the likeliest tokens to report the log probability, beside its own; nil for none at
+  /// all.
   public var logProbabilities: Int?
 
   public init(
-    sampling: SamplingParameters = .greedy, maximumTokens: Int? = nil, stopTexts: [String] = [], stopTokens: Set<Int32> = [],
+    sampling: SamplingParameters = .greedy, maximumTokens: Int? = nil, stopTexts: [String] = [],
+    stopTokens: Set<Int32> = [],
     ignoresEndTokens: Bool = false, logProbabilities: Int? = nil
   ) {
     self.sampling = sampling
@@ -59,7 +61,8 @@ public struct GenerationStatistics: Sendable, Equatable, Codable {
 
 /// A piece of generated text.
 public struct GeneratedPiece: Sendable {
-  /// Text that is complete: never half a character, never the beginning of a stop text. Empty when the tokens so far complete none.
+  /// Text that is complete: never half a character, never the beginning of a stop text. Empty when the tokens so far
+  /// complete none.
   public var text: String
   /// The tokens generated since the piece before: one, or none in the last piece.
   public var tokens: [SampledToken]

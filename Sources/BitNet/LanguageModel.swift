@@ -18,7 +18,8 @@ import BitNetTokenization
 public final class LanguageModel: Sendable {
   /// What a model runs on.
   public enum Device: Sendable, Equatable {
-    /// The first GPU, or the CPU where there is none that takes the model and passes its check; `engineNote` then says why.
+    /// The first GPU, or the CPU where there is none that takes the model and passes its check; `engineNote` then says
+    /// why.
     case auto
     case cpu
     /// The GPU of this number, from 0 on.
@@ -45,17 +46,18 @@ public final class LanguageModel: Sendable {
     public var instructionSet: InstructionSet?
     /// Positions a sequence can hold; the model's own when nil.
     public var contextLength: Int?
-    /// Whether the engine keeps an int8 copy of the output head that screens the vocabulary; nil to have it where it pays and fits. Results are
-    /// the same.
+    /// Whether the engine keeps an int8 copy of the output head that screens the vocabulary; nil to have it where it
+    /// pays and fits. Results are the same.
     public var screensHead: Bool?
-    /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read faster but is not shared with
-    /// other processes; nil to do so where it pays.
+    /// Whether the CPU engine copies the ternary weights of a mapped file into the process's own memory, which is read
+    /// faster but is not shared with other processes; nil to do so where it pays.
     public var copiesTiles: Bool?
-    /// Bytes for the keys and values of all generations, and of earlier ones that later ones may begin like: 0 or more. There is always
-    /// room for one whole context. A quarter of the process's memory on the CPU, nine tenths of what is free on a GPU, when nil.
+    /// Bytes for the keys and values of all generations, and of earlier ones that later ones may begin like: 0 or more.
+    /// There is always room for one whole context. A quarter of the process's memory on the CPU, nine tenths of what is
+    /// free on a GPU, when nil.
     public var cacheBytes: Int?
-    /// Whether a GPU is checked before its first use with a driver and build: it takes up to half a minute once, in which the driver compiles the
-    /// kernels. A GPU that does not pass is not used.
+    /// Whether a GPU is checked before its first use with a driver and build: it takes up to half a minute once, in
+    /// which the driver compiles the kernels. A GPU that does not pass is not used.
     public var checksDevice: Bool
     /// Called with the GPU's name when its check begins.
     public var deviceCheckWillStart: (@Sendable (_ device: String) -> Void)?
@@ -81,7 +83,8 @@ public final class LanguageModel: Sendable {
 
   public let configuration: ModelConfiguration
   public let tokenizer: Tokenizer
-  /// How the model's chats are written: what its chat template says; plain for a model without one, or with one that is not known.
+  /// How the model's chats are written: what its chat template says; plain for a model without one, or with one that is
+  /// not known.
   public let chatFormat: ChatFormat
   /// The sampling that the model's makers suggest, or the likeliest tokens.
   public let suggestedSampling: SamplingParameters
@@ -117,13 +120,17 @@ public final class LanguageModel: Sendable {
   public static func load(
     _ path: String, options: LoadOptions = .init(), progress: (@Sendable (Double) -> Void)? = nil
   ) async throws -> LanguageModel {
-    try await onQueue { try LanguageModel(ModelLoader.load(path: path, progress: progress), path: path, options: options) }
+    try await onQueue {
+      try LanguageModel(ModelLoader.load(path: path, progress: progress), path: path, options: options)
+    }
   }
 
   /// Uses a converted model that is already in memory, such as one embedded in the program.
   ///
   /// - Parameter bytes: the contents of a converted file, never changed or freed while the program runs.
-  public static func load(embedded bytes: UnsafeRawBufferPointer, options: LoadOptions = .init()) async throws -> LanguageModel {
+  public static func load(embedded bytes: UnsafeRawBufferPointer, options: LoadOptions = .init()) async throws
+    -> LanguageModel
+  {
     let loaded = try ModelLoader.load(embedded: bytes)
     return try await onQueue { try LanguageModel(loaded, path: ModelLoader.embeddedName, options: options) }
   }
@@ -146,7 +153,9 @@ public final class LanguageModel: Sendable {
   /// - Parameters:
   ///   - system: what the model is told about its role.
   ///   - format: how turns are written; the model's own when nil.
-  public func chat(system: String? = nil, format: ChatFormat? = nil, options: GenerationOptions = .init()) -> ChatSession {
+  public func chat(system: String? = nil, format: ChatFormat? = nil, options: GenerationOptions = .init())
+    -> ChatSession
+  {
     ChatSession(model: self, format: format ?? chatFormat, system: system, options: options)
   }
 }
@@ -157,7 +166,8 @@ extension LanguageModel {
     let tokenizer = try Tokenizer(source)
     let configuration = loaded.weights.configuration
     guard tokenizer.vocabularySize <= configuration.vocabularySize else {
-      throw LanguageModelError.vocabulary(model: path, tokenizer: tokenizer.vocabularySize, weights: configuration.vocabularySize)
+      throw LanguageModelError.vocabulary(
+        model: path, tokenizer: tokenizer.vocabularySize, weights: configuration.vocabularySize)
     }
     let (engine, note) = try options.makeEngine(for: loaded.weights)
     self.init(loaded, tokenizer: tokenizer, engine: engine, note: note)
@@ -171,7 +181,8 @@ extension LanguageModel.LoadOptions {
   package func makeEngine(for weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
     func cpu() throws -> CPUEngine {
       try CPUEngine(
-        weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet, screensHead: screensHead,
+        weights: weights, contextLength: contextLength, threads: threads, instructionSet: instructionSet,
+        screensHead: screensHead,
         copiesTiles: copiesTiles, cacheBytes: cacheBytes)
     }
     func cuda(_ number: Int) throws -> CUDAEngine {
@@ -181,7 +192,9 @@ extension LanguageModel.LoadOptions {
       }
       return try CUDAEngine(
         weights: weights, device: device,
-        options: .init(contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel, cacheBytes: cacheBytes)
+        options: .init(
+          contextLength: contextLength, screensHead: screensHead, isCooperative: usesCooperativeKernel,
+          cacheBytes: cacheBytes)
       )
     }
     switch device {
@@ -242,7 +255,8 @@ public enum LanguageModelError: Error, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .noTokenizer(let model): "\(model): there is no tokenizer; expected tokenizer.json or tokenizer.model beside the weights"
+    case .noTokenizer(let model):
+      "\(model): there is no tokenizer; expected tokenizer.json or tokenizer.model beside the weights"
     case .vocabulary(let model, let tokenizer, let weights):
       "\(model): the tokenizer has \(tokenizer) tokens; expected at most vocab_size, \(weights)"
     }

@@ -20,16 +20,18 @@ public struct Perplexity: Sendable, Equatable {
   public var natsPerToken: Double { nats / Double(tokens) }
   /// e to the power of `natsPerToken`: among how many equally likely tokens the model was as unsure.
   public var perplexity: Double { exp(natsPerToken) }
-  /// What an ideal compressor that uses the model would need. Unlike perplexity, it compares models with different tokenizers.
+  /// What an ideal compressor that uses the model would need. Unlike perplexity, it compares models with different
+  /// tokenizers.
   public var bitsPerByte: Double { nats / log(2) / Double(bytes) }
 }
 
 extension LanguageModel {
   /// Measures how well the model predicts `text`.
   ///
-  /// The text's tokens are cut into windows that follow one another without overlap; special tokens written in the text are text. Each
-  /// window begins anew, with the tokenizer's BOS token, and every token of the text is predicted once, from those before it in its
-  /// window. A model without BOS reads the last token of the window before in its place, and the text's first token is not predicted.
+  /// The text's tokens are cut into windows that follow one another without overlap; special tokens written in the text
+  /// are text. Each window begins anew, with the tokenizer's BOS token, and every token of the text is predicted once,
+  /// from those before it in its window. A model without BOS reads the last token of the window before in its place,
+  /// and the text's first token is not predicted.
   ///
   /// - Parameters:
   ///   - window: positions of a window, BOS included: 1 to `contextLength`, which it is when nil.
@@ -40,7 +42,8 @@ extension LanguageModel {
   ) async throws -> Perplexity {
     let window = window ?? contextLength
     guard 1...contextLength ~= window else {
-      throw EngineError.parameter(name: "the window", found: "\(window)", expected: "1 to the context length, \(contextLength)")
+      throw EngineError.parameter(
+        name: "the window", found: "\(window)", expected: "1 to the context length, \(contextLength)")
     }
     let tokens = tokenizer.encode(text)
     let first = tokenizer.bos == nil ? 1 : 0  // the first token that is predicted
@@ -56,7 +59,9 @@ extension LanguageModel {
       let window: Result<[Double], any Error>
       do {
         window = .success(
-          try await surprise(at: targets, after: inputs, in: sequence) { progress?(Double(start + $0) / Double(tokens.count)) })
+          try await surprise(at: targets, after: inputs, in: sequence) {
+            progress?(Double(start + $0) / Double(tokens.count))
+          })
       } catch {
         window = .failure(error)
       }

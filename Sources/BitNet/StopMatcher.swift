@@ -37,8 +37,11 @@ package struct StopMatcher {
     return (0...held.count - stop.count).first { held[$0..<($0 + stop.count)].elementsEqual(stop) }
   }
 
-  /// The length of the longest proper beginning of `stop` with which the held text ends. Never splits a character: both begin one.
+  /// The length of the longest proper beginning of `stop` with which the held text ends. Never splits a character: both
+  /// begin one.
   private func longestTail(thatBegins stop: [UInt8]) -> Int {
-    stride(from: min(stop.count - 1, held.count), to: 0, by: -1).first { held.suffix($0).elementsEqual(stop.prefix($0)) } ?? 0
+    stride(from: min(stop.count - 1, held.count), to: 0, by: -1).first {
+      held.suffix($0).elementsEqual(stop.prefix($0))
+    } ?? 0
   }
 }

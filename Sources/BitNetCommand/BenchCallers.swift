@@ -70,7 +70,8 @@ struct BenchCallers: AsyncParsableCommand {
     let (engine, note) = try model.loadOptions().makeEngine(for: weights)
     guard 1..<engine.contextLength ~= tokens else {
       throw CommandError(
-        "--tokens is \(tokens); expected 1 to \(engine.contextLength - 1), because the context has \(engine.contextLength)")
+        "--tokens is \(tokens); expected 1 to \(engine.contextLength - 1), because the context has \(engine.contextLength)"
+      )
     }
     let machine = Machine(
       engine: engine.summary, note: note,
@@ -119,7 +120,8 @@ struct BenchCallers: AsyncParsableCommand {
     }
     let ratios = zip(scheduled, direct).map { $0 / $1 }
     return Measured(
-      callers: count, tokens: tokens, engineTokensPerSecond: direct.quantile(0.5), schedulerTokensPerSecond: scheduled.quantile(0.5),
+      callers: count, tokens: tokens, engineTokensPerSecond: direct.quantile(0.5),
+      schedulerTokensPerSecond: scheduled.quantile(0.5),
       ratios: ratios,
       ratio: ratios.quantile(0.5))
   }

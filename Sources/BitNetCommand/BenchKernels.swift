@@ -28,18 +28,21 @@ struct BenchKernels: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What to measure: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.", valueName: "device"))
+      "What to measure: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
+      valueName: "device"))
   var device = LanguageModel.Device.auto
 
   @Option(
-    help: ArgumentHelp("Rows and columns of the weights, as in 2560x6912; may be repeated. (default: eight shapes)", valueName: "NxK"))
+    help: ArgumentHelp(
+      "Rows and columns of the weights, as in 2560x6912; may be repeated. (default: eight shapes)", valueName: "NxK"))
   var shape: [String] = []
 
   @Option(parsing: .unconditional, help: ArgumentHelp("Tokens that are multiplied at once.", valueName: "list"))
   var batch = "1,2,4,8,64,512"
 
   @Option(
-    help: ArgumentHelp("On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+    help: ArgumentHelp(
+      "On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
   var kernels: String?
 
   @Option(
@@ -90,7 +93,11 @@ struct BenchKernels: ParsableCommand {
       device, threads: processor.threads, instructionSet: instructionSet, isQuick: quick)
     for shape in shapes { try shape.check(on: machine, tokens: batches.max() ?? 1) }
     var report = BenchReport(machine: machine.describe(reason: reason))
-    if json { try ByteOutput.standard.write("machine", report.machine) } else { try ByteOutput.standard.write(report.heading) }
+    if json {
+      try ByteOutput.standard.write("machine", report.machine)
+    } else {
+      try ByteOutput.standard.write(report.heading)
+    }
     for shape in shapes { try measure(shape, batches, blocks, on: machine, &report) }
     if json { try ByteOutput.standard.write("end", report.end) } else { try ByteOutput.standard.write(report.notes) }
     if let plot {
@@ -111,13 +118,18 @@ struct BenchKernels: ParsableCommand {
     for (tokens, block) in batches.flatMap({ tokens in (blocks ?? [nil]).map { (tokens, $0) } }) {
       do {
         let (problem, measure) = try loaded.get()
-        let result = BenchReport.Result(problem, tokens: tokens, try measure(tokens, block), memory: report.machine.memoryBytesPerSecond)
+        let result = BenchReport.Result(
+          problem, tokens: tokens, try measure(tokens, block), memory: report.machine.memoryBytesPerSecond)
         report.results.append(result)
       } catch {
         report.failures.append(
           .init(shape: "\(shape)", rows: shape.rows, columns: shape.columns, tokens: tokens, error: "\(error)"))
         let failure = report.failures.last!
-        if json { try ByteOutput.standard.write("product", failure) } else { try ByteOutput.standard.write(failure.line) }
+        if json {
+          try ByteOutput.standard.write("product", failure)
+        } else {
+          try ByteOutput.standard.write(failure.line)
+        }
         continue
       }
       let result = report.results.last!
@@ -153,7 +165,8 @@ struct BenchShape: CustomStringConvertible {
       throw CommandError("--shape is \"\(text)\"; expected ROWSxCOLUMNS, each from 1 to \(sideLimit), as in 2560x6912")
     }
     guard shape.rows * shape.columns / 4 <= byteLimit else {
-      throw CommandError("--shape \(shape) has \(size(shape.rows * shape.columns / 4)) of weights; expected at most \(size(byteLimit))")
+      throw CommandError(
+        "--shape \(shape) has \(size(shape.rows * shape.columns / 4)) of weights; expected at most \(size(byteLimit))")
     }
     return shape
   }
@@ -161,10 +174,12 @@ struct BenchShape: CustomStringConvertible {
   /// Whether a product with so many tokens can be measured.
   func check(on machine: BenchMachine, tokens: Int) throws {
     if case .cuda = machine, columns > CUDAKernelBenchmark.columnLimit {
-      throw CommandError("--shape \(self) has \(columns) columns; expected at most \(CUDAKernelBenchmark.columnLimit) on a GPU")
+      throw CommandError(
+        "--shape \(self) has \(columns) columns; expected at most \(CUDAKernelBenchmark.columnLimit) on a GPU")
     }
     guard tokens * max(rows, columns) <= Self.batchLimit else {
-      throw CommandError("--batch has \(tokens); expected at most \(Self.batchLimit / max(rows, columns)) with --shape \(self)")
+      throw CommandError(
+        "--batch has \(tokens); expected at most \(Self.batchLimit / max(rows, columns)) with --shape \(self)")
     }
   }
 }

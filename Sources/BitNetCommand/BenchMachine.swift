@@ -28,7 +28,9 @@ enum BenchMachine {
   static func choose(
     _ device: LanguageModel.Device, threads: Int?, instructionSet: InstructionSet?, isQuick: Bool
   ) throws -> (BenchMachine, reason: String) {
-    func processor() -> BenchMachine { .cpu(CPUKernelBenchmark(threads: threads, instructionSet: instructionSet, isQuick: isQuick)) }
+    func processor() -> BenchMachine {
+      .cpu(CPUKernelBenchmark(threads: threads, instructionSet: instructionSet, isQuick: isQuick))
+    }
     switch device {
     case .cpu: return (processor(), "as asked for")
     case .cuda(let ordinal): return (.cuda(try CUDAKernelBenchmark(device: ordinal, isQuick: isQuick)), "as asked for")
@@ -47,17 +49,20 @@ enum BenchMachine {
     case .cuda(let benchmark):
       let memory = Result { () throws(CUDAError) in try benchmark.copyBytesPerSecond() }
       return .init(
-        device: "cuda:\(benchmark.device.ordinal)", name: benchmark.device.name, reason: reason, emulated: benchmark.isEmulated,
+        device: "cuda:\(benchmark.device.ordinal)", name: benchmark.device.name, reason: reason,
+        emulated: benchmark.isEmulated,
         driver: CUDADriver.versionName(benchmark.driverVersion), threads: nil, memoryBytesPerSecond: try? memory.get(),
         memoryMeasure: "copy", memoryError: memory.failure, bf16Library: benchmark.cublasVersion.map { "cuBLAS \($0)" })
     case .cpu(let benchmark):
       return .init(
-        device: "cpu", name: benchmark.instructionSet.rawValue, reason: reason, emulated: false, driver: nil, threads: benchmark.threads,
+        device: "cpu", name: benchmark.instructionSet.rawValue, reason: reason, emulated: false, driver: nil,
+        threads: benchmark.threads,
         memoryBytesPerSecond: benchmark.readBytesPerSecond(), memoryMeasure: "read", memoryError: nil, bf16Library: nil)
     }
   }
 
-  /// - Returns: a function that multiplies the problem's first tokens, on a GPU in blocks of a certain shape if told, and times it.
+  /// - Returns: a function that multiplies the problem's first tokens, on a GPU in blocks of a certain shape if told,
+  ///   and times it.
   func load(_ problem: ProductProblem) throws -> (_ tokens: Int, _ block: String?) throws -> Measurement {
     switch self {
     case .cuda(let benchmark):
@@ -65,7 +70,8 @@ enum BenchMachine {
       return { tokens, block in
         let m = try loaded.measure(tokens: tokens, block: block)
         return Measurement(
-          kernel: m.kernel, products: m.products, stride: m.stride, copies: m.times.copyCount, cold: m.times.cold, warm: m.times.warm,
+          kernel: m.kernel, products: m.products, stride: m.stride, copies: m.times.copyCount, cold: m.times.cold,
+          warm: m.times.warm,
           bf16: m.bfloat16, bf16Absence: m.bfloat16Absence)
       }
     case .cpu(let benchmark):
@@ -73,7 +79,8 @@ enum BenchMachine {
       return { tokens, _ in
         let m = loaded.measure(tokens: tokens)
         return Measurement(
-          kernel: benchmark.instructionSet.rawValue, products: m.products, stride: m.stride, copies: loaded.copyCount, cold: m.cold,
+          kernel: benchmark.instructionSet.rawValue, products: m.products, stride: m.stride, copies: loaded.copyCount,
+          cold: m.cold,
           warm: m.warm, bf16: nil, bf16Absence: "it is measured on GPUs only")
       }
     }

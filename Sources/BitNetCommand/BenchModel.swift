@@ -34,17 +34,20 @@ struct BenchModel: ParsableCommand {
   var prompt: String?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Tokens in the cache before decoding. (default: 0,1024,3072)", valueName: "list"))
+    parsing: .unconditional,
+    help: ArgumentHelp("Tokens in the cache before decoding. (default: 0,1024,3072)", valueName: "list"))
   var depth: String?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Sequences that are decoded together. (default: 1,2,4,8,16,32)", valueName: "list"))
+    parsing: .unconditional,
+    help: ArgumentHelp("Sequences that are decoded together. (default: 1,2,4,8,16,32)", valueName: "list"))
   var batch: String?
 
   @Option(parsing: .unconditional, help: ArgumentHelp("Times that each is measured. (default: 5)", valueName: "count"))
   var rounds: Int?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens that are decoded each time. (default: 64)", valueName: "count"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Tokens that are decoded each time. (default: 64)", valueName: "count"))
   var tokens: Int?
 
   @Flag(help: "Measure little: short prompts, few tokens, two rounds.")
@@ -69,7 +72,8 @@ struct BenchModel: ParsableCommand {
   var trace: String?
 
   @Option(
-    help: ArgumentHelp("On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+    help: ArgumentHelp(
+      "On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
   var kernels: String?
 
   @OptionGroup(title: "Model") var model: ModelOptions
@@ -121,7 +125,8 @@ struct BenchModel: ParsableCommand {
     }
     for count in prompts where try !leavesOut("a prompt of \(plural(count, "token"))", needed: count) {
       report.prompts += try measure("prompt", \.line, .init(tokens: count)) {
-        BenchModelReport.Prompt(tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 }))
+        BenchModelReport.Prompt(
+          tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 }))
       }
     }
     let decodes = !depths.isEmpty || !batches.isEmpty
@@ -136,7 +141,8 @@ struct BenchModel: ParsableCommand {
       }
     }
     if let traceFile {
-      for depth in depths where try !leavesOut("a trace after \(plural(depth, "token"))", needed: depth + BenchModelTrace.steps) {
+      for depth in depths
+      where try !leavesOut("a trace after \(plural(depth, "token"))", needed: depth + BenchModelTrace.steps) {
         _ = try measure("trace", \.text, .init(depth: depth, sequences: 1)) {
           let trace = try benchmark.trace(depth: depth)
           try Array("# depth \(depth)\n\(trace.csv)".utf8).withUnsafeBytes { try traceFile.append($0) }
@@ -168,7 +174,9 @@ struct BenchModel: ParsableCommand {
   }
 
   private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
-    let given = [("--no-cooperative", noCooperative), ("--trace", trace != nil), ("--kernels", kernels != nil)].first { $0.1 }
+    let given = [("--no-cooperative", noCooperative), ("--trace", trace != nil), ("--kernels", kernels != nil)].first {
+      $0.1
+    }
     let option = screen != .auto ? "--screen is \(screen.rawValue)" : given.map { "\($0.0) is given" }
     func refuse(_ reason: String) throws {
       if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
@@ -193,7 +201,9 @@ struct BenchModel: ParsableCommand {
   }
 
   private static func number(_ value: Int, of option: String, _ range: ClosedRange<Int>) throws -> Int {
-    guard range ~= value else { throw CommandError("\(option) is \(value); expected \(range.lowerBound) to \(range.upperBound)") }
+    guard range ~= value else {
+      throw CommandError("\(option) is \(value); expected \(range.lowerBound) to \(range.upperBound)")
+    }
     return value
   }
 }
@@ -284,7 +294,9 @@ private struct ModelBenchmark {
 
   /// Where the time of a step of one sequence goes, after some steps that warm up.
   func trace(depth: Int) throws -> DecodeTrace {
-    guard let engine = engine as? CUDAEngine else { throw CommandError("--trace is given; expected it with a GPU only") }
+    guard let engine = engine as? CUDAEngine else {
+      throw CommandError("--trace is given; expected it with a GPU only")
+    }
     var generator = SplitMix64(seed: UInt64(depth))
     let id = engine.makeSequence()
     defer { engine.removeSequence(id) }

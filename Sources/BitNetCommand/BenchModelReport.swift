@@ -142,7 +142,8 @@ struct BenchModelReport {
     let memory: Double
   }
 
-  /// Bytes in the end: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and copy are counted.
+  /// Bytes in the end: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and
+  /// copy are counted.
   struct Memory: Encodable {
     var weights = 0
     var screen: Int?
@@ -179,7 +180,8 @@ extension BenchModelReport.Machine {
       let engine = engine as? CPUEngine
       self.init(
         name: engine?.summary ?? "", note: note, emulated: false,
-        memoryBytesPerSecond: MemoryBandwidth.measure(threads: engine?.threads), memoryMeasure: "read", memoryError: nil, cooperative: nil,
+        memoryBytesPerSecond: MemoryBandwidth.measure(threads: engine?.threads), memoryMeasure: "read",
+        memoryError: nil, cooperative: nil,
         graph: nil, graphReason: nil, screened: (engine?.screenByteCount ?? 0) > 0)
       return
     }
@@ -187,7 +189,8 @@ extension BenchModelReport.Machine {
     let step = engine.decodeStepFacts()
     self.init(
       name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.isEmulated,
-      memoryBytesPerSecond: try? memory.get(), memoryMeasure: "copy", memoryError: memory.failure, cooperative: step.isCooperative,
+      memoryBytesPerSecond: try? memory.get(), memoryMeasure: "copy", memoryError: memory.failure,
+      cooperative: step.isCooperative,
       graph: step.hasGraph, graphReason: step.graphError, screened: engine.memoryByteCount.screen > 0)
   }
 }
@@ -197,7 +200,8 @@ extension BenchModelReport.Model {
     let c = weights.configuration
     let screen = (engine as? CUDAEngine)?.memoryByteCount.screen ?? (engine as? CPUEngine)?.screenByteCount ?? 0
     self.init(
-      name: name, parameters: c.parameterCount, contextLength: engine.contextLength, ternaryBytes: weights.tileByteCount,
+      name: name, parameters: c.parameterCount, contextLength: engine.contextLength,
+      ternaryBytes: weights.tileByteCount,
       headBytes: screen > 0 ? screen : weights.head.bytes.count, headIsScreened: screen > 0,
       // Keys and values are bfloat16.
       cacheBytesPerPosition: c.layerCount * 2 * c.keyValueWidth * 2)
@@ -253,22 +257,30 @@ extension BenchModelReport {
   /// What comes before the results.
   var heading: String {
     var text = "\(machine.name)" + (machine.note.map { " (no GPU: \($0))" } ?? "") + "\n"
-    if machine.emulated { text += "NOTE: this device is emulated on the CPU. All figures below are the emulator's and mean nothing.\n" }
+    if machine.emulated {
+      text += "NOTE: this device is emulated on the CPU. All figures below are the emulator's and mean nothing.\n"
+    }
     let speed = machine.memoryBytesPerSecond.map { "\(($0 / 1e9).decimals(1)) GB/s" }
     let measure = machine.memoryMeasure == "copy" ? "read and written by a copy" : "read"
     let head = "\(size(model.headBytes)) of \(model.headIsScreened ? "the head's int8 copy" : "output head")"
     var rows = [
       ("model", "\(model.name), \((Double(model.parameters) / 1e6).decimals(1)) million parameters"),
       ("memory", speed.map { "\($0) \(measure)" } ?? "FAILED: \(machine.memoryError ?? "")"),
-      ("bytes of a token", "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"),
+      (
+        "bytes of a token",
+        "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"
+      ),
     ]
-    if machine.cooperative == false { rows.append(("decoding", "a kernel for each operation, without the cooperative kernel")) }
+    if machine.cooperative == false {
+      rows.append(("decoding", "a kernel for each operation, without the cooperative kernel"))
+    }
     if let reason = machine.graphReason {
       rows.append(("decoding", "launched kernel by kernel, because no graph could be recorded: \(reason)"))
     }
     return text + table(rows) + "\n"
       + Self.row([
-        "", "tokens/s", "slowest to fastest", machine.memoryMeasure == "copy" ? "GB/s copied" : "GB/s read", "of floor", "of 1 sequence",
+        "", "tokens/s", "slowest to fastest", machine.memoryMeasure == "copy" ? "GB/s copied" : "GB/s read", "of floor",
+        "of 1 sequence",
       ])
   }
 
@@ -282,7 +294,9 @@ extension BenchModelReport {
     for sentence in leftOut { text += "Left out: \(sentence).\n" }
     var parts = ["\(size(memory.weights)) of weights"]
     if let screen = memory.screen, screen > 0 { parts.append("\(size(screen)) of the head's int8 copy") }
-    if let buffers = memory.buffers, let cache = memory.cache { parts += ["\(size(buffers)) of buffers", "\(size(cache)) of cache"] }
+    if let buffers = memory.buffers, let cache = memory.cache {
+      parts += ["\(size(buffers)) of buffers", "\(size(cache)) of cache"]
+    }
     return text + "Memory: \(parts.joined(separator: ", ")).\n"
   }
 }
@@ -298,7 +312,8 @@ extension BenchModelReport.Prompt {
 extension BenchModelReport.Decoding {
   var depthLine: String { BenchModelReport.row(["decode after \(depth)"] + cells) }
   var batchLine: String {
-    BenchModelReport.row(["decode \(plural(sequences, "sequence"))"] + cells + [ratioToOne.map { $0.decimals(2) } ?? "-"])
+    BenchModelReport.row(
+      ["decode \(plural(sequences, "sequence"))"] + cells + [ratioToOne.map { $0.decimals(2) } ?? "-"])
   }
 
   private var cells: [String] {

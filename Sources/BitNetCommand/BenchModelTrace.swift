@@ -34,20 +34,25 @@ struct BenchModelTrace: Encodable {
     phases = trace.phases.map { phase in
       Phase(
         name: phase.name,
-        parts: phase.parts.map { .init(name: $0.part.rawValue, medianMicroseconds: $0.median, maximumMicroseconds: $0.maximum) })
+        parts: phase.parts.map {
+          .init(name: $0.part.rawValue, medianMicroseconds: $0.median, maximumMicroseconds: $0.maximum)
+        })
     }
   }
 
   /// A table for people: a row for each phase, median and maximum of each part in microseconds.
   var text: String {
-    func cell(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(1, width - text.count)) + text }
+    func cell(_ text: String, _ width: Int) -> String {
+      String(repeating: " ", count: max(1, width - text.count)) + text
+    }
     let time = layersMicroseconds.decimals(0)
     var lines = ["layers of a step at depth \(depth): \(time) µs; medians and maxima over blocks and layers, in µs"]
     lines.append(cell("", 18) + phases[0].parts.map { cell($0.name, 16) }.joined())
     for phase in phases {
       lines.append(
         cell(phase.name, 18)
-          + phase.parts.map { cell("\($0.medianMicroseconds.decimals(2)) / \($0.maximumMicroseconds.decimals(2))", 16) }.joined())
+          + phase.parts.map { cell("\($0.medianMicroseconds.decimals(2)) / \($0.maximumMicroseconds.decimals(2))", 16) }
+          .joined())
     }
     return lines.joined(separator: "\n") + "\n"
   }

@@ -118,21 +118,25 @@ extension BenchReport.Result {
   init(_ problem: ProductProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double?) {
     let check = problem.check(measurement.products, stride: measurement.stride, tokens: tokens)
     let w2a8 = BenchReport.Timing(
-      copies: measurement.copies, copiedBytes: measurement.copies * problem.matrix.tiles.count, cold: .init(measurement.cold),
+      copies: measurement.copies, copiedBytes: measurement.copies * problem.matrix.tiles.count,
+      cold: .init(measurement.cold),
       warm: .init(measurement.warm))
     let bf16 = measurement.bf16.map {
       BenchReport.Timing(
-        copies: $0.copyCount, copiedBytes: $0.copyCount * problem.rows * problem.columns * 2, cold: .init($0.cold), warm: .init($0.warm))
+        copies: $0.copyCount, copiedBytes: $0.copyCount * problem.rows * problem.columns * 2, cold: .init($0.cold),
+        warm: .init($0.warm))
     }
     let weights = Double(problem.rows) * Double(problem.columns)
     self.init(
       shape: "\(problem.rows)x\(problem.columns)", rows: problem.rows, columns: problem.columns, tokens: tokens,
       kernel: measurement.kernel,
       check: .init(
-        exact: check.isExact, products: check.productCount, compared: check.comparedCount, rowsOfEveryToken: check.sampledRowCount,
+        exact: check.isExact, products: check.productCount, compared: check.comparedCount,
+        rowsOfEveryToken: check.sampledRowCount,
         wrong: check.mismatchCount,
         first: check.firstMismatch.map { "row \($0.row), token \($0.token) is \($0.found) instead of \($0.expected)" }),
-      w2a8: w2a8, bf16: bf16, bf16Absence: measurement.bf16Absence, speedup: bf16.map { $0.cold.median / w2a8.cold.median },
+      w2a8: w2a8, bf16: bf16, bf16Absence: measurement.bf16Absence,
+      speedup: bf16.map { $0.cold.median / w2a8.cold.median },
       bytesPerSecond: weights / 4 / w2a8.cold.median, shareOfMemory: memory.map { weights / 4 / w2a8.cold.median / $0 },
       operationsPerSecond: 2 * weights * Double(tokens) / w2a8.cold.median)
   }
@@ -194,16 +198,22 @@ extension BenchReport {
     if let threads = machine.threads { name += ", \(plural(threads, "thread"))" }
     var text = "\(machine.device) (\(name)): \(machine.reason)\n"
     if machine.emulated {
-      text += "NOTE: this device is emulated on the CPU. All times below are the emulator's and mean nothing; the products are real.\n"
+      text +=
+        "NOTE: this device is emulated on the CPU. All times below are the emulator's and mean nothing; the products are real.\n"
     }
     if let memory = machine.memoryBytesPerSecond {
-      text += "memory: \((memory / 1e9).decimals(1)) GB/s read" + (machine.memoryMeasure == "copy" ? " and written by a copy\n" : "\n")
+      text +=
+        "memory: \((memory / 1e9).decimals(1)) GB/s read"
+        + (machine.memoryMeasure == "copy" ? " and written by a copy\n" : "\n")
     } else if let error = machine.memoryError {
       text += "memory: FAILED: \(error)\n"
     }
     text += "\n" + Self.row(["", "", "", "W2A8, µs", "", "BF16, µs", "", "", "", "", ""])
     return text
-      + Self.row(["shape", "kernel", "tokens", "cold", "warm", "cold", "warm", "speedup", "GB/s", "of \(machine.memoryMeasure)", "exact"])
+      + Self.row([
+        "shape", "kernel", "tokens", "cold", "warm", "cold", "warm", "speedup", "GB/s", "of \(machine.memoryMeasure)",
+        "exact",
+      ])
   }
 
   /// What comes after them.

@@ -37,7 +37,8 @@ struct Chat: AsyncParsableCommand {
   func run() async throws {
     let (model, _) = try await model.load()
     let options = GenerationOptions(sampling: try sampling.parameters(for: model), maximumTokens: maxTokens)
-    var conversation = Conversation(model: model, system: system, format: chatFormat ?? model.chatFormat, options: options)
+    var conversation = Conversation(
+      model: model, system: system, format: chatFormat ?? model.chatFormat, options: options)
     var loop = PromptLoop(history: .standard())
     if ByteInput.standardIsTerminal { ByteOutput.note("\(conversation.introduction)\n/help lists commands.") }
     try await loop.run { try await conversation.take($0) }
@@ -91,7 +92,8 @@ struct Conversation {
     case "/reset": await reset()
     case "/stats": ByteOutput.note(statistics)
     case "/exit", "/quit": return false
-    default: throw CommandError("there is no command \(command); /help lists them, and // begins a message with a slash")
+    default:
+      throw CommandError("there is no command \(command); /help lists them, and // begins a message with a slash")
     }
     return true
   }

@@ -7,5 +7,7 @@ struct CommandError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 
   /// `subject` followed by the C library's sentence for `errno`.
-  static func system(_ subject: String) -> CommandError { CommandError("\(subject): \(String(cString: strerror(errno)))") }
+  static func system(_ subject: String) -> CommandError {
+    CommandError("\(subject): \(String(cString: strerror(errno)))")
+  }
 }

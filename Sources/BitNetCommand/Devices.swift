@@ -45,7 +45,8 @@ struct Devices: ParsableCommand {
     let cudaVersion: String?
   }
 
-  @Flag(help: "Measure how fast memory is read, which bounds how fast models decode. Takes half a gigabyte for a second.")
+  @Flag(
+    help: "Measure how fast memory is read, which bounds how fast models decode. Takes half a gigabyte for a second.")
   var bandwidth = false
 
   @Option(
@@ -68,11 +69,14 @@ struct Devices: ParsableCommand {
     try ByteOutput.standard.write("cpu\n" + table(rows))
     for gpu in report.gpus {
       var rows = [
-        ("  name", gpu.name), ("  compute capability", gpu.computeCapability), ("  multiprocessors", "\(gpu.multiprocessors)"),
+        ("  name", gpu.name), ("  compute capability", gpu.computeCapability),
+        ("  multiprocessors", "\(gpu.multiprocessors)"),
       ]
       let nominal = gpu.nominalBytesPerSecond.map { ", \(($0 / 1e9).decimals(0)) GB/s by its data sheet" } ?? ""
       rows.append(("  memory", "\((Double(gpu.memoryBytes) / 1e9).decimals(1)) GB" + nominal))
-      if let speed = gpu.bytesPerSecond { rows.append(("  copy", "\((speed / 1e9).decimals(1)) GB/s read and written")) }
+      if let speed = gpu.bytesPerSecond {
+        rows.append(("  copy", "\((speed / 1e9).decimals(1)) GB/s read and written"))
+      }
       try ByteOutput.standard.write(gpu.device + "\n" + table(rows))
     }
     if let reason = report.noGPU { try ByteOutput.standard.write("cuda\n" + table([("  none", reason)])) }
@@ -86,12 +90,15 @@ struct Devices: ParsableCommand {
       let driver = try CUDADriver.load()
       let gpus = try driver.devices().map { device in
         Report.GPU(
-          device: "cuda:\(device.ordinal)", name: device.name, computeCapability: "\(device.capability.major).\(device.capability.minor)",
+          device: "cuda:\(device.ordinal)", name: device.name,
+          computeCapability: "\(device.capability.major).\(device.capability.minor)",
           multiprocessors: device.multiprocessorCount, memoryBytes: device.memoryByteCount,
-          nominalBytesPerSecond: device.memoryBytesPerSecond, bytesPerSecond: bandwidth ? try DeviceBandwidth.measure(device) : nil)
+          nominalBytesPerSecond: device.memoryBytesPerSecond,
+          bytesPerSecond: bandwidth ? try DeviceBandwidth.measure(device) : nil)
       }
       return Report(
-        cpu: cpu, gpus: gpus, noGPU: gpus.isEmpty ? "\(CUDAError.noDevice)" : nil, cudaVersion: CUDADriver.versionName(driver.version))
+        cpu: cpu, gpus: gpus, noGPU: gpus.isEmpty ? "\(CUDAError.noDevice)" : nil,
+        cudaVersion: CUDADriver.versionName(driver.version))
     } catch let error as CUDAError {
       return Report(cpu: cpu, gpus: [], noGPU: "\(error)", cudaVersion: nil)
     }

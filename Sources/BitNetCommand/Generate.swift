@@ -46,18 +46,21 @@ struct Generate: AsyncParsableCommand {
   var ignoresEnd = false
 
   @Flag(
-    name: .customLong("special"), help: "Take special tokens that are written in the prompt, such as <|eot_id|>, for such.")
+    name: .customLong("special"),
+    help: "Take special tokens that are written in the prompt, such as <|eot_id|>, for such.")
   var specials = false
 
   @Flag(help: "Print the new text only, not the prompt before it.")
   var noEcho = false
 
-  @Flag(help: "Print one JSON object with text, tokens and statistics; with --interactive, one on a line for each prompt.")
+  @Flag(
+    help: "Print one JSON object with text, tokens and statistics; with --interactive, one on a line for each prompt.")
   var json = false
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("With --json, the log probabilities of tokens and of this many likeliest ones.", valueName: "count"))
+    help: ArgumentHelp(
+      "With --json, the log probabilities of tokens and of this many likeliest ones.", valueName: "count"))
   var logprobs: Int?
 
   @Flag(help: "Leave out the statistics on standard error.")
@@ -67,7 +70,9 @@ struct Generate: AsyncParsableCommand {
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
   func validate() throws {
-    if interactive, prompt != nil { throw ValidationError("--interactive reads prompts line by line; it takes no --prompt.") }
+    if interactive, prompt != nil {
+      throw ValidationError("--interactive reads prompts line by line; it takes no --prompt.")
+    }
     if logprobs != nil, !json { throw ValidationError("--logprobs needs --json.") }
     if prompt == nil, !interactive, ByteInput.standardIsTerminal {
       throw ValidationError("There is no prompt; expected --prompt, --interactive, or text on standard input.")
@@ -80,7 +85,8 @@ struct Generate: AsyncParsableCommand {
     let session = GenerationSession(
       model: model,
       options: GenerationOptions(
-        sampling: try sampling.parameters(for: model), maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
+        sampling: try sampling.parameters(for: model), maximumTokens: maxTokens, stopTexts: stops,
+        ignoresEndTokens: ignoresEnd,
         logProbabilities: logprobs),
       chatFormat: chatFormat, specials: specials)
     guard let prompt else { return try await interact(session, loadTime: loadTime) }
@@ -132,13 +138,16 @@ struct GenerationSession {
   func run(_ prompt: String, echoes: Bool, isSilent: Bool) async throws -> GenerationRun {
     let generation: Generation
     if let chatFormat {
-      let tokens = try chatFormat.encode([.init(role: .user, content: prompt)], with: model.tokenizer, specialsInContent: specials)
+      let tokens = try chatFormat.encode(
+        [.init(role: .user, content: prompt)], with: model.tokenizer, specialsInContent: specials)
       generation = model.generate(tokens: tokens, options: options)
     } else {
       generation = model.generate(prompt, options: options, specials: specials)
     }
     if isSilent { return try await .stream(generation) { _ in } }
-    let run = try await GenerationRun.stream(generation, after: echoes ? prompt : "") { try ByteOutput.standard.write($0) }
+    let run = try await GenerationRun.stream(generation, after: echoes ? prompt : "") {
+      try ByteOutput.standard.write($0)
+    }
     let endsLine = run.text.isEmpty ? echoes && prompt.last?.isNewline == true : run.text.last?.isNewline == true
     if !endsLine { try ByteOutput.standard.write("\n") }
     return run

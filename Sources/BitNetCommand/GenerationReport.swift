@@ -47,13 +47,16 @@ struct GenerationReport: Encodable {
       Token(
         id: sampled.token, text: tokenizer.decode([sampled.token]), logprob: sampled.logProbability,
         top: sampled.logProbability != nil
-          ? sampled.alternatives.map { .init(id: $0.token, text: tokenizer.decode([$0.token]), logprob: $0.logProbability) } : nil)
+          ? sampled.alternatives.map {
+            .init(id: $0.token, text: tokenizer.decode([$0.token]), logprob: $0.logProbability)
+          } : nil)
     }
     finishReason = run.finish?.rawValue ?? "interrupted"
     engine = session.model.engineSummary
     sampling = session.options.sampling
     statistics = Statistics(
-      promptTokens: done.promptTokens, generatedTokens: done.generatedTokens, secondsToFirstToken: done.timeToFirstToken,
+      promptTokens: done.promptTokens, generatedTokens: done.generatedTokens,
+      secondsToFirstToken: done.timeToFirstToken,
       promptTokensPerSecond: done.promptRate, generatedTokensPerSecond: done.decodeRate, loadSeconds: loadTime,
       peakMemoryBytes: peakMemory())
   }

@@ -19,7 +19,8 @@ struct Inspect: ParsableCommand {
         bitnet inspect bitnet-b1.58-2B-4T --json
       """)
 
-  @Argument(help: "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)")
+  @Argument(
+    help: "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)")
   var path: String?
 
   @Flag(help: "Print everything as a JSON object, each tensor included.")

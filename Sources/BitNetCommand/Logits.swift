@@ -50,7 +50,8 @@ struct Logits: ParsableCommand {
   var float64 = false
 
   @Option(
-    help: ArgumentHelp("What computes them: cpu, cuda (or cuda:N), reference or reference-float. (default: cpu)", valueName: "engine"))
+    help: ArgumentHelp(
+      "What computes them: cpu, cuda (or cuda:N), reference or reference-float. (default: cpu)", valueName: "engine"))
   var engine: EngineKind?
 
   @Option(
@@ -59,7 +60,8 @@ struct Logits: ParsableCommand {
   var chunk: Int?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Positions that a prompt can have. (default: the model's own)", valueName: "count"))
+    parsing: .unconditional,
+    help: ArgumentHelp("Positions that a prompt can have. (default: the model's own)", valueName: "count"))
   var context: Int?
 
   @OptionGroup var source: ModelSource
@@ -80,12 +82,17 @@ struct Logits: ParsableCommand {
     case .cpu:
       try write(
         ids,
-        through: CPUEngine(weights: weights, contextLength: context, threads: processor.threads, instructionSet: instructionSet))
+        through: CPUEngine(
+          weights: weights, contextLength: context, threads: processor.threads, instructionSet: instructionSet))
     case .cuda(let number):
       try write(
-        ids, through: CUDAEngine(weights: weights, device: CUDADriver.load().device(number), options: .init(contextLength: context)))
-    case .reference: try write(ids, through: ReferenceEngine(weights: weights, precision: .double, contextLength: context))
-    case .referenceFloat: try write(ids, through: ReferenceEngine(weights: weights, precision: .float, contextLength: context))
+        ids,
+        through: CUDAEngine(
+          weights: weights, device: CUDADriver.load().device(number), options: .init(contextLength: context)))
+    case .reference:
+      try write(ids, through: ReferenceEngine(weights: weights, precision: .double, contextLength: context))
+    case .referenceFloat:
+      try write(ids, through: ReferenceEngine(weights: weights, precision: .float, contextLength: context))
     }
   }
 
@@ -103,7 +110,9 @@ struct Logits: ParsableCommand {
       throw EngineError.contextFull(length: 0, adding: ids.count, limit: engine.contextLength)
     }
     let tokens = try ids.map { id in
-      guard 0..<vocabulary ~= id else { throw CommandError("token id \(id) is out of range; expected 0 to \(vocabulary - 1)") }
+      guard 0..<vocabulary ~= id else {
+        throw CommandError("token id \(id) is out of range; expected 0 to \(vocabulary - 1)")
+      }
       return Int32(id)
     }
     if output == "-" { return try rows(of: tokens, through: engine) { try ByteOutput.standard.write($0) } }
@@ -115,8 +124,12 @@ struct Logits: ParsableCommand {
   }
 
   /// Gives the logits, in the form in which they are written, a chunk at a time: they are many.
-  private func rows(of tokens: [Int32], through engine: some Engine, _ write: (UnsafeRawBufferPointer) throws -> Void) throws {
-    if float64, let reference = engine as? ReferenceEngine, chunk == nil { return try Self.emit(reference.logits(tokens), write) }
+  private func rows(of tokens: [Int32], through engine: some Engine, _ write: (UnsafeRawBufferPointer) throws -> Void)
+    throws
+  {
+    if float64, let reference = engine as? ReferenceEngine, chunk == nil {
+      return try Self.emit(reference.logits(tokens), write)
+    }
     let length = chunk ?? max(1, (64 << 20) / (engine.configuration.vocabularySize * MemoryLayout<Float>.stride))
     let sequence = engine.makeSequence()
     for start in stride(from: 0, to: tokens.count, by: length) {

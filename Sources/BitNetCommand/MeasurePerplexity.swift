@@ -22,7 +22,8 @@ struct MeasurePerplexity: AsyncParsableCommand {
   @Argument(help: "A text file in UTF-8. (default: standard input)")
   var file: String?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Positions of a window. (default: the context)", valueName: "count"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Positions of a window. (default: the context)", valueName: "count"))
   var window: Int?
 
   @Flag(help: "Print a JSON object.")

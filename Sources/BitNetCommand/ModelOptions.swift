@@ -14,11 +14,14 @@ import Foundation
 struct ModelSource: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)", valueName: "path"))
+      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)",
+      valueName: "path"))
   var model: String?
 
   /// The demo model's file, which is part of the program.
-  static var demo: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size()) }
+  static var demo: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size())
+  }
 
   /// The weights, without a tokenizer being asked for.
   func loadWeights() throws -> ModelWeights {
@@ -46,7 +49,8 @@ struct ModelSource: ParsableArguments {
 
 /// How the processor is used.
 struct ProcessorOptions: ParsableArguments {
-  @Option(parsing: .unconditional, help: ArgumentHelp("Threads. (default: one for each physical core)", valueName: "count"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Threads. (default: one for each physical core)", valueName: "count"))
   var threads: Int?
 
   @Option(
@@ -71,25 +75,32 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What to run on: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.", valueName: "device"))
+      "What to run on: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
+      valueName: "device"))
   var device = LanguageModel.Device.auto
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Positions that prompt and answer have together. (default: the model's own)", valueName: "count"))
+    help: ArgumentHelp("Positions that prompt and answer have together. (default: the model's own)", valueName: "count")
+  )
   var context: Int?
 
   @OptionGroup var processor: ProcessorOptions
 
-  @Flag(help: "On the CPU, read the weights in the mapped file, memory that processes share, instead of copying them: slower.")
+  @Flag(
+    help:
+      "On the CPU, read the weights in the mapped file, memory that processes share, instead of copying them: slower.")
   var mapped = false
 
-  @Flag(name: .customLong("no-device-check"), help: "Do not check a GPU before its first use, which takes up to half a minute once.")
+  @Flag(
+    name: .customLong("no-device-check"),
+    help: "Do not check a GPU before its first use, which takes up to half a minute once.")
   var skipsDeviceCheck = false
 
   func loadOptions() throws -> LanguageModel.LoadOptions {
     .init(
-      device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(), contextLength: context,
+      device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(),
+      contextLength: context,
       copiesTiles: mapped ? false : nil, checksDevice: !skipsDeviceCheck)
   }
 

@@ -30,14 +30,17 @@ extension [Double] {
 func numbers(_ text: String, of option: String, _ range: ClosedRange<Int>) throws -> [Int] {
   try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
     guard let number = Int(part), range ~= number else {
-      throw CommandError("\(option) has \"\(part)\"; expected numbers from \(range.lowerBound) to \(range.upperBound), as in 1,2,4")
+      throw CommandError(
+        "\(option) has \"\(part)\"; expected numbers from \(range.lowerBound) to \(range.upperBound), as in 1,2,4")
     }
     return number
   }
 }
 
 /// Seconds, for people.
-func duration(_ seconds: Double) -> String { seconds < 1 ? "\((seconds * 1000).decimals(0)) ms" : "\(seconds.decimals(1)) s" }
+func duration(_ seconds: Double) -> String {
+  seconds < 1 ? "\((seconds * 1000).decimals(0)) ms" : "\(seconds.decimals(1)) s"
+}
 
 /// Bytes, for people.
 func size(_ bytes: Int) -> String {
@@ -56,7 +59,8 @@ func jsonText(_ value: some Encodable, onOneLine: Bool = false) throws -> String
   encoder.outputFormatting =
     onOneLine ? [.sortedKeys, .withoutEscapingSlashes] : [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
   encoder.keyEncodingStrategy = .convertToSnakeCase
-  encoder.nonConformingFloatEncodingStrategy = .convertToString(positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+  encoder.nonConformingFloatEncodingStrategy = .convertToString(
+    positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
   return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
 }
 
@@ -64,7 +68,8 @@ func jsonText(_ value: some Encodable, onOneLine: Bool = false) throws -> String
 /// - Parameters:
 ///   - place: where it stands, for the error.
 ///   - expected: what it should be, for the error.
-func decodeJSON<Value: Decodable>(_ type: Value.Type, _ bytes: some Sequence<UInt8>, place: String, expected: String) throws
+func decodeJSON<Value: Decodable>(_ type: Value.Type, _ bytes: some Sequence<UInt8>, place: String, expected: String)
+  throws
   -> Value
 {
   do {

@@ -25,7 +25,8 @@ final class ProgressBar: Sendable {
       let filled = Int(share * Double(room))
       let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: room - filled)
       let percent = String(Int(share * 100))
-      try? ByteOutput.errors.write("\r\(label) [\(bar)] \(String(repeating: " ", count: 3 - percent.count))\(percent) %\u{1B}[K")
+      try? ByteOutput.errors.write(
+        "\r\(label) [\(bar)] \(String(repeating: " ", count: 3 - percent.count))\(percent) %\u{1B}[K")
     }
   }
 

@@ -17,10 +17,13 @@ struct SamplingOptions: ParsableArguments {
   @Option(help: "Where sampling starts from: the likeliest token always, or what the model's makers suggest.")
   var sampling = Preset.suggested
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("0 takes the likeliest token; higher is more varied.", valueName: "number"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("0 takes the likeliest token; higher is more varied.", valueName: "number"))
   var temperature: Float?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Choose among the k likeliest tokens; 0 for all.", valueName: "k"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("Choose among the k likeliest tokens; 0 for all.", valueName: "k"))
   var topK: Int?
 
   @Option(
@@ -34,7 +37,8 @@ struct SamplingOptions: ParsableArguments {
   var minP: Float?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Above 1, tokens that were there before become less likely.", valueName: "number"))
+    parsing: .unconditional,
+    help: ArgumentHelp("Above 1, tokens that were there before become less likely.", valueName: "number"))
   var repetitionPenalty: Float?
 
   @Option(

@@ -20,7 +20,8 @@ final class SignalHandler: Sendable {
 
 /// Carries signals from where they arrive, and next to nothing may be called, to the thread that handles them.
 ///
-/// A pipe rather than dispatch sources: on Linux, one that is made after another of the same signal was cancelled can miss it.
+/// A pipe rather than dispatch sources: on Linux, one that is made after another of the same signal was cancelled can
+/// miss it.
 private final class SignalRelay: Sendable {
   private typealias Handler = (owner: ObjectIdentifier, body: @Sendable (Int32) -> Void)
 

@@ -47,22 +47,30 @@ struct Tokenize: ParsableCommand {
   var bos = false
 
   @Flag(
-    name: .customLong("special"), help: "Take special tokens that are written in the text, such as <|eot_id|>, for such.")
+    name: .customLong("special"),
+    help: "Take special tokens that are written in the text, such as <|eot_id|>, for such.")
   var specials = false
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Encode once to warm up and then this often, printing bytes, tokens and seconds.", valueName: "count"))
+    help: ArgumentHelp(
+      "Encode once to warm up and then this often, printing bytes, tokens and seconds.", valueName: "count"))
   var benchmark: Int?
 
   func validate() throws {
     if tokenizer != nil, source.model != nil {
       throw ValidationError("--tokenizer takes the place of --model; expected one of them.")
     }
-    if text != nil, textFile != nil { throw ValidationError("The text is given twice; expected an argument or --text-file.") }
-    if jsonl, text != nil || textFile != nil { throw ValidationError("--jsonl reads standard input; it takes no text.") }
+    if text != nil, textFile != nil {
+      throw ValidationError("The text is given twice; expected an argument or --text-file.")
+    }
+    if jsonl, text != nil || textFile != nil {
+      throw ValidationError("--jsonl reads standard input; it takes no text.")
+    }
     if jsonl, pieces { throw ValidationError("--pieces and --jsonl exclude each other.") }
-    if decode, pieces || bos || specials { throw ValidationError("--pieces, --bos and --special are for text, not for --decode.") }
+    if decode, pieces || bos || specials {
+      throw ValidationError("--pieces, --bos and --special are for text, not for --decode.")
+    }
     if benchmark != nil, decode || jsonl || pieces { throw ValidationError("--benchmark is for encoding one text.") }
   }
 
@@ -117,8 +125,10 @@ struct Tokenize: ParsableCommand {
     while let line = try lines.next() {
       let place = "line \(lines.lineNumber) of standard input"
       if decode {
-        let ids = try decodeJSON(IDsLine.self, line, place: place, expected: #"a JSON object with "ids", an array of token ids"#)
-          .ids
+        let ids = try decodeJSON(
+          IDsLine.self, line, place: place, expected: #"a JSON object with "ids", an array of token ids"#
+        )
+        .ids
         var bytes: [UInt8] = []
         do {
           for id in ids { bytes += try Self.bytes(of: id, tokenizer) }

@@ -38,7 +38,8 @@ struct Verify: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What to check: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.", valueName: "device"))
+      "What to check: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
+      valueName: "device"))
   var device = LanguageModel.Device.auto
 
   @Option(
@@ -47,18 +48,22 @@ struct Verify: ParsableCommand {
       valueName: "list"))
   var checks: String?
 
-  @Flag(name: .customLong("random-2b"), help: "On a GPU, check at the full size of BitNet b1.58 2B-4T, with random weights.")
+  @Flag(
+    name: .customLong("random-2b"), help: "On a GPU, check at the full size of BitNet b1.58 2B-4T, with random weights."
+  )
   var random2B = false
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Random matrices, and random models. (default: 16; 4 on the CPU, 2 on an emulated GPU)", valueName: "count"))
+    help: ArgumentHelp(
+      "Random matrices, and random models. (default: 16; 4 on the CPU, 2 on an emulated GPU)", valueName: "count"))
   var shapes: Int?
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Tokens of the model's prompt and continuations. (default: 64; 16 with --random-2b, 4 on an emulated GPU)", valueName: "count"))
+      "Tokens of the model's prompt and continuations. (default: 64; 16 with --random-2b, 4 on an emulated GPU)",
+      valueName: "count"))
   var tokens: Int?
 
   @Option(help: ArgumentHelp("Seed of all random inputs: the same seed repeats the same checks.", valueName: "number"))
@@ -68,7 +73,8 @@ struct Verify: ParsableCommand {
   var json = false
 
   @Option(
-    help: ArgumentHelp("On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+    help: ArgumentHelp(
+      "On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
   var kernels: String?
 
   @OptionGroup(title: "Model") var source: ModelSource
@@ -129,7 +135,8 @@ struct Verify: ParsableCommand {
     try report.write(
       .init(
         device: "cuda:\(device.ordinal)", name: device.name, emulated: isEmulated,
-        driver: CUDADriver.versionName(verification.driverVersion), expected: cpuSummary(instructionSet), model: modelName, seed: seed,
+        driver: CUDADriver.versionName(verification.driverVersion), expected: cpuSummary(instructionSet),
+        model: modelName, seed: seed,
         checks: Part.allCases.filter(parts.contains).map(\.rawValue), note: nil))
     let count = shapes ?? (isEmulated ? 2 : 16)
     // Few shapes are for tools that make everything slow.
@@ -146,7 +153,8 @@ struct Verify: ParsableCommand {
     let simple = verification.engines(isCooperative: false)
     let cooperative = verification.engines(isCooperative: true)
     if random2B {
-      try verifyFullSize(weights, parts, tokens: tokens, simple: simple.last!, cooperative: cooperative, cpu: cpu, report)
+      try verifyFullSize(
+        weights, parts, tokens: tokens, simple: simple.last!, cooperative: cooperative, cpu: cpu, report)
     } else {
       for (part, candidates) in [(Part.operations, simple), (.cooperative, cooperative)] where parts.contains(part) {
         let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
@@ -175,7 +183,8 @@ struct Verify: ParsableCommand {
     if parts.contains(.operations) {
       let comparison = EngineComparison(expected: cpu, candidates: [simple], seed: seed)
       try show("30 layers", report) {
-        try comparison.model(weights, label: label, tokens: min(tokens, 16), parts: [.prompt, .greedy], progress: $0, $1)
+        try comparison.model(
+          weights, label: label, tokens: min(tokens, 16), parts: [.prompt, .greedy], progress: $0, $1)
       }
     }
   }
@@ -184,20 +193,29 @@ struct Verify: ParsableCommand {
 
   private func verifyCPU(_ instructionSet: InstructionSet?, note: String?) throws {
     let way = note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda"
-    if let checks { throw CommandError("--checks is \"\(checks)\"; expected none on the CPU, whose checks have no parts\(way)") }
-    if random2B { throw CommandError("--random-2b compares the forms of the engine on a GPU; expected none on the CPU\(way)") }
+    if let checks {
+      throw CommandError("--checks is \"\(checks)\"; expected none on the CPU, whose checks have no parts\(way)")
+    }
+    if random2B {
+      throw CommandError("--random-2b compares the forms of the engine on a GPU; expected none on the CPU\(way)")
+    }
     let weights = try loadWeights()
     let sets = instructionSet.map { [$0] } ?? InstructionSet.available
     let threads = processor.threads ?? CPUEngine.defaultThreads
     let candidates = sets.map { set in
-      EngineComparison.Candidate(name: set.rawValue) { try CPUEngine(weights: $0, threads: threads, instructionSet: set) }
+      EngineComparison.Candidate(name: set.rawValue) {
+        try CPUEngine(weights: $0, threads: threads, instructionSet: set)
+      }
     }
     let name = "\(sets.map(\.rawValue).joined(separator: ", ")); \(plural(threads, "thread"))"
-    let reference = EngineComparison.Candidate(name: "the reference engine, Float") { ReferenceEngine(weights: $0, precision: .float) }
+    let reference = EngineComparison.Candidate(name: "the reference engine, Float") {
+      ReferenceEngine(weights: $0, precision: .float)
+    }
     let report = VerifyReport(json: json)
     try report.write(
       .init(
-        device: "cpu", name: name, emulated: false, driver: nil, expected: reference.name, model: modelName, seed: seed, checks: nil,
+        device: "cpu", name: name, emulated: false, driver: nil, expected: reference.name, model: modelName, seed: seed,
+        checks: nil,
         note: note))
     let comparison = EngineComparison(expected: reference, candidates: candidates, seed: seed)
     try models(comparison, weights, count: shapes ?? 4, isShort: true, tokens: tokens ?? 64, report)
@@ -210,8 +228,11 @@ struct Verify: ParsableCommand {
   private var modelName: String { random2B ? BenchModel.random2BName : source.model ?? "the demo model" }
 
   private func cpuSummary(_ instructionSet: InstructionSet?) throws -> String {
-    try CPUEngine(weights: ModelLoader.load(embedded: ModelSource.demo).weights, threads: processor.threads, instructionSet: instructionSet)
-      .summary
+    try CPUEngine(
+      weights: ModelLoader.load(embedded: ModelSource.demo).weights, threads: processor.threads,
+      instructionSet: instructionSet
+    )
+    .summary
   }
 
   /// The model, whose context has room for prompt and continuation.
@@ -219,13 +240,15 @@ struct Verify: ParsableCommand {
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: seed) : try source.loadWeights()
     let limit = weights.configuration.contextLength / 2
     if let tokens, !(1...max(limit, 1) ~= tokens) {
-      throw CommandError("--tokens is \(tokens); expected 1 to \(limit): a prompt and a continuation as long share the context")
+      throw CommandError(
+        "--tokens is \(tokens); expected 1 to \(limit): a prompt and a continuation as long share the context")
     }
     return weights
   }
 
   private func models(
-    _ comparison: EngineComparison, _ weights: ModelWeights, count: Int, isShort: Bool, tokens: Int, _ report: VerifyReport
+    _ comparison: EngineComparison, _ weights: ModelWeights, count: Int, isShort: Bool, tokens: Int,
+    _ report: VerifyReport
   ) throws {
     let tokens = max(1, min(tokens, weights.configuration.contextLength / 2))
     try show("random models", report) { try comparison.randomModels(count, isShort: isShort, progress: $0, $1) }
@@ -234,7 +257,8 @@ struct Verify: ParsableCommand {
 
   /// Makes checks and prints each as soon as it is made.
   private func show(
-    _ label: String, _ report: VerifyReport, _ body: (_ progress: (Double) -> Void, _ report: EqualityCheck.Report) throws -> Void
+    _ label: String, _ report: VerifyReport,
+    _ body: (_ progress: (Double) -> Void, _ report: EqualityCheck.Report) throws -> Void
   ) throws {
     var bar = ProgressBar(label)
     defer { bar.finish() }

@@ -72,7 +72,8 @@ final class VerifyReport {
     if json { return try ByteOutput.standard.write("machine", machine) }
     let driver = machine.driver.map { ", driver for CUDA \($0)" } ?? ""
     let note = machine.note.map { " (no GPU: \($0))" } ?? ""
-    try ByteOutput.standard.write("\(machine.device) (\(machine.name)\(driver)), compared with \(machine.expected)\(note)\n\n")
+    try ByteOutput.standard.write(
+      "\(machine.device) (\(machine.name)\(driver)), compared with \(machine.expected)\(note)\n\n")
   }
 
   func write(kernel name: String, _ result: Result<Verification.KernelFacts, CUDAError>) throws {
@@ -80,7 +81,8 @@ final class VerifyReport {
     case .success(let facts):
       kernels.append(facts)
       if json {
-        try ByteOutput.standard.write("kernel", Kernel(name: name, registers: facts.registers, localBytes: facts.localBytes))
+        try ByteOutput.standard.write(
+          "kernel", Kernel(name: name, registers: facts.registers, localBytes: facts.localBytes))
       }
     case .failure(let error):
       failures.append("the kernel \(name): \(error)")
@@ -109,12 +111,15 @@ final class VerifyReport {
       return try ByteOutput.standard.write(
         "check",
         Check(
-          name: check.name, candidate: check.candidate, reference: check.reference, cases: check.cases, compared: check.compared,
-          differing: check.differing, equal: check.isEqual, firstDifference: check.first, error: check.error, seconds: check.seconds))
+          name: check.name, candidate: check.candidate, reference: check.reference, cases: check.cases,
+          compared: check.compared,
+          differing: check.differing, equal: check.isEqual, firstDifference: check.first, error: check.error,
+          seconds: check.seconds))
     }
     let result = check.error != nil ? "FAILED" : check.differing > 0 ? "\(check.differing) DIFFER" : "equal"
     let cells = [check.name, check.cases, "\(check.compared)", result]
-    let row = zip(cells, Self.widths + [0]).map { $0 + String(repeating: " ", count: max(0, $1 - $0.count)) }.joined(separator: " ")
+    let row = zip(cells, Self.widths + [0]).map { $0 + String(repeating: " ", count: max(0, $1 - $0.count)) }.joined(
+      separator: " ")
     try ByteOutput.standard.write(row + "\n")
     if let first = check.first { try ByteOutput.standard.write("  \(first)\n") }
     if let error = check.error { try ByteOutput.standard.write("  \(error)\n") }
@@ -130,7 +135,8 @@ final class VerifyReport {
       try ByteOutput.standard.write("\neverything is equal, bit for bit\n")
     }
     if let first = failures.first {
-      throw CommandError("\(failures.count) of \(plural(checkCount, "check")) failed or found differences, the first \"\(first)\"")
+      throw CommandError(
+        "\(failures.count) of \(plural(checkCount, "check")) failed or found differences, the first \"\(first)\"")
     }
   }
 }

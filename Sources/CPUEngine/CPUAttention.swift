@@ -4,8 +4,9 @@ import BitNetTernary
 
 /// Attention of few tokens, cut into chunks: what each chunk gives until the chunks are combined.
 ///
-/// The tokens of a prompt are enough work for all threads. A single one has a handful of key/value heads, which do not divide among threads;
-/// its chunks do, because the canonical order combines them in ascending order whoever computes them.
+/// The tokens of a prompt are enough work for all threads. A single one has a handful of key/value heads, which do not
+/// divide among threads; its chunks do, because the canonical order combines them in ascending order whoever computes
+/// them.
 final class AttentionPartials {
   /// Chunks that a member takes together: 128 KB of keys and values for heads of 128.
   static let run = 4
@@ -43,7 +44,9 @@ extension CPUForwardPass {
   func attend(_ tokens: [Token], layer: Int, _ member: ThreadTeam.Member) {
     let heads = layout.heads
     guard partials.isCut else {
-      member.phase(tokens.count * heads) { task in attend(tokens[task / heads], task / heads, layer: layer, head: task % heads, member) }
+      member.phase(tokens.count * heads) { task in
+        attend(tokens[task / heads], task / heads, layer: layer, head: task % heads, member)
+      }
       return
     }
     let runs = partials.runs
@@ -56,7 +59,8 @@ extension CPUForwardPass {
     member.phase(tokens.count * heads) { task in
       let (t, head) = (task / heads, task % heads)
       kernels.combine(
-        partials.base + task * partials.chunks * partials.stride, partials.stride, tokens[t].position / attentionChunkLength + 1,
+        partials.base + task * partials.chunks * partials.stride, partials.stride,
+        tokens[t].position / attentionChunkLength + 1,
         layout.group, size, space.inner + t * space.innerStride + head * layout.group * size)
     }
   }
@@ -72,7 +76,8 @@ extension CPUForwardPass {
       let keys = UnsafePointer(token.pages[chunk].base + start)
       let next = UnsafePointer(token.pages[min(chunk + 1, last)].base + start)
       kernels.attendChunk(
-        space.heads + t * space.headStride + head * layout.group * size, layout.group, size, keys, keys + layout.keyCount, next,
+        space.heads + t * space.headStride + head * layout.group * size, layout.group, size, keys,
+        keys + layout.keyCount, next,
         min(attentionChunkLength, token.position + 1 - chunk * attentionChunkLength), attentionScale,
         partials.base + ((t * layout.heads + head) * partials.chunks + chunk) * partials.stride)
     }

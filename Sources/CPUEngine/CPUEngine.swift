@@ -4,8 +4,9 @@ import BitNetTernary
 
 /// Runs a model on the processor: the canonical arithmetic with vector instructions and several threads.
 ///
-/// Weights are used where they lie, usually in a mapped file; long texts and servers get a copy in memory that is read faster. Every thread takes a share of each matrix's rows; the members of a team
-/// go through the forward pass phase by phase.
+/// Weights are used where they lie, usually in a mapped file; long texts and servers get a copy in memory that is read
+/// faster. Every thread takes a share of each matrix's rows; the members of a team go through the forward pass phase by
+/// phase.
 package final class CPUEngine: Engine {
   package let configuration: ModelConfiguration
   package let contextLength: Int
@@ -18,16 +19,19 @@ package final class CPUEngine: Engine {
   ///   - contextLength: positions a sequence can hold; the model's own when nil.
   ///   - threads: 1 to 1024; `defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
-  ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it where it pays and fits.
-  ///     Results are the same. Rows of more than 131,072 columns are not screened.
-  ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is read faster but is not shared
-  ///     with other processes; nil to do so where it pays. A model that was repacked as it was loaded needs no copy.
-  ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may begin like; a quarter of
-  ///     the memory that the process may use when nil. In any case there is room for one whole context.
-  /// - Throws: `EngineError.parameter` for a number out of range or a model with a feature that this engine lacks, `EngineError.device`
-  ///   when there is no memory for the copy.
+  ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it
+  ///     where it pays and fits. Results are the same. Rows of more than 131,072 columns are not screened.
+  ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is
+  ///     read faster but is not shared with other processes; nil to do so where it pays. A model that was repacked as
+  ///     it was loaded needs no copy.
+  ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may
+  ///     begin like; a quarter of the memory that the process may use when nil. In any case there is room for one whole
+  ///     context.
+  /// - Throws: `EngineError.parameter` for a number out of range or a model with a feature that this engine lacks,
+  ///   `EngineError.device` when there is no memory for the copy.
   package init(
-    weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil, screensHead: Bool? = nil,
+    weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil,
+    screensHead: Bool? = nil,
     copiesTiles: Bool? = nil, cacheBytes: Int? = nil
   ) throws(EngineError) {
     if let threads, !(1...1024 ~= threads) {
@@ -50,8 +54,8 @@ package final class CPUEngine: Engine {
     store = SequenceStore(limit: max(pages, (self.contextLength + attentionChunkLength - 1) / attentionChunkLength))
   }
 
-  /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control group grants it
-  /// time for.
+  /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control
+  /// group grants it time for.
   package static var defaultThreads: Int { Processors.current.threadCount }
 
   /// Threads that work, the caller's included.
@@ -65,7 +69,8 @@ package final class CPUEngine: Engine {
 
   /// Bytes of tiles that have been copied out of the model's file so far.
   package var copiedByteCount: Int { pass.copiedByteCount }
-  /// Copies at once the tiles that would be copied behind the tokens to come: for benchmarks, and servers that have time before their first request.
+  /// Copies at once the tiles that would be copied behind the tokens to come: for benchmarks, and servers that have
+  /// time before their first request.
   package func finishCopying() { pass.finishCopying() }
 
   /// A step with a prompt takes as long as one slice of tokens.
@@ -74,7 +79,9 @@ package final class CPUEngine: Engine {
   }
 
   private var source: SequenceStore<CachePage>.Source {
-    .init(make: { [layout = pass.layout] in CachePage(layout) }, copy: { [layout = pass.layout] in CachePage(copy: $0, layout) })
+    .init(
+      make: { [layout = pass.layout] in CachePage(layout) },
+      copy: { [layout = pass.layout] in CachePage(copy: $0, layout) })
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
@@ -82,10 +89,13 @@ package final class CPUEngine: Engine {
   }
   package func removeSequence(_ id: SequenceID) { store.remove(id) }
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
-  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try store.truncate(id, to: length, from: source) }
+  package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
+    try store.truncate(id, to: length, from: source)
+  }
 
   package func submit(_ batch: Batch) throws(EngineError) -> StepTicket {
-    let plan = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
+    let plan = try store.admit(
+      batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
     let results = pass.run(plan)
     let answers = plan.collect(results)
     store.record(answers, of: plan)

@@ -22,12 +22,13 @@ final class CPUForwardPass {
     let output: Output
   }
 
-  /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their activations stay in
-  /// the second-level cache.
+  /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their
+  /// activations stay in the second-level cache.
   static let sliceLength = 64
 
-  /// A slice that multiplies fewer weight bytes than this is left to one thread. Below it, the fifty-odd barriers of a small model cost
-  /// more than the second core brings, and much more on a busy machine (the demo model's token is 1.2 MB).
+  /// A slice that multiplies fewer weight bytes than this is left to one thread. Below it, the fifty-odd barriers of a
+  /// small model cost more than the second core brings, and much more on a busy machine (the demo model's token is 1.2
+  /// MB).
   private static let smallWork = 8 << 20
 
   let team: ThreadTeam
@@ -45,7 +46,9 @@ final class CPUForwardPass {
   /// - Parameters:
   ///   - screensHead: nil to have the screened head where it pays and fits.
   ///   - copiesTiles: nil to copy the tiles where it pays; they are used where they lie when there is no room.
-  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?, copiesTiles: Bool?) throws(EngineError) {
+  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?, copiesTiles: Bool?)
+    throws(EngineError)
+  {
     self.weights = weights
     copiedTiles = copiesTiles ?? CopiedTiles.pay(for: weights) ? CopiedTiles(for: weights) : nil
     self.team = team
@@ -60,7 +63,9 @@ final class CPUForwardPass {
       screen = try ScreenedHead(head, team: team, kernels: kernels)
     } else {
       // Without room for the copy the model runs all the same.
-      screen = head.rows * head.columns >= ScreenedHead.worthwhile ? try? ScreenedHead(head, team: team, kernels: kernels) : nil
+      screen =
+        head.rows * head.columns >= ScreenedHead.worthwhile
+        ? try? ScreenedHead(head, team: team, kernels: kernels) : nil
     }
   }
 
@@ -106,7 +111,8 @@ final class CPUForwardPass {
   private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> Token.Output {
     switch output.want {
     // Where the screened head can serve and is likely to be worth it.
-    case .token(let sampling, nil) where sampling.looksAtLargestOnly && screen?.pays(sampling) == true: .candidates(index: index, sampling)
+    case .token(let sampling, nil) where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
+      .candidates(index: index, sampling)
     case .hidden: .whole(index: index, needsLogits: false)
     case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
     }
@@ -117,7 +123,9 @@ final class CPUForwardPass {
     cosines.withUnsafeBufferPointer { cosines in
       sines.withUnsafeBufferPointer { sines in
         let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
-        team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in forward(slice, member, angles, results) }
+        team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in
+          forward(slice, member, angles, results)
+        }
       }
     }
   }
@@ -148,7 +156,9 @@ final class CPUForwardPass {
       multiply(layer[.queryKeyValue], count, member, next: member.share(of: layer[.attentionOutput]))
       member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
       attend(tokens, layer: index, member)
-      member.phase(count) { t in quantize(space.inner + t * space.innerStride, c.queryWidth, layer[.attentionSub], t, member) }
+      member.phase(count) { t in
+        quantize(space.inner + t * space.innerStride, c.queryWidth, layer[.attentionSub], t, member)
+      }
       multiply(layer[.attentionOutput], count, member, next: member.share(of: layer[.gateUp]))
       member.phase(count) { t in
         addProduct(layer[.attentionOutput], t)
@@ -161,7 +171,8 @@ final class CPUForwardPass {
       }
       let isLast = index == weights.layers.count - 1
       multiply(
-        layer[.down], count, member, next: isLast ? headShare(member) : member.share(of: weights.layers[index + 1][.queryKeyValue]))
+        layer[.down], count, member,
+        next: isLast ? headShare(member) : member.share(of: weights.layers[index + 1][.queryKeyValue]))
     }
     head(tokens, member, results)
   }
@@ -173,7 +184,9 @@ final class CPUForwardPass {
   }
 
   /// RMSNorm, if the place has one, and the absmax quantiser: fills the codes, sum and scale of token t.
-  private func quantize(_ x: UnsafePointer<Float>, _ count: Int, _ norm: [Float]?, _ t: Int, _ member: ThreadTeam.Member) {
+  private func quantize(
+    _ x: UnsafePointer<Float>, _ count: Int, _ norm: [Float]?, _ t: Int, _ member: ThreadTeam.Member
+  ) {
     let scratch = space.scratch + member.index * space.scratchStride
     let epsilon = Float(weights.configuration.normEpsilon)
     let codes = space.codes + t * space.codeStride
@@ -189,7 +202,9 @@ final class CPUForwardPass {
   /// The exact products of all tokens with a matrix.
   ///
   /// - Parameter next: the member's share of what is read after it.
-  private func multiply(_ matrix: TernaryMatrix, _ tokens: Int, _ member: ThreadTeam.Member, next: UnsafeRawBufferPointer) {
+  private func multiply(
+    _ matrix: TernaryMatrix, _ tokens: Int, _ member: ThreadTeam.Member, next: UnsafeRawBufferPointer
+  ) {
     member.fetchWhileWaiting(next)
     member.rows(of: matrix) { rows in
       kernels.multiply(
@@ -215,7 +230,8 @@ final class CPUForwardPass {
     let (gate, gateFactor) = product(matrix, 0, t)
     let (up, upFactor) = product(matrix, 1, t)
     kernels.gate(
-      gate, gateFactor, up, upFactor, c.activation == .squaredReLU ? 0 : 1, c.feedForwardSize, space.inner + t * space.innerStride)
+      gate, gateFactor, up, upFactor, c.activation == .squaredReLU ? 0 : 1, c.feedForwardSize,
+      space.inner + t * space.innerStride)
   }
 
   /// Scales and rotates token t's q, k and v, and puts k and v in the cache.
@@ -224,7 +240,9 @@ final class CPUForwardPass {
     let query = space.heads + t * space.headStride
     let key = query + c.queryWidth
     let value = key + c.keyValueWidth
-    for (part, (target, width)) in [(query, c.queryWidth), (key, c.keyValueWidth), (value, c.keyValueWidth)].enumerated() {
+    for (part, (target, width)) in [(query, c.queryWidth), (key, c.keyValueWidth), (value, c.keyValueWidth)]
+      .enumerated()
+    {
       let (dots, factor) = product(weights.layers[layer][.queryKeyValue], part, t)
       kernels.dequantize(dots, factor, width, target)
     }
@@ -234,7 +252,8 @@ final class CPUForwardPass {
     kernels.rotate(query, c.headCount, pairs, cosines, sines)
     kernels.rotate(key, c.keyValueHeadCount, pairs, cosines, sines)
     CachePage.store(
-      token.pages[token.position / attentionChunkLength].base, layout, layer: layer, slot: token.position % attentionChunkLength,
+      token.pages[token.position / attentionChunkLength].base, layout, layer: layer,
+      slot: token.position % attentionChunkLength,
       keys: key, values: value)
   }
 }
@@ -242,7 +261,8 @@ final class CPUForwardPass {
 extension ThreadTeam.Member {
   /// A phase over a matrix's stacked rows, the same shares whatever is done with them.
   func rows(of matrix: TernaryMatrix, _ body: (Range<Int>) -> Void) {
-    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that nobody waits long for the last one.
+    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that nobody waits long for the last
+    // one.
     phase(matrix.paddedRows, unit: Tile.rows, perMember: Self.rowPieces, body)
   }
 
@@ -251,6 +271,7 @@ extension ThreadTeam.Member {
   /// The tiles from the start of this member's share on.
   fileprivate func share(of matrix: TernaryMatrix) -> UnsafeRawBufferPointer {
     let row = shareStart(matrix.paddedRows, unit: Tile.rows, perMember: Self.rowPieces)
-    return UnsafeRawBufferPointer(start: matrix.tiles(ofRows: row..<row), count: matrix.tiles.count - matrix.byteOffset(ofRow: row))
+    return UnsafeRawBufferPointer(
+      start: matrix.tiles(ofRows: row..<row), count: matrix.tiles.count - matrix.byteOffset(ofRow: row))
   }
 }

@@ -11,7 +11,8 @@ extension CPUForwardPass {
     for (t, token) in tokens.enumerated() {
       switch token.output {
       case .none: break
-      case .whole(let index, let needsLogits): if needsLogits { full.append((t, index)) } else { hidden.append((t, index)) }
+      case .whole(let index, let needsLogits):
+        if needsLogits { full.append((t, index)) } else { hidden.append((t, index)) }
       case .candidates(let index, let sampling): screened.append((t, index, sampling))
       }
     }
@@ -36,7 +37,8 @@ extension CPUForwardPass {
       let group = full[start..<min(start + Workspace.logitRows, full.count)]
       member.phase(c.vocabularySize, unit: 16, perMember: Self.headPieces) { rows in
         kernels.head(
-          weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed + start * c.hiddenSize, c.hiddenSize,
+          weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed + start * c.hiddenSize,
+          c.hiddenSize,
           group.count, space.logits + rows.lowerBound, c.vocabularySize)
       }
       member.phase(group.count) { place in
@@ -49,7 +51,8 @@ extension CPUForwardPass {
     for start in stride(from: 0, to: screened.count, by: ScreenedHead.groupLength) {
       let group = screened[start..<min(start + ScreenedHead.groupLength, screened.count)]
       screen.screen(
-        member, normed: normed + (full.count + start) * c.hiddenSize, normedStride: c.hiddenSize, sampling: group.map(\.sampling),
+        member, normed: normed + (full.count + start) * c.hiddenSize, normedStride: c.hiddenSize,
+        sampling: group.map(\.sampling),
         codes: space.codes, codeStride: space.codeStride, sums: space.sums)
       member.phase(group.count) { place in results.candidates[group[start + place].index] = screen.candidates(place) }
     }
@@ -62,6 +65,7 @@ extension CPUForwardPass {
     if let screen { return screen.share(of: member) }
     let head = weights.head
     let row = member.shareStart(head.rows, unit: 16, perMember: Self.headPieces)
-    return UnsafeRawBufferPointer(start: head.bytes.baseAddress + 2 * row * head.columns, count: 2 * (head.rows - row) * head.columns)
+    return UnsafeRawBufferPointer(
+      start: head.bytes.baseAddress + 2 * row * head.columns, count: 2 * (head.rows - row) * head.columns)
   }
 }

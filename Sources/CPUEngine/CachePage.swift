@@ -4,8 +4,8 @@ import BitNetTernary
 
 /// Keys and values of one attention chunk (64 positions), all layers, in bfloat16.
 ///
-/// For each layer and key/value head: keys `[4][headSize][16 positions]`, so that a vector runs across keys, then values
-/// `[64 positions][headSize padded to 32]`, so that a vector runs along a head.
+/// For each layer and key/value head: keys `[4][headSize][16 positions]`, so that a vector runs across keys, then
+/// values `[64 positions][headSize padded to 32]`, so that a vector runs along a head.
 final class CachePage {
   struct Layout {
     let heads: Int
@@ -53,7 +53,8 @@ final class CachePage {
 
   /// Stores one position's keys and values, `[heads][headSize]` each, rounded to bfloat16.
   static func store(
-    _ base: UnsafeMutablePointer<UInt16>, _ layout: Layout, layer: Int, slot: Int, keys: UnsafePointer<Float>, values: UnsafePointer<Float>
+    _ base: UnsafeMutablePointer<UInt16>, _ layout: Layout, layer: Int, slot: Int, keys: UnsafePointer<Float>,
+    values: UnsafePointer<Float>
   ) {
     let size = layout.headSize
     for head in 0..<layout.heads {

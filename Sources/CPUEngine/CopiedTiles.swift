@@ -3,9 +3,10 @@ import BitNetTernary
 
 /// Copies a mapped model's tiles into memory of the process's own, a few layers a step.
 ///
-/// Pages of a file come in the size, and lie in the memory, that the system chose when it first read them: often 4 KiB, and on a machine with
-/// several memories in any of them. The copy is in huge pages, each near the thread that will read it. It costs as much as a few tokens, and dozens on
-/// virtual machines whose host has to find the memory first; so it is made a layer or two at a time, and not for short texts.
+/// Pages of a file come in the size, and lie in the memory, that the system chose when it first read them: often 4 KiB,
+/// and on a machine with several memories in any of them. The copy is in huge pages, each near the thread that will
+/// read it. It costs as much as a few tokens, and dozens on virtual machines whose host has to find the memory first;
+/// so it is made a layer or two at a time, and not for short texts.
 final class CopiedTiles {
   /// Bytes of tiles below which they stay in caches, where pages matter little.
   private static let worthwhile = 64 << 20
@@ -28,7 +29,8 @@ final class CopiedTiles {
   /// Whether copying is likely to make reading faster.
   static func pay(for weights: ModelWeights) -> Bool {
     #if os(Linux)
-      weights.tileByteCount >= worthwhile && weights.layers.allSatisfy { $0.matrices.allSatisfy(\.tiles.canReleasePages) }
+      weights.tileByteCount >= worthwhile
+        && weights.layers.allSatisfy { $0.matrices.allSatisfy(\.tiles.canReleasePages) }
     #else
       false  // no huge pages
     #endif
@@ -51,7 +53,8 @@ final class CopiedTiles {
     guard !layers.isEmpty else { return }
     let matrices = weights.layers[layers].flatMap(\.matrices)
     let base = buffer.bytes.baseAddress! + byteCount
-    // The members' shares of every matrix are those of the forward pass, and the first to write to a page decides where it lies.
+    // The members' shares of every matrix are those of the forward pass, and the first to write to a page decides where
+    // it lies.
     team.run { member in
       var start = base
       for matrix in matrices {

@@ -23,7 +23,9 @@ public enum InstructionSet: String, CaseIterable, Sendable {
   /// The set called `name`.
   /// - Throws: `InstructionSetError` when there is none of that name, or this machine cannot run it.
   package static func named(_ name: String) throws(InstructionSetError) -> InstructionSet {
-    guard let set = InstructionSet(rawValue: name), available.contains(set) else { throw InstructionSetError(name: name) }
+    guard let set = InstructionSet(rawValue: name), available.contains(set) else {
+      throw InstructionSetError(name: name)
+    }
     return set
   }
 

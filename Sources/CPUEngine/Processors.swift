@@ -19,12 +19,12 @@ package struct Processors: Equatable {
   /// Bytes of memory that a control group grants, if it limits that.
   package var memoryQuota: Int?
 
-  /// Threads that a memory-bound program uses best: one for each physical core, and no more than it is given time for. Hyperthreads share
-  /// what a core can load.
+  /// Threads that a memory-bound program uses best: one for each physical core, and no more than it is given time for.
+  /// Hyperthreads share what a core can load.
   package var threadCount: Int { max(1, min(coreCount, quota.map { Int($0.rounded(.up)) } ?? coreCount)) }
 
-  /// The processors for one of `count` threads: those of one memory node, so that what the thread writes first lies near it; nil where that
-  /// makes no difference.
+  /// The processors for one of `count` threads: those of one memory node, so that what the thread writes first lies
+  /// near it; nil where that makes no difference.
   package func processors(ofThread index: Int, of count: Int) -> [Int]? {
     guard nodes.count > 1 else { return nil }
     // Nodes get threads as they have processors.
@@ -37,7 +37,8 @@ package struct Processors: Equatable {
   }
 
   package static let current = Processors(
-    allowed: allowedProcessors(), systemFiles: "/sys/devices/system", groups: "/sys/fs/cgroup", ownGroup: contents("/proc/self/cgroup"))
+    allowed: allowedProcessors(), systemFiles: "/sys/devices/system", groups: "/sys/fs/cgroup",
+    ownGroup: contents("/proc/self/cgroup"))
 
   /// Bytes of memory that this process may use: the machine's, or what its control group grants.
   package var memoryByteCount: Int {
@@ -51,7 +52,8 @@ package struct Processors: Equatable {
   package init(allowed: [Int], systemFiles: String, groups: String, ownGroup: String?) {
     // A core is counted at the first of its hardware threads that is allowed.
     let cores = allowed.filter { processor in
-      let siblings = contents("\(systemFiles)/cpu/cpu\(processor)/topology/thread_siblings_list").flatMap(numberList) ?? [processor]
+      let siblings =
+        contents("\(systemFiles)/cpu/cpu\(processor)/topology/thread_siblings_list").flatMap(numberList) ?? [processor]
       return siblings.first(where: allowed.contains) ?? processor == processor
     }
     coreCount = max(1, cores.count)
@@ -61,7 +63,9 @@ package struct Processors: Equatable {
     }
     nodes = members.filter { !$0.isEmpty }
     quota = Self.least("cpu.max", groups, ownGroup) { words in
-      guard words.count == 2, let time = Double(words[0]), let period = Double(words[1]), time > 0, period > 0 else { return nil }
+      guard words.count == 2, let time = Double(words[0]), let period = Double(words[1]), time > 0, period > 0 else {
+        return nil
+      }
       return time / period
     }
     memoryQuota = Self.least("memory.max", groups, ownGroup) { words in
@@ -77,7 +81,9 @@ package struct Processors: Equatable {
   ) -> Value? {
     // "0::/a/b"; in a container the group's own path may not exist, but the root is the container's.
     var path = ""
-    for line in (ownGroup ?? "").split(separator: "\n") where line.hasPrefix("0::/") { path = String(line.dropFirst(3)) }
+    for line in (ownGroup ?? "").split(separator: "\n") where line.hasPrefix("0::/") {
+      path = String(line.dropFirst(3))
+    }
     var least: Value?
     while true {
       let words = contents(groups + (path == "/" ? "" : path) + "/" + file)?.split { $0 == " " || $0 == "\n" } ?? []
@@ -100,12 +106,16 @@ package struct Processors: Equatable {
   /// Processors that the calling thread may run on.
   package static func allowedProcessors() -> [Int] {
     var set = [UInt8](repeating: 0, count: limit / 8)
-    if ternary_get_affinity(&set, set.count) != 0 { return (0..<limit).filter { set[$0 / 8] >> UInt8($0 % 8) & 1 == 1 } }
+    if ternary_get_affinity(&set, set.count) != 0 {
+      return (0..<limit).filter { set[$0 / 8] >> UInt8($0 % 8) & 1 == 1 }
+    }
     #if canImport(Darwin)
       // The fast cores: slow ones would hold the others up at the end of every phase.
       var count: Int32 = 0
       var size = MemoryLayout<Int32>.size
-      if sysctlbyname("hw.perflevel0.physicalcpu", &count, &size, nil, 0) == 0, count > 0 { return Array(0..<Int(count)) }
+      if sysctlbyname("hw.perflevel0.physicalcpu", &count, &size, nil, 0) == 0, count > 0 {
+        return Array(0..<Int(count))
+      }
     #endif
     return Array(0..<max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
   }
@@ -126,7 +136,9 @@ private func numberList(_ text: String) -> [Int]? {
   var numbers: [Int] = []
   for part in text.split(whereSeparator: \.isNewline).first?.split(separator: ",") ?? [] {
     let ends = part.split(separator: "-").map { Int($0) }
-    guard ends.count <= 2, let first = ends.first ?? nil, let last = ends.last ?? nil, first >= 0, first <= last, last < 1 << 20 else {
+    guard ends.count <= 2, let first = ends.first ?? nil, let last = ends.last ?? nil, first >= 0, first <= last,
+      last < 1 << 20
+    else {
       return nil
     }
     numbers += first...last

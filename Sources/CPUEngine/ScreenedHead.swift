@@ -4,9 +4,10 @@ import BitNetTernary
 
 /// An int8 copy of the output head that bounds every logit, so that only rows that can matter are read in full.
 ///
-/// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is within a known distance
-/// of the logit (Cauchy-Schwarz; the proof is in Documentation/cpu.md). Rows whose upper bound cannot reach what sampling looks at are left out; the
-/// others get the logit that the whole head would have computed, bit for bit.
+/// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is
+/// within a known distance of the logit (Cauchy-Schwarz; the proof is in Documentation/cpu.md). Rows whose upper bound
+/// cannot reach what sampling looks at are left out; the others get the logit that the whole head would have computed,
+/// bit for bit.
 final class ScreenedHead {
   /// Rows whose largest lower bound is kept, and whose products are made at a time.
   static let blockRows = 256
@@ -56,7 +57,8 @@ final class ScreenedHead {
   private let thresholds: UnsafeMutablePointer<Float>
   private let tokens: UnsafeMutablePointer<CTernaryScreenNorms>
 
-  /// The share of rows that survived of late where nothing but the temperature limits them, and how often that has not been looked at.
+  /// The share of rows that survived of late where nothing but the temperature limits them, and how often that has not
+  /// been looked at.
   private var survivingShare = 0.0
   private var passedOver = 0
 
@@ -122,8 +124,8 @@ final class ScreenedHead {
 
   /// Whether screening is likely to save anything when a token is chosen in this way.
   ///
-  /// At a high temperature every token may have a weight; then most rows survive, and the whole head alone is cheaper. Which it is depends on
-  /// the model and the text, so it is tried again from time to time.
+  /// At a high temperature every token may have a weight; then most rows survive, and the whole head alone is cheaper.
+  /// Which it is depends on the model and the text, so it is tried again from time to time.
   func pays(_ sampling: SamplingParameters) -> Bool {
     guard dependsOnText(sampling), survivingShare > 0.4 else { return true }
     passedOver = (passedOver + 1) % 32
@@ -175,7 +177,8 @@ final class ScreenedHead {
         for t in 0..<count {
           let high = products + 2 * t * Self.blockRows
           floors[t * blocks + block] = kernels.screenBounds(
-            norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, tokens[t], columns, high,
+            norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, tokens[t],
+            columns, high,
             high + Self.blockRows, uppers + t * paddedRows + first)
         }
       }

@@ -11,10 +11,11 @@ import Synchronization
 
 /// A fixed team of threads that go through one piece of work together, phase by phase.
 ///
-/// A forward pass is hundreds of short phases. Each member starts with its own share of a phase's pieces, the same neighbours every time, so
-/// that it reads one stream of memory, and memory that it wrote first; then it takes what others have left of theirs. A phase is over when all
-/// its pieces are done, not when all members have come: a member that the system has suspended holds nobody up, unless in the middle of a
-/// piece. Waiting is done in a loop first, for microseconds; who waits longer gives its core away, and between steps members sleep.
+/// A forward pass is hundreds of short phases. Each member starts with its own share of a phase's pieces, the same
+/// neighbours every time, so that it reads one stream of memory, and memory that it wrote first; then it takes what
+/// others have left of theirs. A phase is over when all its pieces are done, not when all members have come: a member
+/// that the system has suspended holds nobody up, unless in the middle of a piece. Waiting is done in a loop first, for
+/// microseconds; who waits longer gives its core away, and between steps members sleep.
 package final class ThreadTeam: @unchecked Sendable {
   // Unchecked: `work` is written only while every other thread waits for `generation` to change.
 
@@ -33,7 +34,8 @@ package final class ThreadTeam: @unchecked Sendable {
       self.team = team
     }
 
-    /// A phase: runs `body` once for each piece in `0..<pieces`, on whichever member is free; returns when all are done.
+    /// A phase: runs `body` once for each piece in `0..<pieces`, on whichever member is free; returns when all are
+    /// done.
     /// - Parameter pieces: fewer than 2^20.
     package func phase(_ pieces: Int, _ body: (Int) -> Void) {
       guard pieces > 0 else { return }
@@ -63,8 +65,8 @@ package final class ThreadTeam: @unchecked Sendable {
       return min(total, Share.first(of: count, member: index, pieces: (total + length - 1) / length) * length)
     }
 
-    /// Names memory that this member will read in a later phase. While it waits for others it fetches the first of it into its cache, so that
-    /// the memory does not rest.
+    /// Names memory that this member will read in a later phase. While it waits for others it fetches the first of it
+    /// into its cache, so that the memory does not rest.
     package func fetchWhileWaiting(_ bytes: UnsafeRawBufferPointer) {
       ahead = UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.fetchedAhead))
     }
@@ -132,7 +134,8 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 
   /// Runs `body` on every member at once and returns when all are done. The caller is member 0.
-  /// - Parameter alone: whether the caller does everything: meeting costs microseconds, which little work does not repay.
+  /// - Parameter alone: whether the caller does everything: meeting costs microseconds, which little work does not
+  ///   repay.
   package func run(alone: Bool = false, _ body: (Member) -> Void) {
     guard count > 1, !alone else { return body(Member(index: 0, count: 1, team: self)) }
     withoutActuallyEscaping(body) { body in
@@ -187,7 +190,9 @@ package final class ThreadTeam: @unchecked Sendable {
     init(phase: UInt64, of count: Int, member: Int, pieces: Int) {
       self.phase = phase
       self.pieces =
-        UInt64(Self.first(of: count, member: member, pieces: pieces))..<UInt64(Self.first(of: count, member: member + 1, pieces: pieces))
+        UInt64(
+          Self.first(of: count, member: member, pieces: pieces))..<UInt64(
+          Self.first(of: count, member: member + 1, pieces: pieces))
     }
 
     static func first(of count: Int, member: Int, pieces: Int) -> Int { (pieces * member + count - 1) / count }
@@ -214,7 +219,8 @@ package final class ThreadTeam: @unchecked Sendable {
       guard !share.pieces.isEmpty else { return nil }
       let (first, last) = (share.pieces.lowerBound, share.pieces.upperBound - 1)
       share.pieces = isOwn ? first + 1..<last + 1 : first..<last
-      let result = place.pointee.weakCompareExchange(expected: word, desired: share.word, ordering: .acquiringAndReleasing)
+      let result = place.pointee.weakCompareExchange(
+        expected: word, desired: share.word, ordering: .acquiringAndReleasing)
       if result.exchanged { return Int(isOwn ? first : last) }
       word = result.original
     }

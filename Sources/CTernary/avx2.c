@@ -9,8 +9,8 @@
 #define KERNEL(name) name##_avx2
 #include "canonical.inc"
 
-// A lane of 16 bits takes pairs of products: a field times an activation is at most 3·128, so there is room for 42 pairs of fields times
-// 1 or 10 of fields times 4. A tile brings 8 pairs, or 4 of either when there are two scales.
+// A lane of 16 bits takes pairs of products: a field times an activation is at most 3·128, so there is room for 42
+// pairs of fields times 1 or 10 of fields times 4. A tile brings 8 pairs, or 4 of either when there are two scales.
 #define SCALES(tokens) ((tokens) == 1 ? 2 : 1)
 #define TILES(scales) ((scales) == 1 ? 5 : 2)
 
@@ -61,8 +61,8 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
   }
 }
 
-// One row with one or two vectors: |code| · (row with the code's sign), of which a pair is at most 2·128·127, which 16 bits hold. (A code
-// may be -128, a row not.)
+// One row with one or two vectors: |code| · (row with the code's sign), of which a pair is at most 2·128·127, which 16
+// bits hold. (A code may be -128, a row not.)
 INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
                    int32_t *out, ptrdiff_t outStride) {
   (void)sums;  // only unsigned rows need them

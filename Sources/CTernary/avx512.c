@@ -9,8 +9,9 @@
 #define KERNEL(name) name##_avx512
 #include "canonical.inc"
 
-// A 64-byte half of a tile is eight rows × two column halves: lanes 0-7 hold columns 0-15, lanes 8-15 columns 16-31. One register of
-// activations serves two tiles; permutation [h][i] brings to every lane the four activations that meet elements 4i…4i+3 of tile h.
+// A 64-byte half of a tile is eight rows × two column halves: lanes 0-7 hold columns 0-15, lanes 8-15 columns 16-31.
+// One register of activations serves two tiles; permutation [h][i] brings to every lane the four activations that meet
+// elements 4i…4i+3 of tile h.
 typedef struct {
   __m512i lanes[2][4];
 } Spread;
@@ -30,8 +31,8 @@ INLINE __m512i group(__m512i words, const int i) {
   return _mm512_and_si512(i ? _mm512_srli_epi32(words, 2 * i) : words, _mm512_set1_epi8(3));
 }
 
-// What one token needs: the codes stay where they are in their bytes, times 1, 4, 16 or 64 in accumulators of their own, so that nothing is
-// shifted until the end.
+// What one token needs: the codes stay where they are in their bytes, times 1, 4, 16 or 64 in accumulators of their
+// own, so that nothing is shifted until the end.
 typedef struct {
   __m512i low[4], high[4];
 } Scaled;
@@ -52,8 +53,9 @@ INLINE __m256i unscale(const __m512i *sums, __m256i bias) {
   return _mm256_sub_epi32(_mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)), bias);
 }
 
-// 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need. Software fetches
-// it into L2 8 KiB ahead and into L1 1 KiB ahead: L1 has few places for lines that are on their way, and so each is held briefly.
+// 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need.
+// Software fetches it into L2 8 KiB ahead and into L1 1 KiB ahead: L1 has few places for lines that are on their way,
+// and so each is held briefly.
 INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, int32_t sum, int32_t *out) {
   Scaled sums;
   UNROLL for (int i = 0; i < 4; i++) sums.low[i] = sums.high[i] = _mm512_setzero_si512();
@@ -73,9 +75,10 @@ INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, cons
   _mm256_storeu_si256((__m256i *)(out + 8), unscale(sums.high, bias));
 }
 
-// `tall` rows of tiles (1 or 2) times `count` tokens (at most 8). The halves of a tile are exchanged so that all sixteen lanes hold the
-// same columns of different rows: four activations are then a broadcast, which the load ports do, while a permutation would take one of
-// the two ports that multiply. With two rows of tiles a broadcast serves two products.
+// `tall` rows of tiles (1 or 2) times `count` tokens (at most 8). The halves of a tile are exchanged so that all
+// sixteen lanes hold the same columns of different rows: four activations are then a broadcast, which the load ports
+// do, while a permutation would take one of the two ports that multiply. With two rows of tiles a broadcast serves two
+// products.
 INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
                   const int count, int32_t *out, ptrdiff_t outStride) {
   __m512i total[8][2];
@@ -117,7 +120,8 @@ INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const in
 static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
                              const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   const ptrdiff_t rowBytes = tilesPerRow * 128;
-  // A lane gets at most 4 · 3 · 64 · 128 from a tile in the accumulator of factor 64; 32 bits hold that of 21,845 tiles.
+  // A lane gets at most 4 · 3 · 64 · 128 from a tile in the accumulator of factor 64; 32 bits hold that of 21,845
+  // tiles.
   if (tokens == 1 && tilesPerRow <= 21845) {
     const Spread s = spread();
     for (ptrdiff_t n = 0; n < rows; n += 16) oneToken((const char *)tiles + n / 16 * rowBytes, tilesPerRow, &s, codes, *sums, out + n);

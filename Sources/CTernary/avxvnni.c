@@ -9,9 +9,9 @@
 #define KERNEL(name) name##_avxvnni
 #include "canonical.inc"
 
-// A product takes five cycles and two can begin in each, so ten sums keep the units busy: 8 for one or two tokens (with two sums a token
-// for each eight rows, one token ran at half the speed from L2), 12 for three, 8 and more for others. The largest terms are 192·128; a tile
-// brings a lane 8 of them, and 2^31 holds those of 10,922 tiles.
+// A product takes five cycles and two can begin in each, so ten sums keep the units busy: 8 for one or two tokens (with
+// two sums a token for each eight rows, one token ran at half the speed from L2), 12 for three, 8 and more for others.
+// The largest terms are 192·128; a tile brings a lane 8 of them, and 2^31 holds those of 10,922 tiles.
 #define SCALES(tokens) ((tokens) == 1 ? 4 : (tokens) <= 3 ? 2 : 1)
 #define TILES(scales) 8192
 

@@ -10,8 +10,9 @@
 #include "canonical.inc"
 #include "neon.inc"
 
-// Eight rows, one half of every tile, with `count` (2…8) tokens: a register decoded once serves all of them, and at most 16 sums stay in
-// registers. Eight tokens take 128 sdot and 24 instructions to decode: 41 cycles on Neoverse V1 and V2, 83 on N1 and N2, by llvm-mca 19.
+// Eight rows, one half of every tile, with `count` (2…8) tokens: a register decoded once serves all of them, and at
+// most 16 sums stay in registers. Eight tokens take 128 sdot and 24 instructions to decode: 41 cycles on Neoverse V1
+// and V2, 83 on N1 and N2, by llvm-mca 19.
 INLINE void eightRows(const uint8_t *p, ptrdiff_t tilesPerRow, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
                       const int count, int32_t *out, ptrdiff_t outStride) {
   int32x4_t low[8] = {0}, high[8] = {0};

@@ -1,4 +1,5 @@
-// Kernels for arm64 with dot product and int8 matrix instructions: smmla multiplies 2 rows × 8 columns by 8 columns × 2 tokens.
+// Kernels for arm64 with dot product and int8 matrix instructions: smmla multiplies 2 rows × 8 columns by 8 columns × 2
+// tokens.
 #include "CTernary.h"
 
 #if defined(__aarch64__)
@@ -10,9 +11,9 @@
 #include "canonical.inc"
 #include "neon.inc"
 
-// Interleaving the words of a tile's two column halves puts 32 codes of one row side by side, so that step i of decoding gives two
-// rows × columns 4i…4i+3 and 16+4i…16+4i+3. The activations of two tokens are brought into that order once for many rows:
-// packed[tile][step][pair of tokens][token][8 columns].
+// Interleaving the words of a tile's two column halves puts 32 codes of one row side by side, so that step i of
+// decoding gives two rows × columns 4i…4i+3 and 16+4i…16+4i+3. The activations of two tokens are brought into that
+// order once for many rows: packed[tile][step][pair of tokens][token][8 columns].
 enum { PACKED = 32768, BLOCK = 128 };
 
 INLINE void packPair(const int8_t *one, const int8_t *other, int8_t *packed, ptrdiff_t step) {
@@ -26,8 +27,9 @@ INLINE void packPair(const int8_t *one, const int8_t *other, int8_t *packed, ptr
   vst1q_s8(packed + 3 * step, vreinterpretq_s8_s64(vzip2q_s64(AB, CD)));
 }
 
-// Adds the products of eight rows, one half of every tile, with `count` (2…8) tokens to out, which the first tiles set. Eight tokens take
-// 64 smmla and 28 instructions to interleave and decode: 23 cycles on Neoverse V1 and V2, 46 on N2, by llvm-mca 19.
+// Adds the products of eight rows, one half of every tile, with `count` (2…8) tokens to out, which the first tiles set.
+// Eight tokens take 64 smmla and 28 instructions to interleave and decode: 23 cycles on Neoverse V1 and V2, 46 on N2,
+// by llvm-mca 19.
 INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, const int32_t *sums, const int count, const int first,
                       int32_t *out, ptrdiff_t outStride) {
   const int pairs = (count + 1) / 2;
@@ -61,8 +63,8 @@ INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, c
   }
 }
 
-// `rows` rows (a multiple of 16) times `count` tokens. Columns are taken as many at a time as their packed activations fit the buffer,
-// which with few tokens is all of them: then memory is what counts, and weights are read as one stream.
+// `rows` rows (a multiple of 16) times `count` tokens. Columns are taken as many at a time as their packed activations
+// fit the buffer, which with few tokens is all of them: then memory is what counts, and weights are read as one stream.
 INLINE void manyRows(const uint8_t *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
                      const int32_t *sums, const int count, int8_t *packed, int32_t *out, ptrdiff_t outStride) {
   const int pairs = (count + 1) / 2;

@@ -56,8 +56,8 @@ package final class CUDABuffer: Sendable {
     try settle()
   }
 
-  /// Waits for the default stream. Its copies and fills may return before they have reached the memory, and streams of this module do
-  /// not wait for it.
+  /// Waits for the default stream. Its copies and fills may return before they have reached the memory, and streams of
+  /// this module do not wait for it.
   private func settle() throws(CUDAError) {
     try context.call("cuStreamSynchronize") { $0.cuStreamSynchronize(nil) }
   }

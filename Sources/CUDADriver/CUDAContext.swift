@@ -1,7 +1,7 @@
 /// A GPU in use: its primary context, which all users of the device in this process share.
 ///
-/// Everything made in a context keeps it alive. What goes wrong in a kernel (an address that is not there) ends the context: from then on
-/// every call on the device throws, in every context of it, until the process ends.
+/// Everything made in a context keeps it alive. What goes wrong in a kernel (an address that is not there) ends the
+/// context: from then on every call on the device throws, in every context of it, until the process ends.
 package final class CUDAContext: Sendable {
   /// The oldest compute capability that will do: Ampere's.
   static let neededCapability = (major: 8, minor: 0)
@@ -15,7 +15,8 @@ package final class CUDAContext: Sendable {
     let (capability, needed) = (device.capability, Self.neededCapability)
     guard capability >= needed else {
       throw .deviceTooOld(
-        name: device.name, capability: "\(capability.major).\(capability.minor)", needed: "\(needed.major).\(needed.minor)")
+        name: device.name, capability: "\(capability.major).\(capability.minor)",
+        needed: "\(needed.major).\(needed.minor)")
     }
     guard !device.condition.isAbandoned else { throw .abandoned(device: device.name) }
     var handle: CUcontext?
@@ -68,8 +69,8 @@ package final class CUDAContext: Sendable {
     return result
   }
 
-  /// Gives something back to the driver. A context that a kernel has ended holds nothing that could be given back, and one that is abandoned
-  /// must not be called.
+  /// Gives something back to the driver. A context that a kernel has ended holds nothing that could be given back, and
+  /// one that is abandoned must not be called.
   func release(_ body: (DriverFunctions) -> CUresult) {
     guard device.condition.isUsable else { return }
     _ = try? result(body)

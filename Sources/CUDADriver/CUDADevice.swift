@@ -43,8 +43,8 @@ package struct CUDADevice: Sendable {
     func abandon() { abandoned.store(true, ordering: .releasing) }
   }
 
-  /// Stops all calls to the driver by what was made with this device: they throw, and memory is never freed. For a GPU whose kernel does not
-  /// end: the driver would wait for it.
+  /// Stops all calls to the driver by what was made with this device: they throw, and memory is never freed. For a GPU
+  /// whose kernel does not end: the driver would wait for it.
   package func abandon() { condition.abandon() }
 
   private enum Attribute: Int32 {
@@ -65,7 +65,8 @@ package struct CUDADevice: Sendable {
     var handle: CUdevice = 0
     try driver.check(functions.cuDeviceGet(&handle, Int32(ordinal)), "cuDeviceGet", "device \(ordinal)")
     var name = [CChar](repeating: 0, count: 256)
-    try driver.check(functions.cuDeviceGetName(&name, Int32(name.count), handle), "cuDeviceGetName", "device \(ordinal)")
+    try driver.check(
+      functions.cuDeviceGetName(&name, Int32(name.count), handle), "cuDeviceGetName", "device \(ordinal)")
     var identifier: UUIDBytes = (0, 0)
     try driver.check(functions.cuDeviceGetUuid(&identifier, handle), "cuDeviceGetUuid", "device \(ordinal)")
     var memoryByteCount = 0
@@ -91,7 +92,8 @@ package struct CUDADevice: Sendable {
     l2ByteCount = try attribute(.l2ByteCount)
     sharedMemoryPerBlock = try attribute(.sharedMemoryPerBlock)
     supportsCooperativeLaunch = try attribute(.cooperativeLaunch) != 0
-    // These two attributes only describe the device, and are deprecated since CUDA 13: a driver without them is as good as any.
+    // These two attributes only describe the device, and are deprecated since CUDA 13: a driver without them is as good
+    // as any.
     if let width = try? attribute(.memoryBusWidth), let clock = try? attribute(.memoryClockRate), width > 0, clock > 0 {
       // Each wire of the bus makes two transfers in a clock.
       memoryBytesPerSecond = 2 * Double(width) / 8 * Double(clock) * 1000

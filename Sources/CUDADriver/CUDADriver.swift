@@ -1,6 +1,7 @@
 /// NVIDIA's driver, found when the program runs: nothing of it is needed to build or to start.
 package final class CUDADriver: Sendable {
-  /// The oldest CUDA version that will do, as `cuDriverGetVersion` counts: the embedded PTX is of 12.1's kind, which R530 introduced.
+  /// The oldest CUDA version that will do, as `cuDriverGetVersion` counts: the embedded PTX is of 12.1's kind, which
+  /// R530 introduced.
   static let neededVersion = 12010
 
   /// The newest CUDA version the driver supports, as `cuDriverGetVersion` counts: 12010 is 12.1.
@@ -13,8 +14,8 @@ package final class CUDADriver: Sendable {
   /// Opens the driver's library and starts the driver.
   ///
   /// - Parameter library: a name that the system's loader looks for, or a path.
-  /// - Throws: `CUDAError.driverMissing`, `.functionMissing` for a library that is not the driver's, `.driverTooOld`, `.noDevice`, or
-  ///   `.call` when the driver does not start.
+  /// - Throws: `CUDAError.driverMissing`, `.functionMissing` for a library that is not the driver's, `.driverTooOld`,
+  ///   `.noDevice`, or `.call` when the driver does not start.
   package static func load(library: String = "libcuda.so.1") throws(CUDAError) -> CUDADriver {
     try CUDADriver(SharedLibrary(library))
   }

@@ -38,7 +38,8 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
   case parameter(name: String, found: String, expected: String)
   /// The driver does not take a module's PTX. `log` is the beginning of what its compiler says.
   case moduleRefused(name: String, result: CUDAResult, log: String)
-  /// Blocks of a cooperative launch waited in vain for each other, or the launch did not end in time. `place` tells where they stand.
+  /// Blocks of a cooperative launch waited in vain for each other, or the launch did not end in time. `place` tells
+  /// where they stand.
   case stalled(kernel: String, place: String)
   /// The GPU did not compute what it should when it was checked before its first use. `reason` tells what.
   case untrusted(device: String, ordinal: Int, reason: String)
@@ -50,7 +51,8 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .driverMissing(let library, let reason): "no NVIDIA driver: \(library) could not be opened (\(reason))"
-    case .functionMissing(let name): "the CUDA driver library has no function \(name); expected an NVIDIA driver R530 or newer"
+    case .functionMissing(let name):
+      "the CUDA driver library has no function \(name); expected an NVIDIA driver R530 or newer"
     case .driverTooOld(let found, let needed):
       "the NVIDIA driver is too old: it supports CUDA \(CUDADriver.versionName(found)); expected \(CUDADriver.versionName(needed)) (R530) or newer"
     case .noDevice: "no NVIDIA GPU: the driver is installed but finds none"
@@ -71,7 +73,8 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
       "\(device) failed the check before its first use (\(reason)); run `bitnet verify --device cuda\(ordinal == 0 ? "" : ":\(ordinal)")` "
         + "for details"
     case .abandoned(let device): "\(device) is out of use: a kernel on it did not end; expected a new process"
-    case .call(let function, let result, let detail): "\(function)\(detail.isEmpty ? "" : " (\(detail))") failed: \(result)"
+    case .call(let function, let result, let detail):
+      "\(function)\(detail.isEmpty ? "" : " (\(detail))") failed: \(result)"
     }
   }
 

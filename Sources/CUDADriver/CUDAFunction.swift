@@ -20,8 +20,12 @@ package final class CUDAFunction {
     var handle: CUfunction?
     try context.call("cuModuleGetFunction", detail) { $0.cuModuleGetFunction(&handle, module.handle, name) }
     var (registers, localBytes): (Int32, Int32) = (0, 0)
-    try context.call("cuFuncGetAttribute", detail) { $0.cuFuncGetAttribute(&registers, Attribute.registerCount, handle) }
-    try context.call("cuFuncGetAttribute", detail) { $0.cuFuncGetAttribute(&localBytes, Attribute.localByteCount, handle) }
+    try context.call("cuFuncGetAttribute", detail) {
+      $0.cuFuncGetAttribute(&registers, Attribute.registerCount, handle)
+    }
+    try context.call("cuFuncGetAttribute", detail) {
+      $0.cuFuncGetAttribute(&localBytes, Attribute.localByteCount, handle)
+    }
     self.module = module
     self.name = name
     self.handle = handle
@@ -35,14 +39,16 @@ package final class CUDAFunction {
   package func allowSharedMemory(_ bytes: Int) throws(CUDAError) {
     let limit = module.context.device.sharedMemoryPerBlock
     guard 0...max(limit, 0) ~= bytes else {
-      throw .parameter(name: "the shared memory of the kernel \(name)", found: "\(bytes) bytes", expected: "0 to \(limit)")
+      throw .parameter(
+        name: "the shared memory of the kernel \(name)", found: "\(bytes) bytes", expected: "0 to \(limit)")
     }
     try module.context.call("cuFuncSetAttribute", "\(bytes) bytes of shared memory for \(name)") {
       $0.cuFuncSetAttribute(handle, Attribute.maximumDynamicSharedBytes, Int32(bytes))
     }
   }
 
-  /// How many blocks of the kernel a multiprocessor runs at a time. A cooperative launch may have this many on each and no more.
+  /// How many blocks of the kernel a multiprocessor runs at a time. A cooperative launch may have this many on each and
+  /// no more.
   ///
   /// - Parameters:
   ///   - threads: those of a block: 1 to 1024.
@@ -52,7 +58,8 @@ package final class CUDAFunction {
     let sharedByteCount = try launchNumber("bytes of shared memory", sharedBytes, 0...Int(Int32.max))
     var blocks: Int32 = 0
     try module.context.call(
-      "cuOccupancyMaxActiveBlocksPerMultiprocessor", "\(name), \(threads) threads, \(sharedBytes) bytes of shared memory"
+      "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+      "\(name), \(threads) threads, \(sharedBytes) bytes of shared memory"
     ) {
       $0.cuOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, handle, Int32(threadCount), Int(sharedByteCount))
     }
@@ -63,7 +70,8 @@ package final class CUDAFunction {
   func launchNumber(_ what: String, _ value: Int, _ range: ClosedRange<Int>) throws(CUDAError) -> UInt32 {
     guard range ~= value else {
       throw .parameter(
-        name: "the number of \(what) of the kernel \(name)", found: "\(value)", expected: "\(range.lowerBound) to \(range.upperBound)")
+        name: "the number of \(what) of the kernel \(name)", found: "\(value)",
+        expected: "\(range.lowerBound) to \(range.upperBound)")
     }
     return UInt32(value)
   }

@@ -1,6 +1,7 @@
 /// Work of a stream that was recorded once and can be started as often as wanted, at the price of one launch.
 ///
-/// It holds the addresses and argument values it was recorded with: buffers and modules must live as long as it is used.
+/// It holds the addresses and argument values it was recorded with: buffers and modules must live as long as it is
+/// used.
 package final class CUDAGraph {
   package let context: CUDAContext
   private let handle: CUgraphExec?
@@ -32,8 +33,8 @@ extension CUDAStream {
   /// let graph = try stream.capture { () throws(CUDAError) in try stream.launch(kernel, grid: 4, threads: 256, .address(buffer.address)) }
   /// ```
   ///
-  /// Until it returns this thread must not allocate or free memory of the device, synchronize, or use synchronous copies: the driver
-  /// refuses them and drops the recording.
+  /// Until it returns this thread must not allocate or free memory of the device, synchronize, or use synchronous
+  /// copies: the driver refuses them and drops the recording.
   /// - Throws: what `body` throws; the stream can be used again either way.
   package func capture(_ body: () throws(CUDAError) -> Void) throws(CUDAError) -> CUDAGraph {
     try context.call("cuStreamBeginCapture") { $0.cuStreamBeginCapture(handle, CaptureMode.threadLocal) }

@@ -1,5 +1,5 @@
-/// Memory of the host that the GPU can reach: page-locked, so that copies run beside other work, and mapped, so that kernels can read
-/// and write it. It is freed with this object, which the work that uses it must not outlive.
+/// Memory of the host that the GPU can reach: page-locked, so that copies run beside other work, and mapped, so that
+/// kernels can read and write it. It is freed with this object, which the work that uses it must not outlive.
 package final class CUDAHostBuffer {
   package let context: CUDAContext
   /// The memory; its contents are arbitrary at first.

@@ -45,7 +45,8 @@ extension CUDAArgument {
     case .int(let value): slot.storeBytes(of: value, as: Int32.self)
     case .unsigned(let value): slot.storeBytes(of: value, as: UInt32.self)
     case .float(let value): slot.storeBytes(of: value, as: Float.self)
-    case .bytes(let bytes): bytes.withUnsafeBytes { if let start = $0.baseAddress { slot.copyMemory(from: start, byteCount: $0.count) } }
+    case .bytes(let bytes):
+      bytes.withUnsafeBytes { if let start = $0.baseAddress { slot.copyMemory(from: start, byteCount: $0.count) } }
     }
   }
 }
@@ -73,12 +74,15 @@ extension CUDAStream {
   ///
   /// - Parameters:
   ///   - threads: those of a block, in one direction: 1 to 1024.
-  ///   - sharedBytes: dynamic shared memory of a block; beyond 48 KiB only what `CUDAFunction.allowSharedMemory` was given.
+  ///   - sharedBytes: dynamic shared memory of a block; beyond 48 KiB only what `CUDAFunction.allowSharedMemory` was
+  ///     given.
   ///   - cooperative: whether all blocks must run at the same time, as they wait for each other.
-  ///   - arguments: one value for each parameter of the kernel, of its size. The driver reads as many as the kernel has and checks nothing.
+  ///   - arguments: one value for each parameter of the kernel, of its size. The driver reads as many as the kernel has
+  ///     and checks nothing.
   /// - Throws: `CUDAError.parameter` for a number out of range, `.call` when the driver refuses the launch.
   package func launch(
-    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false, arguments: [CUDAArgument]
+    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false,
+    arguments: [CUDAArgument]
   ) throws(CUDAError) {
     let x = try function.launchNumber("blocks in x", grid.x, 1...Int(Int32.max))
     let y = try function.launchNumber("blocks in y", grid.y, 1...65535)
@@ -91,16 +95,20 @@ extension CUDAStream {
     ) { functions in
       arguments.withPointers { pointers in
         cooperative
-          ? functions.cuLaunchCooperativeKernel(function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers)
-          : functions.cuLaunchKernel(function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers, nil)
+          ? functions.cuLaunchCooperativeKernel(
+            function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers)
+          : functions.cuLaunchKernel(
+            function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers, nil)
       }
     }
   }
 
   /// Starts a kernel; see `launch(_:grid:threads:sharedBytes:cooperative:arguments:)`.
   package func launch(
-    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false, _ arguments: CUDAArgument...
+    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false,
+    _ arguments: CUDAArgument...
   ) throws(CUDAError) {
-    try launch(function, grid: grid, threads: threads, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)
+    try launch(
+      function, grid: grid, threads: threads, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)
   }
 }

@@ -17,7 +17,8 @@ package final class CUDAModule {
   /// - Throws: `CUDAError.moduleRefused` with the beginning of the compiler's log.
   package init(_ context: CUDAContext, ptx: UnsafeRawBufferPointer, name: String) throws(CUDAError) {
     guard ptx.last == 0 else {
-      throw .parameter(name: "the last byte of the PTX \(name)", found: ptx.last.map { "\($0)" } ?? "missing", expected: "0")
+      throw .parameter(
+        name: "the last byte of the PTX \(name)", found: ptx.last.map { "\($0)" } ?? "missing", expected: "0")
     }
     var handle: CUmodule?
     var log = [UInt8](repeating: 0, count: 8192)
@@ -30,7 +31,8 @@ package final class CUDAModule {
       }
     }
     guard result == ResultCode.success else {
-      throw .moduleRefused(name: name, result: context.device.driver.functions.describe(result), log: Self.firstLines(log))
+      throw .moduleRefused(
+        name: name, result: context.device.driver.functions.describe(result), log: Self.firstLines(log))
     }
     self.context = context
     self.name = name

@@ -1,7 +1,7 @@
 /// Work for the GPU, done in the order it was given, beside the work of other streams.
 ///
-/// What these functions start goes on when they have returned; memory it uses must stay until it is done. Errors in it are thrown
-/// by later calls.
+/// What these functions start goes on when they have returned; memory it uses must stay until it is done. Errors in it
+/// are thrown by later calls.
 package final class CUDAStream {
   package let context: CUDAContext
   package let handle: CUstream?
@@ -43,8 +43,8 @@ package final class CUDAStream {
     try context.call("cuStreamWaitEvent") { $0.cuStreamWaitEvent(handle, event.handle, 0) }
   }
 
-  /// Copies from the host to an address of the device. Bytes in page-locked memory must stay as they are until it is done; others have
-  /// been read when this returns, except in a capture: a graph reads them whenever it runs.
+  /// Copies from the host to an address of the device. Bytes in page-locked memory must stay as they are until it is
+  /// done; others have been read when this returns, except in a capture: a graph reads them whenever it runs.
   package func copy(from host: UnsafeRawBufferPointer, to address: UInt64) throws(CUDAError) {
     guard host.count > 0 else { return }
     try context.call("cuMemcpyHtoDAsync", "\(host.count) bytes") {
@@ -66,7 +66,9 @@ package final class CUDAStream {
   package func copy(device source: UInt64, to destination: UInt64, byteCount: Int) throws(CUDAError) {
     try requireByteCount(byteCount)
     guard byteCount > 0 else { return }
-    try context.call("cuMemcpyDtoDAsync", "\(byteCount) bytes") { $0.cuMemcpyDtoDAsync(destination, source, byteCount, handle) }
+    try context.call("cuMemcpyDtoDAsync", "\(byteCount) bytes") {
+      $0.cuMemcpyDtoDAsync(destination, source, byteCount, handle)
+    }
   }
 
   /// Sets bytes at an address of the device.

@@ -19,7 +19,8 @@ enum ResultCode {
   static let noDevice: CUresult = 100
   static let notReady: CUresult = 600
 
-  /// Whether the context is of no use from then on: a memory error that could not be corrected, and what kernels do wrong.
+  /// Whether the context is of no use from then on: a memory error that could not be corrected, and what kernels do
+  /// wrong.
   static func endsContext(_ result: CUresult) -> Bool {
     switch result {
     case 214, 700, 702, 710, 714...719: true
@@ -92,16 +93,19 @@ struct DriverFunctions: Sendable {
   let cuEventDestroy: @Sendable @convention(c) (CUevent?) -> CUresult
   let cuEventRecord: @Sendable @convention(c) (CUevent?, CUstream?) -> CUresult
   let cuEventSynchronize: @Sendable @convention(c) (CUevent?) -> CUresult
-  let cuEventElapsedTime: @Sendable @convention(c) (_ milliseconds: Out<Float>, _ from: CUevent?, _ to: CUevent?) -> CUresult
+  let cuEventElapsedTime:
+    @Sendable @convention(c) (_ milliseconds: Out<Float>, _ from: CUevent?, _ to: CUevent?) -> CUresult
 
   let cuLaunchKernel:
     @Sendable @convention(c) (
-      CUfunction?, _ gridX: UInt32, _ gridY: UInt32, _ gridZ: UInt32, _ blockX: UInt32, _ blockY: UInt32, _ blockZ: UInt32,
+      CUfunction?, _ gridX: UInt32, _ gridY: UInt32, _ gridZ: UInt32, _ blockX: UInt32, _ blockY: UInt32,
+      _ blockZ: UInt32,
       _ sharedBytes: UInt32, CUstream?, Arguments?, _ extra: Arguments?
     ) -> CUresult
   let cuLaunchCooperativeKernel:
     @Sendable @convention(c) (
-      CUfunction?, _ gridX: UInt32, _ gridY: UInt32, _ gridZ: UInt32, _ blockX: UInt32, _ blockY: UInt32, _ blockZ: UInt32,
+      CUfunction?, _ gridX: UInt32, _ gridY: UInt32, _ gridZ: UInt32, _ blockX: UInt32, _ blockY: UInt32,
+      _ blockZ: UInt32,
       _ sharedBytes: UInt32, CUstream?, Arguments?
     ) -> CUresult
 

@@ -11,24 +11,28 @@ import Synchronization
   import Darwin
 #endif
 
-/// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, bit for bit what the CPU computes.
+/// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, bit for bit what the
+/// CPU computes.
 ///
-/// Weights are uploaded once, as they lie in the file. Prompts, mixed batches and large ones go through one kernel an operation; single
-/// tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps run ahead of the host.
+/// Weights are uploaded once, as they lie in the file. Prompts, mixed batches and large ones go through one kernel an
+/// operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
+/// run ahead of the host.
 package final class CUDAEngine: Engine {
   package struct Options: Sendable {
     /// Positions a sequence can hold; the model's own when nil.
     package var contextLength: Int?
-    /// Whether an int8 copy of the output head screens the vocabulary, for a quarter of its size in memory more (0.33 GB for 2B-4T); nil
-    /// to have it where it pays and fits. Results are the same.
+    /// Whether an int8 copy of the output head screens the vocabulary, for a quarter of its size in memory more (0.33
+    /// GB for 2B-4T); nil to have it where it pays and fits. Results are the same.
     package var screensHead: Bool?
     /// Whether single tokens go through one cooperative kernel. Results are the same.
     package var isCooperative: Bool
-    /// Device memory for the keys and values of all sequences, and of those before them that later ones may begin like; nine tenths of what
-    /// the weights leave free when nil. In any case one whole context is tried.
+    /// Device memory for the keys and values of all sequences, and of those before them that later ones may begin like;
+    /// nine tenths of what the weights leave free when nil. In any case one whole context is tried.
     package var cacheBytes: Int?
 
-    package init(contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true, cacheBytes: Int? = nil) {
+    package init(
+      contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true, cacheBytes: Int? = nil
+    ) {
       self.cacheBytes = cacheBytes
       self.contextLength = contextLength
       self.screensHead = screensHead
@@ -47,7 +51,8 @@ package final class CUDAEngine: Engine {
   private var done = FinishedSteps()
   /// Steps of the cooperative kernel that are under way, the oldest first.
   private var flights: [Flight] = []
-  /// The sequences whose state the cooperative kernel's arrays hold, as it will be after the last step that was launched.
+  /// The sequences whose state the cooperative kernel's arrays hold, as it will be after the last step that was
+  /// launched.
   private var residents: [Resident] = []
   /// Rounds of messages that each output has been asked for.
   private var rounds = [UInt32](repeating: 0, count: DeviceWorkspace.outputs)
@@ -69,12 +74,12 @@ package final class CUDAEngine: Engine {
   private static let longestHead = 1024
   /// Steps that wait on the device while the host reads the results of those before.
   private static let stepsAhead = 4
-  /// How long a step may take. Blocks give up waiting for each other after a few seconds, so that only a kernel that never ends takes longer,
-  /// or the compilation of one that is used for the first time.
+  /// How long a step may take. Blocks give up waiting for each other after a few seconds, so that only a kernel that
+  /// never ends takes longer, or the compilation of one that is used for the first time.
   private static let patience = Duration.seconds(60)
 
-  /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for an option out of
-  ///   range or a model whose shape or features the kernels do not take.
+  /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for
+  ///   an option out of range or a model whose shape or features the kernels do not take.
   package convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
     try self.init(weights: weights, library: KernelLibrary(CUDAContext(device)), options: options)
   }
@@ -89,10 +94,12 @@ package final class CUDAEngine: Engine {
     let columns = max(c.hiddenSize, c.queryWidth, c.feedForwardSize)
     guard columns <= Self.longestColumns else {
       throw EngineError.parameter(
-        name: "the widest activation of the model", found: "\(columns)", expected: "at most \(Self.longestColumns) on a GPU")
+        name: "the widest activation of the model", found: "\(columns)",
+        expected: "at most \(Self.longestColumns) on a GPU")
     }
     guard c.headSize <= Self.longestHead else {
-      throw EngineError.parameter(name: "head_dim", found: "\(c.headSize)", expected: "at most \(Self.longestHead) on a GPU")
+      throw EngineError.parameter(
+        name: "head_dim", found: "\(c.headSize)", expected: "at most \(Self.longestHead) on a GPU")
     }
     configuration = c
     contextLength = options.contextLength ?? c.contextLength
@@ -131,7 +138,9 @@ package final class CUDAEngine: Engine {
   package func decodeStepFacts() -> DecodeStepFacts {
     guard let decodeStep else { return .init(isCooperative: false, hasGraph: false, graphError: nil) }
     var error: (any Error)?
-    do { try withDevice { try decodeStep.recordGraph(decodeStep.canRun(1) ? 1 : 2) } } catch let failure { error = failure }
+    do { try withDevice { try decodeStep.recordGraph(decodeStep.canRun(1) ? 1 : 2) } } catch let failure {
+      error = failure
+    }
     error = error ?? decodeStep.recordingError
     return .init(isCooperative: true, hasGraph: error == nil, graphError: error.map { "\($0)" })
   }
@@ -190,9 +199,11 @@ package final class CUDAEngine: Engine {
     try withDevice { () throws in
       let sampling = cooperativeSampling(batch)
       let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
-      // A step that goes on where the last one ended finds everything on the device; others need the tokens on the host.
+      // A step that goes on where the last one ended finds everything on the device; others need the tokens on the
+      // host.
       if goesOn { while flights.count >= Self.stepsAhead { try finishFlight() } } else { try settle() }
-      let plan = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
+      let plan = try store.admit(
+        batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
       guard let sampling, let decodeStep else {
         residents = []
         let answers = plan.collect(try run(plan))
@@ -211,7 +222,9 @@ package final class CUDAEngine: Engine {
           try pass.library.stream.synchronize()
           try decodeStep.prepare(
             plan.entries.enumerated().map { index, entry in
-              .init(id: plan.rows[index].token, position: entry.start, pages: entry.pages.map(\.address), sampling: sampling[index])
+              .init(
+                id: plan.rows[index].token, position: entry.start, pages: entry.pages.map(\.address),
+                sampling: sampling[index])
             })
         }
         residents = zip(plan.entries, sampling).map {
@@ -280,7 +293,8 @@ package final class CUDAEngine: Engine {
     for start in stride(from: 0, to: plan.rows.count, by: pass.space.rows) {
       let slice = plan.rows[start..<min(start + pass.space.rows, plan.rows.count)].map { row in
         CUDAForwardPass.Token(
-          id: row.token, position: row.position, slot: row.entry, output: row.output, isPrompt: plan.entries[row.entry].count > 1)
+          id: row.token, position: row.position, slot: row.entry, output: row.output,
+          isPrompt: plan.entries[row.entry].count > 1)
       }
       try pass.run(slice, pages: pages, sampling: sampling) { (outputs, arrays) throws(CUDAError) in
         results += try finish(plan, outputs, arrays, firstRow: start)
@@ -347,11 +361,13 @@ package final class CUDAEngine: Engine {
         if UInt32(truncatingIfNeeded: message >> 32) == round { return Int32(truncatingIfNeeded: message) }
         spins += 1
         guard spins % 1024 == 0 else { continue }
-        // A step takes some hundred microseconds: a wait of milliseconds is for something else, and need not burn a core.
+        // A step takes some hundred microseconds: a wait of milliseconds is for something else, and need not burn a
+        // core.
         if spins > 256 << 10 { usleep(50) }
         // A failed launch sends nothing: the stream then says why.
         if try isIdle(), UInt32(truncatingIfNeeded: place.pointee.load(ordering: .acquiring) >> 32) != round {
-          throw CUDAError.parameter(name: "the sampler's message", found: "missing", expected: "a token for output \(output)")
+          throw CUDAError.parameter(
+            name: "the sampler's message", found: "missing", expected: "a token for output \(output)")
         }
         if !device.isEmulated, start.duration(to: .now) > Self.patience {
           throw CUDAError.stalled(
@@ -375,7 +391,8 @@ package final class CUDAEngine: Engine {
     StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes), layers: configuration.layerCount)
   }
 
-  /// Decodes greedily and tells where the time of the last step went; nil where single tokens do not go through the cooperative kernel.
+  /// Decodes greedily and tells where the time of the last step went; nil where single tokens do not go through the
+  /// cooperative kernel.
   ///
   /// - Parameters:
   ///   - batch: single tokens of 1 to 8 sequences.

@@ -61,18 +61,21 @@ final class CUDAForwardPass {
   /// - Parameters:
   ///   - pages: addresses of each slot's pages.
   ///   - sampling: how each output's token is chosen, by `Token.output`.
-  ///   - group: called for each group of up to eight outputs, when their rows are computed: with their places among the outputs, and
-  ///     the arrays of the batch, those of the outputs moved to the group's.
+  ///   - group: called for each group of up to eight outputs, when their rows are computed: with their places among the
+  ///     outputs, and the arrays of the batch, those of the outputs moved to the group's.
   func run(
-    _ tokens: [Token], pages: [[UInt64]], sampling: [SamplingParameters], group: (Range<Int>, Arrays) throws(CUDAError) -> Void
+    _ tokens: [Token], pages: [[UInt64]], sampling: [SamplingParameters],
+    group: (Range<Int>, Arrays) throws(CUDAError) -> Void
   ) throws(CUDAError) {
     try rotary.extend(to: (tokens.map(\.position).max() ?? -1) + 1)
     let groupSize = configuration.headCount / configuration.keyValueHeadCount
-    // The tiled kernel for prompts knows heads up to 128; longer ones go token by token, each launch after the keys before it.
+    // The tiled kernel for prompts knows heads up to 128; longer ones go token by token, each launch after the keys
+    // before it.
     let isTiled = configuration.headSize <= 128
     let single = tokens.indices.filter { !tokens[$0].isPrompt || !isTiled }
     let prompt = tokens.indices.filter { tokens[$0].isPrompt && isTiled }
-    // A tile costs as much as positions lie before its end: the longest come first, so that none of them is alone at the end.
+    // A tile costs as much as positions lie before its end: the longest come first, so that none of them is alone at
+    // the end.
     let tiles = Self.tiles(tokens, rows: prompt, longest: max(1, 64 / groupSize)).sorted {
       $0.firstPosition + $0.tokens > $1.firstPosition + $1.tokens
     }
@@ -97,7 +100,8 @@ final class CUDAForwardPass {
     arrays.move(by: base)
 
     try library.launch(
-      .embedRows, CUDAGrid(tokens.count), .address(arrays.ids), .address(weights.embedding), .int(Int32(configuration.hiddenSize)),
+      .embedRows, CUDAGrid(tokens.count), .address(arrays.ids), .address(weights.embedding),
+      .int(Int32(configuration.hiddenSize)),
       .address(space.x.address))
     for index in weights.layers.indices {
       try layer(
@@ -122,7 +126,8 @@ final class CUDAForwardPass {
       if let last = tiles.last, last.slot == token.slot, last.firstRow + last.tokens == row, last.tokens < longest {
         tiles[tiles.count - 1].tokens += 1
       } else {
-        tiles.append(QueryTile(firstRow: Int32(row), tokens: 1, slot: Int32(token.slot), firstPosition: Int32(token.position)))
+        tiles.append(
+          QueryTile(firstRow: Int32(row), tokens: 1, slot: Int32(token.slot), firstPosition: Int32(token.position)))
       }
     }
     return tiles
@@ -139,7 +144,8 @@ final class CUDAForwardPass {
       _ role: MatrixRole, _ outcome: Products.Outcome, x: CUDABuffer, xStride: Int, _ target: Target
     ) throws(CUDAError) {
       try products.multiply(
-        outcome, layer.matrices[role.rawValue], tokens: count, x: x.address, xStride: xStride, norm: layer.norms[role.rawValue],
+        outcome, layer.matrices[role.rawValue], tokens: count, x: x.address, xStride: xStride,
+        norm: layer.norms[role.rawValue],
         epsilon: epsilon, target: target, quantized: space.quantized)
     }
     try multiply(
@@ -147,31 +153,40 @@ final class CUDAForwardPass {
       Target(out: space.qkv.address, stride: Int32(c.queryWidth + 2 * c.keyValueWidth), isSquaredReLU: 0))
     if prompt > 0 {
       try library.launch(
-        .rotateAndAppend, CUDAGrid(prompt), .value(space.heads), .value(arrays.pages), .int(Int32(index)), .address(arrays.prompt),
-        .address(arrays.slots), .address(arrays.positions), .address(space.qkv.address), .address(rotary.cosines), .address(rotary.sines))
+        .rotateAndAppend, CUDAGrid(prompt), .value(space.heads), .value(arrays.pages), .int(Int32(index)),
+        .address(arrays.prompt),
+        .address(arrays.slots), .address(arrays.positions), .address(space.qkv.address), .address(rotary.cosines),
+        .address(rotary.sines))
       let group = c.headCount / c.keyValueHeadCount
       try library.launch(
-        .attendPrompt, CUDAGrid(c.keyValueHeadCount, tiles, (group + 63) / 64), sharedBytes: tileScratchBytes, .value(space.heads),
-        .value(arrays.pages), .int(Int32(index)), .address(arrays.tiles), .address(space.qkv.address), .address(space.inner.address),
+        .attendPrompt, CUDAGrid(c.keyValueHeadCount, tiles, (group + 63) / 64), sharedBytes: tileScratchBytes,
+        .value(space.heads),
+        .value(arrays.pages), .int(Int32(index)), .address(arrays.tiles), .address(space.qkv.address),
+        .address(space.inner.address),
         .int(Int32(space.innerStride)))
     }
     let step = oneByOne ? 1 : space.attentionRows
     for start in stride(from: 0, to: single, by: step) {
       try library.launch(
-        .attendDecode, CUDAGrid(min(longest, 64), c.keyValueHeadCount, min(step, single - start)), sharedBytes: attentionBytes,
-        .value(attention(pages: arrays.pages)), .int(Int32(index)), .address(arrays.single + UInt64(4 * start)), .address(arrays.slots),
+        .attendDecode, CUDAGrid(min(longest, 64), c.keyValueHeadCount, min(step, single - start)),
+        sharedBytes: attentionBytes,
+        .value(attention(pages: arrays.pages)), .int(Int32(index)), .address(arrays.single + UInt64(4 * start)),
+        .address(arrays.slots),
         .address(arrays.positions))
     }
     try multiply(.attentionOutput, .add, x: space.inner, xStride: space.innerStride, residual)
     try multiply(
       .gateUp, .activate, x: space.x, xStride: c.hiddenSize,
-      Target(out: space.inner.address, stride: Int32(space.innerStride), isSquaredReLU: c.activation == .squaredReLU ? 1 : 0))
+      Target(
+        out: space.inner.address, stride: Int32(space.innerStride), isSquaredReLU: c.activation == .squaredReLU ? 1 : 0)
+    )
     try multiply(.down, .add, x: space.inner, xStride: space.innerStride, residual)
   }
 
   func attention(pages: Pages) -> DecodeAttention {
     DecodeAttention(
-      heads: space.heads, pages: pages, partials: space.partials, qkv: space.qkv.address, cosines: rotary.cosines, sines: rotary.sines,
+      heads: space.heads, pages: pages, partials: space.partials, qkv: space.qkv.address, cosines: rotary.cosines,
+      sines: rotary.sines,
       out: space.inner.address, outStride: Int32(space.innerStride), unused: 0)
   }
 
@@ -235,7 +250,8 @@ struct Upload {
       device = try CUDABuffer(context, byteCount: 2 * bytes.count)
     }
     host.bytes.copyBytes(from: bytes)
-    try stream.copy(from: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(host.bytes)[0..<bytes.count]), to: device.address)
+    try stream.copy(
+      from: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(host.bytes)[0..<bytes.count]), to: device.address)
     return device.address
   }
 }

@@ -4,8 +4,8 @@ import BitNetInference
 
 /// The cooperative decode step: one token of each of 1 to 8 sequences through the whole model in one launch.
 ///
-/// Its arrays stay where they are from step to step and the sampler writes the next tokens into them, so that the step can be recorded
-/// once as a graph and launched again and again without the host.
+/// Its arrays stay where they are from step to step and the sampler writes the next tokens into them, so that the step
+/// can be recorded once as a graph and launched again and again without the host.
 final class DecodeStep {
   let pass: CUDAForwardPass
   var library: KernelLibrary { pass.library }
@@ -17,7 +17,8 @@ final class DecodeStep {
     let blocks: Int
     let sharedBytes: Int
   }
-  /// For one sequence, and for any number up to `capacity`; nil where the device or the model's shape does not allow it.
+  /// For one sequence, and for any number up to `capacity`; nil where the device or the model's shape does not allow
+  /// it.
   private let one: Plan?
   private let few: Plan?
   private let arrays: CUDAForwardPass.Arrays
@@ -72,26 +73,31 @@ final class DecodeStep {
     let weights = pass.weights, library = pass.library, matrices = weights.layers[0].matrices
     guard let stride = weights.layerStride, pass.space.heads.padded <= Int32(longestShortHead) else { return nil }
     let phase = max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()!)
-    let choices: [(Kernel, Kernel, Int)] = [(.decodeOne, .decodeOneTraced, 12), (.decodeOneSmall, .decodeOneSmallTraced, 6)]
+    let choices: [(Kernel, Kernel, Int)] = [
+      (.decodeOne, .decodeOneTraced, 12), (.decodeOneSmall, .decodeOneSmallTraced, 6),
+    ]
     for (kernel, traced, depth) in choices {
       let shared = Int(oneScratchBytes) + depth * 16 * kernel.threads + phase
       guard shared <= library.context.device.sharedMemoryPerBlock else { continue }
       // More than one block a multiprocessor would only make the hand-overs slower.
-      let resident = min(try library.residentBlocks(kernel, sharedBytes: shared), library.context.device.multiprocessorCount)
+      let resident = min(
+        try library.residentBlocks(kernel, sharedBytes: shared), library.context.device.multiprocessorCount)
       guard resident > 0 else { continue }
       var model = model
       withUnsafeMutableBytes(of: &model.shapes) { _ = $0.bindMemory(to: Matrix.self).update(fromContentsOf: matrices) }
       model.layerStride = Int64(stride)
       let blocks = model.plan(matrices, resident: resident, warps: kernel.threads / 32)
       let chunks = pass.space.chunkCapacity * Int(pass.space.heads.keyValueHeads)
-      return Plan(kernel: kernel, traced: traced, model: model, blocks: min(resident, max(blocks, chunks)), sharedBytes: shared)
+      return Plan(
+        kernel: kernel, traced: traced, model: model, blocks: min(resident, max(blocks, chunks)), sharedBytes: shared)
     }
     return nil
   }
 
   private static func planFew(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Plan? {
     let library = pass.library, matrices = pass.weights.layers[0].matrices
-    let shared = Int(stepScratchBytes) + max(matrices.map { Products.fewBytes($0) }.max()!, pass.attentionBytes, pass.headBytes(8))
+    let shared =
+      Int(stepScratchBytes) + max(matrices.map { Products.fewBytes($0) }.max()!, pass.attentionBytes, pass.headBytes(8))
     guard shared <= library.context.device.sharedMemoryPerBlock else { return nil }
     let resident = try library.residentBlocks(.decodeFew, sharedBytes: shared)
     guard resident > 0 else { return nil }
@@ -130,11 +136,14 @@ final class DecodeStep {
         bytes.storeBytes(of: Int32(index), toByteOffset: 128 + 4 * index, as: Int32.self)
         bytes.storeBytes(of: Int32(index), toByteOffset: 192 + 4 * index, as: Int32.self)
         bytes.storeBytes(
-          of: RowSampling(start.sampling), toByteOffset: 256 + MemoryLayout<RowSampling>.stride * index, as: RowSampling.self)
+          of: RowSampling(start.sampling), toByteOffset: 256 + MemoryLayout<RowSampling>.stride * index,
+          as: RowSampling.self)
         bytes.storeBytes(of: start.sampling.window, toByteOffset: 640 + 4 * index, as: Float.self)
       }
     }
-    try upload.withUnsafeBufferPointer { (upload) throws(CUDAError) in try buffer.copy(from: UnsafeRawBufferPointer(upload)) }
+    try upload.withUnsafeBufferPointer { (upload) throws(CUDAError) in
+      try buffer.copy(from: UnsafeRawBufferPointer(upload))
+    }
     for (index, start) in starts.enumerated() { try setPages(start.pages, of: index, from: 0) }
   }
 
@@ -153,8 +162,8 @@ final class DecodeStep {
     if let graph = graphs[count] { try graph.launch(on: library.stream) } else { try record(count) }
   }
 
-  /// Loads the kernels of a step of `count` sequences and records it as a graph, without running it. If that fails, steps are launched
-  /// kernel by kernel: a driver that does not record cooperative launches still runs them.
+  /// Loads the kernels of a step of `count` sequences and records it as a graph, without running it. If that fails,
+  /// steps are launched kernel by kernel: a driver that does not record cooperative launches still runs them.
   func recordGraph(_ count: Int) throws(CUDAError) {
     // Loading a kernel is not allowed while a stream records.
     try load(count)
@@ -182,8 +191,9 @@ final class DecodeStep {
   }
 
   /// Launches the cooperative kernel itself.
-  private func launchLayers(_ plan: Plan, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil) throws(CUDAError)
-  {
+  private func launchLayers(
+    _ plan: Plan, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil
+  ) throws(CUDAError) {
     var model = plan.model
     model.trace = trace?.address ?? 0
     let kernel = trace == nil ? plan.kernel : plan.traced
@@ -195,7 +205,8 @@ final class DecodeStep {
       ]
       : [.value(model), .address(arrays.ids)] + state
     try library.launch(
-      kernel, CUDAGrid(trace?.blocks ?? plan.blocks), sharedBytes: plan.sharedBytes, cooperative: true, arguments: arguments)
+      kernel, CUDAGrid(trace?.blocks ?? plan.blocks), sharedBytes: plan.sharedBytes, cooperative: true,
+      arguments: arguments)
   }
 
   /// Runs one step of `count` sequences with time stamps, as `launch` without a graph.
@@ -213,7 +224,9 @@ final class DecodeStep {
     try finish(count, hasLogits: false)
     try library.stream.synchronize()
     var values = [UInt32](repeating: 0, count: handOvers * blocks * marks)
-    try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in try buffer.copy(to: UnsafeMutableRawBufferPointer(values)) }
+    try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in
+      try buffer.copy(to: UnsafeMutableRawBufferPointer(values))
+    }
     return DecodeTrace(marks: values, blocks: blocks, seconds: try end.seconds(since: start))
   }
 
@@ -229,7 +242,8 @@ final class DecodeStep {
 }
 
 extension DecodeModel {
-  /// Chooses how the rows of the four matrices are dealt out, for blocks of so many warps; returns how many blocks have work.
+  /// Chooses how the rows of the four matrices are dealt out, for blocks of so many warps; returns how many blocks have
+  /// work.
   fileprivate mutating func plan(_ matrices: [Matrix], resident: Int, warps: Int) -> Int {
     let plans = matrices.enumerated().map {
       Products.plan($1, resident: resident, warps: warps, isPaired: $0 == MatrixRole.gateUp.rawValue)

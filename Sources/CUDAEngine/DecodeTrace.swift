@@ -1,6 +1,7 @@
 import CBitNetCUDAKernels
 
-/// Where the time of one cooperative decode step went: clocks of its multiprocessors at the marks of every phase of every block.
+/// Where the time of one cooperative decode step went: clocks of its multiprocessors at the marks of every phase of
+/// every block.
 package struct DecodeTrace: Sendable {
   /// What a block does between two marks.
   package enum Part: String, CaseIterable, Sendable {
@@ -9,7 +10,8 @@ package struct DecodeTrace: Sendable {
     /// Asking for the next weights, or keys and values.
     case asking
     case waiting
-    /// Reading the row, up to the norm. Where there is no norm this is part of `quantizing`, in attention of `multiplying`.
+    /// Reading the row, up to the norm. Where there is no norm this is part of `quantizing`, in attention of
+    /// `multiplying`.
     case reading
     /// Norm and quantiser.
     case quantizing
@@ -38,7 +40,9 @@ package struct DecodeTrace: Sendable {
   ///   - seconds: what the launch took.
   package init(marks: [UInt32], blocks: Int, seconds: Double) {
     let count = Int(traceMarks), handOvers = marks.count / count / blocks
-    func mark(_ handOver: Int, _ block: Int, _ index: Int) -> UInt32 { marks[(handOver * blocks + block) * count + index] }
+    func mark(_ handOver: Int, _ block: Int, _ index: Int) -> UInt32 {
+      marks[(handOver * blocks + block) * count + index]
+    }
     /// The marks of a phase; one that is missing is where the one before is.
     func row(_ handOver: Int, _ block: Int) -> [UInt32] {
       var row = (0..<count).map { mark(handOver, block, $0) }
@@ -56,7 +60,8 @@ package struct DecodeTrace: Sendable {
         let row = row(handOver, block), first = mark(0, block, 0)
         if handOver > 0 { samples[phase][0].append(row[0] &- mark(handOver - 1, block, count - 1)) }
         for index in 1..<count { samples[phase][index].append(row[index] &- row[index - 1]) }
-        lines.append("\(handOver),\(Self.phaseNames[phase]),\(block)," + row.map { "\($0 &- first)" }.joined(separator: ","))
+        lines.append(
+          "\(handOver),\(Self.phaseNames[phase]),\(block)," + row.map { "\($0 &- first)" }.joined(separator: ","))
       }
     }
     self.seconds = seconds
@@ -67,7 +72,9 @@ package struct DecodeTrace: Sendable {
         name: Self.phaseNames[phase],
         parts: Part.allCases.enumerated().map { index, part in
           let sorted = samples[phase][index].sorted()
-          return (part, sorted.isEmpty ? 0 : Double(sorted[sorted.count / 2]) / clocks, Double(sorted.last ?? 0) / clocks)
+          return (
+            part, sorted.isEmpty ? 0 : Double(sorted[sorted.count / 2]) / clocks, Double(sorted.last ?? 0) / clocks
+          )
         })
     }
   }

@@ -31,7 +31,8 @@ final class DeviceWeights {
   init(_ weights: ModelWeights, _ context: CUDAContext) throws(CUDAError) {
     let c = weights.configuration
     configuration = c
-    var total = Self.aligned(weights.embedding.bytes.count) + (c.tiedEmbedding ? 0 : Self.aligned(weights.head.bytes.count))
+    var total =
+      Self.aligned(weights.embedding.bytes.count) + (c.tiedEmbedding ? 0 : Self.aligned(weights.head.bytes.count))
     total += Self.aligned(4 * c.hiddenSize) + Self.aligned(c.layerCount * MemoryLayout<DecodeLayer>.stride)
     for layer in weights.layers {
       for role in MatrixRole.allCases {
@@ -55,7 +56,9 @@ final class DeviceWeights {
     }
     layerStride = Self.stride(layers)
     let table = layers.map(\.decodeLayer)
-    try table.withUnsafeBufferPointer { (table) throws(CUDAError) in try arena.copy(from: UnsafeRawBufferPointer(table), at: 0) }
+    try table.withUnsafeBufferPointer { (table) throws(CUDAError) in
+      try arena.copy(from: UnsafeRawBufferPointer(table), at: 0)
+    }
   }
 
   private static func stride(_ layers: [Layer]) -> Int? {

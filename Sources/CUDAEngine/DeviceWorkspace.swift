@@ -5,7 +5,8 @@ import BitNetTernary
 
 /// The buffers of one forward pass over up to `rows` tokens, allocated once.
 final class DeviceWorkspace {
-  /// Tokens that go through the layers together: the longer a slice, the fuller are the last waves of blocks. Results do not depend on it.
+  /// Tokens that go through the layers together: the longer a slice, the fuller are the last waves of blocks. Results
+  /// do not depend on it.
   static let slices = [2048, 1024, 512]
   /// Outputs (rows with logits) that are computed together.
   static let outputs = 8
@@ -24,7 +25,8 @@ final class DeviceWorkspace {
   let logits: CUDABuffer
   let heads: Heads
   let partials: Partials
-  /// Largest keys and largest lower bounds of the outputs, `[outputs]` of 64 bits each, zero between steps; then counters.
+  /// Largest keys and largest lower bounds of the outputs, `[outputs]` of 64 bits each, zero between steps; then
+  /// counters.
   let best: UInt64
   let floors: UInt64
   let screenArrivals: UInt64
@@ -49,7 +51,8 @@ final class DeviceWorkspace {
     chunkCapacity = (contextLength + attentionChunkLength - 1) / attentionChunkLength
     let padded = (c.headSize + 7) / 8 * 8
     heads = Heads(
-      queryHeads: Int32(c.headCount), keyValueHeads: Int32(c.keyValueHeadCount), size: Int32(c.headSize), padded: Int32(padded),
+      queryHeads: Int32(c.headCount), keyValueHeads: Int32(c.keyValueHeadCount), size: Int32(c.headSize),
+      padded: Int32(padded),
       scale: Float(1 / Double(c.headSize).squareRoot()), unused: 0)
 
     var buffers: [CUDABuffer] = []
@@ -71,15 +74,20 @@ final class DeviceWorkspace {
     let places = c.headCount * chunkCapacity
     attentionRows = min(rows, max(Self.outputs, Self.partialBytes / (4 * places * (padded + 2))))
     partials = Partials(
-      largest: try allocate(4 * attentionRows * places).address, total: try allocate(4 * attentionRows * places).address,
+      largest: try allocate(4 * attentionRows * places).address,
+      total: try allocate(4 * attentionRows * places).address,
       weighted: try allocate(4 * attentionRows * places * padded).address,
-      arrivals: try allocate(4 * attentionRows * c.keyValueHeadCount, cleared: true).address, capacity: Int32(chunkCapacity), unused: 0)
+      arrivals: try allocate(4 * attentionRows * c.keyValueHeadCount, cleared: true).address,
+      capacity: Int32(chunkCapacity), unused: 0)
 
     // Six small arrays of [outputs] in one buffer, 64 bytes each.
     let small = try allocate(6 * 64, cleared: true).address
-    (best, floors, screenArrivals, survivors, barrier, rounds) = (small, small + 64, small + 128, small + 192, small + 256, small + 320)
+    (best, floors, screenArrivals, survivors, barrier, rounds) = (
+      small, small + 64, small + 128, small + 192, small + 256, small + 320
+    )
     candidates = Candidates(
-      keys: try allocate(8 * Self.outputs * c.vocabularySize).address, weights: try allocate(8 * Self.outputs * c.vocabularySize).address)
+      keys: try allocate(8 * Self.outputs * c.vocabularySize).address,
+      weights: try allocate(8 * Self.outputs * c.vocabularySize).address)
     messages = try CUDAHostBuffer(context, byteCount: 8 * Self.messageRounds * Self.outputs)
     messages.bytes.initializeMemory(as: UInt8.self, repeating: 0)
     stalls = try CUDAHostBuffer(context, byteCount: Int(stallRecords) * MemoryLayout<StallRecord>.stride)
@@ -91,7 +99,8 @@ final class DeviceWorkspace {
 
   var delivery: Delivery {
     Delivery(
-      messages: messages.deviceAddress, rounds: rounds, messageRounds: Int32(Self.messageRounds), outputs: Int32(Self.outputs))
+      messages: messages.deviceAddress, rounds: rounds, messageRounds: Int32(Self.messageRounds),
+      outputs: Int32(Self.outputs))
   }
 }
 
@@ -120,7 +129,9 @@ final class DeviceRotaryTable {
     table.extend(to: min(capacity, max(count, table.positions + 256)))
     for (buffer, values) in [(cosineBuffer, table.cosines), (sineBuffer, table.sines)] {
       let new = values[start...].map { Float($0) }
-      try new.withUnsafeBufferPointer { (new) throws(CUDAError) in try buffer.copy(from: UnsafeRawBufferPointer(new), at: 4 * start) }
+      try new.withUnsafeBufferPointer { (new) throws(CUDAError) in
+        try buffer.copy(from: UnsafeRawBufferPointer(new), at: 4 * start)
+      }
     }
   }
 }

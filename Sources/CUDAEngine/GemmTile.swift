@@ -14,7 +14,9 @@ package struct GemmTile {
   package static let mostStages = 5
 
   init(_ rows: Int, _ tokens: Int, _ stageBytes: Int, _ fewestStages: Int, groups: Int) {
-    (self.rows, self.tokens, self.stageBytes, self.fewestStages, self.groups) = (rows, tokens, stageBytes, fewestStages, groups)
+    (self.rows, self.tokens, self.stageBytes, self.fewestStages, self.groups) = (
+      rows, tokens, stageBytes, fewestStages, groups
+    )
   }
 
   /// As in "32x64".

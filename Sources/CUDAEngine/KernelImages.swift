@@ -10,8 +10,8 @@ import Synchronization
   import Darwin
 #endif
 
-/// The kernels' PTX: built into the program, or from files that take its place, so that variants of a kernel can be compared without
-/// building anything.
+/// The kernels' PTX: built into the program, or from files that take its place, so that variants of a kernel can be
+/// compared without building anything.
 package enum KernelImages {
   private static let replacements = Mutex<[String: [UInt8]]>([:])
   private static let longest = 64 << 20
@@ -53,7 +53,9 @@ package enum KernelImages {
       let count = fread(&piece, 1, piece.count, file)
       if count == 0 { break }
       bytes += piece[..<count]
-      guard bytes.count <= longest else { throw .parameter(name: path, found: "longer than \(longest) bytes", expected: "a PTX file") }
+      guard bytes.count <= longest else {
+        throw .parameter(name: path, found: "longer than \(longest) bytes", expected: "a PTX file")
+      }
     }
     // A folder of that name opens, but cannot be read.
     guard ferror(file) == 0 else {

@@ -64,7 +64,8 @@ package enum Kernel: String, CaseIterable {
     case .gemm32x64Project, .gemm32x64Add, .gemm32x64Activate, .gemm32x64Exact, .gemm64x64Project, .gemm64x64Add,
       .gemm64x64Activate, .gemm64x64Exact, .gemm128x64Project, .gemm128x64Add, .gemm128x64Activate, .gemm128x64Exact,
       .gemm96x128Project, .gemm96x128Add, .gemm96x128Activate, .gemm96x128Exact, .gemm128x128Project, .gemm128x128Add,
-      .gemm128x128Activate, .gemm128x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate, .gemm256x128Exact:
+      .gemm128x128Activate, .gemm128x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate,
+      .gemm256x128Exact:
       "gemm"
     case .rotateAndAppend: "rotary"
     case .attendDecode: "attention_decode"
@@ -148,7 +149,8 @@ package final class KernelLibrary {
     _ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, cooperative: Bool = false, arguments: [CUDAArgument]
   ) throws(CUDAError) {
     try stream.launch(
-      prepared(kernel, sharedBytes: sharedBytes), grid: grid, threads: kernel.threads, sharedBytes: sharedBytes, cooperative: cooperative,
+      prepared(kernel, sharedBytes: sharedBytes), grid: grid, threads: kernel.threads, sharedBytes: sharedBytes,
+      cooperative: cooperative,
       arguments: arguments)
   }
 
@@ -165,5 +167,7 @@ package final class KernelLibrary {
 
 extension CUDAArgument {
   /// A struct of CUDAKernels.h, byte by byte.
-  package static func value<Value: BitwiseCopyable>(_ value: Value) -> CUDAArgument { .bytes(withUnsafeBytes(of: value) { Array($0) }) }
+  package static func value<Value: BitwiseCopyable>(_ value: Value) -> CUDAArgument {
+    .bytes(withUnsafeBytes(of: value) { Array($0) })
+  }
 }

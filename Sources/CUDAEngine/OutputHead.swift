@@ -15,7 +15,8 @@ final class ScreenedHead {
   /// Makes the copy on the device.
   ///
   /// - Parameter wanted: nil to make it where it pays and the memory is there.
-  static func make(_ library: KernelLibrary, _ weights: DeviceWeights, wanted: Bool?) throws(CUDAError) -> ScreenedHead? {
+  static func make(_ library: KernelLibrary, _ weights: DeviceWeights, wanted: Bool?) throws(CUDAError) -> ScreenedHead?
+  {
     let c = weights.configuration
     if let wanted { return wanted ? try ScreenedHead(library, weights) : nil }
     let size = c.vocabularySize * c.hiddenSize
@@ -76,22 +77,29 @@ extension CUDAForwardPass {
     let width = headWidth(count, widest: 8, bytes: headBytes), bytes = headBytes(width)
     let kernel: Kernel = width == 8 ? .head8 : width == 4 ? .head4 : .head1
     try library.launch(
-      kernel, CUDAGrid(try headBlocks(kernel, bytes), (count + width - 1) / width), sharedBytes: bytes, .value(weights.outputHead),
-      .address(space.x.address), .address(rows), .int(Int32(count)), .address(space.logits.address), .address(space.best))
+      kernel, CUDAGrid(try headBlocks(kernel, bytes), (count + width - 1) / width), sharedBytes: bytes,
+      .value(weights.outputHead),
+      .address(space.x.address), .address(rows), .int(Int32(count)), .address(space.logits.address),
+      .address(space.best))
   }
 
   /// The same with the screen: logits that cannot matter for the given sampling are minus infinity.
-  func screenedHead(_ screened: ScreenedHead, _ count: Int, rows: UInt64, _ sampling: SamplingArrays) throws(CUDAError) {
+  func screenedHead(_ screened: ScreenedHead, _ count: Int, rows: UInt64, _ sampling: SamplingArrays) throws(CUDAError)
+  {
     let width = headWidth(count, widest: 4) { screenBytes(screened, $0) }
     let bytes = screenBytes(screened, width)
     let kernel: Kernel = width == 4 ? .screen4 : .screen1
     try library.launch(
-      kernel, CUDAGrid(try headBlocks(kernel, bytes), (count + width - 1) / width), sharedBytes: bytes, .value(weights.outputHead),
-      .value(screened.screen), .address(space.x.address), .address(rows), .int(Int32(count)), .address(space.logits.address),
+      kernel, CUDAGrid(try headBlocks(kernel, bytes), (count + width - 1) / width), sharedBytes: bytes,
+      .value(weights.outputHead),
+      .value(screened.screen), .address(space.x.address), .address(rows), .int(Int32(count)),
+      .address(space.logits.address),
       .address(space.floors))
     try library.launch(
-      .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1), .value(weights.outputHead),
-      .address(space.x.address), .address(rows), .address(sampling.windows), .address(space.logits.address), .address(space.floors),
+      .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
+      .value(weights.outputHead),
+      .address(space.x.address), .address(rows), .address(sampling.windows), .address(space.logits.address),
+      .address(space.floors),
       .address(space.best), .address(space.screenArrivals), .address(space.survivors))
   }
 
@@ -113,10 +121,12 @@ extension CUDAForwardPass {
   }
 
   /// Chooses the tokens of `count` outputs, whose logits and best keys are there, and sends them to the host.
-  func sample(_ count: Int, rows: UInt64, ids: UInt64, positions: UInt64, _ sampling: SamplingArrays) throws(CUDAError) {
+  func sample(_ count: Int, rows: UInt64, ids: UInt64, positions: UInt64, _ sampling: SamplingArrays) throws(CUDAError)
+  {
     try library.launch(
       .sampleRows, CUDAGrid(count), sharedBytes: sampleScratchBytes, .address(space.logits.address),
-      .int(Int32(weights.configuration.vocabularySize)), .address(sampling.parameters), .address(space.best), .address(rows), .address(ids),
+      .int(Int32(weights.configuration.vocabularySize)), .address(sampling.parameters), .address(space.best),
+      .address(rows), .address(ids),
       .address(positions), .value(space.candidates), .value(space.delivery))
   }
 }

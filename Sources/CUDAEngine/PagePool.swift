@@ -20,15 +20,17 @@ final class PagePool {
   private let context: CUDAContext
   private var slabs: [CUDABuffer] = []
   fileprivate var free: [UInt64] = []
-  /// Pages that are taken from the device together: about 32 MB, because the driver rounds each allocation up to 2 MB; no more than a
-  /// sequence can have.
+  /// Pages that are taken from the device together: about 32 MB, because the driver rounds each allocation up to 2 MB;
+  /// no more than a sequence can have.
   private let slabLength: Int
 
   /// - Parameter paddedHeadSize: elements of a head in the cache.
   init(_ context: CUDAContext, _ c: ModelConfiguration, contextLength: Int, paddedHeadSize: Int) {
     self.context = context
-    pageByteCount = c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * paddedHeadSize * MemoryLayout<UInt16>.size
-    slabLength = max(1, min((32 << 20) / pageByteCount, (contextLength + attentionChunkLength - 1) / attentionChunkLength))
+    pageByteCount =
+      c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * paddedHeadSize * MemoryLayout<UInt16>.size
+    slabLength = max(
+      1, min((32 << 20) / pageByteCount, (contextLength + attentionChunkLength - 1) / attentionChunkLength))
   }
 
   /// Bytes of device memory that the pool holds, in use or not.

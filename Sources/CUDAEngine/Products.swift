@@ -2,7 +2,8 @@ import BitNetCUDADriver
 import CBitNetCUDAKernels
 import BitNetTernary
 
-/// How the W2A8 kernels are launched: which one for how many tokens, how the rows are dealt out, and what shared memory they need.
+/// How the W2A8 kernels are launched: which one for how many tokens, how the rows are dealt out, and what shared memory
+/// they need.
 package struct Products {
   /// The kernels of one outcome.
   package enum Outcome {
@@ -46,13 +47,16 @@ package struct Products {
     if tokens == 1 { return .gemv }
     if tokens <= Self.fewLimit && canRun(.few, matrix) { return .few }
     return Self.gemmPath(
-      tokens: tokens, matrix, multiprocessors: device.multiprocessorCount, sharedMemoryPerBlock: device.sharedMemoryPerBlock)
+      tokens: tokens, matrix, multiprocessors: device.multiprocessorCount,
+      sharedMemoryPerBlock: device.sharedMemoryPerBlock)
   }
 
   /// The path for many tokens whose blocks should be done first.
   package static func gemmPath(tokens: Int, _ matrix: Matrix, multiprocessors: Int, sharedMemoryPerBlock: Int) -> Path {
     let clocks = Path.allCases.compactMap { path -> (path: Path, clocks: Double)? in
-      guard let tile = path.gemm, tile.sharedBytes(stages: tile.fewestStages) <= sharedMemoryPerBlock else { return nil }
+      guard let tile = path.gemm, tile.sharedBytes(stages: tile.fewestStages) <= sharedMemoryPerBlock else {
+        return nil
+      }
       return (path, tile.clocks(tokens: tokens, matrix, multiprocessors: multiprocessors))
     }
     return clocks.min { $0.clocks < $1.clocks }!.path
@@ -115,13 +119,15 @@ package struct Products {
     return columns <= longestStagedRow ? (4 * columns + 15) / 16 * 16 : 0
   }
 
-  /// How many warps share a tile row, and how many blocks there are, so that the last round of blocks is about as full as the others.
+  /// How many warps share a tile row, and how many blocks there are, so that the last round of blocks is about as full
+  /// as the others.
   ///
   /// - Parameters:
   ///   - resident: blocks that the device runs at once.
   ///   - warps: those of a block, a power of two.
   ///   - isPaired: whether gate and up rows take turns; then a block has at least two rows at a time.
-  package static func plan(_ matrix: Matrix, resident: Int, warps: Int = 8, isPaired: Bool) -> (split: Int, blocks: Int) {
+  package static func plan(_ matrix: Matrix, resident: Int, warps: Int = 8, isPaired: Bool) -> (split: Int, blocks: Int)
+  {
     let (rows, groups) = (Int(matrix.tileRows), (Int(matrix.tilesPerRow) + 3) / 4)
     var best = (split: 1, blocks: 1, cost: Int.max)
     for split in sequence(first: isPaired ? warps / 2 : warps, next: { $0 > 1 ? $0 / 2 : nil }) {
@@ -141,7 +147,8 @@ package struct Products {
 
   /// x · matrix for rows of floats, with the norm (0: none) and the quantiser before it.
   func multiply(
-    _ outcome: Outcome, _ matrix: Matrix, tokens: Int, x: UInt64, xStride: Int, norm: UInt64, epsilon: Float, target: Target,
+    _ outcome: Outcome, _ matrix: Matrix, tokens: Int, x: UInt64, xStride: Int, norm: UInt64, epsilon: Float,
+    target: Target,
     quantized: QuantizedRows
   ) throws(CUDAError) {
     let path = path(tokens: tokens, matrix)
@@ -150,30 +157,37 @@ package struct Products {
     case .gemv:
       let plan = try plan(path, outcome, matrix)
       try library.launch(
-        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix), .value(matrix), .int(Int32(plan.split)), .address(x),
+        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix), .value(matrix), .int(Int32(plan.split)),
+        .address(x),
         .address(norm), .float(epsilon), .value(target))
     case .few:
       let plan = try plan(path, outcome, matrix)
       try library.launch(
-        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix), .int(Int32(plan.split)),
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix),
+        .int(Int32(plan.split)),
         .address(x), .int(Int32(xStride)), .address(norm), .float(epsilon), .int(Int32(tokens)), .value(target))
     default:
       try library.launch(
-        .quantizeRows, CUDAGrid(tokens), sharedBytes: rowScratchBytes, .address(x), .int(Int32(xStride)), .address(norm),
-        .float(epsilon), .int(matrix.columns), .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.scales),
+        .quantizeRows, CUDAGrid(tokens), sharedBytes: rowScratchBytes, .address(x), .int(Int32(xStride)),
+        .address(norm),
+        .float(epsilon), .int(matrix.columns), .address(quantized.codes), .int(Int32(quantized.stride)),
+        .address(quantized.scales),
         .address(quantized.sums))
-      try multiplyCodes(path, outcome, matrix, tokens: tokens, quantized, stages: stages(path, tokens: tokens, matrix), target: target)
+      try multiplyCodes(
+        path, outcome, matrix, tokens: tokens, quantized, stages: stages(path, tokens: tokens, matrix), target: target)
     }
   }
 
-  /// The bare integer product of rows that are quantised already, on any path: what kernels are checked and compared by.
+  /// The bare integer product of rows that are quantised already, on any path: what kernels are checked and compared
+  /// by.
   ///
   /// - Parameters:
   ///   - firstSum: the sum of token 0's codes, which the kernel for one token takes as a number.
   ///   - plan: of `plan` when nil, or any other split of 1, 2, 4 or 8 and number of blocks; not used for many tokens.
   ///   - stages: of `stages` when nil, or any other number that fits; used for many tokens alone.
   package func multiplyExactly(
-    _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32, plan: (split: Int, blocks: Int)? = nil,
+    _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32,
+    plan: (split: Int, blocks: Int)? = nil,
     stages: Int? = nil, target: Target
   ) throws(CUDAError) {
     let kernel = Self.kernel(path, .exact)
@@ -186,28 +200,34 @@ package struct Products {
     case .few:
       let plan = if let plan { plan } else { try self.plan(path, .exact, matrix) }
       try library.launch(
-        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix), .int(Int32(plan.split)),
-        .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.sums), .int(Int32(tokens)), .value(target))
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix),
+        .int(Int32(plan.split)),
+        .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.sums), .int(Int32(tokens)),
+        .value(target))
     default:
       try multiplyCodes(
-        path, .exact, matrix, tokens: tokens, quantized, stages: stages ?? self.stages(path, tokens: tokens, matrix), target: target)
+        path, .exact, matrix, tokens: tokens, quantized, stages: stages ?? self.stages(path, tokens: tokens, matrix),
+        target: target)
     }
   }
 
   /// The product of rows that are quantised already, on a path for many tokens.
   private func multiplyCodes(
-    _ path: Path, _ outcome: Outcome, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, stages: Int, target: Target
+    _ path: Path, _ outcome: Outcome, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, stages: Int,
+    target: Target
   ) throws(CUDAError) {
     let tile = path.gemm!
     try library.launch(
-      Self.kernel(path, outcome), tile.grid(tokens: tokens, matrix), sharedBytes: tile.sharedBytes(stages: stages), .value(matrix),
+      Self.kernel(path, outcome), tile.grid(tokens: tokens, matrix), sharedBytes: tile.sharedBytes(stages: stages),
+      .value(matrix),
       .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.scales), .address(quantized.sums),
       .int(Int32(tokens)), .int(Int32(stages)), .value(target))
   }
 
   private func stages(_ path: Path, tokens: Int, _ matrix: Matrix) -> Int {
     path.gemm!.stages(
-      tokens: tokens, matrix, multiprocessors: device.multiprocessorCount, sharedMemoryPerBlock: device.sharedMemoryPerBlock)
+      tokens: tokens, matrix, multiprocessors: device.multiprocessorCount,
+      sharedMemoryPerBlock: device.sharedMemoryPerBlock)
   }
 }
 

@@ -40,7 +40,8 @@ package struct StallReport: Equatable, CustomStringConvertible {
 
   private func place(_ handOver: Int) -> String {
     let (layer, phase) = handOver.quotientAndRemainder(dividingBy: Self.phases.count)
-    return "hand-over \(handOver), before " + (layer < layers ? "\(Self.phases[phase]) of layer \(layer)" : "the output head")
+    return "hand-over \(handOver), before "
+      + (layer < layers ? "\(Self.phases[phase]) of layer \(layer)" : "the output head")
   }
 
   package var description: String {

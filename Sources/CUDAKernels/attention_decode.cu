@@ -1,4 +1,5 @@
-// Attention of single tokens: rotary embedding, storing of key and value, scores, softmax and weighted values, for one layer.
+// Attention of single tokens: rotary embedding, storing of key and value, scores, softmax and weighted values, for one
+// layer.
 //
 // Shapes: qkv [rows][(queryHeads + 2·keyValueHeads)·size]; cache pages of 64 positions; out [rows][outStride].
 // Bytes: the cache of the positions so far, once: 2·2·keyValueHeads·padded a position.

@@ -1,5 +1,5 @@
-// Attention of single tokens over the cache, split by chunks of 64 positions. Heads of up to 128 elements go through attention_short.cuh;
-// what is here takes heads of any size.
+// Attention of single tokens over the cache, split by chunks of 64 positions. Heads of up to 128 elements go through
+// attention_short.cuh; what is here takes heads of any size.
 #pragma once
 #include "attention_short.cuh"
 
@@ -20,8 +20,8 @@ static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 /// Query heads that one pass takes: as many as combineChunks can carry.
 __device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(groupPass, carriedElements * blockThreads / h.padded)); }
 
-/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at `place`, one of the
-/// launch's, or, where there is no other chunk, become the output at once.
+/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at
+/// `place`, one of the launch's, or, where there is no other chunk, become the output at once.
 __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads, const ChunkPart &chunk,
                                             const float *queries, ChunkScratch &scratch) {
   const Heads &h = a.heads;
@@ -75,7 +75,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
     const float none = -__int_as_float(0x7F800000);
     const float low = lane < count ? scratch.shares[warp][lane] : none;
     const float high = lane + 32 < count ? scratch.shares[warp][lane + 32] : none;
-    // The first score, replaced by larger ones: so a NaN behaves as in the reference, which starts from it and keeps it.
+    // The first score, replaced by larger ones: so a NaN behaves as in the reference, which starts from it and keeps
+    // it.
     const float first = scratch.shares[warp][0];
     float most = larger(low, high);
 #pragma unroll

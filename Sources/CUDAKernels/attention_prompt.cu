@@ -1,19 +1,21 @@
-// Causal attention of a prompt's tokens over the cache, for one layer. Keys and values of the tokens are in the cache already.
+// Causal attention of a prompt's tokens over the cache, for one layer. Keys and values of the tokens are in the cache
+// already.
 //
-// Shapes: qkv [rows][(queryHeads + 2·keyValueHeads)·size] with rotated queries; cache pages of 64 positions; out [rows][outStride].
-// Work: 2·size fused multiply-adds for each query and key; no tensor cores, because they do not add in the canonical order.
-// Bytes: each block reads the cache up to its last position once, from the second-level cache.
-// Bound by: fused multiply-adds. A thread has 8 queries × 4 keys, then the same 8 queries × 8 elements, in registers. The 16 threads that share
-// queries are half of a warp, so that scores, softmax and weights never leave it: the block's barriers are for keys and values alone, which
-// come one while the other is used.
-// Launch: 128 threads; grid (keyValueHeads, tiles, parts of a group of more than 64 heads); shared memory sizeof(TileScratch).
+// Shapes: qkv [rows][(queryHeads + 2·keyValueHeads)·size] with rotated queries; cache pages of 64 positions; out
+// [rows][outStride]. Work: 2·size fused multiply-adds for each query and key; no tensor cores, because they do not add
+// in the canonical order. Bytes: each block reads the cache up to its last position once, from the second-level cache.
+// Bound by: fused multiply-adds. A thread has 8 queries × 4 keys, then the same 8 queries × 8 elements, in registers.
+// The 16 threads that share queries are half of a warp, so that scores, softmax and weights never leave it: the block's
+// barriers are for keys and values alone, which come one while the other is used. Launch: 128 threads; grid
+// (keyValueHeads, tiles, parts of a group of more than 64 heads); shared memory sizeof(TileScratch).
 #include "cache.cuh"
 
 constexpr int tileThreads = 128, tileQueries = 64, maximumSize = 128;
 constexpr int ownQueries = 8, ownKeys = 4, sharers = 16;  // queries and keys of a thread; threads that share queries
 constexpr int keyStride = maximumSize + 8;
 
-/// Strides are chosen so that what neighbouring threads read together lies in different banks. Query q is row q % 8 of group q / 8.
+/// Strides are chosen so that what neighbouring threads read together lies in different banks. Query q is row q % 8 of
+/// group q / 8.
 struct alignas(16) TileScratch {
   float queries[tileQueries / ownQueries][ownQueries * maximumSize + 4];
   uint16_t keys[chunkLength][keyStride];
@@ -92,7 +94,8 @@ template <class Combine> __device__ __forceinline__ float amongSharers(float x, 
   return x;
 }
 
-/// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. What lies beyond queries and elements becomes zero.
+/// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. What lies beyond queries and
+/// elements becomes zero.
 __device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead, int heads, const float *qkv) {
   constexpr int quads = maximumSize / 4;
 #pragma unroll 1
@@ -231,7 +234,8 @@ attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tile
           for (int i = 0; i < ownQueries; i++) value.add(k == 0 ? weight[i].x : k == 1 ? weight[i].y : k == 2 ? weight[i].z : weight[i].w, sum[i]);
         }
       }
-      // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see before its time.
+      // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see
+      // before its time.
 #pragma unroll 1
       for (int p = common; p < last; p++) {
         const Run value(values + p * keyStride);

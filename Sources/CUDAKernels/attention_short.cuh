@@ -1,7 +1,8 @@
 // Attention of single tokens for heads of up to 128 elements: a chunk's keys and values go through shared memory.
 //
-// They can come before the queries are there: `ChunkLoads` holds them in registers meanwhile. Four query heads that share a key are worked on
-// together, and every array has 128 elements, zeros from the head's size on, so that all loops are unrolled.
+// They can come before the queries are there: `ChunkLoads` holds them in registers meanwhile. Four query heads that
+// share a key are worked on together, and every array has 128 elements, zeros from the head's size on, so that all
+// loops are unrolled.
 #pragma once
 #include "cache.cuh"
 
@@ -41,7 +42,8 @@ struct ChunkPart {
   __device__ __forceinline__ int count() const { return isLast() ? position % chunkLength + 1 : chunkLength; }
 };
 
-/// What does not depend on this step's queries, keys and values: the chunk's earlier keys and values, and the angles of the token's position.
+/// What does not depend on this step's queries, keys and values: the chunk's earlier keys and values, and the angles of
+/// the token's position.
 template <int threads> struct ChunkLoads {
   static constexpr int pieces = shortHead / 8, count = chunkLength * pieces / threads;
   uint4 keys[count], values[count];
@@ -84,8 +86,8 @@ __device__ __forceinline__ void rotatePair(float &low, float &high, float cosine
   high = __fmaf_rn(b, cosine, __fmul_rn(a, sine));
 }
 
-/// Rotates the queries of `heads` query heads from `firstHead` on into shared memory; the first time, and if the chunk holds the token's own
-/// position, its key and value too, which also go to the cache. Ends with a barrier.
+/// Rotates the queries of `heads` query heads from `firstHead` on into shared memory; the first time, and if the chunk
+/// holds the token's own position, its key and value too, which also go to the cache. Ends with a barrier.
 template <int threads>
 __device__ __forceinline__ void loadQueries(const DecodeAttention &a, int row, int firstHead, int heads, const ChunkPart &part, bool appends,
                                             const ChunkLoads<threads> &loads, ShortScratch &scratch) {
@@ -138,8 +140,8 @@ __device__ __forceinline__ void loadQueries(const DecodeAttention &a, int row, i
   __syncthreads();
 }
 
-/// Scores of the chunk's positions for the four heads. Four threads share a key: thread l takes the runs of 8 elements l, l + 4, …: the four
-/// lanes of the sum. Ends with a barrier.
+/// Scores of the chunk's positions for the four heads. Four threads share a key: thread l takes the runs of 8 elements
+/// l, l + 4, …: the four lanes of the sum. Ends with a barrier.
 template <int threads> __device__ __forceinline__ void scoreChunk(const Heads &h, int count, ShortScratch &scratch) {
   constexpr int own = shortGroup * 256 / threads;  // heads of a thread
   const int position = threadIdx.x % 256 / 4, part = threadIdx.x % 4, firstHead = threadIdx.x / 256 * own;
@@ -283,10 +285,11 @@ __device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, 
   }
 }
 
-/// One chunk of one key/value head of one token, by a block of 256 or 512 threads; the block that completes the head combines it.
+/// One chunk of one key/value head of one token, by a block of 256 or 512 threads; the block that completes the head
+/// combines it.
 ///
-/// The block whose chunk holds the token's own position rotates and stores its key and value first. row: the token's in the batch; place: its place
-/// among those of the launch, which partials are indexed by.
+/// The block whose chunk holds the token's own position rotates and stores its key and value first. row: the token's in
+/// the batch; place: its place among those of the launch, which partials are indexed by.
 template <int threads>
 __device__ __forceinline__ void attendShort(const DecodeAttention &a, int row, int place, const ChunkPart &part, const ChunkLoads<threads> &loads,
                                             ShortScratch &scratch) {

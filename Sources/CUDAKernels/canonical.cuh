@@ -1,4 +1,5 @@
-// Canonical float arithmetic for a block or a warp: the order of every sum is LaneOrder in Sources/Inference/CanonicalArithmetic.swift.
+// Canonical float arithmetic for a block or a warp: the order of every sum is LaneOrder in
+// Sources/Inference/CanonicalArithmetic.swift.
 #pragma once
 #include "ptx.cuh"
 
@@ -47,8 +48,9 @@ __device__ __forceinline__ float quantizerScale(float absmax) { return __fdiv_rn
 
 /// clamp(rint(x·s), -128, 127); -128 for a value that is not a number.
 __device__ __forceinline__ int quantized(float x, float scale) {
-  // Clamping before rounding gives the same, because the bounds are integers. Adding 1.5 · 2^23 leaves the integer, rounded to nearest even, in
-  // the low bits: two additions instead of two instructions of the conversion unit, which does sixteen lanes a clock.
+  // Clamping before rounding gives the same, because the bounds are integers. Adding 1.5 · 2^23 leaves the integer,
+  // rounded to nearest even, in the low bits: two additions instead of two instructions of the conversion unit, which
+  // does sixteen lanes a clock.
   const float t = __fmul_rn(x, scale);
   const float low = t >= -128.0f ? t : -128.0f;
   return __float_as_int(__fadd_rn(low < 127.0f ? low : 127.0f, 12582912.0f)) - 0x4B400000;
@@ -62,7 +64,8 @@ __device__ __forceinline__ unsigned quantizedBits(float x, float scale) {
 }
 constexpr unsigned quantizedBias = 0x4B400000u;
 
-/// The value of lane l combined with those of lanes l ± 16, 8, 4, 2, 1: what halving 32 lanes gives, in every lane of the warp.
+/// The value of lane l combined with those of lanes l ± 16, 8, 4, 2, 1: what halving 32 lanes gives, in every lane of
+/// the warp.
 __device__ __forceinline__ float fold32(float x) {
 #pragma unroll
   for (int half = 16; half > 0; half /= 2) x = __fadd_rn(x, __shfl_xor_sync(0xFFFFFFFFu, x, half));
@@ -71,8 +74,8 @@ __device__ __forceinline__ float fold32(float x) {
 
 /// Eight sums a thread, lanes 8·thread … 8·thread + 7 of 256, combined by halving, in every thread of the warp.
 ///
-/// Threads that are partners share the work: each keeps half of its lanes and gives the other half away, so that twelve exchanges
-/// do what forty would.
+/// Threads that are partners share the work: each keeps half of its lanes and gives the other half away, so that twelve
+/// exchanges do what forty would.
 __device__ __forceinline__ float fold256(const float (&lane)[8]) {
   const int thread = threadIdx.x % warpThreads;
   float four[4], two[2];

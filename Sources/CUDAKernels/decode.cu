@@ -2,17 +2,18 @@
 //
 // Shapes: those of few.cu, attention_decode.cu and head.cu.
 // Bytes: all ternary weights, the cache so far and the head, once.
-// Bound by: memory, if the hand-overs between phases hide. There are five a layer, each a barrier of the whole grid. Before a block waits at
-// one, and after it has said that it is there, it asks for its share of the next phase's weights: its threads' first loads are under way, into
-// registers, the norm's weights into shared memory, and the rest on its way to the second-level cache, as are the keys and values. Which
-// bytes a block needs does not depend on the token.
-// Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: StepScratch and the most that a phase needs.
+// Bound by: memory, if the hand-overs between phases hide. There are five a layer, each a barrier of the whole grid.
+// Before a block waits at one, and after it has said that it is there, it asks for its share of the next phase's
+// weights: its threads' first loads are under way, into registers, the norm's weights into shared memory, and the rest
+// on its way to the second-level cache, as are the keys and values. Which bytes a block needs does not depend on the
+// token. Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: StepScratch and the
+// most that a phase needs.
 #include "attention_decode.cuh"
 #include "few.cuh"
 #include "head.cuh"
 
-/// What a block knows throughout the step, at the beginning of its shared memory. Positions and slots are read once: the sampler changes
-/// them between steps. A layer's entry of the table comes while the layer before it ends.
+/// What a block knows throughout the step, at the beginning of its shared memory. Positions and slots are read once:
+/// the sampler changes them between steps. A layer's entry of the table comes while the layer before it ends.
 struct alignas(16) StepScratch {
   DecodeLayer layers[2];
   int positions[fewTokens];
@@ -96,8 +97,9 @@ struct Step {
     marks.set(markDone);
   }
 
-  /// Attention of a layer. The items of all tokens stand in one row, a chunk of a head each, dealt out to the blocks in turn. Their keys and values,
-  /// but for those of this step, come to the second-level cache while the block waits for the queries.
+  /// Attention of a layer. The items of all tokens stand in one row, a chunk of a head each, dealt out to the blocks in
+  /// turn. Their keys and values, but for those of this step, come to the second-level cache while the block waits for
+  /// the queries.
   __device__ __forceinline__ void attend(int index) {
     Marks marks = marksOf(d, handOver);
     const unsigned ticket = arrive();
@@ -121,7 +123,8 @@ struct Step {
     }
   }
 
-  /// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as head does.
+  /// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as
+  /// head does.
   __device__ __forceinline__ void run(const int *ids, const int *rows, const int *slots, const int *positions, int computesHead, float *logits,
                                       uint64 *best) {
     if ((int)threadIdx.x < tokens) {

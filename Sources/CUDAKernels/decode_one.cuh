@@ -4,8 +4,8 @@
 #include "quantize.cuh"
 #include "tape.cuh"
 
-/// Shared memory of a block: this, then the tape's ring, [depth][512] words of 16 bytes, then what a phase needs: ShortScratch, or the
-/// row's codes.
+/// Shared memory of a block: this, then the tape's ring, [depth][512] words of 16 bytes, then what a phase needs:
+/// ShortScratch, or the row's codes.
 struct alignas(16) OneScratch {
   float lanes[blockThreads];
   unsigned absmax[tapeWarps];
@@ -26,7 +26,8 @@ __device__ __forceinline__ float oneScale(float absmax, OneScratch &scratch) {
   return quantizerScale(__uint_as_float(ptx::reduceMax(scratch.absmax[lane % tapeWarps])));
 }
 
-/// The sum over the block, the same in every thread. Contains a barrier, after which codes that were stored before can be read.
+/// The sum over the block, the same in every thread. Contains a barrier, after which codes that were stored before can
+/// be read.
 __device__ __forceinline__ int oneSum(int own, OneScratch &scratch) {
   const int lane = threadIdx.x % warpThreads;
   own = ptx::reduceAdd(own);
@@ -35,8 +36,9 @@ __device__ __forceinline__ int oneSum(int own, OneScratch &scratch) {
   return ptx::reduceAdd(lane < tapeWarps ? scratch.sums[lane] : 0);
 }
 
-/// A row's elements by threads: thread t holds those of lane t % 256 of the canonical sum, the first half of them for t < 256, the others for t ≥ 256.
-/// `half` (at most `most`) elements each, so rows of up to 512·half. The norm's weights are loaded first: they do not depend on the step.
+/// A row's elements by threads: thread t holds those of lane t % 256 of the canonical sum, the first half of them for t
+/// < 256, the others for t ≥ 256. `half` (at most `most`) elements each, so rows of up to 512·half. The norm's weights
+/// are loaded first: they do not depend on the step.
 template <int most> struct OneRow {
   float weight[most];
   int first;  // the thread's first element
@@ -47,7 +49,8 @@ template <int most> struct OneRow {
     for (int k = 0; k < half; k++) weight[k] = norm && k * blockThreads < n - first ? norm[first + k * blockThreads] : 1.0f;
   }
 
-  /// Norm and quantiser. Returns the scale and, in sum, Σ codes; ends with a barrier, after which the codes can be read.
+  /// Norm and quantiser. Returns the scale and, in sum, Σ codes; ends with a barrier, after which the codes can be
+  /// read.
   template <int half>
   __device__ __forceinline__ float quantize(const float *x, bool hasNorm, float epsilon, int n, int8_t *codes, int padded, int &sum,
                                             OneScratch &scratch, Marks &marks) {
@@ -244,8 +247,8 @@ template <int depth> struct OneStep {
     *place.out = gated(d.isSquaredReLU, y, __fmul_rn((float)up, place.upFactor));
   }
 
-  /// Attention of a layer: the chunks of the heads, dealt out to the blocks in turn. The keys and values of a block's first chunk, but for those of
-  /// this step, are loaded while the block waits for the queries.
+  /// Attention of a layer: the chunks of the heads, dealt out to the blocks in turn. The keys and values of a block's
+  /// first chunk, but for those of this step, are loaded while the block waits for the queries.
   __device__ __forceinline__ void attend(int index) {
     Marks marks = this->marks();
     const unsigned ticket = arrive();

@@ -1,10 +1,11 @@
 // W2A8 product of 2 to 8 tokens with a ternary matrix, N rows × K columns; more tokens in groups of 8.
 //
 // Shapes: tiles [N/16][K/32] of 128 bytes; x [tokens][xStride], norm [K]; out [tokens][stride].
-// Bytes: N·K/4 of weights from memory, once for each group of eight tokens (from the second-level cache after the first).
-// Bound by: memory. A warp keeps three groups of four tiles (1.5 KB) in flight; a mask and a quarter of an mma do 32 weights × 8 tokens.
-// Launch: 256 threads; grid (any number of blocks, groups of eight tokens); split 1, 2, 4 or 8 warps a tile row (at most 4 for
-// few_activate); shared memory sizeof(FewScratch) + 8 · fewStride, and the norm's weights of rows that registers hold.
+// Bytes: N·K/4 of weights from memory, once for each group of eight tokens (from the second-level cache after the
+// first). Bound by: memory. A warp keeps three groups of four tiles (1.5 KB) in flight; a mask and a quarter of an mma
+// do 32 weights × 8 tokens. Launch: 256 threads; grid (any number of blocks, groups of eight tokens); split 1, 2, 4 or
+// 8 warps a tile row (at most 4 for few_activate); shared memory sizeof(FewScratch) + 8 · fewStride, and the norm's
+// weights of rows that registers hold.
 #include "few.cuh"
 
 __device__ __forceinline__ void fewGemm(Outcome outcome, const Matrix &m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens,
@@ -38,8 +39,8 @@ few_activate(const Matrix m, int split, const float *x, int xStride, const float
   fewGemm(activate, m, split, x, xStride, norm, epsilon, tokens, target, shared);
 }
 
-/// The bare product of codes that are already there: codes [tokens][codeStride], sums [tokens]; codeStride a multiple of 16, at least K
-/// rounded up to whole tiles, zero from K on.
+/// The bare product of codes that are already there: codes [tokens][codeStride], sums [tokens]; codeStride a multiple
+/// of 16, at least K rounded up to whole tiles, zero from K on.
 extern "C" __global__ void __launch_bounds__(256, 2)
 few_exact(const Matrix m, int split, const int8_t *codes, int codeStride, const int *sums, int tokens, const Target target) {
   DYNAMIC_SHARED(shared);

@@ -5,8 +5,8 @@
 
 constexpr int fewTokens = 8;  // columns of one mma
 
-/// Shared memory of a block: this, then [8] rows of codes, `fewStride(tilesPerRow)` bytes apart, then the staged norm. The partial sums of
-/// products take the place of the quantiser's.
+/// Shared memory of a block: this, then [8] rows of codes, `fewStride(tilesPerRow)` bytes apart, then the staged norm.
+/// The partial sums of products take the place of the quantiser's.
 struct alignas(16) FewScratch {
   union {
     int partial[2][blockWarps][tileRowCount][fewTokens];
@@ -21,15 +21,16 @@ struct alignas(16) FewScratch {
 };
 static_assert(sizeof(FewScratch) == fewScratchBytes);
 
-/// Whole groups of four tiles, and 16 bytes more: then the eight lanes that load together hit eight different bank groups.
+/// Whole groups of four tiles, and 16 bytes more: then the eight lanes that load together hit eight different bank
+/// groups.
 __device__ __forceinline__ int fewStride(int tilesPerRow) { return (tilesPerRow + 3) / 4 * 128 + 16; }
 
 /// A warp's way through its share of a matrix, teams and rounds as in `Gemv`.
 ///
-/// A tile is the A operand of m16n8k32 and tokens are the columns of B. Lane (g = lane / 4, q = lane % 4) takes its words from tile q of
-/// four neighbours, rows g and g + 8, so that every word is loaded once, by one lane; step i multiplies the columns 4i … 4i + 3 of both
-/// halves of all four tiles, under mask i, so that each step's sums stand multiplied by one power of four. (The order of k inside a dot
-/// product is free as long as A and B agree.)
+/// A tile is the A operand of m16n8k32 and tokens are the columns of B. Lane (g = lane / 4, q = lane % 4) takes its
+/// words from tile q of four neighbours, rows g and g + 8, so that every word is loaded once, by one lane; step i
+/// multiplies the columns 4i … 4i + 3 of both halves of all four tiles, under mask i, so that each step's sums stand
+/// multiplied by one power of four. (The order of k inside a dot product is free as long as A and B agree.)
 class FewGemm {
 public:
   __device__ __forceinline__ FewGemm(const Matrix &matrix, Outcome outcome, int split, int block, int blocks)
@@ -132,9 +133,10 @@ private:
   }
 };
 
-/// Norm and quantiser of up to `group` rows of at most 256 · count elements, from row `first` on: thread t holds t, t + 256, … of each in
-/// registers, so that all loads are under way before the first value is used, and the rows share the barriers. What a block knows only
-/// together is worked out by one warp for each row. isWhole: rows have exactly 256 · count elements, so that nothing is compared with their ends.
+/// Norm and quantiser of up to `group` rows of at most 256 · count elements, from row `first` on: thread t holds t, t +
+/// 256, … of each in registers, so that all loads are under way before the first value is used, and the rows share the
+/// barriers. What a block knows only together is worked out by one warp for each row. isWhole: rows have exactly 256 ·
+/// count elements, so that nothing is compared with their ends.
 template <int count, int group, bool isWhole>
 __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const float *staged, bool hasNorm, float epsilon, int n, int bytes, int first,
                                               int tokens, int8_t *codes, FewScratch &scratch) {

@@ -1,17 +1,17 @@
 // W2A8 product of many tokens with a ternary matrix, N rows × K columns: prompts.
 //
 // Shapes: tiles [N/16][K/32] of 128 bytes; codes [tokens][codeStride], scales and sums [tokens]; out [tokens][stride].
-// Work: 2·N·K·tokens operations on int8 tensor cores. Bytes: weights once for each block's tokens, activations once for each block's rows,
-// both mostly from the second-level cache.
-// Bound by: with few blocks, the time until the first copies arrive and the cache; with many, tensor cores.
-// Launch: 256 threads; grid (N over the rows of a block, tokens over its tokens, both rounded up); stages from the fewest to 5; shared memory
-// stages times the stage's bytes (CUDAKernels.h) and 8 bytes for each of the block's tokens. codeStride: a multiple of 16, at least K rounded
-// up to whole tiles.
+// Work: 2·N·K·tokens operations on int8 tensor cores. Bytes: weights once for each block's tokens, activations once for
+// each block's rows, both mostly from the second-level cache. Bound by: with few blocks, the time until the first
+// copies arrive and the cache; with many, tensor cores. Launch: 256 threads; grid (N over the rows of a block, tokens
+// over its tokens, both rounded up); stages from the fewest to 5; shared memory stages times the stage's bytes
+// (CUDAKernels.h) and 8 bytes for each of the block's tokens. codeStride: a multiple of 16, at least K rounded up to
+// whole tiles.
 #include "gemm.cuh"
 
-// Rows and tokens of a block are a compromise: with more of them each product costs fewer bytes of the cache, with fewer of them more
-// multiprocessors are busy. Groups, which divide the columns, are one as well: with more of them a warp has more rows and tokens in its
-// registers for each load from shared memory, but their sums have to be added up.
+// Rows and tokens of a block are a compromise: with more of them each product costs fewer bytes of the cache, with
+// fewer of them more multiprocessors are busy. Groups, which divide the columns, are one as well: with more of them a
+// warp has more rows and tokens in its registers for each load from shared memory, but their sums have to be added up.
 using Gemm32x64 = Gemm<2, 4, 1, 2, 4>;
 using Gemm64x64 = Gemm<4, 4, 1, 2, 4>;
 using Gemm128x64 = Gemm<4, 4, 2, 2, 2>;

@@ -5,13 +5,13 @@
 constexpr int gemmThreads = 256;
 constexpr int chunkColumns = 128;
 
-/// How a block of `gemmThreads` works: `Groups` groups of RowWarps × TokenWarps warps divide the columns among them, and each warp of a
-/// group has RowTiles · 16 rows × TokenTiles · 8 tokens.
+/// How a block of `gemmThreads` works: `Groups` groups of RowWarps × TokenWarps warps divide the columns among them,
+/// and each warp of a group has RowTiles · 16 rows × TokenTiles · 8 tokens.
 ///
-/// In each round a group takes a chunk of 128 columns, four tiles wide. Chunks come by asynchronous copies, `stages - 1` rounds ahead.
-/// Lane (g = lane / 4, q = lane % 4) multiplies the columns of tile q of the four, and has rows 2g and 2g + 1 of each tile where the A
-/// operand of m16n8k32 has g and g + 8: then its words are neighbours, and so are its results. (The order of k inside a dot product is free
-/// as long as A and B agree.)
+/// In each round a group takes a chunk of 128 columns, four tiles wide. Chunks come by asynchronous copies, `stages -
+/// 1` rounds ahead. Lane (g = lane / 4, q = lane % 4) multiplies the columns of tile q of the four, and has rows 2g and
+/// 2g + 1 of each tile where the A operand of m16n8k32 has g and g + 8: then its words are neighbours, and so are its
+/// results. (The order of k inside a dot product is free as long as A and B agree.)
 template <int RowTiles, int TokenTiles, int RowWarps, int TokenWarps, int Groups> class Gemm {
 public:
   static constexpr int tileRows = RowTiles * RowWarps, rows = tileRows * tileRowCount, tokens = TokenTiles * TokenWarps * 8;
@@ -86,8 +86,8 @@ private:
 
   typedef int Sums[RowTiles][TokenTiles][4];
 
-  /// Starts copying the group's chunk of a round. Pieces of 16 bytes change places within 128, so that lanes that load together hit
-  /// different banks.
+  /// Starts copying the group's chunk of a round. Pieces of 16 bytes change places within 128, so that lanes that load
+  /// together hit different banks.
   __device__ __forceinline__ void copy(int round, int slot) const {
     const int thread = threadIdx.x % groupThreads, tile = thread % 32 / 8;
     unsigned char *place = shared + slot * stageBytes + group * chunkBytes;
@@ -143,8 +143,8 @@ private:
       for (int r = 0; r < RowTiles; r++) words[r] = *(const uint2 *)(tiles + r * 512 + (tilePlace ^ half * 32));
 #pragma unroll
       for (int t = 0; t < TokenTiles; t++) b[t] = *(const uint4 *)(codes + t * 8 * chunkColumns + (codePlace ^ half * 16));
-      // A step multiplies columns 8·step … 8·step + 7 of the half: its B fragment is two neighbouring registers of a load, so that nothing
-      // has to be moved.
+      // A step multiplies columns 8·step … 8·step + 7 of the half: its B fragment is two neighbouring registers of a
+      // load, so that nothing has to be moved.
 #pragma unroll
       for (int step = 0; step < 2; step++)
 #pragma unroll
@@ -200,7 +200,8 @@ private:
         for (int i = 0; i < 2; i++)
           *(int2 *)(own + (t * 8 + 2 * q + i) * partialStride + r * tileRowCount) = make_int2(acc[r][t][i], acc[r][t][2 + i]);
     __syncthreads();
-    // Neighbouring threads take neighbouring rows of one token: they write side by side. Gate and up tiles are taken by one thread.
+    // Neighbouring threads take neighbouring rows of one token: they write side by side. Gate and up tiles are taken by
+    // one thread.
     constexpr int quads = rows / 4;
     const int each = outcome == activate ? quads / 2 : quads;
     for (int item = threadIdx.x; item < min(tokens, tokensHere) * each; item += gemmThreads) {

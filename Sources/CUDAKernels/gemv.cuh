@@ -13,10 +13,10 @@ static_assert(sizeof(GemvScratch) == gemvScratchBytes);
 
 /// A warp's way through its share of a matrix.
 ///
-/// A block's eight warps are `8 / split` teams; a team of `split` warps works on one tile row, each on every split-th group of four
-/// tiles. A lane loads 16 bytes: four rows × 16 columns, which meet the same 16 activations. The words are not shifted: under the masks 03,
-/// 0C, 30 and C0 the codes stand multiplied by 1, 4, 16 and 64, each power in a sum of its own, and the sums are shifted once.
-/// Codes are stored plus 2, so 2·Σa is subtracted at the end.
+/// A block's eight warps are `8 / split` teams; a team of `split` warps works on one tile row, each on every split-th
+/// group of four tiles. A lane loads 16 bytes: four rows × 16 columns, which meet the same 16 activations. The words
+/// are not shifted: under the masks 03, 0C, 30 and C0 the codes stand multiplied by 1, 4, 16 and 64, each power in a
+/// sum of its own, and the sums are shifted once. Codes are stored plus 2, so 2·Σa is subtracted at the end.
 ///
 /// Exact for up to 87,000 columns: a sum of the highest power grows by at most 192·128 a column.
 class Gemv {
@@ -31,7 +31,8 @@ public:
     load(next, row, member);
   }
 
-  /// Goes through the share. codes: the token's codes, [tilesPerRow · 32]; sum: Σ codes; s: the token's activation scale.
+  /// Goes through the share. codes: the token's codes, [tilesPerRow · 32]; sum: Σ codes; s: the token's activation
+  /// scale.
   __device__ __forceinline__ void run(const int8_t *codes, int sum, float s, const Target &target, GemvScratch &scratch) {
     const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
     const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;

@@ -1,9 +1,9 @@
 // The output head in full: logits of 1 to 8 tokens for the whole vocabulary.
 //
-// Shapes: x [rows][hidden] (before the final norm); table [vocabulary][hidden] bfloat16; logits [outputs][vocabulary]; best [outputs], zero before.
-// Bytes: 2·vocabulary·hidden from memory for each group of tokens.
-// Bound by: memory with one token; by fused multiply-adds (8 for each 16 bytes and token) from about eight on.
-// Launch: 256 threads; grid (any number of blocks, groups of Tokens outputs); shared memory sizeof(RowScratch) + 64·Tokens + Tokens·rowFloats·4.
+// Shapes: x [rows][hidden] (before the final norm); table [vocabulary][hidden] bfloat16; logits [outputs][vocabulary];
+// best [outputs], zero before. Bytes: 2·vocabulary·hidden from memory for each group of tokens. Bound by: memory with
+// one token; by fused multiply-adds (8 for each 16 bytes and token) from about eight on. Launch: 256 threads; grid (any
+// number of blocks, groups of Tokens outputs); shared memory sizeof(RowScratch) + 64·Tokens + Tokens·rowFloats·4.
 #include "head.cuh"
 
 /// The block's group of outputs; rows [outputs]: which row of x an output belongs to.

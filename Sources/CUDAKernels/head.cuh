@@ -2,7 +2,8 @@
 #pragma once
 #include "quantize.cuh"
 
-/// Orders logits as the sampler does: descending, equal ones by ascending id; a NaN counts as minus infinity. Larger keys come first.
+/// Orders logits as the sampler does: descending, equal ones by ascending id; a NaN counts as minus infinity. Larger
+/// keys come first.
 __device__ __forceinline__ uint64 logitKey(float logit, int id) {
   const float value = logit != logit ? -__int_as_float(0x7F800000) : __fadd_rn(logit, 0.0f);  // adding 0 makes one zero of two
   const unsigned bits = __float_as_uint(value);
@@ -18,10 +19,12 @@ __device__ __forceinline__ int idOfKey(uint64 key) { return (int)(0xFFFFFFFFu - 
 /// Floats of a normalised row in shared memory, whole blocks of 256.
 __device__ __forceinline__ int rowFloats(int hidden) { return (hidden + 255) / 256 * 256; }
 
-/// Where element i of a row lies in shared memory: a thread's eight elements in two halves, so that neighbours use different banks.
+/// Where element i of a row lies in shared memory: a thread's eight elements in two halves, so that neighbours use
+/// different banks.
 __device__ __forceinline__ int rowPlace(int i) { return i / 256 * 256 + i % 8 / 4 * 128 + i % 256 / 8 * 4 + i % 4; }
 
-/// Normalises up to `Tokens` rows into shared memory, [Tokens][rowFloats]: row t from row rows[t] of x. Ends with a barrier.
+/// Normalises up to `Tokens` rows into shared memory, [Tokens][rowFloats]: row t from row rows[t] of x. Ends with a
+/// barrier.
 template <int Tokens>
 __device__ __forceinline__ void normalizeForHead(const Head &head, const float *x, const int *rows, int tokens, float *out, RowScratch &scratch) {
   const int floats = rowFloats(head.hidden);
@@ -51,8 +54,8 @@ __device__ __forceinline__ uint4 loadUnaligned(const uint16_t *row, int i, int h
   return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
-/// Adds the products of one load of eight elements of each row with the same elements of all tokens, which are read once for all rows.
-/// x: the tokens' elements of this block of 256.
+/// Adds the products of one load of eight elements of each row with the same elements of all tokens, which are read
+/// once for all rows. x: the tokens' elements of this block of 256.
 template <int Rows, int Tokens>
 __device__ __forceinline__ void addEight(const uint4 (&w)[Rows], const float *x, int floats, float (&sum)[Rows][Tokens][8]) {
   const int lane = threadIdx.x % warpThreads;
@@ -102,8 +105,9 @@ template <int Tokens> __device__ __forceinline__ void dotRow(const Head &head, i
   for (int t = 0; t < Tokens; t++) logit[t] = fold256(sum[0][t]);
 }
 
-/// A warp's way through the table for several tokens: a few neighbouring rows at a time, because activations come from shared memory, which would
-/// take longer than the multiply-adds if each row read them anew. While some elements are used, the next ones are under way.
+/// A warp's way through the table for several tokens: a few neighbouring rows at a time, because activations come from
+/// shared memory, which would take longer than the multiply-adds if each row read them anew. While some elements are
+/// used, the next ones are under way.
 template <int Tokens> class RowReader {
 public:
   static constexpr int rows = 2;
@@ -174,8 +178,8 @@ __device__ __forceinline__ void deliverLogits(const Head &head, const float (&lo
 
 /// Shared memory: RowScratch, keys of 8 bytes [blockWarps][Tokens], normalised rows [Tokens][rowFloats].
 ///
-/// The logits of up to `Tokens` outputs, output t from row rows[t] of x: logits [tokens][vocabulary], and their largest keys, to which
-/// best [tokens] is raised. The block does its share of the vocabulary among those of gridDim.x.
+/// The logits of up to `Tokens` outputs, output t from row rows[t] of x: logits [tokens][vocabulary], and their largest
+/// keys, to which best [tokens] is raised. The block does its share of the vocabulary among those of gridDim.x.
 template <int Tokens>
 __device__ __forceinline__ void computeLogits(const Head &head, const float *x, const int *rows, int tokens, float *logits, uint64 *best,
                                               unsigned char *shared) {

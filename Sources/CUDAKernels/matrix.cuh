@@ -19,8 +19,8 @@ enum Outcome {
   exact
 };
 
-/// The tile row that is the v-th to be worked on. For `activate`, gate and up take turns, so that the two rows that belong together
-/// are computed side by side.
+/// The tile row that is the v-th to be worked on. For `activate`, gate and up take turns, so that the two rows that
+/// belong together are computed side by side.
 __device__ __forceinline__ int tileRow(const Matrix &m, Outcome outcome, int v) {
   if (outcome != activate) return v;
   return v % 2 ? m.part[1].firstRow / tileRowCount + v / 2 : v / 2;
@@ -38,7 +38,8 @@ __device__ __forceinline__ bool findPart(const Matrix &m, int row, int &output, 
   return row - part.firstRow < part.rows;
 }
 
-/// The part that a row belongs to, or the padding after it. (Used by `findPart`, it would cost other kernels registers.)
+/// The part that a row belongs to, or the padding after it. (Used by `findPart`, it would cost other kernels
+/// registers.)
 __device__ __forceinline__ Part partOf(const Matrix &m, int row) {
   Part part = m.part[0];
 #pragma unroll
@@ -68,7 +69,8 @@ __device__ __forceinline__ void storeActivated(const Matrix &m, const Target &t,
   ((float *)t.out)[(size_t)token * t.stride + row] = gated(t.isSquaredReLU, g, u);
 }
 
-/// Multiplies a lane's word of four tiles (four rows × 16 columns) with its 16 activations. acc: by row, then by power of four.
+/// Multiplies a lane's word of four tiles (four rows × 16 columns) with its 16 activations. acc: by row, then by power
+/// of four.
 __device__ __forceinline__ void multiplyWord(int (&acc)[4][4], const uint4 &w, const int4 &a) {
   const unsigned word[4] = {w.x, w.y, w.z, w.w};
 #pragma unroll
@@ -80,8 +82,8 @@ __device__ __forceinline__ void multiplyWord(int (&acc)[4][4], const uint4 &w, c
   }
 }
 
-/// Adds up the lanes of a warp that hold the same rows, those that differ in the tile (bits 3, 4) or the column half (bit 1), into the sixteen
-/// sums of a tile row.
+/// Adds up the lanes of a warp that hold the same rows, those that differ in the tile (bits 3, 4) or the column half
+/// (bit 1), into the sixteen sums of a tile row.
 __device__ __forceinline__ void sumLanes(const int (&acc)[4][4], int *partial) {
   const int lane = threadIdx.x % warpThreads;
   int total[4];

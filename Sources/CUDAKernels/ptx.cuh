@@ -152,13 +152,13 @@ constexpr unsigned mostPolls = 1u << 23;
 #include "CUDAKernels.h"
 
 namespace ptx {
-/// A barrier of all blocks of a cooperative launch, in two halves, between which a block can ask for what it will need next. What any
-/// thread wrote before it arrived is seen by every thread after it has waited, also through the first-level cache: the waiting thread's
-/// acquire empties it.
+/// A barrier of all blocks of a cooperative launch, in two halves, between which a block can ask for what it will need
+/// next. What any thread wrote before it arrived is seen by every thread after it has waited, also through the
+/// first-level cache: the waiting thread's acquire empties it.
 ///
-/// state: one word, zero before the first launch that uses it and left alone between. Block 0 adds what makes the round's sum
-/// 2^31: the top bit flips when all have come, and the lower bits are zero again, so nothing ever needs clearing.
-/// gridArrive returns the ticket that gridWait takes.
+/// state: one word, zero before the first launch that uses it and left alone between. Block 0 adds what makes the
+/// round's sum 2^31: the top bit flips when all have come, and the lower bits are zero again, so nothing ever needs
+/// clearing. gridArrive returns the ticket that gridWait takes.
 __device__ __forceinline__ unsigned gridArrive(unsigned *state) {
   __syncthreads();
   if (threadIdx.x != 0) return 0;

@@ -1,7 +1,7 @@
 // RMSNorm and the absmax quantiser, for a block and for a warp.
 //
-// Rows are read with plain loads. In the cooperative step other blocks have written them; the barrier before makes that safe
-// (ptx::gridArrive).
+// Rows are read with plain loads. In the cooperative step other blocks have written them; the barrier before makes that
+// safe (ptx::gridArrive).
 #pragma once
 #include "canonical.cuh"
 #include "trace.cuh"
@@ -14,8 +14,8 @@ struct alignas(16) RowScratch {
 };
 static_assert(sizeof(RowScratch) == rowScratchBytes);
 
-/// 1 / sqrt(Σx²/n + ε) from the 256 lanes of the sum, in shared memory. The same in every thread: each warp combines all lanes by itself,
-/// which costs less than another barrier.
+/// 1 / sqrt(Σx²/n + ε) from the 256 lanes of the sum, in shared memory. The same in every thread: each warp combines
+/// all lanes by itself, which costs less than another barrier.
 __device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon, int n) {
   const float *lane = lanes + threadIdx.x % warpThreads;
   const float even = __fadd_rn(__fadd_rn(lane[0], lane[128]), __fadd_rn(lane[64], lane[192]));
@@ -75,7 +75,8 @@ __device__ __forceinline__ float blockScale(float absmax, RowScratch &scratch) {
   return quantizerScale(__uint_as_float(bits));
 }
 
-/// The sum over the block, the same in every thread. Ends with a barrier, after which codes that were stored before can be read.
+/// The sum over the block, the same in every thread. Ends with a barrier, after which codes that were stored before can
+/// be read.
 __device__ __forceinline__ int codeSum(int own, RowScratch &scratch) {
   own = ptx::reduceAdd(own);
   if (threadIdx.x % warpThreads == 0) scratch.sums[threadIdx.x / warpThreads] = own;
@@ -88,7 +89,8 @@ __device__ __forceinline__ int codeSum(int own, RowScratch &scratch) {
 
 /// RMSNorm (without weight: none) and quantiser of one row by a block of 256 threads.
 ///
-/// codes: padded bytes, cleared from n on. Returns the scale and, in sum, Σ codes, both in every thread; ends with a barrier.
+/// codes: padded bytes, cleared from n on. Returns the scale and, in sum, Σ codes, both in every thread; ends with a
+/// barrier.
 __device__ __forceinline__ float blockQuantize(const float *x, const float *weight, float epsilon, int n, int8_t *codes, int padded,
                                                int &sum, RowScratch &scratch) {
   const float r = weight ? blockNormalizer(x, epsilon, n, scratch) : 0.0f;
@@ -105,8 +107,9 @@ __device__ __forceinline__ float blockQuantize(const float *x, const float *weig
   return scale;
 }
 
-/// Starts copying a norm's weights to shared memory, if the row is one that `blockQuantizeStaged` keeps in registers. They do not depend on the
-/// token, so this can be done before the row is there. The caller waits for the copies and has a barrier before they are used.
+/// Starts copying a norm's weights to shared memory, if the row is one that `blockQuantizeStaged` keeps in registers.
+/// They do not depend on the token, so this can be done before the row is there. The caller waits for the copies and
+/// has a barrier before they are used.
 __device__ __forceinline__ void stageNorm(const float *weight, int n, float *staged) {
   if (!weight || n > longestStagedRow) return;
   if (n % 4 == 0) {
@@ -116,8 +119,8 @@ __device__ __forceinline__ void stageNorm(const float *weight, int n, float *sta
   }
 }
 
-/// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, so that all loads are under way
-/// before the first value is used.
+/// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, so that all loads
+/// are under way before the first value is used.
 template <int count>
 __device__ __forceinline__ float quantizePiece(const float *x, const float *staged, bool hasNorm, float epsilon, int n, int8_t *codes, int padded,
                                                int &sum, RowScratch &scratch, Marks &marks) {
@@ -152,7 +155,8 @@ __device__ __forceinline__ float quantizePiece(const float *x, const float *stag
   return scale;
 }
 
-/// blockQuantize after stageNorm. Rows that are too long for registers are read three times, with norm weights from memory.
+/// blockQuantize after stageNorm. Rows that are too long for registers are read three times, with norm weights from
+/// memory.
 __device__ __forceinline__ float blockQuantizeStaged(const float *x, const float *weight, const float *staged, float epsilon, int n, int8_t *codes,
                                                      int padded, int &sum, RowScratch &scratch, Marks &marks) {
   // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T; more registers than 27 the decode step does not have.

@@ -11,8 +11,8 @@ embed_rows(const int *tokens, const uint16_t *table, int hidden, float *x) {
   for (int i = threadIdx.x; i < hidden; i += blockThreads) x[(size_t)blockIdx.x * hidden + i] = fromBFloat16(row[i]);
 }
 
-/// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, with the norm's weights, so that memory
-/// is waited for once. codes: padded bytes, a multiple of 16, and on 16 bytes.
+/// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, with the norm's
+/// weights, so that memory is waited for once. codes: padded bytes, a multiple of 16, and on 16 bytes.
 template <int count>
 __device__ __forceinline__ float quantizeRow(const float *x, const float *norm, float epsilon, int n, int8_t *codes, int padded, int &sum,
                                              RowScratch &scratch) {
@@ -47,8 +47,8 @@ __device__ __forceinline__ float quantizeRow(const float *x, const float *norm, 
   return scale;
 }
 
-/// RMSNorm (none where norm is null) and absmax quantiser: codes [rows][codeStride], cleared from n on; scales and sums [rows].
-/// Shared memory: sizeof(RowScratch).
+/// RMSNorm (none where norm is null) and absmax quantiser: codes [rows][codeStride], cleared from n on; scales and sums
+/// [rows]. Shared memory: sizeof(RowScratch).
 extern "C" __global__ void __launch_bounds__(256, 2)
 quantize_rows(const float *x, int xStride, const float *norm, float epsilon, int n, int8_t *codes, int codeStride, float *scales, int *sums) {
   DYNAMIC_SHARED(shared);

@@ -1,4 +1,5 @@
-// Chooses tokens from logits: the same ids as Sources/Inference/Sampler.swift, whose arithmetic is integers and canonical.
+// Chooses tokens from logits: the same ids as Sources/Inference/Sampler.swift, whose arithmetic is integers and
+// canonical.
 //
 // Shapes: logits [outputs][vocabulary]; best [outputs], the largest logitKey of each row.
 // Bytes: one pass over the logits; then passes over the candidates, those tokens whose weight is not zero.
@@ -69,8 +70,8 @@ __device__ __forceinline__ uint64 blockMax(uint64 v, SampleScratch &scratch) {
   return most;
 }
 
-/// The key at which a walk through the candidates in descending order has counted `count` of them, or gathered `weight`, whichever
-/// is used (`byCount`): found digit by digit from the top. The candidates reach the goal.
+/// The key at which a walk through the candidates in descending order has counted `count` of them, or gathered
+/// `weight`, whichever is used (`byCount`): found digit by digit from the top. The candidates reach the goal.
 __device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 weight, const uint64 *keys, const uint64 *weights, int candidates,
                                           SampleScratch &scratch) {
   uint64 prefix = 0;
@@ -204,8 +205,8 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
   return scratch.chosen;
 }
 
-/// rows [outputs]: each output's row of the batch. The chosen token becomes tokens[row], positions[row] goes up by one, best is cleared,
-/// and the token is sent to the host.
+/// rows [outputs]: each output's row of the batch. The chosen token becomes tokens[row], positions[row] goes up by one,
+/// best is cleared, and the token is sent to the host.
 extern "C" __global__ void __launch_bounds__(1024, 1)
 sample_rows(const float *logits, int vocabulary, const RowSampling *sampling, uint64 *best, const int *rows, int *tokens, int *positions,
             const Candidates candidates, const Delivery delivery) {

@@ -1,7 +1,7 @@
 // The screened head, in two launches: estimates and bounds of all logits, then the logits that can matter, exactly.
 //
-// Bytes: vocabulary·hidden of int8 codes from memory for each group of tokens, then 2·hidden for each row that survives.
-// Bound by: memory; two dp4a for each four weights and token.
+// Bytes: vocabulary·hidden of int8 codes from memory for each group of tokens, then 2·hidden for each row that
+// survives. Bound by: memory; two dp4a for each four weights and token.
 #include "screen.cuh"
 
 /// Makes the int8 copy: one warp a row. Launch: 256 threads, any number of blocks.
@@ -33,8 +33,9 @@ screen_build(const Head head, int stride, int8_t *codes, float4 *rows) {
   }
 }
 
-/// The least and the most a logit can be: upper [outputs][vocabulary], and the largest lower bound as a key, floor [outputs] (zero before).
-/// Launch: 256 threads; grid (any number of blocks, groups of Tokens outputs); shared memory as for head, plus Tokens · (16 + 2·stride).
+/// The least and the most a logit can be: upper [outputs][vocabulary], and the largest lower bound as a key, floor
+/// [outputs] (zero before). Launch: 256 threads; grid (any number of blocks, groups of Tokens outputs); shared memory
+/// as for head, plus Tokens · (16 + 2·stride).
 template <int Tokens>
 __device__ __forceinline__ void estimates(const Head &head, const Screen &screen, const float *x, const int *rows, int outputs, float *upper,
                                           uint64 *floor, unsigned char *shared) {
@@ -95,9 +96,10 @@ screen_4(const Head head, const Screen screen, const float *x, const int *rows, 
   estimates<4>(head, screen, x, rows, outputs, upper, floor, shared);
 }
 
-/// Replaces upper bounds by logits: exact ones where the bound comes within `windows[output]` of the largest lower bound, minus infinity
-/// elsewhere. Sets best as head does, and clears floor when the last block is done. survivors: how many rows were computed, added up.
-/// Launch: 256 threads; grid (any number of blocks, outputs); shared memory as for head_1. arrivals [outputs]: zero between launches.
+/// Replaces upper bounds by logits: exact ones where the bound comes within `windows[output]` of the largest lower
+/// bound, minus infinity elsewhere. Sets best as head does, and clears floor when the last block is done. survivors:
+/// how many rows were computed, added up. Launch: 256 threads; grid (any number of blocks, outputs); shared memory as
+/// for head_1. arrivals [outputs]: zero between launches.
 extern "C" __global__ void __launch_bounds__(256, 3)
 screen_rescore(const Head head, const float *x, const int *rows, const float *windows, float *logits, uint64 *floor, uint64 *best,
                unsigned *arrivals, unsigned *survivors) {

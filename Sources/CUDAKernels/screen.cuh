@@ -1,11 +1,13 @@
-// The screened head: an int8 copy of the table bounds every logit; only rows that can matter are computed from bfloat16.
+// The screened head: an int8 copy of the table bounds every logit; only rows that can matter are computed from
+// bfloat16.
 //
 // With row w = ŵ + e, ŵ = step · codes, and activations x = x̂ + d, x̂ = unit · (256 · high + low) of int8 codes:
 //   w·x = ŵ·x̂ + ŵ·d + e·x,   so   |w·x - ŵ·x̂| ≤ |ŵ|·|d| + |e|·|x|   (Cauchy-Schwarz, Euclidean norms).
-// ŵ·x̂ is an exact integer times step · unit. The canonical logit differs from w·x by rounding: each of its 256 chains has hidden/256
-// fmas and eight additions follow, so by at most γ·Σ|w_i x_i| ≤ γ·(|ŵ| + |e|)·|x| with γ = (hidden/256 + 9) · 2^-24 (to first order; more than
-// doubled below). Norms are rounded up when they are stored, and everything here is computed in float, with a relative slack of 1e-5.
-// Squares are taken in units of the step, so that they neither underflow nor overflow whatever the weights' size.
+// ŵ·x̂ is an exact integer times step · unit. The canonical logit differs from w·x by rounding: each of its 256 chains
+// has hidden/256 fmas and eight additions follow, so by at most γ·Σ|w_i x_i| ≤ γ·(|ŵ| + |e|)·|x| with γ = (hidden/256 +
+// 9) · 2^-24 (to first order; more than doubled below). Norms are rounded up when they are stored, and everything here
+// is computed in float, with a relative slack of 1e-5. Squares are taken in units of the step, so that they neither
+// underflow nor overflow whatever the weights' size.
 #pragma once
 #include "head.cuh"
 
@@ -30,7 +32,8 @@ __device__ __forceinline__ void screenToken(const float *x, int hidden, int stri
   float squares = 0, errors = 0;
   for (int i = lane; i < stride; i += warpThreads) {
     const float v = i < hidden ? x[rowPlace(i)] : 0.0f, whole = __fmul_rn(v, inverse);
-    // Within ±32001, so the high byte is within ±125 and nothing overflows; what is not finite becomes 0 and makes the norms NaN.
+    // Within ±32001, so the high byte is within ±125 and nothing overflows; what is not finite becomes 0 and makes the
+    // norms NaN.
     const int code = fabsf(whole) <= 32001.0f ? (int)rintf(whole) : 0;
     const int8_t below = (int8_t)(code & 255);
     low[i] = below;
@@ -58,6 +61,7 @@ __device__ __forceinline__ void estimateLogit(const float4 &row, const ScreenTok
   bound = __fmaf_rn(row.y, token.error, __fmul_rn(row.z, token.norm));
   bound = __fmaf_rn(__fmul_rn(gamma, whole), token.norm, bound);
   bound = __fadd_rn(__fmul_rn(bound, upward), underflow);
-  // The largest that a lane of the canonical sum can be is |w||x|; where that may overflow, the bound becomes infinity · 0, not a number.
+  // The largest that a lane of the canonical sum can be is |w||x|; where that may overflow, the bound becomes infinity
+  // · 0, not a number.
   bound = __fmaf_rn(__fmul_rn(whole, __fmul_rn(16.0f, token.norm)), 0.0f, bound);
 }

@@ -1,16 +1,18 @@
-// The ternary weights of all layers as one tape: a thread knows which words it will multiply long before the activations are there, so it
-// keeps copies of the next ones under way in shared memory, across hand-overs and layers. Memory is never idle while blocks wait.
+// The ternary weights of all layers as one tape: a thread knows which words it will multiply long before the
+// activations are there, so it keeps copies of the next ones under way in shared memory, across hand-overs and layers.
+// Memory is never idle while blocks wait.
 #pragma once
 #include "matrix.cuh"
 
 constexpr int tapeThreads = 512, tapeWarps = tapeThreads / warpThreads;
 
-/// A warp's way through its share of a matrix: a block's sixteen warps are teams of `split` warps; a team works on one tile row, each warp
-/// on every split-th group of four tiles.
+/// A warp's way through its share of a matrix: a block's sixteen warps are teams of `split` warps; a team works on one
+/// tile row, each warp on every split-th group of four tiles.
 struct TapeShare {
   int split, teams, member, team;
 
-  /// split: a power of two. Divided by with shifts: a division takes some forty instructions, and every warp comes here eight times a layer.
+  /// split: a power of two. Divided by with shifts: a division takes some forty instructions, and every warp comes here
+  /// eight times a layer.
   __device__ __forceinline__ TapeShare(int split) : split(split) {
     const int warp = threadIdx.x / warpThreads, shift = __ffs(split) - 1;
     teams = tapeWarps >> shift;
@@ -21,8 +23,9 @@ struct TapeShare {
   __device__ __forceinline__ int rowStep() const { return gridDim.x * teams; }
 };
 
-/// The copies of one thread: word by word (16 bytes) in the order in which it multiplies them. Only the thread itself reads what it copied, so no
-/// barrier is needed, just waiting for the oldest copy. `depth` words are under way at any time.
+/// The copies of one thread: word by word (16 bytes) in the order in which it multiplies them. Only the thread itself
+/// reads what it copied, so no barrier is needed, just waiting for the oldest copy. `depth` words are under way at any
+/// time.
 template <int depth> class Tape {
 public:
   /// ring: [depth][512] words of 16 bytes. Starts the first copies.

@@ -2,8 +2,8 @@
 #pragma once
 #include "ptx.cuh"
 
-/// Where a phase takes the time. What lies between two neighbours: asking for the next weights, waiting for the other blocks, reading the
-/// row, norm and quantiser, products (or attention).
+/// Where a phase takes the time. What lies between two neighbours: asking for the next weights, waiting for the other
+/// blocks, reading the row, norm and quantiser, products (or attention).
 enum Mark { markArrived, markAsked, markReleased, markRead, markQuantized, markDone };
 static_assert(markDone + 1 == traceMarks);
 

@@ -4,11 +4,11 @@ import BitNetInference
 import BitNetRandomModels
 import Synchronization
 
-/// Checks a GPU before its first use, so that one that nobody tried neither computes wrong tokens nor hangs: every kernel against scalar
-/// code, and the engine in all its forms against another engine on a small model.
+/// Checks a GPU before its first use, so that one that nobody tried neither computes wrong tokens nor hangs: every
+/// kernel against scalar code, and the engine in all its forms against another engine on a small model.
 ///
-/// A GPU that passes is remembered in the cache folder and not checked again with the same driver and kernels. One that fails is remembered
-/// until the process ends: what was wrong may pass.
+/// A GPU that passes is remembered in the cache folder and not checked again with the same driver and kernels. One that
+/// fails is remembered until the process ends: what was wrong may pass.
 package struct DeviceCheck: Sendable {
   package typealias MakeEngine = @Sendable (ModelWeights) throws -> any Engine
 
@@ -16,8 +16,8 @@ package struct DeviceCheck: Sendable {
   private let folder: String?
   private let expected: MakeEngine
 
-  /// A kernel of the check takes microseconds. Blocks that wait for each other in vain give up after about six seconds, with a report of
-  /// where: that comes first.
+  /// A kernel of the check takes microseconds. Blocks that wait for each other in vain give up after about six seconds,
+  /// with a report of where: that comes first.
   private static let patience = Duration.seconds(15)
   /// A small model on an emulated GPU takes seconds, and more where other programs need the processor.
   private static let emulatedPatience = Duration.seconds(120)
@@ -31,8 +31,8 @@ package struct DeviceCheck: Sendable {
   private static let results = Mutex<[String: Result<Void, CUDAError>]>([:])
   private static let threadsLeftBehind = Atomic(0)
 
-  /// Whether a check was given up while a call of the driver waited for the GPU. When the process ends, the driver may wait for it again
-  /// unless it ends with `_exit`.
+  /// Whether a check was given up while a call of the driver waited for the GPU. When the process ends, the driver may
+  /// wait for it again unless it ends with `_exit`.
   package static var leftWorkBehind: Bool { threadsLeftBehind.load(ordering: .acquiring) > 0 }
 
   /// - Parameters:
@@ -42,15 +42,17 @@ package struct DeviceCheck: Sendable {
     (self.device, self.folder, self.expected) = (device, folder, expected)
   }
 
-  /// The folder "swift-bitnet" in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache; ~/Library/Caches on macOS); nil where there is none.
+  /// The folder "swift-bitnet" in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache; ~/Library/Caches on macOS);
+  /// nil where there is none.
   package static var cacheFolder: String? { DeviceCheckRecord.cacheFolder }
 
-  /// Checks the GPU unless it has passed before, in about a second after the driver has compiled the kernels, which takes it some seconds
-  /// the first time. Two calls in one process take turns.
+  /// Checks the GPU unless it has passed before, in about a second after the driver has compiled the kernels, which
+  /// takes it some seconds the first time. Two calls in one process take turns.
   ///
-  /// - Parameter willStart: called with the GPU's name before the kernels are compiled; not at all for a GPU that has passed before.
-  /// - Throws: `CUDAError.untrusted` for a GPU that computes something else, fails or does not come to an end; what keeps it from being used
-  ///   at all, such as `.deviceTooOld` or `.outOfMemory`, as it is.
+  /// - Parameter willStart: called with the GPU's name before the kernels are compiled; not at all for a GPU that has
+  ///   passed before.
+  /// - Throws: `CUDAError.untrusted` for a GPU that computes something else, fails or does not come to an end; what
+  ///   keeps it from being used at all, such as `.deviceTooOld` or `.outOfMemory`, as it is.
   package func run(willStart: @escaping @Sendable (String) -> Void = { _ in }) throws(CUDAError) {
     let record = DeviceCheckRecord(device, folder: folder)
     let key = record.text + (folder ?? "")
@@ -88,7 +90,8 @@ package struct DeviceCheck: Sendable {
   private func untrusted(_ error: any Error) -> CUDAError {
     // One sentence: messages of the driver's compiler have lines.
     .untrusted(
-      device: device.name, ordinal: device.ordinal, reason: "\(error)".split(whereSeparator: \.isNewline).joined(separator: "; "))
+      device: device.name, ordinal: device.ordinal,
+      reason: "\(error)".split(whereSeparator: \.isNewline).joined(separator: "; "))
   }
 
   /// - Throws: `CUDAError` when the GPU cannot be used, another error when it cannot be trusted.
@@ -118,14 +121,16 @@ package struct DeviceCheck: Sendable {
     }
     try beginNext()
     let shapes = device.isEmulated ? 1 : 2
-    try KernelCheckList(shapes: shapes, isShort: true, seed: Self.seed).run(on: { KernelCheckDevice(library) }) { check in
+    try KernelCheckList(shapes: shapes, isShort: true, seed: Self.seed).run(on: { KernelCheckDevice(library) }) {
+      check in
       try Self.require(check)
       try beginNext()
     }
   }
 
-  /// Models with a head of their own, which do not just repeat what they read: a small one of awkward widths, and two layers as large as
-  /// those of BitNet b1.58 2B-4T, for which kernels have code of its own. An emulated GPU would take minutes for that.
+  /// Models with a head of their own, which do not just repeat what they read: a small one of awkward widths, and two
+  /// layers as large as those of BitNet b1.58 2B-4T, for which kernels have code of its own. An emulated GPU would take
+  /// minutes for that.
   private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary) throws {
     var generator = SplitMix64(seed: Self.seed)
     var small = ModelConfiguration.random(using: &generator), large = ModelConfiguration.bitNet2B4T
@@ -136,7 +141,9 @@ package struct DeviceCheck: Sendable {
   }
 
   /// Compares the engine that launches a kernel for each operation first: it is the simpler one.
-  private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary, _ shape: ModelConfiguration, label: String) throws {
+  private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary, _ shape: ModelConfiguration, label: String)
+    throws
+  {
     try work.begin("making \(label)", patience: Self.patience)
     let weights = try ModelWeights(random: shape, seed: Self.seed)
     let patience = device.isEmulated ? Self.emulatedPatience : Self.patience

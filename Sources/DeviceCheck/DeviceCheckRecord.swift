@@ -44,10 +44,12 @@ package struct DeviceCheckRecord {
     #endif
   }
 
-  /// The kernel module's version, which changes more often than the version of CUDA that it supports; empty where it is not known.
+  /// The kernel module's version, which changes more often than the version of CUDA that it supports; empty where it is
+  /// not known.
   private static var driverBuild: String {
     let text = read("/proc/driver/nvidia/version") ?? ""
-    return text.split(separator: "\n").first.map { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ") } ?? ""
+    return text.split(separator: "\n").first.map { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+      ?? ""
   }
 
   private var path: String? { folder.map { "\($0)/gpu-\(hexadecimal(fnv(text.utf8))).txt" } }

@@ -26,7 +26,8 @@ package struct EqualityCheck: Sendable {
   ///
   /// - Parameter body: compares. An error that it throws becomes the check's result.
   package init(
-    _ name: String, candidate: String? = nil, reference: String? = nil, cases: String, _ body: (inout EqualityCheck) throws -> Void
+    _ name: String, candidate: String? = nil, reference: String? = nil, cases: String,
+    _ body: (inout EqualityCheck) throws -> Void
   ) {
     self.name = name
     self.candidate = candidate
@@ -76,12 +77,15 @@ extension EqualityCheck {
   }
 
   private mutating func compare<Value>(
-    _ found: [Value], _ expected: [Value], place: (Int) -> String, show: (Value) -> String, isEqual: (Value, Value) -> Bool
+    _ found: [Value], _ expected: [Value], place: (Int) -> String, show: (Value) -> String,
+    isEqual: (Value, Value) -> Bool
   ) {
     compared += expected.count
     if found.count != expected.count {
       let last = place(min(found.count, expected.count))
-      note("\(last): there are \(found.count) numbers; expected \(expected.count)", count: abs(found.count - expected.count))
+      note(
+        "\(last): there are \(found.count) numbers; expected \(expected.count)",
+        count: abs(found.count - expected.count))
     }
     var count = 0
     var first: Int?

@@ -3,7 +3,8 @@ import Synchronization
 
 /// Blocking work on a thread of its own, which is given up when one of its steps takes too long.
 ///
-/// A call of the driver that waits for a kernel that never ends cannot be interrupted: its thread stays behind, with all that it holds.
+/// A call of the driver that waits for a kernel that never ends cannot be interrupted: its thread stays behind, with
+/// all that it holds.
 package final class WatchedWork: Sendable {
   /// A step that took too long.
   package struct Overdue: Error, CustomStringConvertible {

@@ -34,8 +34,8 @@ package struct Batch: Sendable {
 
   /// What is wanted after a row.
   package enum Want: Sendable {
-    /// A chosen token. With `logProbabilities`, also its log probability and those of this many most likely tokens: 0 to the vocabulary's
-    /// size.
+    /// A chosen token. With `logProbabilities`, also its log probability and those of this many most likely tokens: 0
+    /// to the vocabulary's size.
     case token(SamplingParameters, logProbabilities: Int? = nil)
     /// For each row, the negative log probability, in nats, of the token given for it.
     case surprise([Int32])

@@ -1,10 +1,11 @@
 /// Canonical arithmetic: the one order in which every float sum of the forward pass is taken.
 ///
 /// Engines on any hardware produce exactly these bits, so they are compared by equality. Three rules:
-/// an fma happens where it is written and nowhere else; sums use a fixed number of lanes (`LaneOrder`); division, square root and
-/// fma are the correctly rounded IEEE operations.
+/// an fma happens where it is written and nowhere else; sums use a fixed number of lanes (`LaneOrder`); division,
+/// square root and fma are the correctly rounded IEEE operations.
 
-/// The number type a reference computation runs in: Float is the canonical arithmetic, Double the yardstick it is held against.
+/// The number type a reference computation runs in: Float is the canonical arithmetic, Double the yardstick it is held
+/// against.
 package protocol ReferenceScalar: BinaryFloatingPoint, Sendable {
   /// e^x.
   static func exponential(_ x: Self) -> Self
@@ -23,10 +24,12 @@ extension Float: ReferenceScalar {
   package static func cached(_ x: Float) -> Float { Float(bfloat16Bits: x.bfloat16Bits) }
 }
 
-/// e^x in Float, from fused multiply-adds only, so that every platform gives the same bits; at most 0.9 units in the last place off.
+/// e^x in Float, from fused multiply-adds only, so that every platform gives the same bits; at most 0.9 units in the
+/// last place off.
 ///
 /// 0 below -87 (the results would be subnormal), e^88 above 88; a NaN gives a NaN.
-/// With k = rint(x / ln 2), r = x - k ln 2 in two steps, e^x = 2^k (1 + r + r² q(r)), q a minimax polynomial of degree 4 on
+/// With k = rint(x / ln 2), r = x - k ln 2 in two steps, e^x = 2^k (1 + r + r² q(r)), q a minimax polynomial of degree
+/// 4 on
 /// |r| ≤ ln 2 / 2 (found by iteratively reweighted least squares).
 package func canonicalExponential(_ x: Float) -> Float {
   if x < -87 { return 0 }
@@ -46,16 +49,17 @@ package func canonicalExponential(_ x: Float) -> Float {
 }
 
 /// How the terms of a sum are spread over lanes: term i goes to lane (i / run) mod lanes; each lane is a chain of fused
-/// multiply-adds in ascending order starting from zero; lanes are combined by halving: lane l takes lane l + n/2 for n = lanes, lanes/2 … 2.
+/// multiply-adds in ascending order starting from zero; lanes are combined by halving: lane l takes lane l + n/2 for n
+/// = lanes, lanes/2 … 2.
 struct LaneOrder {
   let run: Int
   let lanes: Int
 
-  /// Sums over a hidden row (RMSNorm, output head). 256 lanes: sixteen AVX-512 accumulators, or a warp in which each thread keeps
-  /// the eight elements of one 16-byte bfloat16 load.
+  /// Sums over a hidden row (RMSNorm, output head). 256 lanes: sixteen AVX-512 accumulators, or a warp in which each
+  /// thread keeps the eight elements of one 16-byte bfloat16 load.
   static let row = LaneOrder(run: 1, lanes: 256)
-  /// Attention scores over a head. Four lanes of 8-element runs: on a GPU four threads share a key through 16-byte loads; on a CPU
-  /// vectors run across keys and a lane is just an accumulator.
+  /// Attention scores over a head. Four lanes of 8-element runs: on a GPU four threads share a key through 16-byte
+  /// loads; on a CPU vectors run across keys and a lane is just an accumulator.
   static let head = LaneOrder(run: 8, lanes: 4)
   /// Sums of attention weights over a chunk of positions: a warp, or two AVX-512 registers.
   static let chunk = LaneOrder(run: 1, lanes: 32)
@@ -90,10 +94,11 @@ package func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], ep
   return x.indices.map { x[$0] * r * Scalar(weight[$0]) }
 }
 
-/// The gated activation: max(gate, 0)² · up, gate / (1 + e^-gate) · up, or gate / (1 + e^-t) · up with t = gate · fma(gate², c₃, c₁).
+/// The gated activation: max(gate, 0)² · up, gate / (1 + e^-gate) · up, or gate / (1 + e^-t) · up with t = gate ·
+/// fma(gate², c₃, c₁).
 ///
-/// The last is gelu with the tanh approximation, gate/2 · (1 + tanh(u)) with u = √(2/π)·(gate + 0.044715·gate³), because
-/// (1 + tanh(u))/2 = 1 / (1 + e^-2u): c₁ = 2·√(2/π), c₃ = 0.044715·c₁, each rounded once to the number type.
+/// The last is gelu with the tanh approximation, gate/2 · (1 + tanh(u)) with u = √(2/π)·(gate + 0.044715·gate³),
+/// because (1 + tanh(u))/2 = 1 / (1 + e^-2u): c₁ = 2·√(2/π), c₃ = 0.044715·c₁, each rounded once to the number type.
 func gated<Scalar: ReferenceScalar>(_ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar) -> Scalar {
   switch activation {
   case .squaredReLU:

@@ -1,7 +1,7 @@
 /// Runs a model: takes ragged batches, keeps the sequences' keys and values, gives tokens, logits or hidden states.
 ///
-/// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in, what of it was in the cache
-/// already, and the number of threads. An engine is used by one caller at a time.
+/// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in, what of
+/// it was in the cache already, and the number of threads. An engine is used by one caller at a time.
 package protocol Engine: AnyObject {
   var configuration: ModelConfiguration { get }
   /// Positions a sequence can hold.
@@ -10,20 +10,21 @@ package protocol Engine: AnyObject {
   var summary: String { get }
   var capacity: Capacity { get }
 
-  /// Starts a sequence that holds as many of the tokens, from the first on, as the cache still has; never all of them, so that there is a
-  /// token to run.
+  /// Starts a sequence that holds as many of the tokens, from the first on, as the cache still has; never all of them,
+  /// so that there is a token to run.
   ///
   /// - Returns: the sequence and how many tokens it holds.
   func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int)
-  /// Ends a sequence; unknown ones are ignored. Its pages stay in the cache, for sequences that begin alike, until they are needed.
+  /// Ends a sequence; unknown ones are ignored. Its pages stay in the cache, for sequences that begin alike, until they
+  /// are needed.
   func removeSequence(_ id: SequenceID)
   /// The tokens a sequence's cache holds. Waits for steps that are under way.
   func tokens(of id: SequenceID) throws(EngineError) -> [Int32]
   /// Forgets all but the first `length` tokens of a sequence. Waits for steps that are under way.
   func truncate(_ id: SequenceID, to length: Int) throws(EngineError)
 
-  /// Checks the whole batch and starts its step: appends each entry's tokens to its sequence. What it throws leaves all sequences as they
-  /// were, unless a device fails.
+  /// Checks the whole batch and starts its step: appends each entry's tokens to its sequence. What it throws leaves all
+  /// sequences as they were, unless a device fails.
   func submit(_ batch: Batch) throws(EngineError) -> StepTicket
   /// Waits for a step and returns what each entry asked for, in order; once for each step.
   func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult]
@@ -37,7 +38,8 @@ package struct StepTicket: Hashable, Sendable {
 
 /// What an engine takes at a time.
 package struct Capacity: Sendable, Equatable {
-  /// Steps that can be under way before the first of them is waited for: 1 where `submit` returns when the step is done.
+  /// Steps that can be under way before the first of them is waited for: 1 where `submit` returns when the step is
+  /// done.
   package var stepsAhead: Int
   /// Tokens of a step that keeps others waiting only briefly.
   package var stepTokens: Int
@@ -58,22 +60,26 @@ extension Engine {
   /// Runs a batch and returns what each entry asked for, in order.
   package func step(_ batch: Batch) throws(EngineError) -> [StepResult] { try wait(for: submit(batch)) }
 
-  /// Runs the batch, in which every entry wants a token after its last row, and goes on: each chosen token is its sequence's next one, for
-  /// `limit` steps (1 or more) or until `body` returns false. `body` gets each step's tokens in the order of the entries. Steps run ahead of
-  /// `body` where the engine can.
+  /// Runs the batch, in which every entry wants a token after its last row, and goes on: each chosen token is its
+  /// sequence's next one, for `limit` steps (1 or more) or until `body` returns false. `body` gets each step's tokens
+  /// in the order of the entries. Steps run ahead of `body` where the engine can.
   ///
-  /// Afterwards every sequence holds the batch's tokens and the chosen ones but for the last, as after that many calls of `step`.
+  /// Afterwards every sequence holds the batch's tokens and the chosen ones but for the last, as after that many calls
+  /// of `step`.
   /// - Throws: what `submit` throws; `EngineError.contextFull` before anything has run when not all steps have room.
   package func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     guard limit > 0, !batch.entries.isEmpty else { return }
     var lengths: [Int] = []
     for entry in batch.entries {
       guard case .token = entry.want, entry.rowCount > 0 else {
-        throw .parameter(name: "what is wanted of \(entry.sequence)", found: "no token", expected: "a token after its last row")
+        throw .parameter(
+          name: "what is wanted of \(entry.sequence)", found: "no token", expected: "a token after its last row")
       }
       let held = try tokens(of: entry.sequence).count
       let adding = entry.input.count + limit - 1
-      guard held + adding <= contextLength else { throw .contextFull(length: held, adding: adding, limit: contextLength) }
+      guard held + adding <= contextLength else {
+        throw .contextFull(length: held, adding: adding, limit: contextLength)
+      }
       lengths.append(held)
     }
     var tickets = [try submit(batch)]
@@ -87,7 +93,9 @@ extension Engine {
     }
     do throws(EngineError) {
       while done < limit {
-        while tickets.count < limit, tickets.count - done < capacity.stepsAhead { tickets.append(try submit(batch.continued)) }
+        while tickets.count < limit, tickets.count - done < capacity.stepsAhead {
+          tickets.append(try submit(batch.continued))
+        }
         let results = try wait(for: tickets[done])
         done += 1
         guard body(results.map { $0.tokens.last! }), done < limit else { break }

@@ -21,8 +21,10 @@ package enum EngineError: Error, Equatable, CustomStringConvertible {
     case .repeatedSequence(let id): "\(id) stands more than once in a batch; expected one entry for each sequence"
     case .noTokens(let id): "the batch has no tokens for \(id); expected one or more"
     case .nothingSampled(let id): "the step before chose no token for \(id); expected tokens to append"
-    case .unknownStep: "the step does not exist, or its results have been taken; expected a ticket of a step that was not waited for"
-    case .tokenOutOfRange(let token, let vocabulary): "token id \(token) is out of range; expected 0 to \(vocabulary - 1)"
+    case .unknownStep:
+      "the step does not exist, or its results have been taken; expected a ticket of a step that was not waited for"
+    case .tokenOutOfRange(let token, let vocabulary):
+      "token id \(token) is out of range; expected 0 to \(vocabulary - 1)"
     case .contextFull(let length, let adding, let limit):
       length == 0
         ? "the prompt has \(adding) tokens; the context holds \(limit)"

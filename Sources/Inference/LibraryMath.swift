@@ -6,8 +6,8 @@
   import Darwin
 #endif
 
-// The functions of the C library that the host uses. Their last bit may differ between platforms, so nothing canonical depends on it
-// except through a rounding to Float.
+// The functions of the C library that the host uses. Their last bit may differ between platforms, so nothing canonical
+// depends on it except through a rounding to Float.
 
 func doubleExponential(_ x: Double) -> Double { exp(x) }
 func naturalLogarithm(_ x: Double) -> Double { log(x) }

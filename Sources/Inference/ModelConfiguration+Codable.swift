@@ -1,9 +1,11 @@
-// In files, a field that a model of the first version cannot have (it is optional, or has a default here) is present only where it says
-// something: files of such models stay byte for byte what they were, and files written before the field existed can be read.
+// In files, a field that a model of the first version cannot have (it is optional, or has a default here) is present
+// only where it says something: files of such models stay byte for byte what they were, and files written before the
+// field existed can be read.
 
 extension ModelConfiguration: Codable {
   private enum CodingKeys: String, CodingKey {
-    case architecture, vocabularySize, hiddenSize, feedForwardSize, layerCount, headCount, keyValueHeadCount, headSize, contextLength,
+    case architecture, vocabularySize, hiddenSize, feedForwardSize, layerCount, headCount, keyValueHeadCount, headSize,
+      contextLength,
       normEpsilon, ropeTheta, ropeScaling, activation, hasSubNorms, tiedEmbedding, beginToken, endTokens
     /// Optional norms that `hasSubNorms` does not tell of.
     case norms

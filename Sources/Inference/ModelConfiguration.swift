@@ -12,12 +12,14 @@ public struct ModelConfiguration: Sendable, Equatable {
 
   /// Which positions a token of a layer attends to, and how the layer's positions are encoded.
   package struct Attention: Sendable, Equatable {
-    /// How many positions a token reaches back, itself included, and forward, itself included, if the layer is bidirectional: 1 to
-    /// 2^24. Nil: all positions.
+    /// How many positions a token reaches back, itself included, and forward, itself included, if the layer is
+    /// bidirectional: 1 to 2^24. Nil: all positions.
     package var window: Int?
-    /// Whether a token attends to later tokens of its text too. A model with a bidirectional layer takes a text in one step.
+    /// Whether a token attends to later tokens of its text too. A model with a bidirectional layer takes a text in one
+    /// step.
     package var isBidirectional: Bool
-    /// The rotary embedding's base in this layer, 1 to 10^9, used without `ropeScaling`. Nil: `ropeTheta` with `ropeScaling`.
+    /// The rotary embedding's base in this layer, 1 to 10^9, used without `ropeScaling`. Nil: `ropeTheta` with
+    /// `ropeScaling`.
     package var ropeTheta: Double?
 
     package init(window: Int? = nil, isBidirectional: Bool = false, ropeTheta: Double? = nil) {
@@ -30,7 +32,8 @@ public struct ModelConfiguration: Sendable, Equatable {
     package static let causal = Attention()
   }
 
-  /// The frequency scaling of Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between blended.
+  /// The frequency scaling of Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between
+  /// blended.
   public struct RotaryScaling: Sendable, Equatable, Codable {
     public var factor: Double
     public var lowFrequencyFactor: Double
@@ -71,8 +74,8 @@ public struct ModelConfiguration: Sendable, Equatable {
   package var attentionScale: Double?
   /// What a token's embedding is multiplied by.
   package var embeddingScale: Double
-  /// What the outputs of the attention and of the feed-forward part are multiplied by, after their post-norms, when they are added to
-  /// the residual stream.
+  /// What the outputs of the attention and of the feed-forward part are multiplied by, after their post-norms, when
+  /// they are added to the residual stream.
   package var residualScale: Double
   /// What the normalised hidden state is multiplied by before the output head.
   package var outputScale: Double
@@ -85,7 +88,8 @@ public struct ModelConfiguration: Sendable, Equatable {
   package init(
     architecture: String, vocabularySize: Int, hiddenSize: Int, feedForwardSize: Int, layerCount: Int, headCount: Int,
     keyValueHeadCount: Int, headSize: Int, contextLength: Int, normEpsilon: Double, ropeTheta: Double,
-    ropeScaling: RotaryScaling? = nil, activation: Activation, optionalNorms: Set<NormRole> = [], attention: [Attention] = [.causal],
+    ropeScaling: RotaryScaling? = nil, activation: Activation, optionalNorms: Set<NormRole> = [],
+    attention: [Attention] = [.causal],
     attentionScale: Double? = nil, embeddingScale: Double = 1, residualScale: Double = 1, outputScale: Double = 1,
     tiedEmbedding: Bool, beginToken: Int32? = nil, endTokens: [Int32] = []
   ) {
@@ -140,12 +144,14 @@ public struct ModelConfiguration: Sendable, Equatable {
   package func validate() throws(ConfigurationError) {
     func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(ConfigurationError) {
       guard range.contains(value) else {
-        throw ConfigurationError(field: name, found: "\(value)", expected: "a number from \(range.lowerBound) to \(range.upperBound)")
+        throw ConfigurationError(
+          field: name, found: "\(value)", expected: "a number from \(range.lowerBound) to \(range.upperBound)")
       }
     }
     func check(_ name: String, _ value: Double, _ range: ClosedRange<Double>) throws(ConfigurationError) {
       guard range.contains(value) else {
-        throw ConfigurationError(field: name, found: "\(value)", expected: "a number from \(range.lowerBound) to \(range.upperBound)")
+        throw ConfigurationError(
+          field: name, found: "\(value)", expected: "a number from \(range.lowerBound) to \(range.upperBound)")
       }
     }
     try check("vocab_size", vocabularySize, 1...(1 << 24))
@@ -160,7 +166,8 @@ public struct ModelConfiguration: Sendable, Equatable {
     try check("rope_theta", ropeTheta, 1...1e9)
     guard headCount % keyValueHeadCount == 0 else {
       throw ConfigurationError(
-        field: "num_key_value_heads", found: "\(keyValueHeadCount)", expected: "a divisor of num_attention_heads, \(headCount)")
+        field: "num_key_value_heads", found: "\(keyValueHeadCount)",
+        expected: "a divisor of num_attention_heads, \(headCount)")
     }
     guard headSize % 2 == 0 else {
       throw ConfigurationError(field: "head_dim", found: "\(headSize)", expected: "an even number")
@@ -178,7 +185,8 @@ public struct ModelConfiguration: Sendable, Equatable {
     }
     guard 1...layerCount ~= attention.count else {
       throw ConfigurationError(
-        field: "attention", found: "a list of \(attention.count)", expected: "1 to \(layerCount) entries, which the layers repeat")
+        field: "attention", found: "a list of \(attention.count)",
+        expected: "1 to \(layerCount) entries, which the layers repeat")
     }
     for entry in attention {
       if let window = entry.window { try check("attention.window", window, 1...(1 << 24)) }
@@ -194,7 +202,8 @@ public struct ModelConfiguration: Sendable, Equatable {
     }
     for token in endTokens + [beginToken].compactMap({ $0 }) where token < 0 || token >= vocabularySize {
       throw ConfigurationError(
-        field: "bos_token_id or eos_token_id", found: "\(token)", expected: "a token id below vocab_size, \(vocabularySize)")
+        field: "bos_token_id or eos_token_id", found: "\(token)",
+        expected: "a token id below vocab_size, \(vocabularySize)")
     }
   }
 }

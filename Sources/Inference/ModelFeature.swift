@@ -33,14 +33,19 @@ extension ModelConfiguration {
   }
 
   private func description(of feature: ModelFeature) -> (name: String, found: String, expected: String) {
-    func norms(_ roles: [NormRole]) -> String { roles.filter(optionalNorms.contains).map(\.name).joined(separator: " and ") }
-    func first<Value>(_ value: KeyPath<Attention, Value?>) -> Value? { attention.lazy.compactMap { $0[keyPath: value] }.first }
+    func norms(_ roles: [NormRole]) -> String {
+      roles.filter(optionalNorms.contains).map(\.name).joined(separator: " and ")
+    }
+    func first<Value>(_ value: KeyPath<Attention, Value?>) -> Value? {
+      attention.lazy.compactMap { $0[keyPath: value] }.first
+    }
     return switch feature {
     case .headNorms: ("normalisation of heads", "a \(norms([.queryHead, .keyHead]))", "none")
     case .postNorms: ("normalisation of a block's outputs", "an \(norms([.attentionPost, .feedForwardPost]))", "none")
     case .geluTanh:
       ("activation", activation.rawValue, "\(Activation.squaredReLU.rawValue) or \(Activation.silu.rawValue)")
-    case .attentionWindow: ("attention window", "\(first(\.window) ?? 0) positions", "attention to all positions before")
+    case .attentionWindow:
+      ("attention window", "\(first(\.window) ?? 0) positions", "attention to all positions before")
     case .bidirectionalAttention: ("attention", "bidirectional", "causal attention")
     case .ropeThetaByLayer: ("rope_theta of some layers", "\(first(\.ropeTheta) ?? 0)", "one rope_theta for all layers")
     case .attentionScale: ("attention scale", "\(attentionScale ?? 1)", "1 / √head_dim")

@@ -10,7 +10,8 @@ package struct EmbeddingTable: Sendable {
   /// - Throws: `ModelWeightsError` when `bytes` is not `rows · columns · 2` long or not aligned to 2 bytes.
   package init(name: String, rows: Int, columns: Int, bytes: SharedBytes) throws(ModelWeightsError) {
     guard bytes.count == rows * columns * 2, UInt(bitPattern: bytes.baseAddress) % 2 == 0 else {
-      throw ModelWeightsError(tensor: name, found: "\(bytes.count) bytes", expected: "\(rows) x \(columns) bfloat16 values")
+      throw ModelWeightsError(
+        tensor: name, found: "\(bytes.count) bytes", expected: "\(rows) x \(columns) bfloat16 values")
     }
     self.rows = rows
     self.columns = columns
@@ -66,15 +67,18 @@ package struct ModelWeights: Sendable {
   /// The output head; the embedding itself when tied.
   package let head: EmbeddingTable
 
-  /// - Throws: `ModelWeightsError` naming the first weight whose shape is not what the configuration says, or a norm weight that is
-  ///   not finite; `ConfigurationError` when the configuration itself is out of range.
+  /// - Throws: `ModelWeightsError` naming the first weight whose shape is not what the configuration says, or a norm
+  ///   weight that is not finite; `ConfigurationError` when the configuration itself is out of range.
   package init(
-    configuration: ModelConfiguration, embedding: EmbeddingTable, layers: [LayerWeights], finalNorm: [Float], head: EmbeddingTable?
+    configuration: ModelConfiguration, embedding: EmbeddingTable, layers: [LayerWeights], finalNorm: [Float],
+    head: EmbeddingTable?
   ) throws {
     try configuration.validate()
     let c = configuration
     func check(_ name: String, _ found: [Int], _ expected: [Int]) throws(ModelWeightsError) {
-      guard found == expected else { throw ModelWeightsError(tensor: name, found: "shape \(found)", expected: "shape \(expected)") }
+      guard found == expected else {
+        throw ModelWeightsError(tensor: name, found: "shape \(found)", expected: "shape \(expected)")
+      }
     }
     func check(_ name: String, norm: [Float], _ count: Int) throws(ModelWeightsError) {
       try check(name, [norm.count], [count])
@@ -96,13 +100,15 @@ package struct ModelWeights: Sendable {
     for (index, layer) in layers.enumerated() {
       for role in MatrixRole.allCases {
         let (rows, columns) = c.shape(of: role)
-        try check("layer \(index) \(role.name)", layer[role].parts.map(\.rows) + [layer[role].columns], rows + [columns])
+        try check(
+          "layer \(index) \(role.name)", layer[role].parts.map(\.rows) + [layer[role].columns], rows + [columns])
       }
       for role in NormRole.allCases {
         let name = "layer \(index) \(role.name)"
         switch (layer[role], c.width(of: role)) {
         case (let norm?, let width?): try check(name, norm: norm, width)
-        case (nil, let width?): throw ModelWeightsError(tensor: name, found: "no weights", expected: "a norm of \(width) values")
+        case (nil, let width?):
+          throw ModelWeightsError(tensor: name, found: "no weights", expected: "a norm of \(width) values")
         case (_?, nil): throw ModelWeightsError(tensor: name, found: "weights", expected: "none in this model")
         case (nil, nil): break
         }

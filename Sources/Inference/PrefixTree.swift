@@ -1,7 +1,8 @@
 /// Pages of the cache by the tokens that they hold, so that sequences that begin alike share them.
 ///
-/// A node stands for up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. Keys and values depend on
-/// nothing but the tokens before, so a node's page is good for every sequence that begins with the path to it.
+/// A node stands for up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. Keys and
+/// values depend on nothing but the tokens before, so a node's page is good for every sequence that begins with the
+/// path to it.
 final class PrefixTree<Page: AnyObject> {
   final class Node {
     let tokens: [Int32]
@@ -57,7 +58,9 @@ final class PrefixTree<Page: AnyObject> {
   /// The child of a node that has the most of these tokens at its beginning, and how many.
   func closestChild(of node: Node?, _ tokens: ArraySlice<Int32>) -> (page: Page, count: Int)? {
     guard let first = tokens.first else { return nil }
-    return children(of: node, startingWith: first).map { ($0.page, commonPrefix($0.tokens[...], tokens)) }.max { $0.1 < $1.1 }
+    return children(of: node, startingWith: first).map { ($0.page, commonPrefix($0.tokens[...], tokens)) }.max {
+      $0.1 < $1.1
+    }
   }
 
   /// Adds a child, and counts a first user of it if it is held.
@@ -127,7 +130,8 @@ final class PrefixTree<Page: AnyObject> {
     return false
   }
 
-  /// Drops the partial leaves below a node whose tokens these begin with, and tells whether a leaf has them all already.
+  /// Drops the partial leaves below a node whose tokens these begin with, and tells whether a leaf has them all
+  /// already.
   func replacesLeaves(of node: Node?, _ tokens: ArraySlice<Int32>) -> Bool {
     for leaf in children(of: node, startingWith: tokens.first!) {
       let common = commonPrefix(leaf.tokens[...], tokens)
@@ -161,4 +165,6 @@ final class PrefixTree<Page: AnyObject> {
 }
 
 /// How many tokens two lists have in common at their beginnings.
-func commonPrefix(_ one: ArraySlice<Int32>, _ other: ArraySlice<Int32>) -> Int { zip(one, other).prefix { $0 == $1 }.count }
+func commonPrefix(_ one: ArraySlice<Int32>, _ other: ArraySlice<Int32>) -> Int {
+  zip(one, other).prefix { $0 == $1 }.count
+}

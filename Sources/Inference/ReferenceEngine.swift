@@ -2,8 +2,8 @@ import BitNetTernary
 
 /// The specification: the forward pass as plain scalar loops that read top to bottom like the papers.
 ///
-/// In Float it is the canonical arithmetic that every other engine reproduces bit for bit; in Double it is held against an
-/// independent float64 implementation.
+/// In Float it is the canonical arithmetic that every other engine reproduces bit for bit; in Double it is held against
+/// an independent float64 implementation.
 package final class ReferenceEngine: Engine {
   package enum Precision: Sendable {
     case float
@@ -36,7 +36,9 @@ package final class ReferenceEngine: Engine {
 
   package var summary: String { "reference, \(precision == .float ? "Float" : "Double")" }
 
-  package var capacity: Capacity { Capacity(stepsAhead: 1, stepTokens: attentionChunkLength, cachePages: Self.cachePages) }
+  package var capacity: Capacity {
+    Capacity(stepsAhead: 1, stepTokens: attentionChunkLength, cachePages: Self.cachePages)
+  }
   /// More than anybody has patience for.
   static let cachePages = 1 << 20
 
@@ -85,7 +87,8 @@ package final class ReferenceEngine: Engine {
     defer { removeSequence(id) }
     let batch = Batch([.init(sequence: id, tokens: tokens, rows: .all)])
     switch pass {
-    case .float(let pass): return try pass.rows(batch, contextLength: contextLength).logits.flatMap { $0.map(Double.init) }
+    case .float(let pass):
+      return try pass.rows(batch, contextLength: contextLength).logits.flatMap { $0.map(Double.init) }
     case .double(let pass): return try pass.rows(batch, contextLength: contextLength).logits.flatMap { $0 }
     }
   }
@@ -147,7 +150,8 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     _ batch: Batch, contextLength: Int
   ) throws(EngineError) -> (plan: StepPlan<ReferencePage<Scalar>>, hidden: [[Scalar]], logits: [[Scalar]]) {
     try requireWholeTexts(batch)
-    let plan = try store.admit(batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
+    let plan = try store.admit(
+      batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
     var hidden: [[Scalar]] = []
     var logits: [[Scalar]] = []
     var first = 0
@@ -163,7 +167,8 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     return (plan, hidden, logits)
   }
 
-  /// Attention in both directions makes a token's keys and values depend on the tokens after it, so nothing can be appended later.
+  /// Attention in both directions makes a token's keys and values depend on the tokens after it, so nothing can be
+  /// appended later.
   private func requireWholeTexts(_ batch: Batch) throws(EngineError) {
     guard configuration.isBidirectional else { return }
     for entry in batch.entries {
@@ -206,7 +211,8 @@ final class ForwardPass<Scalar: ReferenceScalar> {
     return x
   }
 
-  /// RMSNorm over neighbouring elements, as many as the norm has weights: all of x, or each head of it. x itself without a norm.
+  /// RMSNorm over neighbouring elements, as many as the norm has weights: all of x, or each head of it. x itself
+  /// without a norm.
   private func normalized(_ x: [Scalar], _ weight: [Float]?) -> [Scalar] {
     guard let weight else { return x }
     return stride(from: 0, to: x.count, by: weight.count).flatMap {
@@ -223,11 +229,15 @@ final class ForwardPass<Scalar: ReferenceScalar> {
   /// y = (codes of x · codes of W) · (scale of W / s) for each stacked part, s the activation scale.
   private func bitLinear(_ matrix: TernaryMatrix, _ x: [Scalar]) -> [[Scalar]] {
     var codes = [Int8](repeating: 0, count: matrix.paddedColumns)
-    let s = x.withUnsafeBufferPointer { x in codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) } }
+    let s = x.withUnsafeBufferPointer { x in
+      codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) }
+    }
     return codes.withUnsafeBufferPointer { codes in
       matrix.parts.map { part in
         let factor = Scalar(part.scale) / s
-        return (0..<part.rows).map { Scalar(matrix.dot(row: part.firstRow + $0, activations: codes.baseAddress!)) * factor }
+        return (0..<part.rows).map {
+          Scalar(matrix.dot(row: part.firstRow + $0, activations: codes.baseAddress!)) * factor
+        }
       }
     }
   }
@@ -240,7 +250,9 @@ final class ForwardPass<Scalar: ReferenceScalar> {
   /// Grouped-query attention of one token to the positions that the layer lets it see, all of which are in the cache.
   ///
   /// - Parameter end: the positions that the sequence holds.
-  private func attend(_ query: [Scalar], layer: Int, position: Int, end: Int, pages: [ReferencePage<Scalar>]) -> [Scalar] {
+  private func attend(_ query: [Scalar], layer: Int, position: Int, end: Int, pages: [ReferencePage<Scalar>])
+    -> [Scalar]
+  {
     let size = configuration.headSize
     let group = configuration.headCount / configuration.keyValueHeadCount
     let attention = configuration.attention(ofLayer: layer)
@@ -260,11 +272,14 @@ final class ForwardPass<Scalar: ReferenceScalar> {
         }
         var largest = scores[0]
         for score in scores where score > largest { largest = score }
-        // Positions of the chunk before the window weigh nothing, so that a position's lane does not depend on the window.
+        // Positions of the chunk before the window weigh nothing, so that a position's lane does not depend on the
+        // window.
         let shares = [Scalar](repeating: 0, count: slots.lowerBound) + scores.map { Scalar.exponential($0 - largest) }
         var weighted = [Scalar](repeating: 0, count: size)
         for slot in slots {
-          for i in 0..<size { weighted[i] = weighted[i].addingProduct(shares[slot], page.values[layer][slot][first + i]) }
+          for i in 0..<size {
+            weighted[i] = weighted[i].addingProduct(shares[slot], page.values[layer][slot][first + i])
+          }
         }
         running.add(largest: largest, total: LaneOrder.chunk.sum(shares.count) { (shares[$0], 1) }, weighted: weighted)
       }
@@ -275,7 +290,9 @@ final class ForwardPass<Scalar: ReferenceScalar> {
 
   /// Rotary position embedding: dimensions i and i + size/2 of each head turn together.
   private func rotated(_ x: [Scalar], layer: Int, position: Int) -> [Scalar] {
-    guard let rotary = rotary[configuration.attention(ofLayer: layer).ropeTheta] else { preconditionFailure("one for each base") }
+    guard let rotary = rotary[configuration.attention(ofLayer: layer).ropeTheta] else {
+      preconditionFailure("one for each base")
+    }
     let half = rotary.pairs
     var y = x
     for first in stride(from: 0, to: x.count, by: 2 * half) {

@@ -1,4 +1,5 @@
-/// The place of a ternary matrix in a transformer block, in the order of a forward pass. Matrices with the same input are stacked in one.
+/// The place of a ternary matrix in a transformer block, in the order of a forward pass. Matrices with the same input
+/// are stacked in one.
 package enum MatrixRole: Int, CaseIterable, Sendable {
   /// q over k over v: reads the normalised residual stream.
   case queryKeyValue
@@ -6,7 +7,8 @@ package enum MatrixRole: Int, CaseIterable, Sendable {
   case attentionOutput
   /// Gate over up: reads the normalised residual stream.
   case gateUp
-  /// The feed-forward part's output projection: reads the gated activation, its product is added to the residual stream.
+  /// The feed-forward part's output projection: reads the gated activation, its product is added to the residual
+  /// stream.
   case down
 
   /// The norm of the matrix's input. For `attentionOutput` and `down` it is a sub-norm, which a model may lack.
@@ -30,12 +32,13 @@ package enum MatrixRole: Int, CaseIterable, Sendable {
   }
 }
 
-/// The place of an RMSNorm in a transformer block, in the order of a forward pass. Every block has `attention` and `feedForward`;
-/// the others are optional, `ModelConfiguration.optionalNorms` says which a model has.
+/// The place of an RMSNorm in a transformer block, in the order of a forward pass. Every block has `attention` and
+/// `feedForward`; the others are optional, `ModelConfiguration.optionalNorms` says which a model has.
 package enum NormRole: String, CaseIterable, Sendable, Codable {
   /// Over the residual stream before the q, k and v projections: hidden size.
   case attention
-  /// Over each query head by itself, after the projection and before the rotary embedding; all heads share the weights: head size.
+  /// Over each query head by itself, after the projection and before the rotary embedding; all heads share the weights:
+  /// head size.
   case queryHead
   /// Over each key head, as `queryHead`: head size.
   case keyHead

@@ -1,8 +1,9 @@
 /// Cosines and sines of the rotary position embedding, for positions from 0 on.
 ///
-/// Dimensions i and i + headSize/2 of a head form a pair that turns by position · frequency(i), frequency(i) = theta^(-2i/headSize).
-/// Frequencies and angles are single precision, as in the models' reference implementations (an angle at position 4000 is only good to
-/// about 1e-4, and models are trained with that); their cosines and sines are taken in Double, once, on the host.
+/// Dimensions i and i + headSize/2 of a head form a pair that turns by position · frequency(i), frequency(i) =
+/// theta^(-2i/headSize). Frequencies and angles are single precision, as in the models' reference implementations (an
+/// angle at position 4000 is only good to about 1e-4, and models are trained with that); their cosines and sines are
+/// taken in Double, once, on the host.
 package struct RotaryTable: Sendable {
   /// Half the head size: values per position.
   package let pairs: Int
@@ -36,7 +37,8 @@ package struct RotaryTable: Sendable {
     positions = count
   }
 
-  /// theta^(-2i/headSize) for each pair, scaled as Llama 3.1 does if the model asks for it; single precision in every step.
+  /// theta^(-2i/headSize) for each pair, scaled as Llama 3.1 does if the model asks for it; single precision in every
+  /// step.
   static func frequencies(_ configuration: ModelConfiguration) -> [Float] {
     let plain = (0..<configuration.headSize / 2).map { pair in
       1 / singlePrecisionPower(Float(configuration.ropeTheta), Float(2 * pair) / Float(configuration.headSize))

@@ -1,4 +1,5 @@
-/// A sampled token, with natural logarithms of probabilities under the model's own distribution (temperature 1, no filter).
+/// A sampled token, with natural logarithms of probabilities under the model's own distribution (temperature 1, no
+/// filter).
 public struct SampledToken: Sendable, Equatable {
   /// One of the most likely tokens.
   public struct Alternative: Sendable, Equatable {
@@ -14,7 +15,8 @@ public struct SampledToken: Sendable, Equatable {
   }
   /// 0 up to the vocabulary's size.
   public var token: Int32
-  /// At most 0; nil when log probabilities were not asked for: they take all logits, which choosing a token may not need.
+  /// At most 0; nil when log probabilities were not asked for: they take all logits, which choosing a token may not
+  /// need.
   public var logProbability: Float?
   /// The most likely tokens, in descending order, as many as were asked for.
   public var alternatives: [Alternative]

@@ -1,7 +1,8 @@
-/// How a token is chosen from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p, min-p.
+/// How a token is chosen from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p,
+/// min-p.
 public struct SamplingParameters: Sendable, Equatable, Codable {
-  /// 0 takes the likeliest token; otherwise logits are divided by it. 0, or 0.000001 to 100: logits divided by less could
-  /// overflow.
+  /// 0 takes the likeliest token; otherwise logits are divided by it. 0, or 0.000001 to 100: logits divided by less
+  /// could overflow.
   public var temperature: Float
   /// Only the k likeliest tokens; 0 for all.
   public var topK: Int
@@ -9,13 +10,15 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
   public var topP: Float
   /// Only tokens at least this many times as likely as the likeliest; 0 for all. 0 to 1.
   public var minP: Float
-  /// Logits of tokens that the sequence already holds are divided by it when positive, multiplied when negative; 1 for none. Above 0, up to 100.
+  /// Logits of tokens that the sequence already holds are divided by it when positive, multiplied when negative; 1 for
+  /// none. Above 0, up to 100.
   public var repetitionPenalty: Float
   /// The random numbers' key: a sequence sampled again with the same seed gives the same tokens.
   public var seed: UInt64
 
   public init(
-    temperature: Float = 0, topK: Int = 0, topP: Float = 1, minP: Float = 0, repetitionPenalty: Float = 1, seed: UInt64 = 0
+    temperature: Float = 0, topK: Int = 0, topP: Float = 1, minP: Float = 0, repetitionPenalty: Float = 1,
+    seed: UInt64 = 0
   ) {
     self.temperature = temperature
     self.topK = topK
@@ -27,8 +30,8 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
 
   public static let greedy = SamplingParameters()
 
-  /// How far below the largest logit a token can be and still be chosen or count: beyond 27.73 · temperature its weight is zero, because
-  /// e^-27.73 · 2^40 < 1, and with min-p alone no token counts that is below min-p.
+  /// How far below the largest logit a token can be and still be chosen or count: beyond 27.73 · temperature its weight
+  /// is zero, because e^-27.73 · 2^40 < 1, and with min-p alone no token counts that is below min-p.
   package var window: Float {
     let logarithm = minP > 0 && topP == 1 ? Float(-naturalLogarithm(Double(minP))) : 28
     return temperature * (min(logarithm, 27.9) + 0.1)
@@ -42,19 +45,23 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
     func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
       guard valid else { throw .parameter(name: name, found: "\(found)", expected: expected) }
     }
-    try check("temperature", temperature, temperature == 0 || (1e-6...100).contains(temperature), "0, or 0.000001 to 100")
+    try check(
+      "temperature", temperature, temperature == 0 || (1e-6...100).contains(temperature), "0, or 0.000001 to 100")
     try check("top-k", Float(topK), topK >= 0, "0 (all) or more")
     try check("top-p", topP, topP > 0 && topP <= 1, "above 0, up to 1")
     try check("min-p", minP, (0...1).contains(minP), "0 to 1")
-    try check("repetition penalty", repetitionPenalty, repetitionPenalty > 0 && repetitionPenalty <= 100, "above 0, up to 100")
+    try check(
+      "repetition penalty", repetitionPenalty, repetitionPenalty > 0 && repetitionPenalty <= 100, "above 0, up to 100")
   }
 }
 
-/// Chooses tokens. A pure function of logits, parameters, the sequence's tokens and the position, the same on every device.
+/// Chooses tokens. A pure function of logits, parameters, the sequence's tokens and the position, the same on every
+/// device.
 ///
-/// Probabilities are integers, `weight = trunc(e^(l - max) · 2^40)`: their sums do not depend on the order they are taken in, so
-/// a filter keeps the same tokens wherever it runs. Filters keep a prefix of the tokens ordered by descending logit, ties by ascending id;
-/// the choice walks the kept tokens in ascending id until the running sum of weights exceeds a 64-bit random fraction of their total.
+/// Probabilities are integers, `weight = trunc(e^(l - max) · 2^40)`: their sums do not depend on the order they are
+/// taken in, so a filter keeps the same tokens wherever it runs. Filters keep a prefix of the tokens ordered by
+/// descending logit, ties by ascending id; the choice walks the kept tokens in ascending id until the running sum of
+/// weights exceeds a 64-bit random fraction of their total.
 package enum Sampler {
   private static let one: Float = 0x1p40
 
@@ -62,9 +69,11 @@ package enum Sampler {
   ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
   ///   - history: the sequence's tokens, which the repetition penalty applies to.
   ///   - position: the position the chosen token will have: the random numbers' counter.
-  ///   - logProbabilities: of how many of the likeliest tokens to report the log probability, beside the chosen one's; nil for none.
+  ///   - logProbabilities: of how many of the likeliest tokens to report the log probability, beside the chosen one's;
+  ///     nil for none.
   package static func sample(
-    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int, logProbabilities: Int? = nil
+    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
+    logProbabilities: Int? = nil
   ) -> SampledToken {
     let chosen: Int
     if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
@@ -83,7 +92,8 @@ package enum Sampler {
     return describe(logits, chosen: chosen, alternatives: logProbabilities)
   }
 
-  /// Chooses among candidates: every token that is left out is outside the parameters' `window` or, with top-k, not among the k largest.
+  /// Chooses among candidates: every token that is left out is outside the parameters' `window` or, with top-k, not
+  /// among the k largest.
   ///
   /// - Parameters:
   ///   - ids: ascending, one for each logit.
@@ -135,7 +145,8 @@ package enum Sampler {
       }
       var last = (logit: -Float.infinity, index: logits.count)  // the last kept token in the order of the filters
       if parameters.topK > 0 || parameters.topP < 1 || parameters.minP > 0 {
-        (last, total) = filter(logits, UnsafeBufferPointer(weights), largest: largest, total: total, parameters: parameters)
+        (last, total) = filter(
+          logits, UnsafeBufferPointer(weights), largest: largest, total: total, parameters: parameters)
       }
       let random = Philox.random64(key: parameters.seed, counter: UInt64(position))
       let target = random.multipliedFullWidth(by: total).high
@@ -226,15 +237,21 @@ package enum Sampler {
   }
 }
 
-/// The counter-based random generator Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+/// The counter-based random generator Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+/// 2011).
 package enum Philox {
   /// The four 32-bit words for a counter and a key.
-  package static func block(counter: (UInt32, UInt32, UInt32, UInt32), key: (UInt32, UInt32)) -> (UInt32, UInt32, UInt32, UInt32) {
+  package static func block(counter: (UInt32, UInt32, UInt32, UInt32), key: (UInt32, UInt32)) -> (
+    UInt32, UInt32, UInt32, UInt32
+  ) {
     var (c, k) = (counter, key)
     for _ in 0..<10 {
       let a = UInt64(0xD251_1F53) * UInt64(c.0)
       let b = UInt64(0xCD9E_8D57) * UInt64(c.2)
-      c = (UInt32(b >> 32) ^ c.1 ^ k.0, UInt32(truncatingIfNeeded: b), UInt32(a >> 32) ^ c.3 ^ k.1, UInt32(truncatingIfNeeded: a))
+      c = (
+        UInt32(b >> 32) ^ c.1 ^ k.0, UInt32(truncatingIfNeeded: b), UInt32(a >> 32) ^ c.3 ^ k.1,
+        UInt32(truncatingIfNeeded: a)
+      )
       k = (k.0 &+ 0x9E37_79B9, k.1 &+ 0xBB67_AE85)
     }
     return c

@@ -1,8 +1,9 @@
 /// Which tokens each sequence holds and the pages its cache occupies: the bookkeeping that engines share.
 ///
-/// A page covers `attentionChunkLength` positions of all layers. Pages that are full, and the last ones of sequences that have ended, are
-/// kept in a tree by their tokens. A new sequence begins with those that it finds there, by reference; of a page that it shares in part it
-/// gets a copy. When the budget is used up, the pages that were used longest ago and that no sequence holds are dropped.
+/// A page covers `attentionChunkLength` positions of all layers. Pages that are full, and the last ones of sequences
+/// that have ended, are kept in a tree by their tokens. A new sequence begins with those that it finds there, by
+/// reference; of a page that it shares in part it gets a copy. When the budget is used up, the pages that were used
+/// longest ago and that no sequence holds are dropped.
 package struct SequenceStore<Page: AnyObject> {
   private typealias Node = PrefixTree<Page>.Node
 
@@ -10,7 +11,8 @@ package struct SequenceStore<Page: AnyObject> {
     /// `StepPlan.pending` where a step that is under way chooses the token.
     var tokens: [Int32] = []
     var pages: [Page] = []
-    /// Nodes of the tree for the first pages. A page need not be its node's: another sequence may have been the first to fill one.
+    /// Nodes of the tree for the first pages. A page need not be its node's: another sequence may have been the first
+    /// to fill one.
     var path: [Node] = []
     /// The token that the last step chose after the last row.
     var next = Next.none
@@ -82,7 +84,8 @@ package struct SequenceStore<Page: AnyObject> {
     guard !tokens.isEmpty else { return nil }
     var best = tree.closestChild(of: path.last, tokens).map { ($0.page, $0.count) }
     let start = path.count * attentionChunkLength
-    for other in sequences.values where other.path.count == path.count && other.path.last === path.last && other.tokens.count > start {
+    for other in sequences.values
+    where other.path.count == path.count && other.path.last === path.last && other.tokens.count > start {
       let count = commonPrefix(other.tokens[start...].prefix(attentionChunkLength), tokens)
       if count > best?.1 ?? 0 { best = (other.pages[path.count], count) }
     }
@@ -108,7 +111,9 @@ package struct SequenceStore<Page: AnyObject> {
 
   package mutating func truncate(_ id: SequenceID, to length: Int, from source: Source) throws(EngineError) {
     guard var sequence = sequences[id] else { throw .unknownSequence(id) }
-    guard length >= 0, length <= sequence.tokens.count else { throw .truncation(length: sequence.tokens.count, to: length) }
+    guard length >= 0, length <= sequence.tokens.count else {
+      throw .truncation(length: sequence.tokens.count, to: length)
+    }
     guard length < sequence.tokens.count else { return }
     let whole = length / attentionChunkLength
     let pages = (length + attentionChunkLength - 1) / attentionChunkLength
@@ -155,15 +160,20 @@ package struct SequenceStore<Page: AnyObject> {
       case (.sampled, .known(let token)): sequence.tokens.append(token)
       case (.sampled, _): sequence.tokens.append(StepPlan<Page>.pending)
       }
-      while sequence.pages.count * attentionChunkLength < sequence.tokens.count { sequence.pages.append(made.removeLast()) }
+      while sequence.pages.count * attentionChunkLength < sequence.tokens.count {
+        sequence.pages.append(made.removeLast())
+      }
       let count = sequence.tokens.count - start
       for position in start..<start + count {
         let isWanted = entry.rows == .all || (entry.rows == .last && position == start + count - 1)
         if isWanted {
-          outputs.append(.init(row: rows.count, entry: index, position: position + 1, want: entry.want.ofRow(position - start)))
+          outputs.append(
+            .init(row: rows.count, entry: index, position: position + 1, want: entry.want.ofRow(position - start)))
         }
         rows.append(
-          .init(token: sequence.tokens[position], position: position, entry: index, output: isWanted ? outputs.count - 1 : nil))
+          .init(
+            token: sequence.tokens[position], position: position, entry: index,
+            output: isWanted ? outputs.count - 1 : nil))
       }
       let choosesNext = entry.rows != .none && entry.want.isToken
       sequence.next = choosesNext ? .pending : .none
@@ -214,13 +224,15 @@ package struct SequenceStore<Page: AnyObject> {
       case .token(let parameters, let logProbabilities):
         try parameters.validate()
         if let logProbabilities, !(0...vocabulary ~= logProbabilities) {
-          throw .parameter(name: "the number of log probabilities", found: "\(logProbabilities)", expected: "0 to \(vocabulary)")
+          throw .parameter(
+            name: "the number of log probabilities", found: "\(logProbabilities)", expected: "0 to \(vocabulary)")
         }
       case .surprise(let targets):
         try Self.check(targets, vocabulary)
         guard targets.count == entry.rowCount else {
           throw .parameter(
-            name: "the number of tokens to expect", found: "\(targets.count)", expected: "\(entry.rowCount), one for each row")
+            name: "the number of tokens to expect", found: "\(targets.count)",
+            expected: "\(entry.rowCount), one for each row")
         }
       case .logits, .hidden: break
       }

@@ -1,4 +1,5 @@
-/// A batch that has been checked and has its pages: rows for the engine to compute, made by `SequenceStore` for every engine.
+/// A batch that has been checked and has its pages: rows for the engine to compute, made by `SequenceStore` for every
+/// engine.
 package struct StepPlan<Page> {
   /// One new token.
   package struct Row {
@@ -54,7 +55,8 @@ package struct StepPlan<Page> {
       let history = parameters.repetitionPenalty == 1 ? [] : entries[output.entry].history.prefix(output.position)
       return .token(
         Sampler.sample(
-          logits, parameters: parameters, history: Array(history), position: output.position, logProbabilities: logProbabilities))
+          logits, parameters: parameters, history: Array(history), position: output.position,
+          logProbabilities: logProbabilities))
     case .surprise(let token): return .surprise(Sampler.surprise(at: token, logits))
     case .logits, .hidden: return .values(Array(logits))
     }

@@ -14,8 +14,8 @@ import BitNetTernary
 /// Tiles and tables start at multiples of 64 bytes in the file.
 enum ConvertedForm {
   static let format = "swift-bitnet"
-  /// The version of files of models that the first readers can run. They ignore fields of the configuration that they do not know, so
-  /// files of other models have the second.
+  /// The version of files of models that the first readers can run. They ignore fields of the configuration that they
+  /// do not know, so files of other models have the second.
   static let versions = ["1", "2"]
   static func version(of model: ModelConfiguration) -> String {
     versions[ModelFeature.allCases.contains(where: model.has) ? 1 : 0]

@@ -17,8 +17,8 @@ struct ConvertedLayout {
     let range: Range<Int>
   }
 
-  /// In the order of their data, without holes. Tiles come first because their sizes keep each other aligned, then the tables with
-  /// what padding they need, then scales, which are known only when all tiles are written, and norms.
+  /// In the order of their data, without holes. Tiles come first because their sizes keep each other aligned, then the
+  /// tables with what padding they need, then scales, which are known only when all tiles are written, and norms.
   let tensors: [Tensor]
   /// Bytes of all tensors.
   let byteCount: Int

@@ -35,7 +35,8 @@ struct ConvertedModel: Sendable {
       }
     }
     guard let configuration = try decoded(ModelConfiguration.self, ConvertedForm.Key.configuration) else {
-      throw ModelFileError(.malformed, file: file.name, subject: field(ConvertedForm.Key.configuration), finding: "is missing")
+      throw ModelFileError(
+        .malformed, file: file.name, subject: field(ConvertedForm.Key.configuration), finding: "is missing")
     }
     do throws(ConfigurationError) {
       try configuration.validate()
@@ -89,7 +90,8 @@ struct ConvertedModel: Sendable {
 
   private func tensor(_ name: String, _ type: TensorType, shape: [Int]) throws(ModelFileError) -> StoredTensor {
     guard let tensor = file[name] else {
-      throw ModelFileError(tensor: name, file: file.name, finding: "is missing", expected: "\(type.rawValue) of shape \(shape)")
+      throw ModelFileError(
+        tensor: name, file: file.name, finding: "is missing", expected: "\(type.rawValue) of shape \(shape)")
     }
     try tensor.require([type], shape: shape)
     return tensor
@@ -107,7 +109,9 @@ struct ConvertedModel: Sendable {
     let tiles = try tensor(stack.tilesName, .u8, shape: stack.tilesShape)
     let stored = try tensor(stack.scalesName, .f64, shape: [stack.rows.count])
     let scales = stored.bytes.withUnsafeBytes { raw in
-      stack.rows.indices.map { Double(bitPattern: UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self))) }
+      stack.rows.indices.map {
+        Double(bitPattern: UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: 8 * $0, as: UInt64.self)))
+      }
     }
     let bytes = try aligned(tiles)
     let matrix: TernaryMatrix

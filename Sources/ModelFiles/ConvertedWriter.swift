@@ -83,5 +83,7 @@ struct ConvertedWriter {
 
 extension String {
   /// Without the suffix, if it has it.
-  fileprivate func withoutSuffix(_ suffix: String) -> String { hasSuffix(suffix) ? String(dropLast(suffix.count)) : self }
+  fileprivate func withoutSuffix(_ suffix: String) -> String {
+    hasSuffix(suffix) ? String(dropLast(suffix.count)) : self
+  }
 }

@@ -21,7 +21,9 @@ enum FileAccess {
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == kind
   }
 
-  static func join(_ folder: String, _ name: String) -> String { folder.hasSuffix("/") ? folder + name : folder + "/" + name }
+  static func join(_ folder: String, _ name: String) -> String {
+    folder.hasSuffix("/") ? folder + name : folder + "/" + name
+  }
 
   /// The path's last component.
   static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }

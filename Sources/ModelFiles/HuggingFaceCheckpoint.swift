@@ -29,8 +29,8 @@ struct HuggingFaceCheckpoint: Sendable {
   let head: StoredTable?
   let finalNorm: StoredTensor
 
-  /// - Throws: `ModelFileError` naming the first tensor that is missing, has the wrong type or shape, or that would be ignored
-  ///   although it looks like a weight.
+  /// - Throws: `ModelFileError` naming the first tensor that is missing, has the wrong type or shape, or that would be
+  ///   ignored although it looks like a weight.
   init(configuration: HuggingFaceConfiguration, tensors: SafetensorsFolder) throws(ModelFileError) {
     let model = configuration.model
     let prefix = tensors["model.embed_tokens.weight"] == nil && tensors["embed_tokens.weight"] != nil ? "" : "model."
@@ -124,11 +124,13 @@ private struct TensorFinder {
     return HuggingFaceCheckpoint.Layer(stacks: stacks, norms: norms, name: tensors.name)
   }
 
-  /// - Throws: `ModelFileError` for a tensor of the layers, the final norm or the head that nothing has asked for: a bias or an extra
-  ///   norm would silently change the model's output.
+  /// - Throws: `ModelFileError` for a tensor of the layers, the final norm or the head that nothing has asked for: a
+  ///   bias or an extra norm would silently change the model's output.
   func requireNoStrangers(prefix: String) throws(ModelFileError) {
     for name in tensors.names where !used.contains(name) {
-      guard name.hasPrefix(prefix + "layers.") || name.hasPrefix(prefix + "norm.") || name.hasPrefix("lm_head.") else { continue }
+      guard name.hasPrefix(prefix + "layers.") || name.hasPrefix(prefix + "norm.") || name.hasPrefix("lm_head.") else {
+        continue
+      }
       // Tables of frequencies, which old checkpoints carry: a function of rope_theta.
       if name.hasSuffix("rotary_emb.inv_freq") { continue }
       throw ModelFileError(

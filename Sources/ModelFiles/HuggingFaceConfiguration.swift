@@ -23,9 +23,11 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   ///   - generation: what generation_config.json says; its end tokens are added.
   ///   - file: config.json's path, for errors.
   ///   - families: the families that are known.
-  /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not supported.
+  /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not
+  ///   supported.
   package init(
-    config: SharedBytes, generation: GenerationConfiguration? = nil, file: String, families: [ModelFamily] = ModelFamily.all
+    config: SharedBytes, generation: GenerationConfiguration? = nil, file: String,
+    families: [ModelFamily] = ModelFamily.all
   ) throws(ModelFileError) {
     let contents = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
       try StrictJSON.decode(Contents.self, from: bytes, file: file, subject: "the file", limit: Self.largestFile)
@@ -47,7 +49,8 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   }
 
   private init(
-    _ raw: RawConfiguration, _ fields: ConfigurationFields, _ family: ModelFamily, generation: GenerationConfiguration?, file: String
+    _ raw: RawConfiguration, _ fields: ConfigurationFields, _ family: ModelFamily, generation: GenerationConfiguration?,
+    file: String
   ) throws(ModelFileError) {
     func required<Value>(_ value: Value?, _ field: String) throws(ModelFileError) -> Value {
       guard let value else { throw ModelFileError(.configuration, file: file, subject: field, finding: "is missing") }
@@ -120,7 +123,8 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     _ raw: RawConfiguration, _ family: ModelFamily, file: String
   ) throws(ModelFileError) -> ScaleMeaning? {
     func unsupported(_ field: String, _ found: String, _ expected: String) -> ModelFileError {
-      ModelFileError(.unsupported, file: file, subject: "quantization_config.\(field)", finding: found, expected: expected)
+      ModelFileError(
+        .unsupported, file: file, subject: "quantization_config.\(field)", finding: found, expected: expected)
     }
     guard let quantization = raw.quantizationConfig else {
       guard family.hasMasters else {
@@ -141,7 +145,9 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     }
     // Float weights of a projection named here are no masters: quantising them would change the model silently.
     let unquantized = ["lm_head", "embed_tokens", "norm"]
-    if let module = quantization.modulesToNotConvert?.first(where: { name in !unquantized.contains { name.hasSuffix($0) } }) {
+    if let module = quantization.modulesToNotConvert?.first(where: { name in
+      !unquantized.contains { name.hasSuffix($0) }
+    }) {
       throw unsupported("modules_to_not_convert", "names \(module)", "null or lm_head: every projection is ternary")
     }
     switch quantization.linearClass {
@@ -164,12 +170,15 @@ private struct RotaryFields {
     }
     self.theta = theta
     func required<Value>(_ number: JSONNumber<Value>?, _ field: String) throws(ModelFileError) -> Value {
-      guard let number else { throw ModelFileError(.configuration, file: file, subject: "\(name).\(field)", finding: "is missing") }
+      guard let number else {
+        throw ModelFileError(.configuration, file: file, subject: "\(name).\(field)", finding: "is missing")
+      }
       return number.value
     }
     if let part = (parameters?.partialRotaryFactor ?? raw.partialRotaryFactor)?.value, part != 1 {
       throw ModelFileError(
-        .unsupported, file: file, subject: "partial_rotary_factor", finding: "is \(part)", expected: "1: whole heads are rotated")
+        .unsupported, file: file, subject: "partial_rotary_factor", finding: "is \(part)",
+        expected: "1: whole heads are rotated")
     }
     switch parameters?.kind {
     case nil, "default": scaling = nil
@@ -178,7 +187,8 @@ private struct RotaryFields {
         factor: try required(parameters?.factor, "factor"),
         lowFrequencyFactor: try required(parameters?.lowFreqFactor, "low_freq_factor"),
         highFrequencyFactor: try required(parameters?.highFreqFactor, "high_freq_factor"),
-        originalContextLength: try required(parameters?.originalMaxPositionEmbeddings, "original_max_position_embeddings"))
+        originalContextLength: try required(
+          parameters?.originalMaxPositionEmbeddings, "original_max_position_embeddings"))
     case let other?:
       throw ModelFileError(
         .unsupported, file: file, subject: "\(name).rope_type", finding: "is \(other)", expected: "default or llama3")

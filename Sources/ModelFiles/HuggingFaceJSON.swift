@@ -133,7 +133,8 @@ package struct GenerationConfiguration: Sendable, Equatable {
   /// - Throws: `ModelFileError` when the JSON is not sound or a default is out of range.
   package init(json: SharedBytes, file: String) throws(ModelFileError) {
     let raw = try json.withUnsafeBytes { (bytes) throws(ModelFileError) in
-      try StrictJSON.decode(Raw.self, from: bytes, file: file, subject: "the file", limit: HuggingFaceConfiguration.largestFile)
+      try StrictJSON.decode(
+        Raw.self, from: bytes, file: file, subject: "the file", limit: HuggingFaceConfiguration.largestFile)
     }
     defaults = GenerationDefaults(
       temperature: raw.doSample == false ? 0 : raw.temperature?.value, topP: raw.topP?.value, topK: raw.topK?.value)

@@ -10,8 +10,8 @@ import BitNetTernary
 
 /// A regular file, mapped read-only.
 ///
-/// The mapping stays valid when the file is renamed or deleted; a file that another process shortens while it is mapped makes
-/// later reads fault, as with every mapped file.
+/// The mapping stays valid when the file is renamed or deleted; a file that another process shortens while it is mapped
+/// makes later reads fault, as with every mapped file.
 package final class MappedFile: PageReleasing, @unchecked Sendable {
   // Unchecked: the mapping is read-only and lives as long as the object.
   package let path: String
@@ -38,7 +38,8 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw refusal("cannot be examined: \(lastSystemError())") }
     guard status.st_mode & S_IFMT == S_IFREG else {
-      throw refusal(status.st_mode & S_IFMT == S_IFDIR ? "is a folder" : "is not a regular file", expected: "a regular file")
+      throw refusal(
+        status.st_mode & S_IFMT == S_IFDIR ? "is a folder" : "is not a regular file", expected: "a regular file")
     }
     guard status.st_size > 0 else { throw refusal("is empty") }
     guard let address = mmap(nil, Int(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0),
@@ -47,15 +48,19 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     self.path = path
     self.address = address
     self.count = Int(status.st_size)
-    self.identity = Identity(device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(truncatingIfNeeded: status.st_ino))
+    self.identity = Identity(
+      device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(truncatingIfNeeded: status.st_ino))
   }
 
   deinit { munmap(address, count) }
 
   /// The whole file.
-  package var bytes: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(start: address, count: count)) }
+  package var bytes: SharedBytes {
+    SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(start: address, count: count))
+  }
 
-  /// Asks the kernel to start reading `range` (in bytes, clamped to the file): waiting for one page after the other is slow.
+  /// Asks the kernel to start reading `range` (in bytes, clamped to the file): waiting for one page after the other is
+  /// slow.
   package func prefetch(_ range: Range<Int>) {
     let page = Int(getpagesize())
     let range = range.clamped(to: 0..<count)
@@ -69,8 +74,8 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     release(start..<start + bytes.count)
   }
 
-  /// Gives back the memory of the pages that lie wholly inside `range` (in bytes, clamped to the file). Reading them again is
-  /// allowed and reads the file again.
+  /// Gives back the memory of the pages that lie wholly inside `range` (in bytes, clamped to the file). Reading them
+  /// again is allowed and reads the file again.
   package func release(_ range: Range<Int>) {
     let page = Int(getpagesize())
     let range = range.clamped(to: 0..<count)

@@ -3,14 +3,15 @@ import BitNetTernary
 
 /// Writes a Hugging Face model as one file in the converted form, which engines map without copying.
 ///
-/// Conversion streams: of the source, only the tensors in hand are in memory, and of the result at most a buffer of 64 MiB.
+/// Conversion streams: of the source, only the tensors in hand are in memory, and of the result at most a buffer of 64
+/// MiB.
 package enum ModelConverter {
   /// - Parameters:
   ///   - path: a Hugging Face folder.
   ///   - output: the file to write. It appears under this name only when it is complete.
   ///   - overwrite: whether a file that is already there is replaced.
-  ///   - tokenizer: gives the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` returns later; called once.
-  ///     What it throws ends the conversion.
+  ///   - tokenizer: gives the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` returns later;
+  ///     called once. What it throws ends the conversion.
   ///   - families: the families of models that are known.
   ///   - progress: called on the calling thread after each piece that was written.
   /// - Throws: `ModelFileError`, or what `tokenizer` throws. Nothing is left behind in the output's folder then.
@@ -33,10 +34,13 @@ package enum ModelConverter {
     let header = try layout.header(metadata: metadata, file: output)
 
     let file = try OutputFile(path: output, overwrite: overwrite)
-    var writer = ConvertedWriter(checkpoint: folder.checkpoint, file: file, total: header.count + layout.byteCount, progress: progress)
+    var writer = ConvertedWriter(
+      checkpoint: folder.checkpoint, file: file, total: header.count + layout.byteCount, progress: progress)
     try file.append(header)
     for tensor in layout.tensors { try writer.write(tensor) }
-    guard file.count == header.count + layout.byteCount else { preconditionFailure("the layout and the tensors written disagree") }
+    guard file.count == header.count + layout.byteCount else {
+      preconditionFailure("the layout and the tensors written disagree")
+    }
     try file.commit()
     return ConversionSummary(
       configuration: model, byteCount: file.count, sourceByteCount: folder.checkpoint.tensors.byteCount,
@@ -48,7 +52,8 @@ package enum ModelConverter {
   private static func requireNoSource(of checkpoint: HuggingFaceCheckpoint, at output: String) throws(ModelFileError) {
     guard FileAccess.isRegularFile(output), let existing = try? MappedFile(path: output) else { return }
     for file in checkpoint.tensors.files where file.mapping?.identity == existing.identity {
-      throw ModelFileError(.system, file: output, finding: "is the model that is being converted", expected: "another name")
+      throw ModelFileError(
+        .system, file: output, finding: "is the model that is being converted", expected: "another name")
     }
   }
 

@@ -2,23 +2,26 @@ import BitNetInference
 
 /// A kind of model that can be read: how its config.json is told from others, and what it does not say itself.
 ///
-/// To read another architecture, add it to `all` (and a field that only it has to `configure`), and its tensor names to `TensorNames`.
+/// To read another architecture, add it to `all` (and a field that only it has to `configure`), and its tensor names to
+/// `TensorNames`.
 package struct ModelFamily: Sendable {
   /// The entry of `architectures` in config.json.
   package var architecture: String
   /// The `model_type` of a config.json without `architectures`, if that is enough to tell the family.
   package var modelType: String?
-  /// Whether a checkpoint without a quantization_config holds master weights. Otherwise it is refused: taking absmean of a plain
-  /// model's weights, or of ones whose codes are already multiplied out, gives a model that talks nonsense.
+  /// Whether a checkpoint without a quantization_config holds master weights. Otherwise it is refused: taking absmean
+  /// of a plain model's weights, or of ones whose codes are already multiplied out, gives a model that talks nonsense.
   package var hasMasters: Bool
   package var names: TensorNames
-  /// Adds to a configuration what is fixed in the family, or in fields of config.json that only it has. It has the family's norms, and
-  /// all that is read for every family; it is checked afterwards.
+  /// Adds to a configuration what is fixed in the family, or in fields of config.json that only it has. It has the
+  /// family's norms, and all that is read for every family; it is checked afterwards.
   package var configure: @Sendable (ConfigurationFields, inout ModelConfiguration) throws(ModelFileError) -> Void
 
   package init(
     architecture: String, modelType: String? = nil, hasMasters: Bool = false, names: TensorNames,
-    configure: @escaping @Sendable (ConfigurationFields, inout ModelConfiguration) throws(ModelFileError) -> Void = { _, _ in }
+    configure: @escaping @Sendable (ConfigurationFields, inout ModelConfiguration) throws(ModelFileError) -> Void = {
+      _, _ in
+    }
   ) {
     self.architecture = architecture
     self.modelType = modelType
@@ -45,7 +48,9 @@ package struct ModelFamily: Sendable {
     for name in architectures {
       if let family = families.first(where: { $0.architecture == name }) { return family }
     }
-    if architectures.isEmpty, let modelType, let family = families.first(where: { $0.modelType == modelType }) { return family }
+    if architectures.isEmpty, let modelType, let family = families.first(where: { $0.modelType == modelType }) {
+      return family
+    }
     let supported = families.map(\.architecture).joined(separator: ", ")
     let found =
       architectures.isEmpty
@@ -97,11 +102,14 @@ package struct ConfigurationFields: Sendable, Decodable {
   }
 
   /// - Throws: `ModelFileError` when the field is missing or no list of strings.
-  package func strings(_ name: String) throws(ModelFileError) -> [String] { try value(lists[name], name, "a list of strings") }
+  package func strings(_ name: String) throws(ModelFileError) -> [String] {
+    try value(lists[name], name, "a list of strings")
+  }
 
   private func value<Value>(_ value: Value?, _ name: String, _ expected: String) throws(ModelFileError) -> Value {
     guard let value else {
-      throw ModelFileError(.configuration, file: file, subject: name, finding: "is missing or of another type", expected: expected)
+      throw ModelFileError(
+        .configuration, file: file, subject: name, finding: "is missing or of another type", expected: expected)
     }
     return value
   }

@@ -1,7 +1,8 @@
 import BitNetInference
 import BitNetTernary
 
-/// What is wrong with a model's files, as one sentence: the file, the field or tensor, what was found and what was expected.
+/// What is wrong with a model's files, as one sentence: the file, the field or tensor, what was found and what was
+/// expected.
 package struct ModelFileError: Error, Equatable, CustomStringConvertible {
   package enum Kind: Sendable, Equatable {
     /// The operating system refused: the file is missing, not readable, not a regular file, the disk is full.
@@ -10,7 +11,8 @@ package struct ModelFileError: Error, Equatable, CustomStringConvertible {
     case malformed
     /// A field of the configuration is missing or out of range.
     case configuration
-    /// A tensor is missing, has another type or shape than the configuration asks for, or holds values that cannot be used.
+    /// A tensor is missing, has another type or shape than the configuration asks for, or holds values that cannot be
+    /// used.
     case tensor
     /// The file is sound, but of a kind that this library does not read.
     case unsupported

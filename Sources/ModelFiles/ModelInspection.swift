@@ -1,7 +1,8 @@
 import BitNetInference
 import BitNetTernary
 
-/// What a model's files hold, found without loading the weights: headers, configuration and scales are read, nothing else.
+/// What a model's files hold, found without loading the weights: headers, configuration and scales are read, nothing
+/// else.
 package struct ModelInspection: Sendable, Equatable, Codable {
   package struct File: Sendable, Equatable, Codable {
     package let name: String

@@ -3,9 +3,9 @@ import BitNetTernary
 
 /// Loads models: Hugging Face folders and files in the converted form.
 ///
-/// A folder's ternary weights are packed into tiles, on all cores; master weights are quantised first. Its bfloat16 embedding and
-/// head stay in the mapped file; float32 and float16 ones are rounded to bfloat16 in memory. A converted file is used as it is
-/// mapped, without copies.
+/// A folder's ternary weights are packed into tiles, on all cores; master weights are quantised first. Its bfloat16
+/// embedding and head stay in the mapped file; float32 and float16 ones are rounded to bfloat16 in memory. A converted
+/// file is used as it is mapped, without copies.
 package enum ModelLoader {
   /// - Parameters:
   ///   - path: a Hugging Face folder, or a `.safetensors` file in the converted form.
@@ -17,7 +17,8 @@ package enum ModelLoader {
     if FileAccess.isFolder(path) {
       let folder = try HuggingFaceFolder(path: path, families: options.families)
       return LoadedModel(
-        weights: try load(folder.checkpoint, progress: progress), format: .huggingFace, tokenizer: folder.extras.tokenizer,
+        weights: try load(folder.checkpoint, progress: progress), format: .huggingFace,
+        tokenizer: folder.extras.tokenizer,
         chatTemplate: folder.extras.chatTemplate, generation: folder.extras.generation?.defaults,
         source: FileAccess.name(path))
     }
@@ -52,7 +53,9 @@ package enum ModelLoader {
   package static func load(
     config: SharedBytes, generation: SharedBytes? = nil, tensors: SafetensorsFolder, name: String
   ) throws(ModelFileError) -> ModelWeights {
-    let generation = try generation.map { (json) throws(ModelFileError) in try GenerationConfiguration(json: json, file: name) }
+    let generation = try generation.map { (json) throws(ModelFileError) in
+      try GenerationConfiguration(json: json, file: name)
+    }
     let configuration = try HuggingFaceConfiguration(config: config, generation: generation, file: name)
     return try load(HuggingFaceCheckpoint(configuration: configuration, tensors: tensors))
   }
@@ -64,7 +67,8 @@ package enum ModelLoader {
     let total = checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } }
     // One allocation, filled in the order of a forward pass: engines read it as one stream.
     guard let tiles = PageBuffer(count: total) else {
-      throw ModelFileError(.system, file: "memory", subject: "\(total) bytes", finding: "cannot be allocated: \(lastSystemError())")
+      throw ModelFileError(
+        .system, file: "memory", subject: "\(total) bytes", finding: "cannot be allocated: \(lastSystemError())")
     }
     var filled = 0
     func packed(_ stack: ProjectionStack) throws(ModelFileError) -> TernaryMatrix {
@@ -85,7 +89,8 @@ package enum ModelLoader {
     for layer in checkpoint.layers {
       layers.append(
         try LayerWeights(
-          of: checkpoint.configuration.model, matrix: { (role) throws(ModelFileError) in try packed(layer.stacks[role.rawValue]) },
+          of: checkpoint.configuration.model,
+          matrix: { (role) throws(ModelFileError) in try packed(layer.stacks[role.rawValue]) },
           norm: { (role, _) throws(ModelFileError) in try layer.norm(role).floats() }))
     }
     let embedding = try checkpoint.embedding.table()
@@ -93,7 +98,8 @@ package enum ModelLoader {
     let finalNorm = try checkpoint.finalNorm.floats()
     do {
       return try ModelWeights(
-        configuration: checkpoint.configuration.model, embedding: embedding, layers: layers, finalNorm: finalNorm, head: head)
+        configuration: checkpoint.configuration.model, embedding: embedding, layers: layers, finalNorm: finalNorm,
+        head: head)
     } catch {
       throw ModelFileError(weights: error, file: checkpoint.tensors.name)
     }
@@ -104,8 +110,8 @@ package enum ModelLoader {
 package struct LoadOptions: Sendable {
   /// Whether the tiles of a converted file are searched for codes that are none. Nil: in files below 64 MB.
   ///
-  /// Engines are safe either way: the one field value that stands for no code, 0, multiplies as -2. A search reads the whole file.
-  /// (Weights that are packed while they are loaded are always checked.)
+  /// Engines are safe either way: the one field value that stands for no code, 0, multiplies as -2. A search reads the
+  /// whole file. (Weights that are packed while they are loaded are always checked.)
   package var verifyCodes: Bool?
   /// The families of models that are known. A converted file says itself what it needs.
   package var families: [ModelFamily]
@@ -145,11 +151,13 @@ struct HuggingFaceFolder: Sendable {
   init(path: String, families: [ModelFamily]) throws(ModelFileError) {
     let configPath = FileAccess.join(path, "config.json")
     guard let config = try FileAccess.contentsIfPresent(configPath) else {
-      throw ModelFileError(.system, file: path, subject: "the folder", finding: "has no config.json", expected: "a Hugging Face model")
+      throw ModelFileError(
+        .system, file: path, subject: "the folder", finding: "has no config.json", expected: "a Hugging Face model")
     }
     self.path = path
     self.extras = try FolderExtras(folder: path)
-    let configuration = try HuggingFaceConfiguration(config: config, generation: extras.generation, file: configPath, families: families)
+    let configuration = try HuggingFaceConfiguration(
+      config: config, generation: extras.generation, file: configPath, families: families)
     self.checkpoint = try HuggingFaceCheckpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
   }
 }

@@ -8,8 +8,9 @@
 
 /// A file that appears under its name only when it is complete.
 ///
-/// It is written under a temporary name in the same folder, `.NAME.partial-PID-RANDOM`; `commit` makes it durable and renames it, in
-/// one step for anyone who looks. Released without `commit`, it is removed. (A killed process leaves its partial file behind.)
+/// It is written under a temporary name in the same folder, `.NAME.partial-PID-RANDOM`; `commit` makes it durable and
+/// renames it, in one step for anyone who looks. Released without `commit`, it is removed. (A killed process leaves its
+/// partial file behind.)
 package final class OutputFile {
   package typealias SystemWrite = (Int32, UnsafeRawPointer, Int) -> Int
 
@@ -23,7 +24,8 @@ package final class OutputFile {
 
   /// - Parameters:
   ///   - overwrite: whether a file that is already there is replaced.
-  ///   - systemWrite: writes some of the bytes and returns how many, or -1 with `errno`: the system's `write`, except in tests.
+  ///   - systemWrite: writes some of the bytes and returns how many, or -1 with `errno`: the system's `write`, except
+  ///     in tests.
   /// - Throws: `ModelFileError` of kind `.system` when the file exists and may not be replaced, or cannot be made.
   package init(
     path: String, overwrite: Bool, systemWrite: @escaping SystemWrite = { write($0, $1, $2) }
@@ -51,7 +53,9 @@ package final class OutputFile {
 
   private func requireFree() throws(ModelFileError) {
     guard FileAccess.exists(path) else { return }
-    guard FileAccess.isRegularFile(path) else { throw refusal("is not a regular file", expected: "the name of a file to write") }
+    guard FileAccess.isRegularFile(path) else {
+      throw refusal("is not a regular file", expected: "the name of a file to write")
+    }
     if !overwrite { throw refusal("exists already", expected: "a new name, or leave to overwrite it") }
   }
 
@@ -82,7 +86,8 @@ package final class OutputFile {
     guard rename(temporaryPath, path) == 0 else { throw refusal("cannot be given its name: \(lastSystemError())") }
     close(descriptor)
     descriptor = -1
-    // The name itself is durable only when its folder is. Some file systems cannot sync a folder; the file is complete all the same.
+    // The name itself is durable only when its folder is. Some file systems cannot sync a folder; the file is complete
+    // all the same.
     let folder = open(FileAccess.folder(path), O_RDONLY | O_CLOEXEC)
     if folder >= 0 {
       fsync(folder)

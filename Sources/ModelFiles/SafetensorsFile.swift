@@ -52,7 +52,9 @@ package struct StoredTensor: Sendable {
   package var byteCount: Int { description.range.count }
   /// The elements, little-endian, row-major; not necessarily aligned.
   package var bytes: SharedBytes {
-    guard let slice = file.bytes.slice(description.range) else { preconditionFailure("the header was checked against the file") }
+    guard let slice = file.bytes.slice(description.range) else {
+      preconditionFailure("the header was checked against the file")
+    }
     return slice
   }
 

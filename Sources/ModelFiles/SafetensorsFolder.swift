@@ -11,8 +11,8 @@ package struct SafetensorsFolder: Sendable {
   package let files: [SafetensorsFile]
   private let places: [String: Int]
 
-  /// - Throws: `ModelFileError` when neither form is there, an index names a file outside the folder, a shard is missing, or a shard
-  ///   does not hold a tensor that the index places in it.
+  /// - Throws: `ModelFileError` when neither form is there, an index names a file outside the folder, a shard is
+  ///   missing, or a shard does not hold a tensor that the index places in it.
   package init(path: String) throws(ModelFileError) {
     // The single file wins where both exist, as in the reference library.
     let single = FileAccess.join(path, Self.singleName)
@@ -24,7 +24,8 @@ package struct SafetensorsFolder: Sendable {
       }
     } else {
       throw ModelFileError(
-        .system, file: path, subject: "the folder", finding: "has no weights", expected: "\(Self.singleName) or \(Self.indexName)")
+        .system, file: path, subject: "the folder", finding: "has no weights",
+        expected: "\(Self.singleName) or \(Self.indexName)")
     }
   }
 
@@ -43,10 +44,13 @@ package struct SafetensorsFolder: Sendable {
   ) throws(ModelFileError) {
     let indexPath = FileAccess.join(name, Self.indexName)
     let map = try index.withUnsafeBytes { (raw) throws(ModelFileError) in
-      try StrictJSON.decode(Index.self, from: raw, file: indexPath, subject: "the index", limit: Self.largestIndex).weightMap
+      try StrictJSON.decode(Index.self, from: raw, file: indexPath, subject: "the index", limit: Self.largestIndex)
+        .weightMap
     }
     for (tensor, shard) in map.sorted(by: { $0.key < $1.key }) {
-      guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\\"), shard != ".", shard != "..", !shard.contains("\0") else {
+      guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\\"), shard != ".", shard != "..",
+        !shard.contains("\0")
+      else {
         throw ModelFileError(
           .malformed, file: indexPath, subject: "weight_map.\(tensor)", finding: "is \"\(shard)\"",
           expected: "the name of a file in the same folder")

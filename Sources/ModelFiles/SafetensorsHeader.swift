@@ -1,7 +1,8 @@
 /// The header of a safetensors file: 8 bytes of length (little-endian), then that much JSON, then the tensors' data.
 ///
-/// Checked as the reference library does: tensors cover the data exactly, without holes or overlaps, and every size follows from
-/// type and shape. Data that is not aligned to its element size is accepted, and read without assuming alignment.
+/// Checked as the reference library does: tensors cover the data exactly, without holes or overlaps, and every size
+/// follows from type and shape. Data that is not aligned to its element size is accepted, and read without assuming
+/// alignment.
 package struct SafetensorsHeader: Sendable {
   /// One tensor as the header describes it.
   package struct Tensor: Sendable, Equatable {
@@ -36,7 +37,8 @@ package struct SafetensorsHeader: Sendable {
       ModelFileError(.malformed, file: file, subject: subject, finding: finding, expected: expected)
     }
     guard bytes.count >= 8, fileSize >= 8 else {
-      throw refusal("the file", "has \(fileSize) bytes", "a safetensors file, which starts with 8 bytes of header length")
+      throw refusal(
+        "the file", "has \(fileSize) bytes", "a safetensors file, which starts with 8 bytes of header length")
     }
     let length = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
     guard length >= 2, length <= Self.largestHeader else {
@@ -50,7 +52,8 @@ package struct SafetensorsHeader: Sendable {
       throw refusal("the header", "starts with the byte \(bytes[8])", "a JSON object")
     }
     let text = UnsafeRawBufferPointer(rebasing: bytes[8..<dataStart])
-    let raw = try StrictJSON.decode(RawHeader.self, from: text, file: file, subject: "the header", limit: Self.largestHeader)
+    let raw = try StrictJSON.decode(
+      RawHeader.self, from: text, file: file, subject: "the header", limit: Self.largestHeader)
 
     var tensors: [Tensor] = []
     tensors.reserveCapacity(raw.tensors.count)
@@ -58,7 +61,9 @@ package struct SafetensorsHeader: Sendable {
       tensors.append(try Self.check(entry, name: name, dataStart: dataStart, fileSize: fileSize, file: file))
     }
     // Empty tensors share their place with what follows them, so the end decides between equal starts.
-    tensors.sort { ($0.range.lowerBound, $0.range.upperBound, $0.name) < ($1.range.lowerBound, $1.range.upperBound, $1.name) }
+    tensors.sort {
+      ($0.range.lowerBound, $0.range.upperBound, $0.name) < ($1.range.lowerBound, $1.range.upperBound, $1.name)
+    }
     var end = dataStart
     for tensor in tensors {
       guard tensor.range.lowerBound == end else {

@@ -19,12 +19,14 @@ struct StoredProjection: Sendable {
   /// - Parameters:
   ///   - name: the weight's name, ending in `.weight`; its scale, if it has one, is beside it under `<name>_scale`.
   ///   - meaning: what the checkpoint's scales mean; nil if it does not say.
-  /// - Throws: `ModelFileError` when a tensor is missing or has another type or shape than these, or the scale cannot be used.
+  /// - Throws: `ModelFileError` when a tensor is missing or has another type or shape than these, or the scale cannot
+  ///   be used.
   init(
     name: String, rows: Int, columns: Int, tensors: SafetensorsFolder, meaning: HuggingFaceConfiguration.ScaleMeaning?
   ) throws(ModelFileError) {
     guard let weight = tensors[name] else {
-      throw ModelFileError(tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
+      throw ModelFileError(
+        tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
     }
     self.weight = weight
     self.rows = rows
@@ -39,14 +41,16 @@ struct StoredProjection: Sendable {
     case (.u8, let scale?), (.i8, let scale?), (.bf16, let scale?), (.f16, let scale?), (.f32, let scale?):
       guard weight.shape == [rows, columns] else {
         throw weight.refusal(
-          "has shape \(weight.shape)", expected: weight.type == .u8 ? "\(packedShape), four rows in a byte" : "\([rows, columns])")
+          "has shape \(weight.shape)",
+          expected: weight.type == .u8 ? "\(packedShape), four rows in a byte" : "\([rows, columns])")
       }
       form = .codes(scale: scale)
     case (.bf16, nil), (.f16, nil), (.f32, nil):
       try weight.require(StoredTensor.floatTypes, shape: [rows, columns])
       form = .master
     case (.u8, nil), (.i8, nil):
-      throw weight.refusal("has dtype \(weight.type.rawValue) without a scale", expected: "tensor \(name)_scale beside it")
+      throw weight.refusal(
+        "has dtype \(weight.type.rawValue) without a scale", expected: "tensor \(name)_scale beside it")
     default:
       throw weight.refusal("has dtype \(weight.type.rawValue)", expected: "U8, I8, BF16, F16 or F32")
     }
@@ -75,7 +79,8 @@ struct StoredProjection: Sendable {
 // MARK: - Quantising
 
 extension StoredProjection {
-  /// A tensor larger than this is given back piece by piece while it is read, a smaller one when all of it has been read.
+  /// A tensor larger than this is given back piece by piece while it is read, a smaller one when all of it has been
+  /// read.
   static let largeTensor = 64 << 20
 
   var isLarge: Bool { weight.byteCount > Self.largeTensor }
@@ -88,7 +93,8 @@ extension StoredProjection {
     return rows.lowerBound * stride..<rows.upperBound * stride
   }
 
-  /// What turns master weights into codes. The sum is taken row by row in a fixed order, whatever the number of threads.
+  /// What turns master weights into codes. The sum is taken row by row in a fixed order, whatever the number of
+  /// threads.
   ///
   /// - Throws: `ModelFileError` naming the first weight that is not finite.
   func absmeanQuantizer() throws(ModelFileError) -> AbsmeanQuantizer {
@@ -133,7 +139,9 @@ extension StoredProjection {
         throw weight.refusal("holds the code \(code) in row \(row)", expected: "0, 1 or 2 (for -1, 0, +1)")
       }
       // The four rows of a byte are far apart: its quarter is read four times.
-      if isLarge { weight.release(bytes(ofRows: rows.lowerBound % weight.shape[0]..<rows.upperBound % weight.shape[0])) }
+      if isLarge {
+        weight.release(bytes(ofRows: rows.lowerBound % weight.shape[0]..<rows.upperBound % weight.shape[0]))
+      }
     case .codes:
       try pack(codesOfRows: rows, packer: packer)
       if isLarge { weight.release(bytes(ofRows: rows)) }

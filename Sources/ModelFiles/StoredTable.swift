@@ -10,11 +10,13 @@ struct StoredTable: Sendable {
   /// - Throws: `ModelFileError` when the tensor is missing or is not a float table of this shape.
   init(name: String, rows: Int, columns: Int, tensors: SafetensorsFolder) throws(ModelFileError) {
     guard let tensor = tensors[name] else {
-      throw ModelFileError(tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
+      throw ModelFileError(
+        tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
     }
     if tensor.type == .u8 || tensor.type == .i8 {
       throw ModelFileError(
-        .unsupported, file: tensor.file.name, subject: "tensor \(name)", finding: "is quantised (\(tensor.type.rawValue))",
+        .unsupported, file: tensor.file.name, subject: "tensor \(name)",
+        finding: "is quantised (\(tensor.type.rawValue))",
         expected: "BF16, F16 or F32: quantised embeddings and output heads are not supported")
     }
     try tensor.require(StoredTensor.floatTypes, shape: [rows, columns])
@@ -23,7 +25,8 @@ struct StoredTable: Sendable {
     self.columns = columns
   }
 
-  /// The table in bfloat16: the file's own bytes where they are that already, else rounded to it (to nearest, ties to even).
+  /// The table in bfloat16: the file's own bytes where they are that already, else rounded to it (to nearest, ties to
+  /// even).
   ///
   /// - Throws: `ModelFileError` naming the row of a value that is not finite in bfloat16, where values are converted.
   func table() throws(ModelFileError) -> EmbeddingTable {

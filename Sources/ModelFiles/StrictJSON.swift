@@ -6,8 +6,8 @@
 
 /// JSON from files that may be hostile: bounded in size and depth, and without repeated names.
 ///
-/// Repeated names are refused because parsers disagree on which of them counts, so that what a reviewer's tool shows need not be
-/// what is loaded.
+/// Repeated names are refused because parsers disagree on which of them counts, so that what a reviewer's tool shows
+/// need not be what is loaded.
 enum StrictJSON {
   /// - Parameters:
   ///   - file: for errors.
@@ -21,9 +21,11 @@ enum StrictJSON {
       throw ModelFileError(
         .malformed, file: file, subject: subject, finding: "has \(bytes.count) bytes", expected: "at most \(limit)")
     }
-    // A zero byte would make the decoder guess UTF-16 or UTF-32, and the scan for repeated names below read another text than it.
+    // A zero byte would make the decoder guess UTF-16 or UTF-32, and the scan for repeated names below read another
+    // text than it.
     guard !bytes.contains(0) else {
-      throw ModelFileError(.malformed, file: file, subject: subject, finding: "holds a zero byte", expected: "JSON in UTF-8")
+      throw ModelFileError(
+        .malformed, file: file, subject: subject, finding: "holds a zero byte", expected: "JSON in UTF-8")
     }
     let value: Value
     do {
@@ -35,7 +37,8 @@ enum StrictJSON {
     }
     if let name = firstRepeatedName(in: bytes) {
       throw ModelFileError(
-        .malformed, file: file, subject: subject, finding: "names \"\(name)\" twice in one object", expected: "each name once")
+        .malformed, file: file, subject: subject, finding: "names \"\(name)\" twice in one object",
+        expected: "each name once")
     }
     return value
   }
@@ -47,7 +50,8 @@ enum StrictJSON {
     do {
       return try encoder.encode(value)
     } catch {
-      throw ModelFileError(.unsupported, file: file, subject: "the metadata", finding: "cannot be written as JSON: \(error)")
+      throw ModelFileError(
+        .unsupported, file: file, subject: "the metadata", finding: "cannot be written as JSON: \(error)")
     }
   }
 
@@ -60,12 +64,15 @@ enum StrictJSON {
     case .keyNotFound(let key, let context):
       return ModelFileError(.malformed, file: file, subject: field(context.codingPath + [key]), finding: "is missing")
     case .valueNotFound(let type, let context):
-      return ModelFileError(.malformed, file: file, subject: field(context.codingPath), finding: "is null", expected: name(of: type))
+      return ModelFileError(
+        .malformed, file: file, subject: field(context.codingPath), finding: "is null", expected: name(of: type))
     case .typeMismatch(let type, let context):
       return ModelFileError(
-        .malformed, file: file, subject: field(context.codingPath), finding: "has another type", expected: name(of: type))
+        .malformed, file: file, subject: field(context.codingPath), finding: "has another type",
+        expected: name(of: type))
     case .dataCorrupted(let context):
-      // For text that is no JSON, and for a number that its type cannot hold, the decoder gives neither place nor reason.
+      // For text that is no JSON, and for a number that its type cannot hold, the decoder gives neither place nor
+      // reason.
       let reason =
         context.codingPath.isEmpty
         ? "is not valid JSON, or holds a number out of range" : "cannot be read: \(context.debugDescription)"
@@ -99,7 +106,9 @@ enum StrictJSON {
       case UInt8(ascii: "\""):
         let start = index
         index += 1
-        while index < bytes.count, bytes[index] != UInt8(ascii: "\"") { index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1 }
+        while index < bytes.count, bytes[index] != UInt8(ascii: "\"") {
+          index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1
+        }
         latest = start..<min(index + 1, bytes.count)
       case UInt8(ascii: ":"):
         let name = unescaped(UnsafeRawBufferPointer(rebasing: bytes[latest]))
@@ -113,7 +122,9 @@ enum StrictJSON {
 
   /// The text of a JSON string, given with its quotes.
   private static func unescaped(_ literal: UnsafeRawBufferPointer) -> String {
-    if literal.contains(UInt8(ascii: "\\")), let text = try? JSONDecoder().decode(String.self, from: Data(literal)) { return text }
+    if literal.contains(UInt8(ascii: "\\")), let text = try? JSONDecoder().decode(String.self, from: Data(literal)) {
+      return text
+    }
     return String(decoding: literal.dropFirst().dropLast(), as: UTF8.self)
   }
 }

@@ -2,7 +2,8 @@ import BitNetInference
 
 /// What a family calls the tensors of its checkpoints.
 ///
-/// Names of a block's tensors are relative to the block, without `.weight`: `self_attn.q_proj` for `model.layers.0.self_attn.q_proj.weight`.
+/// Names of a block's tensors are relative to the block, without `.weight`: `self_attn.q_proj` for
+/// `model.layers.0.self_attn.q_proj.weight`.
 package struct TensorNames: Sendable, Equatable {
   /// The projections that are stacked in each matrix, from the first rows to the last.
   package var projections: [MatrixRole: [String]]
@@ -23,9 +24,12 @@ package struct TensorNames: Sendable, Equatable {
   ]
 
   /// Llama's names.
-  package static let llama = TensorNames(norms: [.attention: ["input_layernorm"], .feedForward: ["post_attention_layernorm"]])
+  package static let llama = TensorNames(norms: [
+    .attention: ["input_layernorm"], .feedForward: ["post_attention_layernorm"],
+  ])
 
-  /// Those of BitNet b1.58 2B-4T; the second name of each sub-norm is that of the first public reproduction, 1bitLLM/bitnet_b1_58.
+  /// Those of BitNet b1.58 2B-4T; the second name of each sub-norm is that of the first public reproduction,
+  /// 1bitLLM/bitnet_b1_58.
   package static let bitNet = TensorNames(norms: [
     .attention: ["input_layernorm"], .feedForward: ["post_attention_layernorm"],
     .attentionSub: ["self_attn.attn_sub_norm", "self_attn.inner_attn_ln"],

@@ -42,7 +42,9 @@ struct FolderExtras: Sendable {
     if let file = ifPresent("chat_template.jinja") {
       chatTemplate = try Self.text(file, limit: HuggingFaceConfiguration.largestFile)
     } else {
-      chatTemplate = try configuration.flatMap { (file) throws(ModelFileError) in try Self.chatTemplate(inConfiguration: file) }
+      chatTemplate = try configuration.flatMap { (file) throws(ModelFileError) in
+        try Self.chatTemplate(inConfiguration: file)
+      }
     }
     let generationPath = path("generation_config.json")
     generation = try FileAccess.contentsIfPresent(generationPath).map { (json) throws(ModelFileError) in

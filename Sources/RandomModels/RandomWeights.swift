@@ -2,8 +2,8 @@ import BitNetInference
 import BitNetTernary
 
 extension ModelWeights {
-  /// Random weights of a given shape, the same for the same seed: to check and to measure engines by. A model as large as BitNet b1.58
-  /// 2B-4T takes a few seconds.
+  /// Random weights of a given shape, the same for the same seed: to check and to measure engines by. A model as large
+  /// as BitNet b1.58 2B-4T takes a few seconds.
   ///
   /// - Throws: `ConfigurationError` when the configuration is out of range.
   package init(random configuration: ModelConfiguration, seed: UInt64) throws {
@@ -19,7 +19,8 @@ extension ModelWeights {
     func table(_ name: String) throws -> EmbeddingTable {
       try EmbeddingTable(random: name, rows: c.vocabularySize, columns: c.hiddenSize, using: &generator)
     }
-    // The order of the draws is part of what a seed means: each matrix after the norm of its input, then the other norms.
+    // The order of the draws is part of what a seed means: each matrix after the norm of its input, then the other
+    // norms.
     let layers = try (0..<c.layerCount).map { _ in
       var norms: [NormRole: [Float]] = [:]
       let matrices = try MatrixRole.allCases.map { role in
@@ -37,8 +38,10 @@ extension ModelWeights {
 extension ModelConfiguration {
   /// The shape of BitNet b1.58 2B-4T.
   package static let bitNet2B4T = ModelConfiguration(
-    architecture: "BitNetForCausalLM", vocabularySize: 128256, hiddenSize: 2560, feedForwardSize: 6912, layerCount: 30, headCount: 20,
-    keyValueHeadCount: 5, headSize: 128, contextLength: 4096, normEpsilon: 1e-5, ropeTheta: 500000, activation: .squaredReLU,
+    architecture: "BitNetForCausalLM", vocabularySize: 128256, hiddenSize: 2560, feedForwardSize: 6912, layerCount: 30,
+    headCount: 20,
+    keyValueHeadCount: 5, headSize: 128, contextLength: 4096, normEpsilon: 1e-5, ropeTheta: 500000,
+    activation: .squaredReLU,
     optionalNorms: .subNorms, tiedEmbedding: true)
 
   /// A small random shape: widths that are awkward for tiles and vectors, groups of all sizes, both activations.
@@ -47,13 +50,15 @@ extension ModelConfiguration {
     let subNorms = Bool.random(using: &generator)
     return ModelConfiguration(
       architecture: "random", vocabularySize: Int.random(in: 3...300, using: &generator),
-      hiddenSize: Int.random(in: 1...330, using: &generator), feedForwardSize: Int.random(in: 1...400, using: &generator),
+      hiddenSize: Int.random(in: 1...330, using: &generator),
+      feedForwardSize: Int.random(in: 1...400, using: &generator),
       layerCount: Int.random(in: 1...2, using: &generator),
       headCount: keyValueHeads * Int.random(in: 1...10, using: &generator), keyValueHeadCount: keyValueHeads,
       headSize: 2 * Int.random(in: 1...52, using: &generator), contextLength: 400, normEpsilon: 1e-5, ropeTheta: 10000,
       ropeScaling: Bool.random(using: &generator)
         ? .init(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 64) : nil,
-      activation: subNorms ? .squaredReLU : .silu, optionalNorms: subNorms ? .subNorms : [], tiedEmbedding: Bool.random(using: &generator))
+      activation: subNorms ? .squaredReLU : .silu, optionalNorms: subNorms ? .subNorms : [],
+      tiedEmbedding: Bool.random(using: &generator))
   }
 }
 
@@ -63,13 +68,17 @@ extension TernaryMatrix {
   /// - Parameters:
   ///   - rows: rows of each stacked part.
   ///   - scales: one for each part.
-  package init(random rows: [Int], columns: Int, scales: [Double], using generator: inout SplitMix64) throws(TernaryError) {
+  package init(random rows: [Int], columns: Int, scales: [Double], using generator: inout SplitMix64)
+    throws(TernaryError)
+  {
     let buffer = AlignedBuffer(count: TernaryMatrix.byteCount(rows: rows, columns: columns))
     let tilesPerRow = Tile.padded(columns, to: Tile.columns) / Tile.columns
     var words = buffer.bytes.bindMemory(to: UInt32.self)
     for count in rows {
       let partWords = Tile.byteCount(rows: count, columns: columns) / MemoryLayout<UInt32>.stride
-      Self.fill(UnsafeMutableBufferPointer(rebasing: words[..<partWords]), rows: count, columns: columns, tilesPerRow, &generator)
+      Self.fill(
+        UnsafeMutableBufferPointer(rebasing: words[..<partWords]), rows: count, columns: columns, tilesPerRow,
+        &generator)
       words = UnsafeMutableBufferPointer(rebasing: words[partWords...])
     }
     try self.init(rows: rows, columns: columns, scales: scales, tiles: buffer.shared)
@@ -77,7 +86,8 @@ extension TernaryMatrix {
 
   /// Fills the tiles of one part whole words at a time; codes beyond its rows and columns are zeros.
   private static func fill(
-    _ words: UnsafeMutableBufferPointer<UInt32>, rows: Int, columns: Int, _ tilesPerRow: Int, _ generator: inout SplitMix64
+    _ words: UnsafeMutableBufferPointer<UInt32>, rows: Int, columns: Int, _ tilesPerRow: Int,
+    _ generator: inout SplitMix64
   ) {
     for index in words.indices {
       let fields = UInt32(truncatingIfNeeded: generator.next())
@@ -102,7 +112,9 @@ extension TernaryMatrix {
 
 extension EmbeddingTable {
   /// A table of random numbers from -1 to 1.
-  fileprivate init(random name: String, rows: Int, columns: Int, using generator: inout SplitMix64) throws(ModelWeightsError) {
+  fileprivate init(random name: String, rows: Int, columns: Int, using generator: inout SplitMix64)
+    throws(ModelWeightsError)
+  {
     let buffer = AlignedBuffer(count: 2 * rows * columns)
     let values = buffer.bytes.bindMemory(to: UInt16.self)
     for start in stride(from: 0, to: values.count, by: 4) {

@@ -1,6 +1,7 @@
 import Dispatch
 
-/// Runs a scheduler and its engine one job after the other, beside Swift's cooperative threads, which a forward pass would block.
+/// Runs a scheduler and its engine one job after the other, beside Swift's cooperative threads, which a forward pass
+/// would block.
 final class EngineThread: SerialExecutor {
   private let queue = DispatchQueue(label: "BitNet.engine", qos: .userInitiated)
 

@@ -15,7 +15,8 @@ package struct Request: Sendable {
   package var deadline: ContinuousClock.Instant?
 
   package init(
-    prompt: [Int32], sampling: SamplingParameters = .greedy, logProbabilities: Int? = nil, limit: Int, stops: Set<Int32> = [],
+    prompt: [Int32], sampling: SamplingParameters = .greedy, logProbabilities: Int? = nil, limit: Int,
+    stops: Set<Int32> = [],
     deadline: ContinuousClock.Instant? = nil
   ) {
     self.prompt = prompt

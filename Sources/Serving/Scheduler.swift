@@ -1,7 +1,8 @@
 import BitNetInference
 
-/// Makes the batches of one engine: every step takes a token of each request that is generating, and prompt tokens of others as far as its
-/// budget goes. Requests join and leave between steps. Arithmetic is canonical, so what is decided here changes no answer.
+/// Makes the batches of one engine: every step takes a token of each request that is generating, and prompt tokens of
+/// others as far as its budget goes. Requests join and leave between steps. Arithmetic is canonical, so what is decided
+/// here changes no answer.
 ///
 /// Runs on a thread of its own, where it is the engine's one caller.
 package actor Scheduler {
@@ -90,19 +91,23 @@ package actor Scheduler {
   }
 
   /// Lends the engine to `body` between two steps.
-  package func perform<Result: Sendable>(_ body: @Sendable (any Engine) throws -> Result) rethrows -> Result { try body(engine) }
+  package func perform<Result: Sendable>(_ body: @Sendable (any Engine) throws -> Result) rethrows -> Result {
+    try body(engine)
+  }
 
   private func check(_ request: Request) throws {
     try request.sampling.validate()
     let vocabulary = engine.configuration.vocabularySize
     if let count = request.logProbabilities, !(0...vocabulary ~= count) {
-      throw EngineError.parameter(name: "the number of log probabilities", found: "\(count)", expected: "0 to \(vocabulary)")
+      throw EngineError.parameter(
+        name: "the number of log probabilities", found: "\(count)", expected: "0 to \(vocabulary)")
     }
     guard !request.prompt.isEmpty else {
       throw EngineError.parameter(name: "the prompt", found: "empty", expected: "at least one token")
     }
     guard request.limit > 0 else {
-      throw EngineError.parameter(name: "the maximum number of tokens", found: "\(request.limit)", expected: "1 or more")
+      throw EngineError.parameter(
+        name: "the maximum number of tokens", found: "\(request.limit)", expected: "1 or more")
     }
     for token in request.prompt where token < 0 || token >= vocabulary {
       throw EngineError.tokenOutOfRange(token, vocabulary: vocabulary)

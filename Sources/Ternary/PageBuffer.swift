@@ -11,7 +11,8 @@ package final class PageBuffer: @unchecked Sendable {
   // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
   package let bytes: UnsafeMutableRawBufferPointer
 
-  /// No page is touched until it is written; on a machine with several memories it then lies near the thread that writes it.
+  /// No page is touched until it is written; on a machine with several memories it then lies near the thread that
+  /// writes it.
   ///
   /// - Parameter count: bytes, 1 or more.
   /// - Returns: nil, with the reason in `errno`, when the system has no room.

@@ -63,14 +63,16 @@ package struct TilePacker: @unchecked Sendable {
     }
   }
 
-  /// Repacks the Hugging Face layout: bytes `[ceil(N/4)][K]`, bits 2j…2j+1 of byte (r, c) hold code + 1 of row `j·ceil(N/4) + r`, column c.
+  /// Repacks the Hugging Face layout: bytes `[ceil(N/4)][K]`, bits 2j…2j+1 of byte (r, c) hold code + 1 of row
+  /// `j·ceil(N/4) + r`, column c.
   ///
   /// - Parameters:
   ///   - packed: `ceil(matrixRows/4) · columns` bytes.
   ///   - matrixRows: rows of the whole matrix.
   ///   - rows: the rows to pack, inside `0..<matrixRows`.
   /// - Throws: `TernaryError.invalidCode` for a field of 3, which no writer makes.
-  package func pack(huggingFace packed: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) {
+  package func pack(huggingFace packed: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError)
+  {
     let quarter = (matrixRows + 3) / 4
     try require(packed.count, quarter * columns)
     try packRows(rows) { (row, biased) throws(TernaryError) in
@@ -87,14 +89,17 @@ package struct TilePacker: @unchecked Sendable {
     case arm = 64
   }
 
-  /// Repacks I2_S: row-major elements in blocks of B that run on across rows, B/4 bytes each; byte p of a block holds elements
-  /// p, p + B/4, p + B/2, p + 3B/4 from the high bits down. One Float scale follows the `N·K/4` bytes of codes.
+  /// Repacks I2_S: row-major elements in blocks of B that run on across rows, B/4 bytes each; byte p of a block holds
+  /// elements p, p + B/4, p + B/2, p + 3B/4 from the high bits down. One Float scale follows the `N·K/4` bytes of
+  /// codes.
   ///
   /// - Parameters:
   ///   - i2s: the tensor: `matrixRows · columns / 4` bytes of codes, then at least 4 bytes with the scale.
   ///   - block: the block length; files do not say which they use, and released ones use 128.
   /// - Returns: the scale. A field of 3 is an error here, though bitnet.cpp reads it as 0.
-  package func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
+  package func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>)
+    throws(TernaryError) -> Float
+  {
     let count = matrixRows * columns
     guard count % block.rawValue == 0 else { throw .blockLength(columns: columns, multipleOf: block.rawValue) }
     guard i2s.count >= count / 4 + 4 else { throw .byteCount(found: i2s.count, expected: count / 4 + 32) }
@@ -111,8 +116,9 @@ package struct TilePacker: @unchecked Sendable {
     return i2s.loadUnaligned(fromByteOffset: count / 4, as: Float.self)
   }
 
-  /// Repacks TQ2_0: blocks of 256 along a row, 66 bytes: 64 of codes in two halves (byte p of half h holds elements 128h + p, +32, +64,
-  /// +96 from the low bits up), then the scale as a 16-bit float, the same in every block of a ternary tensor.
+  /// Repacks TQ2_0: blocks of 256 along a row, 66 bytes: 64 of codes in two halves (byte p of half h holds elements
+  /// 128h + p, +32, +64, +96 from the low bits up), then the scale as a 16-bit float, the same in every block of a
+  /// ternary tensor.
   ///
   /// - Parameter tq2: `matrixRows · columns / 256` blocks; columns must be a multiple of 256.
   /// - Returns: the scale.

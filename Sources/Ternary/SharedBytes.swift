@@ -19,10 +19,12 @@ package struct SharedBytes: @unchecked Sendable {
   /// The bytes in `range`, or nil if it does not lie inside `0..<count`.
   package func slice(_ range: Range<Int>) -> SharedBytes? {
     guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
-    return SharedBytes(owner: owner, bytes: UnsafeRawBufferPointer(start: baseAddress + range.lowerBound, count: range.count))
+    return SharedBytes(
+      owner: owner, bytes: UnsafeRawBufferPointer(start: baseAddress + range.lowerBound, count: range.count))
   }
 
-  /// Says that the bytes will not be read soon: those of a mapped file give their memory back, and reading them again reads the file again.
+  /// Says that the bytes will not be read soon: those of a mapped file give their memory back, and reading them again
+  /// reads the file again.
   package func releasePages() {
     (owner as? any PageReleasing)?.releasePages(of: UnsafeRawBufferPointer(start: baseAddress, count: count))
   }

@@ -1,7 +1,7 @@
 /// A ternary matrix in tiles: one or several weight matrices of the same width, stacked, each with its own scale.
 ///
-/// Stacking is how q, k and v (or gate and up) share one pass over the activations. Each part starts on a tile boundary;
-/// rows and columns beyond a part's own are zero codes.
+/// Stacking is how q, k and v (or gate and up) share one pass over the activations. Each part starts on a tile
+/// boundary; rows and columns beyond a part's own are zero codes.
 package struct TernaryMatrix: Sendable {
   /// One of the stacked matrices.
   package struct Part: Sendable, Equatable {
@@ -55,9 +55,11 @@ package struct TernaryMatrix: Sendable {
     rows.reduce(0) { $0 + Tile.byteCount(rows: $1, columns: columns) }
   }
 
-  /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`. Valid only while something holds this
-  /// matrix.
-  package func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer { tiles.baseAddress + byteOffset(ofRow: range.lowerBound) }
+  /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`. Valid only while
+  /// something holds this matrix.
+  package func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer {
+    tiles.baseAddress + byteOffset(ofRow: range.lowerBound)
+  }
 
   /// Where a stacked row's tiles start: `row` a multiple of 16, inside `0...paddedRows`.
   package func byteOffset(ofRow row: Int) -> Int { row / Tile.rows * tilesPerRow * Tile.bytes }
@@ -138,7 +140,8 @@ package enum TernaryError: Error, Equatable, CustomStringConvertible {
       "a ternary matrix needs rows, columns and one scale for each part; found rows \(rows), \(columns) columns and \(scales) scales"
     case .scale(let value): "a weight scale must be finite and above zero; found \(value)"
     case .byteCount(let found, let expected): "ternary data has \(found) bytes; expected \(expected)"
-    case .invalidCode(let row, let value): "packed weights hold the code \(value) in row \(row); expected 0, 1 or 2 (for -1, 0, +1)"
+    case .invalidCode(let row, let value):
+      "packed weights hold the code \(value) in row \(row); expected 0, 1 or 2 (for -1, 0, +1)"
     case .unevenScale(let row, let found, let expected):
       "a ternary tensor has one scale; row \(row) has \(found) where \(expected) was expected"
     case .blockLength(let columns, let multiple): "rows of \(columns) columns cannot be cut into blocks of \(multiple)"

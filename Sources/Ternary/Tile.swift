@@ -1,9 +1,9 @@
 /// The 16×32 tile: the one layout in which ternary weights are stored, mapped, uploaded and multiplied.
 ///
 /// A matrix of N rows (outputs) × K columns (inputs) of codes in {-1, 0, +1} is cut into tiles of 16 rows × 32 columns,
-/// ordered `[N/16][K/32]`. A tile is 32 little-endian 32-bit words, 128 bytes. Word t (0…31) holds row `8·(t/16) + t%8`,
-/// columns `16·((t%16)/8) … +15` of the tile. In a word, element e (0…15) is stored as code + 2 at bit `8·(e%4) + 2·(e/4)`,
-/// so that `(word >> 2i) & 0x03030303` gives elements 4i…4i+3 as four bytes.
+/// ordered `[N/16][K/32]`. A tile is 32 little-endian 32-bit words, 128 bytes. Word t (0…31) holds row `8·(t/16) +
+/// t%8`, columns `16·((t%16)/8) … +15` of the tile. In a word, element e (0…15) is stored as code + 2 at bit `8·(e%4) +
+/// 2·(e/4)`, so that `(word >> 2i) & 0x03030303` gives elements 4i…4i+3 as four bytes.
 package enum Tile {
   package static let rows = 16
   package static let columns = 32

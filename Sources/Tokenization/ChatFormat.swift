@@ -24,8 +24,8 @@ public enum ChatFormat: String, Sendable, CaseIterable {
 
   /// The format that a Jinja chat template describes; nil if it is none of these.
   ///
-  /// The published templates of BitNet b1.58 2B-4T are all taken for ``bitnet``, also the one in its first GGUF files, which
-  /// writes "Human:" and "BITNETAssistant:" and is not what the model was trained with.
+  /// The published templates of BitNet b1.58 2B-4T are all taken for ``bitnet``, also the one in its first GGUF files,
+  /// which writes "Human:" and "BITNETAssistant:" and is not what the model was trained with.
   public init?(template: String) {
     func has(_ part: String) -> Bool { template.contains(part) }
     if has("<|start_header_id|>") && has("<|end_header_id|>") {
@@ -66,18 +66,19 @@ public enum ChatFormat: String, Sendable, CaseIterable {
     return ids
   }
 
-  /// The token ids that carry a chat on whose earlier tokens, up to the assistant's last reply, are kept, as in a KV cache:
-  /// the end of the assistant's turn, if it is not there, the new messages, and the generation prompt.
+  /// The token ids that carry a chat on whose earlier tokens, up to the assistant's last reply, are kept, as in a KV
+  /// cache: the end of the assistant's turn, if it is not there, the new messages, and the generation prompt.
   ///
-  /// With ``bitnetSeparate`` and ``llama3`` the earlier ids followed by these are what ``encode(_:with:generationPrompt:bos:specialsInContent:)``
-  /// gives for the whole chat, provided the model wrote its reply in the tokens that encoding it gives. With ``bitnet`` the
-  /// same holds from the first new message on; encoded anew, though, the reply itself would merge with the "Assistant: "
-  /// before it. With ``plain``, text on both sides of a newline might merge.
+  /// With ``bitnetSeparate`` and ``llama3`` the earlier ids followed by these are what
+  /// ``encode(_:with:generationPrompt:bos:specialsInContent:)`` gives for the whole chat, provided the model wrote its
+  /// reply in the tokens that encoding it gives. With ``bitnet`` the same holds from the first new message on; encoded
+  /// anew, though, the reply itself would merge with the "Assistant: " before it. With ``plain``, text on both sides of
+  /// a newline might merge.
   ///
   /// - Parameters:
   ///   - messages: the new messages, at least one.
-  ///   - last: the last of the earlier ids, which tells whether the assistant's turn was ended with `<|eot_id|>`. Any other
-  ///     stop token the reply ended with is best left out of the earlier ids.
+  ///   - last: the last of the earlier ids, which tells whether the assistant's turn was ended with `<|eot_id|>`. Any
+  ///     other stop token the reply ended with is best left out of the earlier ids.
   /// - Throws: if the tokenizer lacks a special token that the format writes.
   package func encodeContinuation(
     _ messages: [ChatMessage], after last: Int32?, with tokenizer: Tokenizer, generationPrompt: Bool = true,

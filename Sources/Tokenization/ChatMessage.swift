@@ -14,7 +14,8 @@ public struct ChatMessage: Equatable, Sendable {
 }
 
 extension ChatMessage {
-  /// The content without whitespace at its ends: `trim` in Jinja and `strip` in Python, which chat templates are written for.
+  /// The content without whitespace at its ends: `trim` in Jinja and `strip` in Python, which chat templates are
+  /// written for.
   var trimmedContent: String {
     let scalars = content.unicodeScalars
     guard let first = scalars.firstIndex(where: { !Self.isStripped($0) }),

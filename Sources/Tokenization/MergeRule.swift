@@ -11,9 +11,9 @@ enum MergeOrder: String, Sendable {
 
 /// Tells whether two neighbouring tokens merge, and how soon.
 enum MergeRule: Sendable {
-  /// Any two tokens that joined are a token do. Nothing but the vocabulary is needed: the bytes of both stand next to each
-  /// other in the text, and the token that they spell is the result and the rank. (A table of all pairs is no faster to
-  /// ask, and takes 60 of the 90 ms that loading 128,000 tokens then takes.)
+  /// Any two tokens that joined are a token do. Nothing but the vocabulary is needed: the bytes of both stand next to
+  /// each other in the text, and the token that they spell is the result and the rank. (A table of all pairs is no
+  /// faster to ask, and takes 60 of the 90 ms that loading 128,000 tokens then takes.)
   case vocabulary(TokenTable, thenByLeft: Bool)
   /// Those in a list do; the rank is the position in it.
   case list(MergeTable)

@@ -18,7 +18,8 @@ struct MergeTable: Sendable {
   private var slots: [Entry]
   private let shift: UInt64
 
-  /// - Parameter merges: in the order of their ranks. Where a pair is listed twice, its later rank holds, as in the field.
+  /// - Parameter merges: in the order of their ranks. Where a pair is listed twice, its later rank holds, as in the
+  ///   field.
   init(_ merges: [Merge]) {
     let capacityBits = max(4, UInt64.bitWidth - (2 * merges.count).leadingZeroBitCount)
     slots = [Entry](repeating: Entry(pair: .max, rank: 0, result: -1), count: 1 << capacityBits)

@@ -1,8 +1,8 @@
-/// Byte-pair encoding of one piece: starting from its bytes, joins the two neighbours of lowest rank, the leftmost among
-/// equals, until no two neighbours merge. Keeps its working memory between pieces.
+/// Byte-pair encoding of one piece: starting from its bytes, joins the two neighbours of lowest rank, the leftmost
+/// among equals, until no two neighbours merge. Keeps its working memory between pieces.
 struct PieceMerger {
-  /// Pieces up to this many bytes are merged by searching all pairs for the lowest rank each time, which is quadratic but
-  /// has little overhead; longer ones through a heap. Both take the same time at 100 to 200 random letters.
+  /// Pieces up to this many bytes are merged by searching all pairs for the lowest rank each time, which is quadratic
+  /// but has little overhead; longer ones through a heap. Both take the same time at 100 to 200 random letters.
   private static let longestSearched = 96
 
   private let byteTokens: [Int32]
@@ -84,8 +84,8 @@ struct PieceMerger {
     }
   }
 
-  /// The same by a doubly linked list of tokens and a heap of candidates: n log n. A candidate whose tokens have meanwhile
-  /// merged otherwise is recognised when it comes up, and skipped.
+  /// The same by a doubly linked list of tokens and a heap of candidates: n log n. A candidate whose tokens have
+  /// meanwhile merged otherwise is recognised when it comes up, and skipped.
   private func mergeLong(_ text: Span<UInt8>, _ start: Int, _ end: Int, into ids: inout [Int32]) {
     let gone: Int32 = -1
     let count = end - start

@@ -1,6 +1,7 @@
 /// The rule that cuts text into pieces before any merging; tokens never reach across two pieces.
 ///
-/// Each is a regular expression of the field, written out by hand: no engine to start, and one pass without backtracking.
+/// Each is a regular expression of the field, written out by hand: no engine to start, and one pass without
+/// backtracking.
 package enum SplitPattern: String, Sendable, CaseIterable {
   /// Llama 3 and its relatives, BitNet b1.58 2B-4T among them.
   case llama3
@@ -38,7 +39,8 @@ struct PieceSplitter {
 
   init(_ pattern: SplitPattern) { self.pattern = pattern }
 
-  /// The end of the piece that starts at `start`, where `text[start..<end]` is all there is to see. In `start + 1...end`.
+  /// The end of the piece that starts at `start`, where `text[start..<end]` is all there is to see. In `start +
+  /// 1...end`.
   @inline(__always)
   func endOfPiece(in text: Span<UInt8>, from start: Int, to end: Int) -> Int {
     switch pattern {

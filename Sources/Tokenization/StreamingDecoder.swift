@@ -1,7 +1,7 @@
 /// Decodes tokens one at a time, for text that is shown while it is generated.
 ///
-/// A token may end in the middle of a character. What is not yet a whole character is held back, so that all pieces joined
-/// are exactly what ``Tokenizer/decode(_:skippingSpecials:)`` gives for all ids.
+/// A token may end in the middle of a character. What is not yet a whole character is held back, so that all pieces
+/// joined are exactly what ``Tokenizer/decode(_:skippingSpecials:)`` gives for all ids.
 package struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
   private let skipsSpecials: Bool
@@ -23,8 +23,8 @@ package struct StreamingDecoder: Sendable {
     return text
   }
 
-  /// The text of what was held back: U+FFFD if a character was left unfinished, else nothing. The decoder can then be used
-  /// for another sequence.
+  /// The text of what was held back: U+FFFD if a character was left unfinished, else nothing. The decoder can then be
+  /// used for another sequence.
   package mutating func finish() -> String {
     defer { pending.removeAll(keepingCapacity: true) }
     return String(decoding: pending, as: UTF8.self)

@@ -1,4 +1,5 @@
-/// Byte strings under small indices, such as the tokens of a vocabulary under their ids. An index may be without a string.
+/// Byte strings under small indices, such as the tokens of a vocabulary under their ids. An index may be without a
+/// string.
 struct TokenList: Sendable {
   /// Longer strings are refused. The longest token in use in the field has 256 bytes; a bound keeps loading linear.
   static let longestToken = 1024
@@ -25,7 +26,8 @@ struct TokenList: Sendable {
 
   /// Puts a string at an index that has none.
   ///
-  /// - Precondition: `string` has 1…`longestToken` bytes, and all strings together fewer than 4 GiB; callers have checked.
+  /// - Precondition: `string` has 1…`longestToken` bytes, and all strings together fewer than 4 GiB; callers have
+  ///   checked.
   mutating func insert(_ string: some Collection<UInt8>, at index: Int) {
     precondition(!string.isEmpty && string.count <= Self.longestToken && !hasString(at: index))
     if index >= lengths.count {
@@ -42,8 +44,9 @@ struct TokenList: Sendable {
 
 /// Finds which index of a ``TokenList`` has a given string: an open-addressing hash table over its bytes.
 ///
-/// Strings of up to 7 bytes, most of what is looked up, are packed with their length into the 64-bit key, so one comparison
-/// settles them; for longer ones the key is a hash with the top bit set, and the bytes are compared after it.
+/// Strings of up to 7 bytes, most of what is looked up, are packed with their length into the 64-bit key, so one
+/// comparison settles them; for longer ones the key is a hash with the top bit set, and the bytes are compared after
+/// it.
 struct TokenTable: Sendable {
   private struct Slot {
     var key: UInt64

@@ -3,15 +3,16 @@ extension Tokenizer {
   ///
   /// - Parameters:
   ///   - bos: whether the ids begin with ``bos``, if the tokenizer has it.
-  ///   - specials: whether special tokens written in the text, such as `<|eot_id|>`, become those tokens, the longest that
-  ///     fits first. Leave it false for text from users: they could otherwise end their turn and speak for the model.
+  ///   - specials: whether special tokens written in the text, such as `<|eot_id|>`, become those tokens, the longest
+  ///     that fits first. Leave it false for text from users: they could otherwise end their turn and speak for the
+  ///     model.
   public func encode(_ text: String, bos: Bool = false, specials: Bool = false) -> [Int32] {
     var text = text
     return text.withUTF8 { encode(utf8: $0.span, bos: bos, specials: specials) }
   }
 
-  /// The token ids of bytes, which should be UTF-8: a byte that is not part of a valid sequence is encoded as a piece of
-  /// punctuation would be, and decodes to itself.
+  /// The token ids of bytes, which should be UTF-8: a byte that is not part of a valid sequence is encoded as a piece
+  /// of punctuation would be, and decodes to itself.
   public func encode(utf8 bytes: [UInt8], bos: Bool = false, specials: Bool = false) -> [Int32] {
     encode(utf8: bytes.span, bos: bos, specials: specials)
   }

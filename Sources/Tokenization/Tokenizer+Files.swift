@@ -8,8 +8,8 @@ extension Tokenizer {
   /// The files a folder's tokenizer may be in, the preferred one first.
   private static let fileNames = ["tokenizer.json", "tokenizer.model"]
 
-  /// Reads a tokenizer file, whose content decides what it is: a Hugging Face tokenizer.json, a tiktoken rank file, or the
-  /// text of ``serialized()``.
+  /// Reads a tokenizer file, whose content decides what it is: a Hugging Face tokenizer.json, a tiktoken rank file, or
+  /// the text of ``serialized()``.
   ///
   /// - Throws: if the file cannot be read, has more than ``maximumFileSize`` bytes, or is none of these.
   package convenience init(contentsOfFile path: String) throws(TokenizerError) {
@@ -71,8 +71,8 @@ extension Tokenizer {
     }
   }
 
-  /// A SentencePiece model is a protobuf message that begins with its first piece: field 1, a message, whose field 1 is the
-  /// piece's text. A rank file is text and cannot contain the bytes that follow.
+  /// A SentencePiece model is a protobuf message that begins with its first piece: field 1, a message, whose field 1 is
+  /// the piece's text. A rank file is text and cannot contain the bytes that follow.
   private static func isSentencePiece(_ file: [UInt8]) -> Bool {
     file.first == 0x0A && file.prefix(256).contains { $0 >= 0x7F || ($0 < 0x20 && !UInt8.jsonWhitespace.contains($0)) }
   }

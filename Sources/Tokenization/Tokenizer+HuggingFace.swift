@@ -1,9 +1,10 @@
 extension Tokenizer {
   /// Reads a Hugging Face tokenizer.json.
   ///
-  /// It must describe byte-level BPE: no normalizer, the split pattern of Llama 3 or of GPT-2, a model of type BPE whose
-  /// vocabulary has all 256 bytes, and a post-processor that at most adds tokens. The first special token that it puts
-  /// before a text is the BOS token. A vocabulary entry that is also an added token is taken as the added token only.
+  /// It must describe byte-level BPE: no normalizer, the split pattern of Llama 3 or of GPT-2, a model of type BPE
+  /// whose vocabulary has all 256 bytes, and a post-processor that at most adds tokens. The first special token that it
+  /// puts before a text is the BOS token. A vocabulary entry that is also an added token is taken as the added token
+  /// only.
   ///
   /// - Throws: if the bytes are not such a file; the error names the field, or the line of broken JSON.
   package convenience init(tokenizerJSON file: [UInt8]) throws(TokenizerError) {

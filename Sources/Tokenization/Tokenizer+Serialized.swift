@@ -1,10 +1,11 @@
 extension Tokenizer {
   private static let header = "swift-bitnet tokenizer 1"
 
-  /// The tokenizer as a compact text that loads fast, for a converted model file to carry. ``init(serialized:)`` reads it.
+  /// The tokenizer as a compact text that loads fast, for a converted model file to carry. ``init(serialized:)`` reads
+  /// it.
   ///
-  /// It is ASCII, and of the characters that JSON escapes in a string it has only newlines. Each line is a keyword and its
-  /// values, separated by single spaces:
+  /// It is ASCII, and of the characters that JSON escapes in a string it has only newlines. Each line is a keyword and
+  /// its values, separated by single spaces:
   ///
   ///     swift-bitnet tokenizer 1
   ///     split llama3                    the split pattern: llama3 or gpt2

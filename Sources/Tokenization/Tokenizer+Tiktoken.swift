@@ -9,13 +9,14 @@ extension Tokenizer {
   /// How many tokens Llama 3's rank file has.
   static let llama3RankCount = 128_000
 
-  /// Reads a tiktoken rank file, such as Llama 3's tokenizer.model: lines of a token in base64, a space and its rank, which
-  /// is its id.
+  /// Reads a tiktoken rank file, such as Llama 3's tokenizer.model: lines of a token in base64, a space and its rank,
+  /// which is its id.
   ///
-  /// Such a file names neither its split pattern nor its special tokens. The pattern is taken to be Llama 3's; a file of
-  /// 128,000 tokens also gets Llama 3's 256 special tokens and its BOS token, any other file none.
+  /// Such a file names neither its split pattern nor its special tokens. The pattern is taken to be Llama 3's; a file
+  /// of 128,000 tokens also gets Llama 3's 256 special tokens and its BOS token, any other file none.
   ///
-  /// - Throws: if the bytes are not such a file, if a token or id occurs twice, or if one of the 256 single bytes is missing.
+  /// - Throws: if the bytes are not such a file, if a token or id occurs twice, or if one of the 256 single bytes is
+  ///   missing.
   package convenience init(tiktoken file: [UInt8]) throws(TokenizerError) {
     try Self.checkSize(file.count)
     var tokens = TokenList()

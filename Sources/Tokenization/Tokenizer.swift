@@ -1,8 +1,9 @@
 /// A byte-level BPE tokenizer: text to token ids and back.
 ///
-/// Read one from a Hugging Face tokenizer.json, from a tiktoken rank file (Llama 3's tokenizer.model), or from the compact
-/// text a converted model carries (``serialized()``). Encoding is exact: the ids are those of tiktoken for a rank file, and
-/// those of Hugging Face tokenizers for a tokenizer.json. Any bytes can be encoded, and decode to themselves.
+/// Read one from a Hugging Face tokenizer.json, from a tiktoken rank file (Llama 3's tokenizer.model), or from the
+/// compact text a converted model carries (``serialized()``). Encoding is exact: the ids are those of tiktoken for a
+/// rank file, and those of Hugging Face tokenizers for a tokenizer.json. Any bytes can be encoded, and decode to
+/// themselves.
 ///
 /// A tokenizer never changes, so one can be used from several threads at a time.
 public final class Tokenizer: Sendable {
@@ -24,8 +25,8 @@ public final class Tokenizer: Sendable {
     /// The merges of order `listed`; not considered otherwise.
     var listedMerges: [Merge] = []
     var split = SplitPattern.llama3
-    /// Whether a piece that is itself a token becomes that token, though merging may not lead there. tiktoken does so, and
-    /// Hugging Face calls it `ignore_merges`.
+    /// Whether a piece that is itself a token becomes that token, though merging may not lead there. tiktoken does so,
+    /// and Hugging Face calls it `ignore_merges`.
     var takesWholePieces = true
     var bos: Int32?
   }
@@ -146,7 +147,8 @@ public final class Tokenizer: Sendable {
   /// The id of a special token by its text, such as `<|eot_id|>`; nil if there is none.
   public func id(ofSpecial text: String) -> Int32? { specialTokens[text] }
 
-  /// The id of the token with exactly these bytes, special tokens and other added ones not considered; nil if there is none.
+  /// The id of the token with exactly these bytes, special tokens and other added ones not considered; nil if there is
+  /// none.
   public func id(of bytes: [UInt8]) -> Int32? {
     let id = vocabulary.find(bytes)
     return id < 0 ? nil : id

@@ -21,7 +21,8 @@ package struct TokenizerError: Error, Equatable, CustomStringConvertible {
   }
 }
 
-/// `text` as it may stand in an error message: quoted, escaped and cut to a readable length, whatever a hostile file holds.
+/// `text` as it may stand in an error message: quoted, escaped and cut to a readable length, whatever a hostile file
+/// holds.
 func quoted(_ text: some StringProtocol) -> String {
   let limit = 80
   let scalars = text.unicodeScalars

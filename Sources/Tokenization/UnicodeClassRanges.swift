@@ -1,8 +1,8 @@
 // Made by Scripts/make-unicode-table.py; do not edit.
 // swift-format-ignore-file
 
-/// The scalars of `\p{L}`, `\p{N}` and `\s` in Unicode 16, as Hugging Face tokenizers 0.23 and tiktoken 0.14 both have them:
-/// first and last scalar of each range, in ascending order.
+/// The scalars of `\p{L}`, `\p{N}` and `\s` in Unicode 16, as Hugging Face tokenizers 0.23 and tiktoken 0.14 both have
+/// them: first and last scalar of each range, in ascending order.
 ///
 /// They are written out because the standard library's properties follow the Unicode version of the toolchain: a letter
 /// added there would change how text is split, and with it the tokens a model sees.

@@ -24,14 +24,17 @@ struct GenerationTests {
     let model = try await demo()
     let options = GenerationOptions(maximumTokens: 4)
     #expect(try await model.generate("Once upon a time", options: options).text().text == " there was a man")
-    #expect(try await model.generate("The old king said to his youngest son,", options: options).text().text == " \"I have a")
-    #expect(model.tokenizer.encode("In a dark forest there lived", bos: true) == [4093, 1408, 258, 1271, 1094, 442, 1018])
+    #expect(
+      try await model.generate("The old king said to his youngest son,", options: options).text().text == " \"I have a")
+    #expect(
+      model.tokenizer.encode("In a dark forest there lived", bos: true) == [4093, 1408, 258, 1271, 1094, 442, 1018])
   }
 
   @Test("streams pieces that add up, with ids, probabilities and statistics")
   func pieces() async throws {
     let model = try await demo()
-    let options = GenerationOptions(sampling: .init(temperature: 0.8, topP: 0.9, seed: 3), maximumTokens: 50, logProbabilities: 2)
+    let options = GenerationOptions(
+      sampling: .init(temperature: 0.8, topP: 0.9, seed: 3), maximumTokens: 50, logProbabilities: 2)
     var (text, tokens) = ("", [Int32]())
     var statistics: GenerationStatistics?
     for try await piece in model.generate("The princess", options: options) {
@@ -79,7 +82,9 @@ struct GenerationTests {
       _ = try await model.generate(tokens: Array(repeating: 5, count: 20)).text()
     }
     await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: []).text() }
-    await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: [5], options: .init(maximumTokens: 0)).text() }
+    await #expect(throws: EngineError.self) {
+      _ = try await model.generate(tokens: [5], options: .init(maximumTokens: 0)).text()
+    }
     await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: [9999]).text() }
   }
 
@@ -162,6 +167,8 @@ struct GenerationTests {
 
 /// Where the build puts executables: beside the test bundle.
 private let productsFolder: URL = {
-  for bundle in Bundle.allBundles where bundle.bundlePath.hasSuffix(".xctest") { return bundle.bundleURL.deletingLastPathComponent() }
+  for bundle in Bundle.allBundles where bundle.bundlePath.hasSuffix(".xctest") {
+    return bundle.bundleURL.deletingLastPathComponent()
+  }
   return Bundle.main.bundleURL
 }()

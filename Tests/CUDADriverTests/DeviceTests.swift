@@ -38,7 +38,9 @@ extension StandInTests {
       #expect(try driver.device(0).memoryBytesPerSecond == nil)
     }
 
-    @Test("A driver that fails to tell the memory's clock or bus width gives no speed, and all else", arguments: [36, 37] as [Int32])
+    @Test(
+      "A driver that fails to tell the memory's clock or bus width gives no speed, and all else",
+      arguments: [36, 37] as [Int32])
     func failingSpeed(attribute: Int32) throws {
       let driver = try StandInTests.standIn.get().driver {
         $0.memoryClock = 1_000_000
@@ -79,7 +81,9 @@ extension StandInTests {
     func oldDevice() throws {
       let driver = try StandInTests.standIn.get().driver { $0.capability = 75 }
       let device = try driver.device(0)
-      #expect(throws: CUDAError.deviceTooOld(name: device.name, capability: "7.5", needed: "8.0")) { _ = try CUDAContext(device) }
+      #expect(throws: CUDAError.deviceTooOld(name: device.name, capability: "7.5", needed: "8.0")) {
+        _ = try CUDAContext(device)
+      }
     }
   }
 }

@@ -13,7 +13,10 @@ struct ErrorTests {
         CUDAError.driverMissing(library: "libcuda.so.1", reason: "no such file"),
         "no NVIDIA driver: libcuda.so.1 could not be opened (no such file)"
       ),
-      (.functionMissing("cuInit"), "the CUDA driver library has no function cuInit; expected an NVIDIA driver R530 or newer"),
+      (
+        .functionMissing("cuInit"),
+        "the CUDA driver library has no function cuInit; expected an NVIDIA driver R530 or newer"
+      ),
       (
         .driverTooOld(found: 11080, needed: 12010),
         "the NVIDIA driver is too old: it supports CUDA 11.8; expected 12.1 (R530) or newer"
@@ -29,7 +32,10 @@ struct ErrorTests {
       (.outOfMemory(requested: 999, free: nil), "out of GPU memory: 999 bytes asked for"),
       (.outOfHostMemory(requested: 2_000_000_000), "out of page-locked memory: 2.00 GB asked for"),
       (.outOfBounds(offset: 8, count: 16, size: 20), "16 bytes at offset 8 do not lie within a GPU buffer of 20 bytes"),
-      (.parameter(name: "the number of bytes", found: "-1", expected: "0 or more"), "the number of bytes is -1; expected 0 or more"),
+      (
+        .parameter(name: "the number of bytes", found: "-1", expected: "0 or more"),
+        "the number of bytes is -1; expected 0 or more"
+      ),
       (
         .moduleRefused(name: "attention", result: refused, log: "line 1; fatal"),
         "the driver does not take the GPU code attention: invalid argument (CUDA_ERROR_INVALID_VALUE, 1): line 1; fatal"

@@ -38,7 +38,8 @@ extension StandInTests {
       try numbers.withUnsafeBytes { try input.copy(from: $0) }
       let stream = try CUDAStream(context)
       func launch() throws(CUDAError) {
-        try stream.launch(kernel, grid: 4, threads: 256, sharedBytes: 32, .address(output.address), .address(input.address), .int(1000))
+        try stream.launch(
+          kernel, grid: 4, threads: 256, sharedBytes: 32, .address(output.address), .address(input.address), .int(1000))
       }
       func sums() throws -> [Int32] {
         try stream.synchronize()
@@ -58,10 +59,13 @@ extension StandInTests {
     func cooperative() throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_grid_barrier", context)
-      let fitting = try kernel.maximumBlocksPerMultiprocessor(threads: 64, sharedBytes: 0) * context.device.multiprocessorCount
+      let fitting =
+        try kernel.maximumBlocksPerMultiprocessor(threads: 64, sharedBytes: 0) * context.device.multiprocessorCount
       #expect(fitting > 0)
       let count = min(fitting, 4)
-      let (numbers, state) = (try CUDABuffer(context, byteCount: 8 * fitting + 8), try CUDABuffer(context, byteCount: 4))
+      let (numbers, state) = (
+        try CUDABuffer(context, byteCount: 8 * fitting + 8), try CUDABuffer(context, byteCount: 4)
+      )
       try numbers.fill(byte: 0)
       try [UInt32](repeating: 1, count: count).withUnsafeBytes { try numbers.copy(from: $0) }
       try state.fill(byte: 0)
@@ -75,7 +79,9 @@ extension StandInTests {
       try stream.synchronize()
       let sums = try numbers.contents().withUnsafeBytes { Array($0.bindMemory(to: UInt32.self))[..<count] }
       #expect(sums.allSatisfy { $0 == 1024 })
-      try expectCall("cuLaunchCooperativeKernel", code: 720, naming: "selftest_grid_barrier, grid \(fitting + 1)×1×1, 64 threads") {
+      try expectCall(
+        "cuLaunchCooperativeKernel", code: 720, naming: "selftest_grid_barrier, grid \(fitting + 1)×1×1, 64 threads"
+      ) {
         try launch(blocks: fitting + 1, rounds: 0)
       }
     }
@@ -93,7 +99,8 @@ extension StandInTests {
       for bytes in [-1, 100_001] {
         #expect(
           throws: CUDAError.parameter(
-            name: "the shared memory of the kernel selftest_shared_overrun", found: "\(bytes) bytes", expected: "0 to 100000")
+            name: "the shared memory of the kernel selftest_shared_overrun", found: "\(bytes) bytes",
+            expected: "0 to 100000")
         ) { try kernel.allowSharedMemory(bytes) }
       }
       try kernel.allowSharedMemory(100_000)
@@ -107,9 +114,12 @@ extension StandInTests {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_hang", context)
       let stream = try CUDAStream(context)
-      func refuses(_ what: String, _ found: Int, _ expected: String, grid: CUDAGrid = 1, threads: Int = 1, shared: Int = 0) {
+      func refuses(
+        _ what: String, _ found: Int, _ expected: String, grid: CUDAGrid = 1, threads: Int = 1, shared: Int = 0
+      ) {
         #expect(
-          throws: CUDAError.parameter(name: "the number of \(what) of the kernel selftest_hang", found: "\(found)", expected: expected)
+          throws: CUDAError.parameter(
+            name: "the number of \(what) of the kernel selftest_hang", found: "\(found)", expected: expected)
         ) { try stream.launch(kernel, grid: grid, threads: threads, sharedBytes: shared) }
       }
       refuses("blocks in x", 0, "1 to 2147483647", grid: 0)
@@ -172,21 +182,25 @@ extension StandInTests {
       let kernel = try StandInTests.standIn.get().kernel("selftest_out_of_bounds", context)
       let buffer = try CUDABuffer(context, byteCount: 1024)
       let stream = try CUDAStream(context)
-      try stream.launch(kernel, grid: 1, threads: 32, .address(buffer.address), .address(buffer.address), .int(256), .int(0))
+      try stream.launch(
+        kernel, grid: 1, threads: 32, .address(buffer.address), .address(buffer.address), .int(256), .int(0))
       try expectCall("cuStreamSynchronize", code: 700, naming: "") { try stream.synchronize() }
       try expectCall("cuStreamQuery", code: 700, naming: "") { _ = try stream.isIdle() }
       try expectCall("cuMemAlloc", code: 700, naming: "16 bytes") { _ = try CUDABuffer(context, byteCount: 16) }
       try expectCall("cuCtxSynchronize", code: 700, naming: "") { try context.synchronize() }
     }
 
-    @Test("A prefetch of a line that is not there is noticed, though it changes nothing", arguments: [0, 999, 1023, -1, 1024, 4096])
+    @Test(
+      "A prefetch of a line that is not there is noticed, though it changes nothing",
+      arguments: [0, 999, 1023, -1, 1024, 4096])
     func prefetch(offset: Int) throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_prefetch_at", context)
       // Its last line is not whole: lines of an allocation are.
       let buffer = try CUDABuffer(context, byteCount: 1000)
       let stream = try CUDAStream(context)
-      try stream.launch(kernel, grid: 1, threads: 32, .address(buffer.address), .long(UInt64(bitPattern: Int64(offset))))
+      try stream.launch(
+        kernel, grid: 1, threads: 32, .address(buffer.address), .long(UInt64(bitPattern: Int64(offset))))
       if 0..<1024 ~= offset {
         try stream.synchronize()
       } else {
@@ -201,18 +215,24 @@ extension StandInTests {
       #expect(try kernel.maximumBlocksPerMultiprocessor(threads: 64, sharedBytes: 0) == limit)
       let buffer = try CUDABuffer(context, byteCount: 256)
       let blocks = limit * context.device.multiprocessorCount + 1
-      try expectCall("cuLaunchCooperativeKernel", code: 720, naming: "selftest_grid_barrier, grid \(blocks)×1×1, 64 threads") {
+      try expectCall(
+        "cuLaunchCooperativeKernel", code: 720, naming: "selftest_grid_barrier, grid \(blocks)×1×1, 64 threads"
+      ) {
         try CUDAStream(context).launch(
-          kernel, grid: CUDAGrid(blocks), threads: 64, cooperative: true, .address(buffer.address), .address(buffer.address), .int(0))
+          kernel, grid: CUDAGrid(blocks), threads: 64, cooperative: true, .address(buffer.address),
+          .address(buffer.address), .int(0))
       }
     }
 
     /// Expects a call of the driver to fail with a code, and the error to name what it was called with.
     private func expectCall(
-      _ function: String, code: UInt32, naming text: String, _ body: () throws -> Void, at location: SourceLocation = #_sourceLocation
+      _ function: String, code: UInt32, naming text: String, _ body: () throws -> Void,
+      at location: SourceLocation = #_sourceLocation
     ) throws {
       let error = #expect(throws: CUDAError.self, sourceLocation: location, performing: body)
-      guard case .call(function, let result, let detail) = error, result.code == code, text.isEmpty || detail.contains(text) else {
+      guard case .call(function, let result, let detail) = error, result.code == code,
+        text.isEmpty || detail.contains(text)
+      else {
         Issue.record("\(error.map(\.description) ?? "no error")", sourceLocation: location)
         return
       }

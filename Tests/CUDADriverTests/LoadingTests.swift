@@ -24,6 +24,8 @@ struct LoadingTests {
 
   @Test("A library that is not the driver's is refused by the first function it lacks")
   func otherLibrary() {
-    #expect(throws: CUDAError.functionMissing("cuDriverGetVersion")) { _ = try CUDADriver.load(library: Self.otherLibrary) }
+    #expect(throws: CUDAError.functionMissing("cuDriverGetVersion")) {
+      _ = try CUDADriver.load(library: Self.otherLibrary)
+    }
   }
 }

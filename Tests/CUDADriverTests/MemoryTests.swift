@@ -20,7 +20,9 @@ extension StandInTests {
       #expect(part == [7, 7, 7, 7, 7, 0, 1, 2, 3, 4])
     }
 
-    @Test("A copy beyond the buffer is refused, and copies nothing", arguments: [(0, 17), (1, 16), (16, 1), (-1, 4), (.max, 1), (.min, 1)])
+    @Test(
+      "A copy beyond the buffer is refused, and copies nothing",
+      arguments: [(0, 17), (1, 16), (16, 1), (-1, 4), (.max, 1), (.min, 1)])
     func bounds(offset: Int, count: Int) throws {
       let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 16)
       try buffer.fill(byte: 9)
@@ -52,7 +54,8 @@ extension StandInTests {
       let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 1000)
       let contents = try buffer.contents()
       contents.withUnsafeBytes { bytes in
-        #expect(bytes.bindMemory(to: Float.self).allSatisfy(\.isNaN) && bytes.bindMemory(to: Double.self).allSatisfy(\.isNaN))
+        #expect(
+          bytes.bindMemory(to: Float.self).allSatisfy(\.isNaN) && bytes.bindMemory(to: Double.self).allSatisfy(\.isNaN))
         // A bfloat16 number is the upper half of a Float.
         #expect(bytes.bindMemory(to: UInt16.self).allSatisfy { Float(bitPattern: UInt32($0) << 16).isNaN })
       }
@@ -99,7 +102,9 @@ extension StandInTests {
         let buffer = try CUDABuffer(context, byteCount: 600_000)
         let free = try context.memory().free
         #expect(free <= before.free - 600_000)
-        #expect(throws: CUDAError.outOfMemory(requested: 600_001, free: free)) { _ = try CUDABuffer(context, byteCount: 600_001) }
+        #expect(throws: CUDAError.outOfMemory(requested: 600_001, free: free)) {
+          _ = try CUDABuffer(context, byteCount: 600_001)
+        }
         withExtendedLifetime(buffer) {}
       }
     }

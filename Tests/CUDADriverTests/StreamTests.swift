@@ -20,7 +20,8 @@ extension StandInTests {
       try stream.copy(from: second.address, to: target.bytes)
       try stream.synchronize()
       #expect(try stream.isIdle())
-      let expected = [UInt8](repeating: 1, count: 16) + [UInt8](repeating: 3, count: 32) + [UInt8](repeating: 1, count: 16)
+      let expected =
+        [UInt8](repeating: 1, count: 16) + [UInt8](repeating: 3, count: 32) + [UInt8](repeating: 1, count: 16)
       #expect(try first.contents() == expected)
       #expect(target.bytes.elementsEqual(expected[..<32] + [9] + expected[33...]))
     }

@@ -16,7 +16,9 @@ struct DecodeTraceTests {
   /// Marks of blocks whose clocks begin at `start`, plus a thousand for each block, as a device leaves them.
   ///
   /// - Parameter extra: clocks that are added to a part of a hand-over of a block.
-  private func marks(from start: UInt32, extra: (handOver: Int, block: Int, part: Int, clocks: UInt32)? = nil) -> [UInt32] {
+  private func marks(from start: UInt32, extra: (handOver: Int, block: Int, part: Int, clocks: UInt32)? = nil)
+    -> [UInt32]
+  {
     var marks = [UInt32](repeating: 0, count: handOvers * blocks * Int(traceMarks))
     for block in 0..<blocks {
       var now = start &+ UInt32(1000 * block)
@@ -40,7 +42,9 @@ struct DecodeTraceTests {
     }
   }
 
-  private func check(_ trace: DecodeTrace, perMicrosecond: Double, largest: (phase: Int, part: Int, clocks: UInt32)? = nil) {
+  private func check(
+    _ trace: DecodeTrace, perMicrosecond: Double, largest: (phase: Int, part: Int, clocks: UInt32)? = nil
+  ) {
     #expect(trace.phases.map(\.name) == Self.phases)
     #expect(trace.phases.allSatisfy { $0.parts.map(\.part) == DecodeTrace.Part.allCases })
     #expect(abs(trace.clocksPerMicrosecond / perMicrosecond - 1) < 1e-12)
@@ -51,13 +55,15 @@ struct DecodeTraceTests {
         let isFirst = handOvers == 5 && phase == 0 && part == 0
         let median = isFirst ? 0 : Double(clocks(phase, part)) / perMicrosecond
         #expect(abs(found.median - median) < 1e-9, "median of \(found.part), \(Self.phases[phase])")
-        let maximum = largest.map { $0.phase == phase && $0.part == part ? Double($0.clocks) / perMicrosecond : median } ?? median
+        let maximum =
+          largest.map { $0.phase == phase && $0.part == part ? Double($0.clocks) / perMicrosecond : median } ?? median
         #expect(abs(found.maximum - maximum) < 1e-9, "maximum of \(found.part), \(Self.phases[phase])")
       }
     }
   }
 
-  @Test("gives the median and the maximum of each part; the step's time scales the clocks; a missing mark takes no time")
+  @Test(
+    "gives the median and the maximum of each part; the step's time scales the clocks; a missing mark takes no time")
   func medians() {
     // The longest block takes the whole time: two clocks a nanosecond.
     let extra = (handOver: 8, block: 1, part: 5, clocks: UInt32(900))

@@ -11,8 +11,8 @@ import Testing
 private let standIn = Result { try StandIn(copy: "engine-tests") }
 private let brokenStandIn = Result { try StandIn(copy: "engine-error-tests") }
 
-/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look for the
-/// differences of long arrays for minutes.
+/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look
+/// for the differences of long arrays for minutes.
 private func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
 
 /// Runs a prompt in chunks and returns all logits.
@@ -31,7 +31,9 @@ private func logits(_ engine: any Engine, _ prompt: [Int32], chunks: [Int]) thro
 }
 
 /// Continues a prompt by `count` tokens.
-private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sampling: SamplingParameters) throws -> [Int32] {
+private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sampling: SamplingParameters) throws
+  -> [Int32]
+{
   let id = engine.makeSequence()
   defer { engine.removeSequence(id) }
   var result: [Int32] = []
@@ -44,7 +46,8 @@ private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sam
 }
 
 /// The device of the stand-in, started anew, with one multiprocessor, so that blocks are few and tests quick.
-private func device(seed: UInt64 = 0, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in }) throws -> CUDADevice {
+private func device(seed: UInt64 = 0, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in }) throws -> CUDADevice
+{
   let device = try standIn.get().driver {
     $0.multiprocessorCount = 1
     change(&$0)
@@ -55,7 +58,9 @@ private func device(seed: UInt64 = 0, _ change: (inout CUDAOnCPUConfiguration) -
 
 @Suite("The CUDA engine gives the CPU engine's bits", .serialized)
 struct EngineTests {
-  static let variants = [(cooperative: true, screened: false), (cooperative: false, screened: true), (cooperative: true, screened: true)]
+  static let variants = [
+    (cooperative: true, screened: false), (cooperative: false, screened: true), (cooperative: true, screened: true),
+  ]
 
   @Test(
     "on the fixtures: prompts, chunks, greedy and sampled tokens",
@@ -65,7 +70,8 @@ struct EngineTests {
     let (cooperative, screened) = Self.variants[variant]
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let gpu = try CUDAEngine(
-      weights: weights, device: device(seed: UInt64(variant)), options: .init(screensHead: screened, isCooperative: cooperative))
+      weights: weights, device: device(seed: UInt64(variant)),
+      options: .init(screensHead: screened, isCooperative: cooperative))
     for (length, chunks) in [(7, [4, 1, 2]), (64, [64])] {
       let prompt = try fixture.prompt(length)
       let same = identical(try logits(gpu, prompt, chunks: chunks), try logits(cpu, prompt, chunks: [length]))
@@ -87,12 +93,14 @@ struct EngineTests {
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let (cooperative, screened) = Self.variants[seed % 3]
     let gpu = try CUDAEngine(
-      weights: weights, device: device(seed: UInt64(seed % 4)), options: .init(screensHead: screened, isCooperative: cooperative))
+      weights: weights, device: device(seed: UInt64(seed % 4)),
+      options: .init(screensHead: screened, isCooperative: cooperative))
     let length = Int.random(in: 1...90, using: &generator)
     let prompt = (0..<length).map { _ in Int32.random(in: 0..<vocabulary, using: &generator) }
     let cut = Int.random(in: 1...length, using: &generator)
     let same = identical(
-      try logits(gpu, prompt, chunks: cut < length ? [cut, length - cut] : [length]), try logits(cpu, prompt, chunks: [length]))
+      try logits(gpu, prompt, chunks: cut < length ? [cut, length - cut] : [length]),
+      try logits(cpu, prompt, chunks: [length]))
     #expect(same, "seed \(seed), \(configuration), \(length) tokens cut at \(cut)")
     let sampling = SamplingParameters(temperature: 1, topP: 0.9, seed: UInt64(seed))
     #expect(try generate(gpu, prompt, count: 5, sampling) == generate(cpu, prompt, count: 5, sampling), "seed \(seed)")
@@ -105,7 +113,8 @@ struct EngineTests {
     let weights = try fixture.load().weights
     let vocabulary = Int32(weights.configuration.vocabularySize)
     let cpu = try CPUEngine(weights: weights, threads: 1)
-    let gpu = try CUDAEngine(weights: weights, device: device(seed: UInt64(seed - 1)), options: .init(screensHead: seed % 2 == 0))
+    let gpu = try CUDAEngine(
+      weights: weights, device: device(seed: UInt64(seed - 1)), options: .init(screensHead: seed % 2 == 0))
     let prompts = (0..<6).map { _ in
       (0..<Int.random(in: 1...80, using: &generator)).map { _ in Int32.random(in: 0..<vocabulary, using: &generator) }
     }
@@ -138,15 +147,19 @@ struct EngineTests {
     let fixture = Fixture.all[count % Fixture.all.count]
     let weights = try fixture.load().weights
     let cpu = try CPUEngine(weights: weights, threads: 1)
-    let gpu = try CUDAEngine(weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: count == 3))
+    let gpu = try CUDAEngine(
+      weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: count == 3))
     // Lengths around the end of a page, so that pages are added while steps are under way.
     let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(64 - $0 * 7)) }
-    let sampling = (0..<count).map { SamplingParameters(temperature: $0 % 2 == 0 ? 0 : 0.8, topK: 20, seed: UInt64($0)) }
+    let sampling = (0..<count).map {
+      SamplingParameters(temperature: $0 % 2 == 0 ? 0 : 0.8, topK: 20, seed: UInt64($0))
+    }
     let ids = prompts.map { _ in gpu.makeSequence() }
     var found = prompts.map { _ in [Int32]() }
     var steps = 0
     try gpu.generate(
-      Batch(zip(ids, prompts).enumerated().map { .init(sequence: $1.0, tokens: $1.1, want: .token(sampling[$0])) }), limit: 12
+      Batch(zip(ids, prompts).enumerated().map { .init(sequence: $1.0, tokens: $1.1, want: .token(sampling[$0])) }),
+      limit: 12
     ) { sampled in
       for (index, token) in sampled.enumerated() { found[index].append(token.token) }
       steps += 1
@@ -208,7 +221,9 @@ struct EngineTests {
     let gpu = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 1 << 17))
     func run(_ engine: any Engine) throws -> [[Float]] {
       let ids = (0..<13).map { _ in engine.makeSequence() }
-      let prompts = try ids.indices.map { index in index == 2 ? try Array(fixture.prompt(64).prefix(20)) : [Int32(index)] }
+      let prompts = try ids.indices.map { index in
+        index == 2 ? try Array(fixture.prompt(64).prefix(20)) : [Int32(index)]
+      }
       var rows: [[Float]] = []
       for _ in 0..<2 {
         let batch = Batch(zip(ids, prompts).map { .init(sequence: $0, tokens: $1) })
@@ -238,7 +253,9 @@ struct EngineTests {
       for probabilities in [nil, 3] {
         let sampling = SamplingParameters(temperature: 0.7, repetitionPenalty: 1.3, seed: 3)
         outputs += try engine.step(
-          Batch([.init(sequence: id, tokens: Array(prompt[40..<47]), want: .token(sampling, logProbabilities: probabilities))]))
+          Batch([
+            .init(sequence: id, tokens: Array(prompt[40..<47]), want: .token(sampling, logProbabilities: probabilities))
+          ]))
       }
       return outputs
     }
@@ -256,7 +273,8 @@ struct EngineTests {
   func longRows(hidden: Int) throws {
     let configuration = ModelConfiguration(
       architecture: "random", vocabularySize: 40, hiddenSize: hidden, feedForwardSize: 24, layerCount: 1, headCount: 2,
-      keyValueHeadCount: 1, headSize: 16, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+      keyValueHeadCount: 1, headSize: 16, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000,
+      activation: .squaredReLU,
       optionalNorms: .subNorms, tiedEmbedding: true)
     // Four rows in floats, and their two planes of int8 beside.
     let (floats, planes) = (16 * ((hidden + 255) / 256 * 256), 8 * hidden)
@@ -307,7 +325,9 @@ struct EngineTests {
     #expect(counters.droppedAsyncCopies == 0)
   }
 
-  @Test("The decode step is a graph, unless the driver records no cooperative launches: then its error is kept", arguments: [false, true])
+  @Test(
+    "The decode step is a graph, unless the driver records no cooperative launches: then its error is kept",
+    arguments: [false, true])
   func decodeStepFacts(refused: Bool) throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
@@ -315,7 +335,8 @@ struct EngineTests {
       $0.multiprocessorCount = 1
       $0.refusedCooperativeLaunches = refused ? 1 : 0
     }.device(0)
-    let simple = try CUDAEngine(weights: weights, device: device, options: .init(isCooperative: false)).decodeStepFacts()
+    let simple = try CUDAEngine(weights: weights, device: device, options: .init(isCooperative: false))
+      .decodeStepFacts()
     #expect(!simple.isCooperative && !simple.hasGraph && simple.graphError == nil)
     let engine = try CUDAEngine(weights: weights, device: device)
     try standIn.get().resetCounters()
@@ -329,7 +350,9 @@ struct EngineTests {
     #expect(try (standIn.get().counters().graphLaunches > 0) == !refused)
   }
 
-  @Test("Traced steps decode the same tokens, and have a row for each hand-over and block", arguments: [1, 3], [false, true])
+  @Test(
+    "Traced steps decode the same tokens, and have a row for each hand-over and block", arguments: [1, 3],
+    [false, true])
   func tracedSteps(count: Int, screened: Bool) throws {
     let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
@@ -352,16 +375,21 @@ struct EngineTests {
     #expect(try simple.traceDecoding(Batch([entry]), steps: 1) == nil)
   }
 
-  @Test("A prompt takes the launches of one pass for each slice; slices are as long as memory allows, and results do not depend on them")
+  @Test(
+    "A prompt takes the launches of one pass for each slice; slices are as long as memory allows, and results do not depend on them"
+  )
   func promptCost() throws {
     let configuration = ModelConfiguration(
-      architecture: "random", vocabularySize: 30, hiddenSize: 16, feedForwardSize: 24, layerCount: 2, headCount: 2, keyValueHeadCount: 1,
-      headSize: 8, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU, optionalNorms: .subNorms,
+      architecture: "random", vocabularySize: 30, hiddenSize: 16, feedForwardSize: 24, layerCount: 2, headCount: 2,
+      keyValueHeadCount: 1,
+      headSize: 8, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+      optionalNorms: .subNorms,
       tiedEmbedding: true)
     let weights = try ModelWeights(random: configuration, seed: 1)
     let prompt = (0..<600).map { Int32($0 * $0 % 30) }
     let expected = try logits(CPUEngine(weights: weights, threads: 1), prompt, chunks: [600]).suffix(30)
-    // A row takes 4 · (2 · 16 + 16 + 16 + 24) + 24 bytes, and the buffers of a slice at most a part in 32 of the memory.
+    // A row takes 4 · (2 · 16 + 16 + 16 + 24) + 24 bytes, and the buffers of a slice at most a part in 32 of the
+    // memory.
     for (memory, rows) in [(1 << 30, 2048), (16 << 20, 1024), (8 << 20, 512)] {
       let gpu = try CUDAEngine(weights: weights, device: device { $0.memoryByteCount = UInt64(memory) })
       #expect(memory / 32 / 376 >= rows && (rows == 2048 || memory / 32 / 376 < 2 * rows))
@@ -370,7 +398,9 @@ struct EngineTests {
       _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(prompt.dropLast()), rows: .none)]))
       // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
       let slices = (prompt.count - 1 + rows - 1) / rows
-      #expect(try standIn.get().counters().launches == UInt64(slices * (1 + configuration.layerCount * 10)), "slices of \(rows)")
+      #expect(
+        try standIn.get().counters().launches == UInt64(slices * (1 + configuration.layerCount * 10)),
+        "slices of \(rows)")
       let row = try gpu.step(Batch([.init(sequence: id, tokens: [prompt.last!])]))[0].values
       let same = identical(row, Array(expected))
       #expect(same, "slices of \(rows)")
@@ -422,7 +452,9 @@ struct EngineErrorTests {
     let weights = try fixture.load().weights
     // Four positions of the first page are left, so a run of ten steps needs a second one on its way.
     let prompt = Array(try fixture.prompt(64).prefix(60))
-    func engine(memory: Int) throws -> CUDAEngine { try CUDAEngine(weights: weights, device: device(memory: UInt64(memory))) }
+    func engine(memory: Int) throws -> CUDAEngine {
+      try CUDAEngine(weights: weights, device: device(memory: UInt64(memory)))
+    }
     let (used, expected) = try {
       let gpu = try engine(memory: 1 << 30)
       let used = gpu.memoryByteCount
@@ -469,8 +501,12 @@ struct EngineErrorTests {
       _ = try gpu.step(Batch([.init(sequence: SequenceID(99), tokens: [1], rows: .none)]))
     }
     #expect(throws: EngineError.contextFull(length: 0, adding: gpu.contextLength + 1, limit: gpu.contextLength)) {
-      try gpu.generate(Batch([.init(sequence: id, tokens: [1], want: .token(.greedy))]), limit: gpu.contextLength + 1) { _ in true }
+      try gpu.generate(Batch([.init(sequence: id, tokens: [1], want: .token(.greedy))]), limit: gpu.contextLength + 1) {
+        _ in true
+      }
     }
-    #expect(throws: EngineError.self) { _ = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 0)) }
+    #expect(throws: EngineError.self) {
+      _ = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 0))
+    }
   }
 }

@@ -30,7 +30,9 @@ struct SchedulerTests {
     return tokens
   }
 
-  @Test("takes eight requests through the step for few sequences, ahead of the host, with joins and leaves", arguments: [false, true])
+  @Test(
+    "takes eight requests through the step for few sequences, ahead of the host, with joins and leaves",
+    arguments: [false, true])
   func eight(isShort: Bool) async throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     var generator = SeededGenerator(seed: seed)

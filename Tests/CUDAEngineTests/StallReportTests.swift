@@ -10,7 +10,8 @@ struct StallReportTests {
   ) -> String? {
     var records = [StallRecord](repeating: StallRecord(), count: Int(stallRecords))
     for each in waiting {
-      records[each.block] = StallRecord(handOver: each.handOver + 1, blocks: blocks, ticket: each.ticket, state: each.state)
+      records[each.block] = StallRecord(
+        handOver: each.handOver + 1, blocks: blocks, ticket: each.ticket, state: each.state)
     }
     return records.withUnsafeBytes { StallReport($0, layers: layers)?.description }
   }
@@ -20,7 +21,9 @@ struct StallReportTests {
 
   @Test("names hand-over, phase, layer, the block that waited and the one that did not come")
   func absentBlock() {
-    let waiting = [0, 1, 3].map { (block: $0, handOver: UInt32(7), ticket: UInt32(0x7FFF_FFFD), state: UInt32(0x8000_0003)) }
+    let waiting = [0, 1, 3].map {
+      (block: $0, handOver: UInt32(7), ticket: UInt32(0x7FFF_FFFD), state: UInt32(0x8000_0003))
+    }
     #expect(
       report(blocks: 4, waiting)
         == "block 0 waited in vain at hand-over 7, before attention output of layer 1 (ticket 0x7ffffffd, barrier 0x80000003); "
@@ -44,7 +47,10 @@ struct StallReportTests {
 
   @Test("knows every phase, and the output head after the last layer")
   func places() {
-    let expected = ["q·k·v of layer 0", "attention of layer 0", "attention output of layer 0", "gate·up of layer 0", "down of layer 0"]
+    let expected = [
+      "q·k·v of layer 0", "attention of layer 0", "attention output of layer 0", "gate·up of layer 0",
+      "down of layer 0",
+    ]
     let found = (0...15).map { report(blocks: 2, [(0, $0, 0, 0)]) ?? "" }
     for (handOver, place) in (expected + ["q·k·v of layer 1"]).enumerated() {
       #expect(found[handOver].contains(" hand-over \(handOver), before \(place) ("), "\(found[handOver])")

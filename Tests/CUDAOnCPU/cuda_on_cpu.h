@@ -1,5 +1,5 @@
-// What a CUDA kernel's source needs to be compiled as C++20 for the emulator: CUDA's keywords, variables and functions, and the
-// namespace ptx with the same names as the device's inline PTX.
+// What a CUDA kernel's source needs to be compiled as C++20 for the emulator: CUDA's keywords, variables and functions,
+// and the namespace ptx with the same names as the device's inline PTX.
 //
 // Arithmetic has the device's bits: nothing is contracted, division and square root are IEEE's, integers wrap around.
 #pragma once

@@ -97,8 +97,8 @@ inline unsigned ticks() {
 }
 inline void trap(Location where = Location::current()) { emulator::fail(emulator::launchFailed, "called ptx::trap", where); }
 
-// A thread looks again only when no other can run, so that few looks are many here: fewer than the scheduler allows before it looks at the
-// time (wakeYielded), so that a kernel's own report comes before the emulator's.
+// A thread looks again only when no other can run, so that few looks are many here: fewer than the scheduler allows
+// before it looks at the time (wakeYielded), so that a kernel's own report comes before the emulator's.
 constexpr unsigned mostPolls = 64;
 
 // Called by one thread of every block for each grid barrier.

@@ -8,7 +8,8 @@ package struct StandIn: Sendable {
   package let libraryPath: String
   private let library: SharedLibrary
 
-  /// - Parameter copy: names a copy of the library, which has variables of its own: suites with different copies do not disturb one another.
+  /// - Parameter copy: names a copy of the library, which has variables of its own: suites with different copies do not
+  ///   disturb one another.
   package init(copy: String) throws {
     let copy = StandInDriver.products.appending(path: "\(copy)-libCUDAOnCPU.so")
     try StandInDriver.link(to: copy)
@@ -52,7 +53,9 @@ package struct StandIn: Sendable {
   }
 
   /// A kernel of the library's own.
-  package func kernel(_ name: String, _ context: CUDAContext) throws -> CUDAFunction { try module(context).function(name) }
+  package func kernel(_ name: String, _ context: CUDAContext) throws -> CUDAFunction {
+    try module(context).function(name)
+  }
 
   /// The module of the library's own kernels.
   package func module(_ context: CUDAContext) throws -> CUDAModule {

@@ -22,23 +22,29 @@ struct BadInputTests {
     Mistake(
       arguments: story + ["--model", "/no/such/model"],
       sentence: "/no/such/model: the file cannot be opened: No such file or directory"),
-    Mistake(arguments: story + ["--model", Repository.path("Tests/Fixtures")], sentence: "the folder has no config.json"),
+    Mistake(
+      arguments: story + ["--model", Repository.path("Tests/Fixtures")], sentence: "the folder has no config.json"),
     Mistake(arguments: story + ["--model", Repository.path("Package.swift")], sentence: "Package.swift: "),
     Mistake(arguments: story + ["--model", fixture], sentence: "there is no tokenizer"),
     Mistake(
-      arguments: story + ["--instruction-set", "sse9"], sentence: "the instruction set is sse9; expected one that this machine has"),
+      arguments: story + ["--instruction-set", "sse9"],
+      sentence: "the instruction set is sse9; expected one that this machine has"),
     Mistake(arguments: story, environment: ["BITNET_INSTRUCTION_SET": "mmx"], sentence: "the instruction set is mmx"),
     Mistake(arguments: story + ["--threads", "0"], sentence: "the number of threads is 0; expected 1 to 1024"),
     Mistake(arguments: story + ["--context", "-5"], sentence: "the context length is -5"),
     Mistake(arguments: story + ["--context", "3"], sentence: "the prompt has 5 tokens; the context holds 3"),
-    Mistake(arguments: story + ["--temperature", "-1"], sentence: "temperature is -1.0; expected 0, or 0.000001 to 100"),
-    Mistake(arguments: story + ["--temperature", "nan"], sentence: "temperature is nan; expected 0, or 0.000001 to 100"),
+    Mistake(
+      arguments: story + ["--temperature", "-1"], sentence: "temperature is -1.0; expected 0, or 0.000001 to 100"),
+    Mistake(
+      arguments: story + ["--temperature", "nan"], sentence: "temperature is nan; expected 0, or 0.000001 to 100"),
     Mistake(arguments: story + ["--top-p", "0"], sentence: "top-p is 0.0; expected above 0, up to 1"),
     Mistake(arguments: story + ["--top-k", "-1"], sentence: "top-k is -1.0; expected 0 (all) or more"),
     Mistake(arguments: story + ["--min-p", "2"], sentence: "min-p is 2.0; expected 0 to 1"),
     Mistake(arguments: story + ["--repetition-penalty", "0"], sentence: "repetition penalty is 0.0"),
-    Mistake(arguments: story + ["--sampling", "greedy", "--top-k", "3"], sentence: "top-k has no effect at temperature 0"),
-    Mistake(arguments: story + ["--max-tokens", "0"], sentence: "the maximum number of tokens is 0; expected 1 or more"),
+    Mistake(
+      arguments: story + ["--sampling", "greedy", "--top-k", "3"], sentence: "top-k has no effect at temperature 0"),
+    Mistake(
+      arguments: story + ["--max-tokens", "0"], sentence: "the maximum number of tokens is 0; expected 1 or more"),
     Mistake(arguments: story + ["--json", "--logprobs", "-1"], sentence: "the number of log probabilities is -1"),
     Mistake(arguments: story + ["--chat-format", "llama3"], sentence: "no special token <|start_header_id|>"),
     Mistake(arguments: story + ["--unknown"], sentence: "Unknown option '--unknown'", status: 64),
@@ -48,29 +54,36 @@ struct BadInputTests {
     Mistake(arguments: story + ["--logprobs", "1"], sentence: "--logprobs needs --json", status: 64),
     Mistake(arguments: story + ["--interactive"], sentence: "it takes no --prompt", status: 64),
     Mistake(arguments: ["sing"], sentence: "Unexpected argument 'sing'", status: 64),
-    Mistake(arguments: ["convert", "/no/such/folder", "/tmp/never"], sentence: "/no/such/folder: the file cannot be opened"),
     Mistake(
-      arguments: ["convert", fixture, "/no/such/folder/model"], sentence: "/no/such/folder/model: the file cannot be created"),
+      arguments: ["convert", "/no/such/folder", "/tmp/never"], sentence: "/no/such/folder: the file cannot be opened"),
+    Mistake(
+      arguments: ["convert", fixture, "/no/such/folder/model"],
+      sentence: "/no/such/folder/model: the file cannot be created"),
     Mistake(arguments: ["inspect", "/no/such/model"], sentence: "/no/such/model: the file cannot be opened"),
-    Mistake(arguments: ["perplexity", "/no/such/text"], sentence: "/no/such/text cannot be opened: No such file or directory"),
+    Mistake(
+      arguments: ["perplexity", "/no/such/text"], sentence: "/no/such/text cannot be opened: No such file or directory"),
     Mistake(arguments: ["perplexity", Repository.path("Sources")], sentence: "cannot be read: Is a directory"),
     Mistake(arguments: ["perplexity", fixture + "/model.safetensors"], sentence: "is not UTF-8 text"),
     Mistake(arguments: ["perplexity"], sentence: "the length of the text is 0 tokens; expected 1 or more"),
     Mistake(
-      arguments: ["perplexity", "--window", "513"], input: "x", sentence: "the window is 513; expected 1 to the context length, 512"
+      arguments: ["perplexity", "--window", "513"], input: "x",
+      sentence: "the window is 513; expected 1 to the context length, 512"
     ),
     Mistake(arguments: ["tokenize", "--tokenizer", "/no/such/tokenizer"], sentence: "/no/such/tokenizer"),
     Mistake(arguments: ["tokenize", "--model", fixture], sentence: "found no tokenizer"),
     Mistake(arguments: ["tokenize", "--model", "m", "--tokenizer", "t"], sentence: "expected one of them", status: 64),
     Mistake(arguments: ["tokenize", "--decode", "12 zwölf"], sentence: "\"zwölf\" is not a token id"),
-    Mistake(arguments: ["tokenize", "--decode", "4096"], sentence: "no token has the id 4096; expected ids from 0 to 4095"),
+    Mistake(
+      arguments: ["tokenize", "--decode", "4096"], sentence: "no token has the id 4096; expected ids from 0 to 4095"),
     Mistake(arguments: ["tokenize", "--decode", "99999999999"], sentence: "no token has the id 99999999999"),
     Mistake(
       arguments: ["tokenize", "--jsonl"], input: "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n",
       sentence: "line 2 of standard input is not"),
-    Mistake(arguments: ["tokenize", "--jsonl"], input: "{\"text\"", sentence: "line 1 of standard input is not a JSON object"),
     Mistake(
-      arguments: ["tokenize", "--jsonl", "--decode"], input: "{\"ids\": [1.5]}", sentence: "line 1 of standard input is not"),
+      arguments: ["tokenize", "--jsonl"], input: "{\"text\"", sentence: "line 1 of standard input is not a JSON object"),
+    Mistake(
+      arguments: ["tokenize", "--jsonl", "--decode"], input: "{\"ids\": [1.5]}",
+      sentence: "line 1 of standard input is not"),
     Mistake(
       arguments: ["tokenize", "--jsonl", "--decode"], input: "{\"ids\": [4096]}",
       sentence: "line 1 of standard input: no token has the id 4096"),
@@ -85,15 +98,18 @@ struct BadInputTests {
       Mistake(arguments: [], input: "[-1]", sentence: "token id -1 is out of range"),
       Mistake(arguments: [], input: "[99999999999]", sentence: "token id 99999999999 is out of range"),
       Mistake(
-        arguments: [], input: "\(Array(repeating: 1, count: 513))", sentence: "the prompt has 513 tokens; the context holds 512"),
-      Mistake(arguments: ["--chunk", "2"], input: "\(Array(repeating: 1, count: 513))", sentence: "the prompt has 513 tokens"),
+        arguments: [], input: "\(Array(repeating: 1, count: 513))",
+        sentence: "the prompt has 513 tokens; the context holds 512"),
+      Mistake(
+        arguments: ["--chunk", "2"], input: "\(Array(repeating: 1, count: 513))", sentence: "the prompt has 513 tokens"),
       Mistake(arguments: [], input: "[1.5]", sentence: "standard input is not a JSON array of token ids"),
       Mistake(arguments: [], input: "[1, 2", sentence: "standard input is not a JSON array of token ids"),
       Mistake(arguments: [], input: "{}", sentence: "standard input is not a JSON array of token ids"),
       Mistake(arguments: [], input: "[]", sentence: "standard input has no tokens; expected one or more"),
       Mistake(arguments: ["--chunk", "0"], input: "[1]", sentence: "--chunk is 0; expected 1 or more"),
       Mistake(
-        arguments: ["--chunk", "1", "--engine", "reference", "--float64"], input: "[1]", sentence: "--chunk does not go with",
+        arguments: ["--chunk", "1", "--engine", "reference", "--float64"], input: "[1]",
+        sentence: "--chunk does not go with",
         status: 64),
       Mistake(arguments: ["--engine", "steam"], input: "[1]", sentence: "'steam' is invalid", status: 64),
     ])
@@ -107,7 +123,8 @@ struct BadInputTests {
   }
 
   private func check(_ mistake: Mistake) async throws {
-    let output = try await BitNetProgram.run(mistake.arguments, input: Data(mistake.input.utf8), environment: mistake.environment)
+    let output = try await BitNetProgram.run(
+      mistake.arguments, input: Data(mistake.input.utf8), environment: mistake.environment)
     #expect(output.status == mistake.status)
     #expect(output.errors.hasPrefix("Error: "))
     #expect(output.errors.contains(mistake.sentence), "\(output.errors)")
@@ -127,7 +144,9 @@ struct BadInputTests {
     #expect(try await BitNetProgram.run("--version").text == "0.1.0\n")
     let help = try await BitNetProgram.run([])
     #expect(help.status == 0)
-    for command in ["generate", "chat", "convert", "inspect", "tokenize", "logits", "perplexity", "devices", "bench", "verify"] {
+    for command in [
+      "generate", "chat", "convert", "inspect", "tokenize", "logits", "perplexity", "devices", "bench", "verify",
+    ] {
       #expect(help.text.contains("  \(command) "))
       let own = try await BitNetProgram.run(command, "--help")
       #expect(own.status == 0)

@@ -97,11 +97,15 @@ struct BenchKernelsTests {
       let name = "\(result.shape), \(result.tokens) tokens"
       #expect(result.check.exact && result.check.wrong == 0, "\(name)")
       // These shapes are small enough to be compared as a whole.
-      #expect(result.check.products == result.rows * result.tokens && result.check.compared == result.check.products, "\(name)")
+      #expect(
+        result.check.products == result.rows * result.tokens && result.check.compared == result.check.products,
+        "\(name)")
       #expect(result.check.rows_of_every_token == result.rows, "\(name)")
       for times in [result.w2a8.cold, result.w2a8.warm] {
         #expect(times.samples >= 2 && times.minimum > 0, "\(name)")
-        #expect(times.minimum <= times.percentile10 && times.percentile10 <= times.median && times.median <= times.percentile90, "\(name)")
+        #expect(
+          times.minimum <= times.percentile10 && times.percentile10 <= times.median
+            && times.median <= times.percentile90, "\(name)")
       }
       #expect(result.bf16 == nil && result.speedup == nil && result.bf16_absence != nil, "\(name)")
       let speed = Double(result.rows * result.columns) / 4 / result.w2a8.cold.median
@@ -118,11 +122,15 @@ struct BenchKernelsTests {
         let environment = try emulatedGPU(folder)
         let plot = folder["plot.svg"]
         let output = try await BitNetProgram.run(
-          ["bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,2,8,20,64,70", "--json", "--plot", plot.path]
+          [
+            "bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,2,8,20,64,70", "--json", "--plot",
+            plot.path,
+          ]
             + Self.shapeArguments, environment: environment)
         #expect(output.status == 0, "\(output.errors)")
         let report = try Report(output.bytes)
-        #expect(report.machine.device == "cuda:0" && report.machine.name.contains("emulated") && report.machine.emulated)
+        #expect(
+          report.machine.device == "cuda:0" && report.machine.name.contains("emulated") && report.machine.emulated)
         #expect(report.machine.driver == "12.1" && report.machine.threads == nil)
         check(report, batches: [1, 2, 8, 20, 64, 70])
         for result in report.results {
@@ -140,7 +148,9 @@ struct BenchKernelsTests {
         let table = try await BitNetProgram.run(
           ["bench", "kernels", "--quick", "--shape", "17x100", "--batch", "1,8"], environment: environment)
         #expect(table.status == 0, "\(table.errors)")
-        #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1): a driver and a GPU are there\nNOTE: "))
+        #expect(
+          table.text.hasPrefix(
+            "cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1): a driver and a GPU are there\nNOTE: "))
         #expect(table.text.contains("all 17\n") && table.text.contains("all 136\n"))
         #expect(table.text.contains("BF16 -: cuBLAS is not looked for, as the device is emulated.\n"))
       }
@@ -155,13 +165,16 @@ struct BenchKernelsTests {
         let shapes = ["64x128", "2000x2000", "16x32"]
         let options = shapes.flatMap { ["--shape", $0] }
         let plot = folder["plot.svg"]
-        let output = try await BitNetProgram.run(arguments + options + ["--json", "--plot", plot.path], environment: environment)
+        let output = try await BitNetProgram.run(
+          arguments + options + ["--json", "--plot", plot.path], environment: environment)
         #expect(output.status == 1)
-        let sentence = "Error: 2 of 6 products could not be measured, the first 2000x2000 with 1 token: out of GPU memory: "
+        let sentence =
+          "Error: 2 of 6 products could not be measured, the first 2000x2000 with 1 token: out of GPU memory: "
         #expect(output.errors.hasPrefix(sentence), "\(output.errors)")
         let lines = try JSONLines(output.bytes)
         let machine = try lines.one("machine", as: Report.Machine.self), end = try lines.one("end", as: Report.End.self)
-        #expect(machine.memory_bytes_per_second == nil && machine.memory_error?.hasPrefix("out of GPU memory: ") == true)
+        #expect(
+          machine.memory_bytes_per_second == nil && machine.memory_error?.hasPrefix("out of GPU memory: ") == true)
         #expect(lines.kinds == ["machine"] + Array(repeating: "product", count: 6) + ["end"])
         #expect(end.products == 6 && end.failed == 3 && end.wrong == 0 && !end.equal)
         struct Product: Decodable {
@@ -181,7 +194,9 @@ struct BenchKernelsTests {
         #expect(table.status == 1 && table.text.contains("\nmemory: FAILED: out of GPU memory: "), "\(table.text)")
         let rows = table.text.split(separator: "\n")
         let failed = rows.indices.filter { rows[$0].hasPrefix("2000x2000") }
-        #expect(failed.count == 2 && failed.allSatisfy { rows[$0].contains(" FAILED ") && rows[$0 + 1].hasPrefix("  out of GPU memory: ") })
+        #expect(
+          failed.count == 2
+            && failed.allSatisfy { rows[$0].contains(" FAILED ") && rows[$0 + 1].hasPrefix("  out of GPU memory: ") })
         #expect(rows.contains { $0.hasPrefix("16x32") && $0.hasSuffix(" all 128") }, "\(table.text)")
       }
     }
@@ -194,15 +209,20 @@ struct BenchKernelsTests {
         for (device, more, sentence) in [
           ("cuda:3", ["CUDA_ON_CPU_DEVICES": "1"], "there is no GPU 3; expected 0, the only one"),
           ("cuda", ["CUDA_ON_CPU_DEVICES": "0"], "no NVIDIA GPU: the driver is installed but finds none"),
-          ("cuda", ["CUDA_ON_CPU_MEMORY": "1000"], "1 of 1 product could not be measured, the first 64x128 with 1 token: out of GPU"),
+          (
+            "cuda", ["CUDA_ON_CPU_MEMORY": "1000"],
+            "1 of 1 product could not be measured, the first 64x128 with 1 token: out of GPU"
+          ),
         ] {
-          let output = try await BitNetProgram.run(arguments + ["--device", device], environment: environment.merging(more) { $1 })
+          let output = try await BitNetProgram.run(
+            arguments + ["--device", device], environment: environment.merging(more) { $1 })
           #expect(output.status == 1 && output.errors.hasPrefix("Error: \(sentence)"), "\(output.errors)")
         }
         environment["CUDA_ON_CPU_DEVICES"] = "0"
         let output = try await BitNetProgram.run(arguments, environment: environment)
         #expect(output.status == 0, "\(output.errors)")
-        #expect(output.text.hasPrefix("cpu (") && output.text.contains("no GPU can be used: no NVIDIA GPU"), "\(output.text)")
+        #expect(
+          output.text.hasPrefix("cpu (") && output.text.contains("no GPU can be used: no NVIDIA GPU"), "\(output.text)")
       }
     }
   #endif
@@ -210,7 +230,8 @@ struct BenchKernelsTests {
   @Test("measures the CPU and finds its kernels exact", arguments: ["portable", nil])
   func cpu(instructionSet: String?) async throws {
     try await TemporaryFolder.with { folder in
-      let arguments = ["bench", "kernels", "--quick", "--device", "cpu"] + (instructionSet.map { ["--instruction-set", $0] } ?? [])
+      let arguments =
+        ["bench", "kernels", "--quick", "--device", "cpu"] + (instructionSet.map { ["--instruction-set", $0] } ?? [])
       let plot = folder["plot.svg"]
       let output = try await BitNetProgram.run(
         arguments + ["--threads", "2", "--batch", "1,2,8,65", "--json", "--plot", plot.path] + Self.shapeArguments)
@@ -225,7 +246,8 @@ struct BenchKernelsTests {
         #expect(result.w2a8.copied_bytes == result.w2a8.copies * bytes && result.w2a8.copied_bytes > 64 << 20)
       }
       #expect(try XMLElements(plot).names.first == "svg")
-      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).filter { $0.contains("partial") }.isEmpty)
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: folder.url.path).filter { $0.contains("partial") }.isEmpty)
 
       let table = try await BitNetProgram.run(arguments + ["--shape", "17x100", "--batch", "2"])
       #expect(table.status == 0, "\(table.errors)")
@@ -237,13 +259,17 @@ struct BenchKernelsTests {
   @Test(
     "Mistakes get one sentence",
     arguments: [
-      Mistake(arguments: ["--shape", "0x5"], sentence: "--shape is \"0x5\"; expected ROWSxCOLUMNS, each from 1 to 1048576"),
+      Mistake(
+        arguments: ["--shape", "0x5"], sentence: "--shape is \"0x5\"; expected ROWSxCOLUMNS, each from 1 to 1048576"),
       Mistake(arguments: ["--shape", "5"], sentence: "--shape is \"5\"; expected"),
       Mistake(arguments: ["--shape", "2560 x 2560"], sentence: "--shape is \"2560 x 2560\"; expected"),
       Mistake(arguments: ["--shape", "16x16x16"], sentence: "--shape is \"16x16x16\"; expected"),
       Mistake(arguments: ["--shape", "1048577x1"], sentence: "--shape is \"1048577x1\"; expected"),
-      Mistake(arguments: ["--shape", "99999999999999999999x1"], sentence: "--shape is \"99999999999999999999x1\"; expected"),
-      Mistake(arguments: ["--shape", "1048576x1048576"], sentence: "--shape 1048576x1048576 has 274.88 GB of weights; expected at most"),
+      Mistake(
+        arguments: ["--shape", "99999999999999999999x1"], sentence: "--shape is \"99999999999999999999x1\"; expected"),
+      Mistake(
+        arguments: ["--shape", "1048576x1048576"],
+        sentence: "--shape 1048576x1048576 has 274.88 GB of weights; expected at most"),
       Mistake(arguments: ["--batch", "0"], sentence: "--batch has \"0\"; expected numbers from 1 to 16384"),
       Mistake(arguments: ["--batch", "-1"], sentence: "--batch has \"-1\"; expected"),
       Mistake(arguments: ["--batch", "1,,2"], sentence: "--batch has \"\"; expected"),
@@ -252,7 +278,9 @@ struct BenchKernelsTests {
         arguments: ["--shape", "1048576x16", "--batch", "1,2048"],
         sentence: "--batch has 2048; expected at most 1024 with --shape 1048576x16"),
       Mistake(arguments: ["--threads", "0"], sentence: "--threads is 0; expected 1 to 1024"),
-      Mistake(arguments: ["--instruction-set", "sse9"], sentence: "the instruction set is sse9; expected one that this machine has"),
+      Mistake(
+        arguments: ["--instruction-set", "sse9"],
+        sentence: "the instruction set is sse9; expected one that this machine has"),
       Mistake(arguments: ["--plot", "/no/such/folder/plot.svg"], sentence: "/no/such/folder/plot.svg: "),
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
       Mistake(arguments: ["--device", "cuda:-1"], sentence: "'cuda:-1' is invalid", status: 64),
@@ -280,11 +308,14 @@ private final class XMLElements: NSObject, XMLParserDelegate {
     super.init()
     let parser = XMLParser(data: try Data(contentsOf: url))
     parser.delegate = self
-    guard parser.parse() else { throw NotWellFormed(reason: "\(parser.parserError.map { "\($0)" } ?? "") in line \(parser.lineNumber)") }
+    guard parser.parse() else {
+      throw NotWellFormed(reason: "\(parser.parserError.map { "\($0)" } ?? "") in line \(parser.lineNumber)")
+    }
   }
 
   func parser(
-    _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?, attributes: [String: String]
+    _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?,
+    attributes: [String: String]
   ) {
     names.append(name)
   }

@@ -92,7 +92,9 @@ struct BenchModelTests {
   private func check(_ report: Report) throws {
     let configuration = try Fixture.all[0].load().weights.configuration
     #expect(report.model.parameters == configuration.parameterCount && report.machine.rounds == 2)
-    #expect(report.model.head_bytes == 2 * configuration.vocabularySize * configuration.hiddenSize && !report.model.head_is_screened)
+    #expect(
+      report.model.head_bytes == 2 * configuration.vocabularySize * configuration.hiddenSize
+        && !report.model.head_is_screened)
     #expect(report.prompts.map(\.tokens) == [3, 16])
     #expect(report.decoding.map(\.depth) == [0, 9] && report.decoding.allSatisfy { $0.sequences == 1 })
     #expect(report.batches.map(\.sequences) == [1, 2] && report.batches.allSatisfy { $0.depth == 0 })
@@ -105,7 +107,9 @@ struct BenchModelTests {
     }
     for result in report.decoding + report.batches {
       let positions = Double(result.sequences) * (Double(result.depth) + 1)  // on average, in a round of two tokens
-      let bytes = Double(report.model.ternary_bytes + report.model.head_bytes) + positions * Double(report.model.cache_bytes_per_position)
+      let bytes =
+        Double(report.model.ternary_bytes + report.model.head_bytes) + positions
+        * Double(report.model.cache_bytes_per_position)
       let floor = Double(result.sequences) * result.memory_bytes_per_second / bytes
       #expect(abs(result.floor_tokens_per_second / floor - 1) < 1e-9 && result.tokens == 2)
       // On the CPU every round has a floor of its own.
@@ -119,7 +123,8 @@ struct BenchModelTests {
   }
 
   private static let arguments = [
-    "bench", "model", "--quick", "--model", Fixture.all[0].path, "--prompt", "3,16", "--depth", "0,9,1000000", "--tokens", "2",
+    "bench", "model", "--quick", "--model", Fixture.all[0].path, "--prompt", "3,16", "--depth", "0,9,1000000",
+    "--tokens", "2",
   ]
 
   #if os(Linux)
@@ -127,18 +132,23 @@ struct BenchModelTests {
     func gpu() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "200000000"]) { $1 }
-        let output = try await BitNetProgram.run(Self.arguments + ["--device", "cuda", "--json"], environment: environment)
+        let output = try await BitNetProgram.run(
+          Self.arguments + ["--device", "cuda", "--json"], environment: environment)
         #expect(output.status == 0, "\(output.errors)")
         let report = try Report(output.bytes)
         #expect(report.machine.name == "cuda:0 (CUDA on CPU (emulated))" && report.machine.emulated)
         #expect(report.machine.memory_measure == "copy" && report.machine.memory_bytes_per_second ?? 0 > 0)
-        #expect(report.machine.cooperative == true && report.machine.graph == true && report.machine.graph_reason == nil)
+        #expect(
+          report.machine.cooperative == true && report.machine.graph == true && report.machine.graph_reason == nil)
         #expect(!report.machine.screened && report.end.graph == true)
         #expect(report.memory.weights > 0 && (report.memory.buffers ?? 0) > 0 && (report.memory.cache ?? 0) > 0)
         try check(report)
 
         let table = try await BitNetProgram.run(
-          ["bench", "model", "--device", "cuda", "--model", Fixture.all[0].path, "--prompt", "4", "--depth", "3,1000000", "--batch", "2"]
+          [
+            "bench", "model", "--device", "cuda", "--model", Fixture.all[0].path, "--prompt", "4", "--depth",
+            "3,1000000", "--batch", "2",
+          ]
             + ["--rounds", "1", "--tokens", "1"], environment: environment)
         #expect(table.status == 0, "\(table.errors)")
         #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated))\nNOTE: this device is emulated"))
@@ -149,7 +159,8 @@ struct BenchModelTests {
     }
 
     private static let short = [
-      "bench", "model", "--device", "cuda", "--model", Fixture.all[0].path, "--prompt", "2", "--depth", "1", "--batch", "2",
+      "bench", "model", "--device", "cuda", "--model", Fixture.all[0].path, "--prompt", "2", "--depth", "1", "--batch",
+      "2",
       "--rounds", "1", "--tokens", "1",
     ]
 
@@ -173,7 +184,8 @@ struct BenchModelTests {
         let refused = try await BitNetProgram.run(["bench", "model", "--quick", "--no-cooperative"], environment: none)
         #expect(refused.status == 1 && refused.text.isEmpty)
         #expect(
-          refused.errors.hasPrefix("Error: --no-cooperative is given; expected it with a GPU only; no GPU can be used: no NVIDIA GPU"),
+          refused.errors.hasPrefix(
+            "Error: --no-cooperative is given; expected it with a GPU only; no GPU can be used: no NVIDIA GPU"),
           "\(refused.errors)")
       }
     }
@@ -189,7 +201,9 @@ struct BenchModelTests {
         #expect(report.machine.graph_reason?.hasPrefix("cuLaunchCooperativeKernel ") == true)
         #expect(report.end.measured == 3 && report.end.failed == 0)
         let table = try await BitNetProgram.run(Self.short, environment: environment)
-        #expect(table.text.contains("\ndecoding          launched kernel by kernel, because no graph could be recorded: cuLaunchCoop"))
+        #expect(
+          table.text.contains(
+            "\ndecoding          launched kernel by kernel, because no graph could be recorded: cuLaunchCoop"))
       }
     }
 
@@ -219,7 +233,9 @@ struct BenchModelTests {
         #expect(table.status == 1 && table.text.contains("\n3 measurements failed.\n"), "\(table.text)")
         let rows = table.text.split(separator: "\n")
         let failed = rows.indices.filter { rows[$0].hasSuffix(" FAILED") }
-        #expect(failed.count == 3 && failed.allSatisfy { rows[$0 + 1].contains("cuLaunchCooperativeKernel") }, "\(table.text)")
+        #expect(
+          failed.count == 3 && failed.allSatisfy { rows[$0 + 1].contains("cuLaunchCooperativeKernel") }, "\(table.text)"
+        )
         #expect(rows.contains { $0.hasPrefix("decode 9 sequences ") && !$0.contains("FAILED") })
       }
     }
@@ -230,7 +246,9 @@ struct BenchModelTests {
     let output = try await BitNetProgram.run(Self.arguments + ["--device", "cpu", "--threads", "2", "--json"])
     #expect(output.status == 0, "\(output.errors)")
     let report = try Report(output.bytes)
-    #expect(report.machine.name.hasPrefix("CPU, ") && report.machine.name.hasSuffix(", 2 threads") && !report.machine.emulated)
+    #expect(
+      report.machine.name.hasPrefix("CPU, ") && report.machine.name.hasSuffix(", 2 threads") && !report.machine.emulated
+    )
     #expect(report.machine.memory_measure == "read" && report.memory.buffers == nil)
     #expect(report.machine.cooperative == nil && report.machine.graph == nil && report.end.graph == nil)
     try check(report)
@@ -244,9 +262,13 @@ struct BenchModelTests {
       Mistake(arguments: ["--batch", "-1"], sentence: "--batch has \"-1\"; expected numbers from 1 to 1024"),
       Mistake(arguments: ["--rounds", "0"], sentence: "--rounds is 0; expected 1 to 1000"),
       Mistake(arguments: ["--tokens", "-5"], sentence: "--tokens is -5; expected 1 to 65536"),
-      Mistake(arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
-      Mistake(arguments: ["--screen", "on"], sentence: "--screen is on; expected it with a GPU only; choose --device cuda"),
-      Mistake(arguments: ["--no-cooperative"], sentence: "--no-cooperative is given; expected it with a GPU only; choose --device cuda"),
+      Mistake(
+        arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
+      Mistake(
+        arguments: ["--screen", "on"], sentence: "--screen is on; expected it with a GPU only; choose --device cuda"),
+      Mistake(
+        arguments: ["--no-cooperative"],
+        sentence: "--no-cooperative is given; expected it with a GPU only; choose --device cuda"),
       Mistake(arguments: ["--screen", "maybe"], sentence: "'maybe' is invalid", status: 64),
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
     ])

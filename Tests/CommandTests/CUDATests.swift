@@ -24,7 +24,9 @@ import Testing
     func others() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
-        let arguments = ["generate", "--prompt", "The king", "--max-tokens", "5", "--seed", "1", "--json", "--logprobs", "2"]
+        let arguments = [
+          "generate", "--prompt", "The king", "--max-tokens", "5", "--seed", "1", "--json", "--logprobs", "2",
+        ]
         func tokens(_ device: String) async throws -> String {
           let output = try await BitNetProgram.run(arguments + ["--device", device], environment: environment)
           #expect(output.status == 0, "\(output.errors)")
@@ -55,7 +57,9 @@ import Testing
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
         let table = try await BitNetProgram.run(["devices"], environment: environment)
-        #expect(table.status == 0 && table.text.contains("cuda:0") && table.text.contains("CUDA on CPU (emulated)"), "\(table.text)")
+        #expect(
+          table.status == 0 && table.text.contains("cuda:0") && table.text.contains("CUDA on CPU (emulated)"),
+          "\(table.text)")
         let json = try await BitNetProgram.run(["devices", "--json"], environment: environment)
         #expect(json.text.contains("\"CUDA on CPU (emulated)\"") && json.text.contains("\"8.0\""), "\(json.text)")
       }
@@ -64,7 +68,8 @@ import Testing
     @Test(
       "what keeps a GPU from being used is one sentence; auto takes the CPU and repeats it",
       arguments: [
-        (["CUDA_ON_CPU_DEVICES": "0"], "GPU"), (["CUDA_ON_CPU_DRIVER_VERSION": "11080"], "12.1"), (["CUDA_ON_CPU_CAPABILITY": "75"], "8.0"),
+        (["CUDA_ON_CPU_DEVICES": "0"], "GPU"), (["CUDA_ON_CPU_DRIVER_VERSION": "11080"], "12.1"),
+        (["CUDA_ON_CPU_CAPABILITY": "75"], "8.0"),
         (["CUDA_ON_CPU_MEMORY": "1000000"], "memory"),
       ])
     func refusals(circumstances: [String: String], word: String) async throws {
@@ -75,7 +80,9 @@ import Testing
         #expect(refused.errors.split(separator: "\n").count == 1, "\(refused.errors)")
         let fallback = try await BitNetProgram.run(Self.story + ["--device", "auto"], environment: environment)
         let expected = try await BitNetProgram.run(Self.story + ["--device", "cpu"])
-        #expect(fallback.status == 0 && fallback.text == expected.text && fallback.errors.contains(word), "\(fallback.errors)")
+        #expect(
+          fallback.status == 0 && fallback.text == expected.text && fallback.errors.contains(word), "\(fallback.errors)"
+        )
         let devices = try await BitNetProgram.run(["devices"], environment: environment)
         #expect(devices.status == 0, "\(devices.errors)")
       }
@@ -102,7 +109,9 @@ import Testing
       try process.run()
       let text = String(decoding: try #require(try pipe.fileHandleForReading.readToEnd()), as: UTF8.self)
       process.waitUntilExit()
-      #expect(process.terminationStatus == 0 && text.contains("libc.so") && !text.contains("cuda") && !text.contains("nvidia"), "\(text)")
+      #expect(
+        process.terminationStatus == 0 && text.contains("libc.so") && !text.contains("cuda")
+          && !text.contains("nvidia"), "\(text)")
     }
   }
 #endif

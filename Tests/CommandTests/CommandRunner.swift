@@ -23,7 +23,9 @@ enum BitNetProgram {
 
   /// Runs the program to its end. What it reads and prints goes through files, so that no pipe can fill up.
   @discardableResult
-  static func run(_ arguments: [String], input: Data = Data(), environment: [String: String] = [:]) async throws -> Output {
+  static func run(_ arguments: [String], input: Data = Data(), environment: [String: String] = [:]) async throws
+    -> Output
+  {
     try await TemporaryFolder.with { folder in
       let process = try start(arguments, input: input, environment: environment, folder: folder)
       return try await finish(process, folder: folder)
@@ -61,8 +63,8 @@ enum BitNetProgram {
 }
 
 extension Process {
-  /// Waits until the condition holds or the process has ended. It blocks the thread: a suspended task may be resumed only seconds later
-  /// when all tests run at once, and then the moment is gone.
+  /// Waits until the condition holds or the process has ended. It blocks the thread: a suspended task may be resumed
+  /// only seconds later when all tests run at once, and then the moment is gone.
   func wait(until condition: () throws -> Bool) throws {
     while isRunning, try !condition() { usleep(500) }
   }
@@ -90,5 +92,7 @@ struct TemporaryFolder: Sendable {
 /// The values of raw little-endian numbers.
 func values<Value>(_ bytes: Data, as type: Value.Type) -> [Value] {
   let stride = MemoryLayout<Value>.stride
-  return bytes.withUnsafeBytes { raw in (0..<raw.count / stride).map { raw.loadUnaligned(fromByteOffset: $0 * stride, as: type) } }
+  return bytes.withUnsafeBytes { raw in
+    (0..<raw.count / stride).map { raw.loadUnaligned(fromByteOffset: $0 * stride, as: type) }
+  }
 }

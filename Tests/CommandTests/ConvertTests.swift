@@ -51,7 +51,8 @@ struct ConvertTests {
       #expect(refused.errors.contains("exists already"))
       #expect(try Data(contentsOf: folder["model.safetensors"]) == Data("precious".utf8))
       #expect(try await BitNetProgram.run("convert", Fixture.all[1].path, output, "--overwrite").status == 0)
-      #expect(try await BitNetProgram.run("convert", output, folder["again"].path).errors.contains("is converted already"))
+      #expect(
+        try await BitNetProgram.run("convert", output, folder["again"].path).errors.contains("is converted already"))
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path) == ["model.safetensors"])
     }
   }
@@ -61,7 +62,8 @@ struct ConvertTests {
     try await TemporaryFolder.with { folder in
       try makeLargeModel(at: folder["model"])
       try FileManager.default.createDirectory(at: folder["out"], withIntermediateDirectories: true)
-      let process = try BitNetProgram.start(["convert", folder["model"].path, folder["out/converted"].path], folder: folder)
+      let process = try BitNetProgram.start(
+        ["convert", folder["model"].path, folder["out/converted"].path], folder: folder)
       try process.wait { try !FileManager.default.contentsOfDirectory(atPath: folder["out"].path).isEmpty }
       process.interrupt()
       let output = try await BitNetProgram.finish(process, folder: folder)
@@ -89,7 +91,8 @@ struct ConvertTests {
     ]
     for (name, rows, columns) in [
       ("self_attn.q_proj", 64, hidden), ("self_attn.k_proj", 64, hidden), ("self_attn.v_proj", 64, hidden),
-      ("self_attn.o_proj", hidden, 64), ("mlp.gate_proj", 64, hidden), ("mlp.up_proj", 64, hidden), ("mlp.down_proj", hidden, 64),
+      ("self_attn.o_proj", hidden, 64), ("mlp.gate_proj", 64, hidden), ("mlp.up_proj", 64, hidden),
+      ("mlp.down_proj", hidden, 64),
     ] {
       tensors.append(("model.layers.0.\(name).weight", "U8", [rows / 4, columns], 1))
       tensors.append(("model.layers.0.\(name).weight_scale", "BF16", [1], 2))

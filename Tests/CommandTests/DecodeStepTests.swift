@@ -15,7 +15,9 @@ import Testing
     private static let model = Fixture.all[0]
     private static let short = ["--rounds", "1", "--tokens", "1"], lists = ["--prompt", "none", "--batch", "none"]
     private static let traced = ["bench", "model", "--model", model.path] + lists + short
-    private static let verify = ["verify", "--device", "cuda", "--checks", "cooperative", "--shapes", "1", "--tokens", "3"]
+    private static let verify = [
+      "verify", "--device", "cuda", "--checks", "cooperative", "--shapes", "1", "--tokens", "3",
+    ]
 
     private struct Trace: Decodable {
       struct Phase: Decodable {
@@ -60,7 +62,8 @@ import Testing
         let output = try await BitNetProgram.run(arguments + ["--json"], environment: environment)
         #expect(output.status == 0, "\(output.errors)")
         let lines = try JSONLines(output.bytes)
-        #expect(lines.kinds == ["machine", "depth", "depth", "left_out", "trace", "trace", "left_out", "memory", "end"])
+        #expect(
+          lines.kinds == ["machine", "depth", "depth", "left_out", "trace", "trace", "left_out", "memory", "end"])
         let traces = try lines.all("trace", as: Trace.self)
         #expect(traces.map(\.depth) == [0, 70])
         for trace in traces {
@@ -68,10 +71,14 @@ import Testing
           #expect(trace.phases.map(\.name) == names && trace.phases.allSatisfy { $0.parts.map(\.name) == parts })
           for phase in trace.phases {
             for part in phase.parts {
-              #expect(part.median_microseconds >= 0 && part.median_microseconds <= part.maximum_microseconds, "\(phase.name), \(part.name)")
+              #expect(
+                part.median_microseconds >= 0 && part.median_microseconds <= part.maximum_microseconds,
+                "\(phase.name), \(part.name)")
             }
             // What every phase has takes some clocks: no two looks at the emulator's clock are the same.
-            #expect(phase.parts[0...2].allSatisfy { $0.median_microseconds > 0 } && phase.parts[5].median_microseconds > 0, "\(phase.name)")
+            #expect(
+              phase.parts[0...2].allSatisfy { $0.median_microseconds > 0 } && phase.parts[5].median_microseconds > 0,
+              "\(phase.name)")
           }
         }
 
@@ -113,16 +120,30 @@ import Testing
         let file = try folder.write("before", to: "trace.csv")
         let kernels = Repository.path("Sources/CUDAKernels/ptx")
         for (arguments, status, sentence) in [
-          (["--device", "cpu", "--trace", file], 1 as Int32, "Error: --trace is given; expected it with a GPU only; choose "),
-          (["--device", "cpu", "--kernels", kernels], 1, "Error: --kernels is given; expected it with a GPU only; choose "),
-          (["--device", "cuda", "--trace", file, "--no-cooperative"], 64, "Error: --trace does not go with --no-cooperative.\n"),
+          (
+            ["--device", "cpu", "--trace", file], 1 as Int32,
+            "Error: --trace is given; expected it with a GPU only; choose "
+          ),
+          (
+            ["--device", "cpu", "--kernels", kernels], 1,
+            "Error: --kernels is given; expected it with a GPU only; choose "
+          ),
+          (
+            ["--device", "cuda", "--trace", file, "--no-cooperative"], 64,
+            "Error: --trace does not go with --no-cooperative.\n"
+          ),
           (["--device", "cuda", "--trace", folder["none/trace.csv"].path], 1, "Error: "),
         ] {
           let output = try await BitNetProgram.run(Self.traced + arguments, environment: environment)
-          #expect(output.status == status && output.text.isEmpty && output.errors.hasPrefix(sentence), "\(arguments): \(output.errors)")
+          #expect(
+            output.status == status && output.text.isEmpty && output.errors.hasPrefix(sentence),
+            "\(arguments): \(output.errors)")
         }
         #expect(try String(contentsOfFile: file, encoding: .utf8) == "before")
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).sorted() == ["libcuda.so.1", "trace.csv"])
+        #expect(
+          try FileManager.default.contentsOfDirectory(atPath: folder.url.path).sorted() == [
+            "libcuda.so.1", "trace.csv",
+          ])
 
         // A trace that fails is told in its place.
         let refused = environment.merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }
@@ -133,22 +154,27 @@ import Testing
           let error: String?
         }
         let traces = try JSONLines(output.bytes).all("trace", as: Line.self)
-        #expect(output.status == 1 && traces.count == 1 && traces[0].error?.contains("cuLaunchCooperativeKernel") == true, "\(output.text)")
+        #expect(
+          output.status == 1 && traces.count == 1 && traces[0].error?.contains("cuLaunchCooperativeKernel") == true,
+          "\(output.text)")
       }
     }
 
-    @Test("--kernels FOLDER takes kernels from files: a copy gives the same results, and only what a file has is replaced")
+    @Test(
+      "--kernels FOLDER takes kernels from files: a copy gives the same results, and only what a file has is replaced")
     func kernels() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
         let kernels = folder["kernels"]
         try FileManager.default.createDirectory(at: kernels, withIntermediateDirectories: true)
-        let text = try String(contentsOfFile: Repository.path("Sources/CUDAKernels/ptx/decode_one.ptx"), encoding: .utf8)
+        let text = try String(
+          contentsOfFile: Repository.path("Sources/CUDAKernels/ptx/decode_one.ptx"), encoding: .utf8)
         func run(_ text: Data, _ command: [String]) async throws -> BitNetProgram.Output {
           try text.write(to: kernels.appending(path: "decode_one.ptx"))
           return try await BitNetProgram.run(command + ["--kernels", kernels.path], environment: environment)
         }
-        let bench = ["bench", "model", "--device", "cuda", "--model", Self.model.path, "--depth", "1"] + Self.lists + Self.short
+        let bench =
+          ["bench", "model", "--device", "cuda", "--model", Self.model.path, "--depth", "1"] + Self.lists + Self.short
         let right = try await run(Data(text.utf8), Self.verify)
         #expect(right.status == 0 && right.text.contains("equal"), "\(right.text)\(right.errors)")
         let measured = try await run(Data(text.utf8), bench)
@@ -159,7 +185,8 @@ import Testing
         let refused = Data(text.replacingOccurrences(of: version, with: ".version 99.0").utf8)
         for command in [Self.verify, bench] {
           let output = try await run(refused, command)
-          #expect(output.status == 1 && (output.text + output.errors).contains("99.0"), "\(output.text)\(output.errors)")
+          #expect(
+            output.status == 1 && (output.text + output.errors).contains("99.0"), "\(output.text)\(output.errors)")
         }
         let operations = try await run(refused, Self.verify.map { $0 == "cooperative" ? "operations" : $0 })
         #expect(operations.status == 0, "\(operations.text)\(operations.errors)")
@@ -173,8 +200,11 @@ import Testing
         let kernels = folder["kernels"], file = kernels.appending(path: "decode.ptx")
         func check(_ sentence: String, path: String? = nil) async throws {
           for command in [Self.verify, Self.traced + ["--device", "cuda"]] {
-            let output = try await BitNetProgram.run(command + ["--kernels", path ?? kernels.path], environment: environment)
-            #expect(output.status == 1 && output.text.isEmpty && output.errors.hasPrefix("Error: \(sentence)"), "\(output.errors)")
+            let output = try await BitNetProgram.run(
+              command + ["--kernels", path ?? kernels.path], environment: environment)
+            #expect(
+              output.status == 1 && output.text.isEmpty && output.errors.hasPrefix("Error: \(sentence)"),
+              "\(output.errors)")
             #expect(output.errors.split(separator: "\n").count == 1, "\(output.errors)")
           }
         }
@@ -204,7 +234,8 @@ import Testing
           "CUDA_ON_CPU_PLANTED": "decode_one:selftest_planted_absent_block", "CUDA_ON_CPU_SEED": "\(seed)",
         ]) { $1 }
         let output = try await BitNetProgram.run(
-          ["generate", "--prompt", "Once", "--max-tokens", "3", "--device", "cuda", "--no-device-check"], environment: environment)
+          ["generate", "--prompt", "Once", "--max-tokens", "3", "--device", "cuda", "--no-device-check"],
+          environment: environment)
         // A block on each of four multiprocessors.
         let sentence =
           #/the GPU kernel of the decode step stalled: block [0-2] waited in vain at hand-over 1, before attention of layer 0 \(ticket 0x[0-9a-f]+, barrier 0x[0-9a-f]+\); 1 of 4 blocks did not come, the first of them block 3/#

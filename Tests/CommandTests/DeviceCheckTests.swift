@@ -5,13 +5,15 @@ import Testing
   @Suite("The check before the first use of a GPU, which the stand-in driver emulates")
   struct DeviceCheckTests {
     private static let story = ["generate", "--prompt", "Once upon a time", "--max-tokens", "4", "--seed", "3"]
-    private static let notice = "CUDA on CPU (emulated): compiling and checking the kernels, once for this GPU and driver\n"
+    private static let notice =
+      "CUDA on CPU (emulated): compiling and checking the kernels, once for this GPU and driver\n"
     private static let failure = "CUDA on CPU (emulated) failed the check before its first use ("
     private static let way = "); run `bitnet verify --device cuda` for details"
 
     /// A GPU that nobody has used, and the folder in which passing its check is remembered.
     private static func withNewGPU(
-      _ circumstances: [String: String] = [:], _ body: (_ environment: [String: String], _ cache: URL) async throws -> Void
+      _ circumstances: [String: String] = [:],
+      _ body: (_ environment: [String: String], _ cache: URL) async throws -> Void
     ) async throws {
       try await TemporaryFolder.with { folder in
         let cache = folder["cache"]
@@ -28,17 +30,24 @@ import Testing
     @Test(
       "A GPU that computes something else, stalls or never ends gets no token to compute: auto tells why and uses the CPU, cuda fails",
       arguments: [
-        // A product that is wrong, the decode step that is wrong, a block that does not come to the barrier of the grid, threads that do
-        // not come to one of their block, and a kernel that never ends.
+        // A product that is wrong, the decode step that is wrong, a block that does not come to the barrier of the
+        // grid, threads that do not come to one of their block, and a kernel that never ends.
         ("few_project:selftest_planted_swapped_fragments", "few_project, case 0 of seed 1: rows "),
-        ("decode_one:selftest_planted_wrong_decode", "most likely tokens, a small model, one cooperative kernel, full head: "),
-        ("decode_one:selftest_planted_absent_block", "most likely tokens, a small model, one cooperative kernel, full head: "),
+        (
+          "decode_one:selftest_planted_wrong_decode",
+          "most likely tokens, a small model, one cooperative kernel, full head: "
+        ),
+        (
+          "decode_one:selftest_planted_absent_block",
+          "most likely tokens, a small model, one cooperative kernel, full head: "
+        ),
         ("quantize_rows:selftest_planted_unreached_barrier", "CUDA_ERROR_LAUNCH_FAILED"),
         ("embed_rows:selftest_planted_endless", "the kernel embed_rows did not end within 15 seconds"),
       ])
     func failures(planted: String, reason: String) async throws {
       // decode_one needs an A100's shared memory.
-      try await Self.withNewGPU(["CUDA_ON_CPU_PLANTED": planted, "CUDA_ON_CPU_SHARED_MEMORY": "\(163 << 10)"]) { environment, cache in
+      try await Self.withNewGPU(["CUDA_ON_CPU_PLANTED": planted, "CUDA_ON_CPU_SHARED_MEMORY": "\(163 << 10)"]) {
+        environment, cache in
         // The emulator has a line of its own about kernels that fail.
         func lines(_ output: BitNetProgram.Output) -> [Substring] {
           output.errors.split(separator: "\n").filter { !$0.hasPrefix("CUDAOnCPU: ") }
@@ -54,8 +63,10 @@ import Testing
         let refused = try await BitNetProgram.run(Self.story + ["--device", "cuda"], environment: environment)
         #expect(refused.status == 1 && refused.text.isEmpty && lines(refused).count == 2, "\(refused.errors)")
         let error = try #require(lines(refused).last)
-        #expect(error.hasPrefix("Error: \(Self.failure)") && error.contains(reason) && error.hasSuffix(Self.way), "\(error)")
-        #expect(refused.errors.hasPrefix(Self.notice) && Self.files(cache).isEmpty, "a GPU that failed is not remembered")
+        #expect(
+          error.hasPrefix("Error: \(Self.failure)") && error.contains(reason) && error.hasSuffix(Self.way), "\(error)")
+        #expect(
+          refused.errors.hasPrefix(Self.notice) && Self.files(cache).isEmpty, "a GPU that failed is not remembered")
       }
     }
 
@@ -67,17 +78,23 @@ import Testing
         #expect(first.status == 0 && first.errors.hasPrefix(Self.notice), "\(first.errors)")
         let file = try #require(Self.files(cache).first)
         let remembered = try String(contentsOf: file, encoding: .utf8)
-        #expect(Self.files(cache).count == 1 && remembered.contains("\nname: CUDA on CPU (emulated)\ncompute capability: 8.0\n"))
+        #expect(
+          Self.files(cache).count == 1
+            && remembered.contains("\nname: CUDA on CPU (emulated)\ncompute capability: 8.0\n"))
 
         // Nothing is checked: a wrong kernel is not noticed.
-        let planted = environment.merging(["CUDA_ON_CPU_PLANTED": "few_project:selftest_planted_swapped_fragments"]) { $1 }
+        let planted = environment.merging(["CUDA_ON_CPU_PLANTED": "few_project:selftest_planted_swapped_fragments"]) {
+          $1
+        }
         let second = try await BitNetProgram.run(arguments, environment: planted)
         #expect(second.status == 0 && !second.errors.contains("checking"), "\(second.errors)")
 
         // Another driver is another matter, and so is a file that says something else.
         let driver = environment.merging(["CUDA_ON_CPU_DRIVER_VERSION": "12020"]) { $1 }
         let updated = try await BitNetProgram.run(arguments, environment: driver)
-        #expect(updated.status == 0 && updated.errors.hasPrefix(Self.notice) && Self.files(cache).count == 2, "\(updated.errors)")
+        #expect(
+          updated.status == 0 && updated.errors.hasPrefix(Self.notice) && Self.files(cache).count == 2,
+          "\(updated.errors)")
         for text in ["\u{0}\u{FF}", String(remembered.dropLast())] {
           try Data(text.utf8).write(to: file)
           let again = try await BitNetProgram.run(arguments, environment: environment)
@@ -94,7 +111,9 @@ import Testing
         try Data().write(to: cache.deletingLastPathComponent())
         for _ in 0..<2 {
           let output = try await BitNetProgram.run(Self.story + ["--device", "cuda"], environment: environment)
-          #expect(output.status == 0 && output.errors.hasPrefix(Self.notice) && !output.errors.contains("cache"), "\(output.errors)")
+          #expect(
+            output.status == 0 && output.errors.hasPrefix(Self.notice) && !output.errors.contains("cache"),
+            "\(output.errors)")
         }
         // One that is there and cannot be written.
         try FileManager.default.removeItem(at: cache.deletingLastPathComponent())
@@ -110,7 +129,8 @@ import Testing
     func skipped() async throws {
       let circumstances = ["CUDA_ON_CPU_PLANTED": "few_project:selftest_planted_swapped_fragments"]
       try await Self.withNewGPU(circumstances) { environment, cache in
-        let output = try await BitNetProgram.run(Self.story + ["--device", "cuda", "--no-device-check"], environment: environment)
+        let output = try await BitNetProgram.run(
+          Self.story + ["--device", "cuda", "--no-device-check"], environment: environment)
         #expect(output.status == 0 && !output.errors.contains("checking"), "\(output.errors)")
         let verified = try await BitNetProgram.run(
           ["verify", "--device", "cuda", "--checks", "kernels", "--shapes", "1"], environment: environment)
@@ -135,7 +155,8 @@ import Testing
         let expected = try await BitNetProgram.run(Self.story + ["--device", "cpu"])
         let open = try await BitNetProgram.run(Self.story, environment: environment)
         #expect(open.status == 0 && open.text == expected.text && !open.errors.contains("checking"), "\(open.errors)")
-        #expect(open.errors.ranges(of: " (no GPU: \(sentence))\n").count == 1 && Self.files(cache).isEmpty, "\(open.errors)")
+        #expect(
+          open.errors.ranges(of: " (no GPU: \(sentence))\n").count == 1 && Self.files(cache).isEmpty, "\(open.errors)")
       }
     }
   }

@@ -72,7 +72,9 @@ struct GenerateTests {
 
   @Test("prints JSON with tokens and probabilities")
   func json() async throws {
-    let report = try await report(["--prompt", "Once upon a time", "--sampling", "greedy", "--max-tokens", "8", "--logprobs", "3"])
+    let report = try await report([
+      "--prompt", "Once upon a time", "--sampling", "greedy", "--max-tokens", "8", "--logprobs", "3",
+    ])
     #expect(report.statistics.prompt_tokens == 5)
     #expect(report.statistics.generated_tokens == 8)
     #expect(report.finish_reason == "length")
@@ -88,7 +90,9 @@ struct GenerateTests {
 
   @Test("stops at a stop text, and before the model's end token unless told otherwise")
   func stops() async throws {
-    let stopped = try await report(["--prompt", "Once upon a time", "--sampling", "greedy", "--stop", " man", "--stop", "-x"])
+    let stopped = try await report([
+      "--prompt", "Once upon a time", "--sampling", "greedy", "--stop", " man", "--stop", "-x",
+    ])
     #expect(stopped.text == " there was a")
     #expect(stopped.finish_reason == "stop")
     // An end token in the prompt is followed by text; the special token is one only on request.
@@ -106,8 +110,11 @@ struct GenerateTests {
     let first = try await BitNetProgram.run(arguments, input: Data("Once upon a time\n".utf8))
     let second = try await BitNetProgram.run(arguments, input: Data("The old king".utf8))
     #expect(both.text == first.text + second.text)
-    let reports = try await BitNetProgram.run(arguments + ["--json"], input: Data("Once upon a time\nThe old king\n".utf8))
-    let texts = try reports.text.split(separator: "\n").map { try JSONDecoder().decode(Report.self, from: Data($0.utf8)).text }
+    let reports = try await BitNetProgram.run(
+      arguments + ["--json"], input: Data("Once upon a time\nThe old king\n".utf8))
+    let texts = try reports.text.split(separator: "\n").map {
+      try JSONDecoder().decode(Report.self, from: Data($0.utf8)).text
+    }
     #expect(texts.map { $0 + "\n" }.joined() == both.text)
   }
 
@@ -123,7 +130,8 @@ struct GenerateTests {
   func interrupt() async throws {
     try await TemporaryFolder.with { folder in
       let process = try BitNetProgram.start(
-        ["generate", "--prompt", "Once upon a time", "--ignore-eos", "--context", "100000", "--max-tokens", "90000"], folder: folder
+        ["generate", "--prompt", "Once upon a time", "--ignore-eos", "--context", "100000", "--max-tokens", "90000"],
+        folder: folder
       )
       try process.wait { try Data(contentsOf: folder["stdout"]).count >= 200 }
       process.interrupt()

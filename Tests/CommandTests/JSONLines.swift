@@ -12,7 +12,9 @@ struct JSONLines {
 
   init(_ bytes: Data) throws {
     #expect(bytes.last == UInt8(ascii: "\n"))
-    lines = try bytes.split(separator: UInt8(ascii: "\n")).map { (try JSONDecoder().decode(Kind.self, from: $0).kind, $0) }
+    lines = try bytes.split(separator: UInt8(ascii: "\n")).map {
+      (try JSONDecoder().decode(Kind.self, from: $0).kind, $0)
+    }
   }
 
   /// All lines of a kind, in order.

@@ -6,9 +6,11 @@ import Testing
 struct LogitsTests {
   private func logits(_ tokens: [Int32], _ arguments: [String], folder: TemporaryFolder) async throws -> Data {
     let file = try folder.write("\(tokens)", to: "tokens.json")
-    let output = try await BitNetProgram.run(["logits", "--tokens", file, "--output", folder["logits"].path] + arguments)
+    let output = try await BitNetProgram.run(
+      ["logits", "--tokens", file, "--output", folder["logits"].path] + arguments)
     #expect(output.status == 0, "\(output.errors)")
-    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).filter { $0.contains("partial") }.isEmpty)
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: folder.url.path).filter { $0.contains("partial") }.isEmpty)
     return try Data(contentsOf: folder["logits"])
   }
 
@@ -32,7 +34,8 @@ struct LogitsTests {
       #expect(conversion.status == 0, "\(conversion.errors)")
       #expect(conversion.errors.contains("no tokenizer"))
       #expect(try await logits(tokens, ["--model", converted], folder: folder) == reference)
-      #expect(try await logits(tokens, ["--model", converted, "--engine", "reference-float"], folder: folder) == reference)
+      #expect(
+        try await logits(tokens, ["--model", converted, "--engine", "reference-float"], folder: folder) == reference)
       let widened = try await logits(tokens, model + ["--float64"], folder: folder)
       #expect(values(widened, as: Double.self) == values(reference, as: Float.self).map(Double.init))
     }

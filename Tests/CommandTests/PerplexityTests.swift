@@ -12,7 +12,8 @@ struct PerplexityTests {
     let bits_per_byte: Double
   }
 
-  private static let text = "Once upon a time there was a king, and the king had a daughter. \"Wo ist die Königin?\" asked the fox."
+  private static let text =
+    "Once upon a time there was a king, and the king had a daughter. \"Wo ist die Königin?\" asked the fox."
 
   private func measure(_ arguments: String..., text: String = text) async throws -> Report {
     let output = try await BitNetProgram.run(["perplexity", "--json"] + arguments, input: Data(text.utf8))
@@ -22,11 +23,14 @@ struct PerplexityTests {
 
   /// The same from logits: the sum of -ln p of each token after the BOS token and the tokens before it in its window.
   private func expected(window: Int) async throws -> (tokens: Int, nats: Double) {
-    let ids = try await BitNetProgram.run("tokenize", Self.text).text.split(whereSeparator: \.isWhitespace).map { Int($0)! }
+    let ids = try await BitNetProgram.run("tokenize", Self.text).text.split(whereSeparator: \.isWhitespace).map {
+      Int($0)!
+    }
     var nats = 0.0
     for start in stride(from: 0, to: ids.count, by: window) {
       let targets = Array(ids[start..<min(ids.count, start + window)])
-      let output = try await BitNetProgram.run("logits", "--tokens", "-", "--output", "-", input: "\([4093] + targets.dropLast())")
+      let output = try await BitNetProgram.run(
+        "logits", "--tokens", "-", "--output", "-", input: "\([4093] + targets.dropLast())")
       let logits = values(output.bytes, as: Float.self).map(Double.init)
       for (row, target) in targets.enumerated() {
         let values = logits[row * 4096..<(row + 1) * 4096]

@@ -79,7 +79,8 @@
           return
         }
         guard ContinuousClock.now < deadline, readSome() else {
-          throw TimeOut(description: "no \(text.debugDescription) at the end of \(String(output.suffix(2000)).debugDescription)")
+          throw TimeOut(
+            description: "no \(text.debugDescription) at the end of \(String(output.suffix(2000)).debugDescription)")
         }
       }
     }
@@ -91,7 +92,8 @@
         let screen = Screen(output, columns: columns, rows: rows)
         if condition(screen) { return }
         guard ContinuousClock.now < deadline, readSome() else {
-          throw TimeOut(description: "the terminal shows \(screen.visible), the cursor at \(screen.cursor), after \(screen.lines)")
+          throw TimeOut(
+            description: "the terminal shows \(screen.visible), the cursor at \(screen.cursor), after \(screen.lines)")
         }
       }
     }

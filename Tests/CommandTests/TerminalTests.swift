@@ -1,5 +1,6 @@
 #if os(Linux)
-  // A child gets a controlling terminal, which Ctrl-C needs, by opening it only on Linux; on macOS it takes an ioctl in the child.
+  // A child gets a controlling terminal, which Ctrl-C needs, by opening it only on Linux; on macOS it takes an ioctl in
+  // the child.
   import Foundation
   import Testing
 
@@ -14,7 +15,8 @@
         try FileManager.default.createDirectory(at: folder["bitnet"], withIntermediateDirectories: true)
         if !history.isEmpty { _ = try folder.write(history, to: "bitnet/history") }
         let terminal = try PseudoTerminal(
-          ["chat", "--sampling", "greedy", "--chat-format", "plain"] + arguments, environment: ["XDG_STATE_HOME": folder.url.path],
+          ["chat", "--sampling", "greedy", "--chat-format", "plain"] + arguments,
+          environment: ["XDG_STATE_HOME": folder.url.path],
           columns: columns, rows: rows)
         try terminal.wait(for: "> ")
         try body(terminal)
@@ -109,7 +111,9 @@
       _ = try await chat(["--max-tokens", "1"], rows: 6) { terminal in
         let lines = (1...12).map { "line \($0)" }
         terminal.type("\u{1B}[200~\(lines.joined(separator: "\n"))\u{1B}[201~")
-        try terminal.wait(columns: 80, rows: 6) { $0.visible == (7...12).map { "  line \($0)" } && $0.cursor == [5, 9] }
+        try terminal.wait(columns: 80, rows: 6) {
+          $0.visible == (7...12).map { "  line \($0)" } && $0.cursor == [5, 9]
+        }
         for _ in 1..<12 { terminal.type("\u{1B}[A") }
         let top = ["> line 1"] + (2...6).map { "  line \($0)" }
         try terminal.wait(columns: 80, rows: 6) { $0.visible == top && $0.cursor == [0, 8] }

@@ -24,7 +24,9 @@ struct TokenizeTests {
 
   @Test("shows pieces")
   func pieces() async throws {
-    #expect(try await BitNetProgram.run("tokenize", "--pieces", "Once\n\"").text == "2154\t\"Once\"\n198\t\"\\n\"\n1\t\"\\\"\"\n")
+    #expect(
+      try await BitNetProgram.run("tokenize", "--pieces", "Once\n\"").text
+        == "2154\t\"Once\"\n198\t\"\\n\"\n1\t\"\\\"\"\n")
   }
 
   @Test("converts JSON lines both ways")
@@ -33,11 +35,14 @@ struct TokenizeTests {
       let text: String
     }
     let texts = ["Once upon a time", "", "naïve 你好 😀\n\"quoted\"\t/", "\u{0}", "e\u{301}"]
-    let lines = try texts.map { String(decoding: try JSONEncoder().encode(Line(text: $0)), as: UTF8.self) + "\n" }.joined()
+    let lines = try texts.map { String(decoding: try JSONEncoder().encode(Line(text: $0)), as: UTF8.self) + "\n" }
+      .joined()
     let ids = try await BitNetProgram.run("tokenize", "--jsonl", input: lines)
     #expect(ids.text.hasPrefix(#"{"ids":[2154,713,258,518]}"# + "\n" + #"{"ids":[]}"# + "\n"))
     let back = try await BitNetProgram.run(["tokenize", "--jsonl", "--decode"], input: ids.bytes)
-    let decoded = try back.text.split(separator: "\n").map { try JSONDecoder().decode(Line.self, from: Data($0.utf8)).text }
+    let decoded = try back.text.split(separator: "\n").map {
+      try JSONDecoder().decode(Line.self, from: Data($0.utf8)).text
+    }
     #expect(decoded == texts)
   }
 
@@ -67,7 +72,8 @@ struct TokenizeTests {
 
   @Test("times encoding")
   func benchmark() async throws {
-    let lines = try await BitNetProgram.run("tokenize", "--benchmark", "2", "Once upon a time").text.split(separator: "\n")
+    let lines = try await BitNetProgram.run("tokenize", "--benchmark", "2", "Once upon a time").text.split(
+      separator: "\n")
     #expect(lines.count == 2)
     #expect(lines.allSatisfy { $0.hasPrefix("16 4 ") && Double($0.split(separator: " ")[2]) != nil })
   }

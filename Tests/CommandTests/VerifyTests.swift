@@ -51,11 +51,15 @@ struct VerifyTests {
       ["gemv", "few", "gemm32x64", "gemm64x64", "gemm128x64", "gemm96x128", "gemm128x128", "gemm256x128"]
       .map { "products, \($0)_exact" }
     /// Kernels that have a check of their own: all but the cooperative ones.
-    private static func single(_ kernels: [Kernel]) -> Set<String> { Set(kernels.map(\.name).filter { !$0.hasPrefix("decode_") }) }
+    private static func single(_ kernels: [Kernel]) -> Set<String> {
+      Set(kernels.map(\.name).filter { !$0.hasPrefix("decode_") })
+    }
 
     private static func modelNames(_ forms: [String], _ label: String = "the model") -> [String] {
       forms.flatMap { form in
-        ["logits of a prompt", "most likely tokens", "drawn tokens", "tokens of 4 sequences together"].map { "\($0), \(label), \(form)" }
+        ["logits of a prompt", "most likely tokens", "drawn tokens", "tokens of 4 sequences together"].map {
+          "\($0), \(label), \(form)"
+        }
       }
     }
 
@@ -78,17 +82,22 @@ struct VerifyTests {
         let machine = try lines.one("machine", as: Machine.self), kernels = try lines.all("kernel", as: Kernel.self)
         let checks = try lines.all("check", as: Check.self), end = try lines.one("end", as: End.self)
         #expect(lines.kinds.first == "machine" && lines.kinds.last == "end")
-        #expect(machine.device == "cuda:0" && machine.name.contains("emulated") && machine.emulated && machine.driver == "12.1")
+        #expect(
+          machine.device == "cuda:0" && machine.name.contains("emulated") && machine.emulated
+            && machine.driver == "12.1")
         #expect(machine.expected.hasPrefix("CPU, ") && machine.seed == 5 && machine.model == Fixture.all[0].path)
         #expect(machine.checks == ["kernels", "products", "operations", "cooperative"])
         let single = Self.single(kernels)
-        #expect(single.count > 20 && Set(kernels.map(\.name)).isSuperset(of: ["decode_one", "decode_few", "decode_one_traced"]))
+        #expect(
+          single.count > 20
+            && Set(kernels.map(\.name)).isSuperset(of: ["decode_one", "decode_few", "decode_one_traced"]))
         #expect(Set(checks.prefix(single.count).map(\.name)) == single)
         let others = checks.dropFirst(single.count)
         #expect(others.map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
         #expect(
           checks.allSatisfy {
-            $0.compared > 0 && $0.differing == 0 && $0.equal && $0.first_difference == nil && $0.error == nil && $0.seconds > 0
+            $0.compared > 0 && $0.differing == 0 && $0.equal && $0.first_difference == nil && $0.error == nil
+              && $0.seconds > 0
           })
         let engines = others.filter { !$0.name.hasPrefix("products") }
         #expect(engines.allSatisfy { $0.reference == "the CPU engine" && $0.name.hasSuffix($0.candidate ?? "-") })
@@ -97,10 +106,13 @@ struct VerifyTests {
         #expect(end.equal && end.failed == 0 && end.checks == checks.count)
 
         let table = try await BitNetProgram.run(
-          Self.arguments + ["--shapes", "0", "--tokens", "1", "--checks", "products,cooperative"], environment: environment)
+          Self.arguments + ["--shapes", "0", "--tokens", "1", "--checks", "products,cooperative"],
+          environment: environment)
         #expect(table.status == 0, "\(table.errors)")
         #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1), compared with CPU, "))
-        #expect(table.text.split(separator: "\n").count { $0.hasSuffix(" equal") } == Self.products.count + 14, "\(table.text)")
+        #expect(
+          table.text.split(separator: "\n").count { $0.hasSuffix(" equal") } == Self.products.count + 14,
+          "\(table.text)")
         #expect(table.text.hasSuffix("\neverything is equal, bit for bit\n"))
       }
     }
@@ -118,7 +130,8 @@ struct VerifyTests {
           return try lines.all("check")
         }
         let kernels = try await checks("kernels")
-        #expect(kernels.count > 20 && kernels.allSatisfy { $0.equal && $0.cases == "1 shape" && !$0.name.contains(", ") })
+        #expect(
+          kernels.count > 20 && kernels.allSatisfy { $0.equal && $0.cases == "1 shape" && !$0.name.contains(", ") })
         #expect(try await checks("products").map(\.name) == Self.products)
         #expect(try await checks("operations").map(\.name) == Self.names(Self.simple))
         let soak = try await checks("soak")
@@ -135,11 +148,14 @@ struct VerifyTests {
     func failure(json: Bool) async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }
-        let options = ["--shapes", "1", "--tokens", "2", "--checks", "products,cooperative,operations,soak"] + (json ? ["--json"] : [])
+        let options =
+          ["--shapes", "1", "--tokens", "2", "--checks", "products,cooperative,operations,soak"]
+          + (json ? ["--json"] : [])
         let output = try await BitNetProgram.run(Self.arguments + options, environment: environment)
         #expect(output.status == 1)
         let reason = "cuLaunchCooperativeKernel"
-        #expect(output.errors.hasPrefix("Error: ") && output.errors.split(separator: "\n").count == 1, "\(output.errors)")
+        #expect(
+          output.errors.hasPrefix("Error: ") && output.errors.split(separator: "\n").count == 1, "\(output.errors)")
         guard json else {
           let rows = output.text.split(separator: "\n")
           let failed = rows.indices.filter { rows[$0].hasSuffix(" FAILED") }
@@ -151,7 +167,8 @@ struct VerifyTests {
         let lines = try JSONLines(output.bytes)
         let checks = try lines.all("check", as: Check.self), end = try lines.one("end", as: End.self)
         let soak = checks.suffix(2)
-        #expect(checks.dropLast(2).map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
+        #expect(
+          checks.dropLast(2).map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
         #expect(soak.allSatisfy { $0.name.hasPrefix("soak, ") })
         for check in checks {
           // Prompts and their logits need no cooperative launch, nor do ragged batches that begin with prompts.
@@ -162,8 +179,13 @@ struct VerifyTests {
         }
         let random = try #require(checks.first { $0.name == "decoding, \(Self.cooperative[0])" })
         #expect(random.error?.hasPrefix("hidden ") == true)
-        #expect(checks.contains { $0.name == "logits of a prompt, the model, \(Self.cooperative[1])" && $0.equal && $0.compared > 0 })
-        #expect(!end.equal && end.failed == checks.count { !$0.equal } && end.checks == checks.count && lines.kinds.last == "end")
+        #expect(
+          checks.contains {
+            $0.name == "logits of a prompt, the model, \(Self.cooperative[1])" && $0.equal && $0.compared > 0
+          })
+        #expect(
+          !end.equal && end.failed == checks.count { !$0.equal } && end.checks == checks.count
+            && lines.kinds.last == "end")
       }
     }
 
@@ -171,10 +193,12 @@ struct VerifyTests {
     func noMemory() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "1000"]) { $1 }
-        let output = try await BitNetProgram.run(Self.arguments + ["--checks", "kernels,products", "--json"], environment: environment)
+        let output = try await BitNetProgram.run(
+          Self.arguments + ["--checks", "kernels,products", "--json"], environment: environment)
         let lines = try JSONLines(output.bytes)
         let products = try lines.all("check", as: Check.self).filter { $0.name.hasPrefix("products, ") }
-        #expect(output.status == 1 && lines.kinds.count { $0 == "kernel" } > 20 && products.count == Self.products.count)
+        #expect(
+          output.status == 1 && lines.kinds.count { $0 == "kernel" } > 20 && products.count == Self.products.count)
         #expect(products.allSatisfy { $0.error?.contains("out of GPU memory: ") == true && !$0.equal })
       }
     }
@@ -186,7 +210,8 @@ struct VerifyTests {
         let arguments = ["verify", "--model", Fixture.all[0].path, "--shapes", "0", "--tokens", "2"]
         let missing = try await BitNetProgram.run(arguments + ["--device", "cuda"], environment: environment)
         #expect(missing.status == 1 && missing.text.isEmpty)
-        #expect(missing.errors.hasPrefix("Error: no NVIDIA GPU: the driver is installed but finds none"), "\(missing.errors)")
+        #expect(
+          missing.errors.hasPrefix("Error: no NVIDIA GPU: the driver is installed but finds none"), "\(missing.errors)")
         let open = try await BitNetProgram.run(arguments, environment: environment)
         #expect(open.status == 0, "\(open.errors)")
         #expect(open.text.hasPrefix("cpu (") && open.text.contains("(no GPU: no NVIDIA GPU"), "\(open.text)")
@@ -197,7 +222,8 @@ struct VerifyTests {
   @Test("finds the CPU's engines equal to the reference, for every instruction set")
   func cpu() async throws {
     let output = try await BitNetProgram.run(
-      "verify", "--device", "cpu", "--model", Fixture.all[1].path, "--shapes", "2", "--tokens", "8", "--threads", "2", "--json")
+      "verify", "--device", "cpu", "--model", Fixture.all[1].path, "--shapes", "2", "--tokens", "8", "--threads", "2",
+      "--json")
     #expect(output.status == 0, "\(output.errors)")
     let lines = try JSONLines(output.bytes)
     let machine = try lines.one("machine", as: Machine.self), checks = try lines.all("check", as: Check.self)
@@ -221,10 +247,14 @@ struct VerifyTests {
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
       Mistake(arguments: ["--seed", "-1"], sentence: "--seed", status: 64),
       Mistake(
-        arguments: ["--checks", "kernels,all"], sentence: "--checks has \"all\"; expected a list of kernels, products, operations, "),
+        arguments: ["--checks", "kernels,all"],
+        sentence: "--checks has \"all\"; expected a list of kernels, products, operations, "),
       Mistake(arguments: ["--checks", "products"], sentence: "--checks is \"products\"; expected none on the CPU"),
-      Mistake(arguments: ["--random-2b"], sentence: "--random-2b compares the forms of the engine on a GPU; expected none on the CPU"),
-      Mistake(arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
+      Mistake(
+        arguments: ["--random-2b"],
+        sentence: "--random-2b compares the forms of the engine on a GPU; expected none on the CPU"),
+      Mistake(
+        arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
     ])
   func mistakes(_ mistake: Mistake) async throws {
     let device = mistake.arguments.contains("--device") ? [] : ["--device", "cpu"]

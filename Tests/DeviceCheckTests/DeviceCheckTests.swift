@@ -29,7 +29,8 @@ struct DeviceCheckTests {
 
   /// Runs a check. Returns its error, and how often its beginning was told.
   private func check(
-    folder: String?, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in }, expected: @escaping DeviceCheck.MakeEngine
+    folder: String?, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in },
+    expected: @escaping DeviceCheck.MakeEngine
   ) throws -> (error: CUDAError?, starts: Int, launches: Int) {
     let standIn = try Self.standIn.get()
     let device = try standIn.driver(change).device(0)
@@ -60,13 +61,19 @@ struct DeviceCheckTests {
     }
   }
 
-  @Test("refuses a GPU whose engine gives other numbers, for as long as the process runs; the file of a GPU that passed is not made")
+  @Test(
+    "refuses a GPU whose engine gives other numbers, for as long as the process runs; the file of a GPU that passed is not made"
+  )
   func failure() throws {
     try withFolder { folder in
-      let wrong: DeviceCheck.MakeEngine = { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99), threads: 1) }
+      let wrong: DeviceCheck.MakeEngine = {
+        try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99), threads: 1)
+      }
       let first = try check(folder: folder, expected: wrong)
       guard case .untrusted(_, 0, let reason) = first.error else { throw first.error ?? CUDAError.noDevice }
-      #expect(reason.hasPrefix("logits of a prompt, a small model, a kernel an operation, screened head: ") && first.starts == 1)
+      #expect(
+        reason.hasPrefix("logits of a prompt, a small model, a kernel an operation, screened head: ")
+          && first.starts == 1)
       #expect(reason.contains("; expected ") && first.launches > KernelCheckList.kernels.count)
       let second = try check(folder: folder, expected: Self.right)
       #expect(second.error == first.error && second.starts == 0 && second.launches == 0)
@@ -78,7 +85,9 @@ struct DeviceCheckTests {
   func memory() throws {
     try withFolder { folder in
       let small = try check(folder: folder, { $0.memoryByteCount = 100_000_000 }, expected: Self.right)
-      guard case .outOfMemory(requested: 256_000_000, .some) = small.error else { throw small.error ?? CUDAError.noDevice }
+      guard case .outOfMemory(requested: 256_000_000, .some) = small.error else {
+        throw small.error ?? CUDAError.noDevice
+      }
       #expect(small.starts == 0 && small.launches == 0)
       let large = try check(folder: folder, expected: Self.right)
       #expect(large.error == nil && large.starts == 1)
@@ -89,7 +98,8 @@ struct DeviceCheckTests {
   func record() throws {
     let driver = try Self.standIn.get().driver()
     let record = DeviceCheckRecord(try driver.device(0), folder: nil)
-    #expect(record.text.contains("\ncompute capability: 8.0\nidentifier: c0c1c2c3c4c5c6c7c8c9cacbcccdcecf\ndriver: 12.1 "))
+    #expect(
+      record.text.contains("\ncompute capability: 8.0\nidentifier: c0c1c2c3c4c5c6c7c8c9cacbcccdcecf\ndriver: 12.1 "))
     #expect(!record.isPassed)
     record.save()
     let newer = try Self.standIn.get().driver { $0.capability = 90 }

@@ -19,11 +19,15 @@ extension KernelTests {
       let single = Kernel.allCases.map(\.rawValue).filter { !$0.hasPrefix("decode_") }
       #expect(checks.map(\.name).sorted() == single.sorted())
       for check in checks {
-        #expect(check.isEqual && check.compared > 0 && check.cases == "2 shapes", "\(check.name): \(check.first ?? check.error ?? "")")
+        #expect(
+          check.isEqual && check.compared > 0 && check.cases == "2 shapes",
+          "\(check.name): \(check.first ?? check.error ?? "")")
       }
     }
 
-    @Test("A wrong kernel is named, with shape, place, what was found and what was expected; the others are right all the same")
+    @Test(
+      "A wrong kernel is named, with shape, place, what was found and what was expected; the others are right all the same"
+    )
     func wrong() throws {
       let checks = try checks([.fewProject: "selftest_planted_swapped_fragments"])
       #expect(checks.count == KernelCheckList.kernels.count)

@@ -4,8 +4,8 @@ import BitNetDeviceCheck
 import TestSupport
 import Testing
 
-/// The kernels with one thing broken (Tests/CUDAOnCPU/kernels/planted_….cpp), run as the tests of the right ones run those: the emulator
-/// must not let them pass.
+/// The kernels with one thing broken (Tests/CUDAOnCPU/kernels/planted_….cpp), run as the tests of the right ones run
+/// those: the emulator must not let them pass.
 @Suite("Planted mistakes are noticed", .serialized)
 struct PlantedMistakeTests {
   @Test("A barrier that is missing")
@@ -16,7 +16,9 @@ struct PlantedMistakeTests {
 
   @Test("A wait for copies that comes too early")
   func earlyWait() throws {
-    let runs = try runs(.gemm32x64Project, "selftest_planted_early_wait") { try ProductCheck(.gemm32x64, .project, &$0) }
+    let runs = try runs(.gemm32x64Project, "selftest_planted_early_wait") {
+      try ProductCheck(.gemm32x64, .project, &$0)
+    }
     #expect(runs.contains(.wrongResult))
   }
 
@@ -62,15 +64,18 @@ struct PlantedMistakeTests {
 
   /// Runs a case for some seeds with the mistaken kernel; the right kernel must do it right.
   private func runs(
-    _ kernel: Kernel, _ planted: String, seeds: Range<UInt64> = 0..<6, _ check: (inout SeededGenerator) throws -> any KernelCheck
+    _ kernel: Kernel, _ planted: String, seeds: Range<UInt64> = 0..<6,
+    _ check: (inout SeededGenerator) throws -> any KernelCheck
   ) throws -> [Run] {
     try seeds.map { seed in
       var generator = SeededGenerator(seed: seed)
       let check = try check(&generator)
-      let right = try check.comparison(on: DeviceUnderTest.start(.planted, seed: seed, runsBlocksTogether: seed % 2 == 1))
+      let right = try check.comparison(
+        on: DeviceUnderTest.start(.planted, seed: seed, runsBlocksTogether: seed % 2 == 1))
       #expect(right.differing == 0, "seed \(seed), the right kernel: \(right.first ?? "")")
       do {
-        let device = try DeviceUnderTest.start(.planted, seed: seed, runsBlocksTogether: seed % 2 == 1, planted: [kernel: planted])
+        let device = try DeviceUnderTest.start(
+          .planted, seed: seed, runsBlocksTogether: seed % 2 == 1, planted: [kernel: planted])
         return try check.comparison(on: device).differing == 0 ? .unnoticed : .wrongResult
       } catch CUDAError.call("cuStreamSynchronize", let result, _) {
         return .error(result.code)

@@ -8,7 +8,9 @@ import Testing
 
 @Suite("Comparing engines")
 struct EngineComparisonTests {
-  private static func cpu(_ name: String) -> EngineComparison.Candidate { .init(name: name) { try CPUEngine(weights: $0, threads: 1) } }
+  private static func cpu(_ name: String) -> EngineComparison.Candidate {
+    .init(name: name) { try CPUEngine(weights: $0, threads: 1) }
+  }
 
   private struct Broken: Error, CustomStringConvertible {
     let description = "the engine is broken"
@@ -39,11 +41,13 @@ struct EngineComparisonTests {
     // The model, the chunks, the token and the logit, and both numbers with their bits.
     let number = #"-?[0-9.e-]+ \(0x[0-9a-f]{8}\)"#
     let sentence = try Regex(
-      #"hidden .*, a prompt in chunks of \[[0-9, ]+\]: the prompt of \d+ tokens, logit \d+ after token \d+ is "# + number + "; expected "
+      #"hidden .*, a prompt in chunks of \[[0-9, ]+\]: the prompt of \d+ tokens, logit \d+ after token \d+ is "#
+        + number + "; expected "
         + number)
     #expect(try sentence.wholeMatch(in: checks[6].first ?? "") != nil, "\(checks[6].first ?? "-")")
     #expect(checks[7].first?.contains(": batch 0 of ") == true && checks[7].first?.contains(" (sequence ") == true)
-    #expect(checks[8].first?.contains(" sequences together, sequence 0 (prompt of ") == true, "\(checks[8].first ?? "-")")
+    #expect(
+      checks[8].first?.contains(" sequences together, sequence 0 (prompt of ") == true, "\(checks[8].first ?? "-")")
 
     checks = []
     wrong.model(weights, tokens: 5) { checks.append($0) }
@@ -70,7 +74,8 @@ struct EngineComparisonTests {
     let comparison = EngineComparison(
       expected: Self.cpu("the right one"),
       candidates: [
-        Self.cpu("itself"), .init(name: "wrong") { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99)) },
+        Self.cpu("itself"),
+        .init(name: "wrong") { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99)) },
         .init(name: "fickle") { try FickleEngine(CPUEngine(weights: $0)) },
       ], seed: 3)
     var checks: [EqualityCheck] = []
@@ -80,11 +85,13 @@ struct EngineComparisonTests {
     #expect(checks[0].compared == each && checks[1].compared % each == 0 && checks[1].compared > each)
     #expect(checks[2].first?.hasPrefix("repetition 0, compared with the right one: sequence 0 of 1, token ") == true)
     // Of the third time, the last token and the logits after it.
-    #expect(checks[4].first?.hasPrefix("repetition 2, compared with repetition 0: sequence 0 of 1, token 9 is ") == true)
+    #expect(
+      checks[4].first?.hasPrefix("repetition 2, compared with repetition 0: sequence 0 of 1, token 9 is ") == true)
     #expect(checks[4].differing > 1 && checks[4].differing <= 1 + 300)
   }
 
-  /// An engine that samples token 299 instead of another, or 0 instead of that, as the tenth token of every third generation.
+  /// An engine that samples token 299 instead of another, or 0 instead of that, as the tenth token of every third
+  /// generation.
   private final class FickleEngine: Engine {
     private let engine: CPUEngine
     private var generations = 0
@@ -96,7 +103,9 @@ struct EngineComparisonTests {
 
     init(_ engine: CPUEngine) { self.engine = engine }
 
-    func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) { engine.makeSequence(startingWith: tokens) }
+    func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
+      engine.makeSequence(startingWith: tokens)
+    }
     func removeSequence(_ id: SequenceID) { engine.removeSequence(id) }
     func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try engine.tokens(of: id) }
     func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try engine.truncate(id, to: length) }

@@ -13,7 +13,8 @@ struct ProductProblemTests {
     for token in 0..<tokens {
       for row in 0..<40 {
         products[token * stride + row] = (0..<70).reduce(0) { sum, column in
-          sum + Int32(problem.matrix.code(row: row, column: column)) * Int32(problem.codes[token * problem.codeStride + column])
+          sum + Int32(problem.matrix.code(row: row, column: column))
+            * Int32(problem.codes[token * problem.codeStride + column])
         }
       }
     }
@@ -30,7 +31,9 @@ struct ProductProblemTests {
 
   @Test(
     "The CPU's products are exact with 3200, 8640, 10240 and 27648 rows and columns",
-    arguments: [(3200, 320), (8640, 160), (10240, 160), (27648, 96), (160, 3200), (160, 8640), (96, 10240), (96, 27648)])
+    arguments: [
+      (3200, 320), (8640, 160), (10240, 160), (27648, 96), (160, 3200), (160, 8640), (96, 10240), (96, 27648),
+    ])
   func products(rows: Int, columns: Int) throws {
     let problem = try ProductProblem(rows: rows, columns: columns, tokens: 9)
     for set in InstructionSet.available {

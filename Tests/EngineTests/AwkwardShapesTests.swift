@@ -9,7 +9,8 @@ import Testing
 struct AwkwardShapesTests {
   /// The published models' widths that are no multiples of what kernels like; one layer, since layers are alike.
   private static let configuration = ModelConfiguration(
-    architecture: "BitNetForCausalLM", vocabularySize: 270, hiddenSize: 3200, feedForwardSize: 8640, layerCount: 1, headCount: 32,
+    architecture: "BitNetForCausalLM", vocabularySize: 270, hiddenSize: 3200, feedForwardSize: 8640, layerCount: 1,
+    headCount: 32,
     keyValueHeadCount: 32, headSize: 100, contextLength: 512, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu,
     optionalNorms: .subNorms,
     tiedEmbedding: false)
@@ -32,7 +33,8 @@ struct AwkwardShapesTests {
     let expected = try rows(reference, prompt.count)
     for set in InstructionSet.available {
       for (threads, chunks) in [[64], [1, 2], [3, 4], [5, 6], [7, 8], [9, 15], [16, 17], [31, 33, 63]].enumerated() {
-        let engine = try CPUEngine(weights: weights, threads: threads + 1, instructionSet: set, screensHead: threads % 2 == 0)
+        let engine = try CPUEngine(
+          weights: weights, threads: threads + 1, instructionSet: set, screensHead: threads % 2 == 0)
         // The portable set takes ten times as long.
         for chunk in set == .portable ? chunks.suffix(1) : chunks[...] {
           let same = try rows(engine, chunk) == expected

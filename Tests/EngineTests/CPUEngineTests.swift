@@ -21,8 +21,8 @@ private func logits(_ engine: some Engine, _ prompt: [Int32], chunks: [Int]) thr
   return result
 }
 
-/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look for
-/// the differences of long arrays for minutes.
+/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look
+/// for the differences of long arrays for minutes.
 private func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
 
 /// A random way to cut `count` tokens into chunks.
@@ -49,7 +49,8 @@ struct CPUEngineTests {
           let engine = try CPUEngine(weights: weights, threads: threads, instructionSet: set)
           // Token by token takes a barrier at every phase of every token: once is enough for the long prompt.
           let single = length < 200 || (threads == 2 && set == InstructionSet.available[0])
-          let cuts = [[length], chunks(length, using: &generator)] + (single ? [Array(repeating: 1, count: length)] : [])
+          let cuts =
+            [[length], chunks(length, using: &generator)] + (single ? [Array(repeating: 1, count: length)] : [])
           for cut in cuts {
             let found = try logits(engine, prompt, chunks: cut)
             let same = identical(found, expected)
@@ -73,7 +74,8 @@ struct CPUEngineTests {
     let prompt = (0..<length).map { _ in Int32.random(in: 0..<Int32(configuration.vocabularySize), using: &generator) }
     let expected = try logits(ReferenceEngine(weights: weights, precision: .float), prompt, chunks: [length])
     for set in InstructionSet.available {
-      let engine = try CPUEngine(weights: weights, threads: Int.random(in: 1...4, using: &generator), instructionSet: set)
+      let engine = try CPUEngine(
+        weights: weights, threads: Int.random(in: 1...4, using: &generator), instructionSet: set)
       let cut = chunks(length, using: &generator)
       let found = try logits(engine, prompt, chunks: cut)
       let same = identical(found, expected)
@@ -103,7 +105,8 @@ struct CPUEngineTests {
       let members = waiting.shuffled(using: &generator).prefix(Int.random(in: 1...waiting.count, using: &generator))
       let entries = members.map { index in
         let count = Int.random(in: 1...(prompts[index].count - done[index]), using: &generator)
-        return Batch.Entry(sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]), rows: .all)
+        return Batch.Entry(
+          sequence: ids[index], tokens: Array(prompts[index][done[index]..<done[index] + count]), rows: .all)
       }
       let outputs = try engine.step(Batch(Array(entries)))
       for ((index, entry), output) in zip(zip(members, entries), outputs) {
@@ -124,7 +127,9 @@ struct CPUEngineTests {
     let weights = try fixture.load().weights
     let prompt = try fixture.prompt(200)
     let other = try fixture.prompt(64)
-    for engine in [try CPUEngine(weights: weights, threads: 2), ReferenceEngine(weights: weights, precision: .float)] as [any Engine] {
+    for engine in [try CPUEngine(weights: weights, threads: 2), ReferenceEngine(weights: weights, precision: .float)]
+      as [any Engine]
+    {
       let fresh = engine.makeSequence()
       let expected = try engine.step(Batch([.init(sequence: fresh, tokens: prompt[..<70] + other)]))
       let reused = engine.makeSequence()
@@ -142,13 +147,15 @@ struct CPUEngineTests {
   func sampling() throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
-    let parameters = SamplingParameters(temperature: 0.9, topK: 50, topP: 0.95, minP: 0.01, repetitionPenalty: 1.1, seed: 42)
+    let parameters = SamplingParameters(
+      temperature: 0.9, topK: 50, topP: 0.95, minP: 0.01, repetitionPenalty: 1.1, seed: 42)
     func generate(_ engine: any Engine) throws -> [SampledToken] {
       let id = engine.makeSequence()
       var tokens = try fixture.prompt(7)
       var result: [SampledToken] = []
       for _ in 0..<80 {
-        let outputs = try engine.step(Batch([.init(sequence: id, tokens: tokens, want: .token(parameters, logProbabilities: 3))]))
+        let outputs = try engine.step(
+          Batch([.init(sequence: id, tokens: tokens, want: .token(parameters, logProbabilities: 3))]))
         let sampled = outputs[0].tokens[0]
         result.append(sampled)
         tokens = [sampled.token]

@@ -16,7 +16,8 @@ private func bits(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) th
 
 @Suite("Tiles copied out of the file")
 struct CopiedTilesTests {
-  @Test("logits are the same before layers are copied, meanwhile, and after", arguments: [(1, 1), (3, 2), (20, 3), (40, 8)])
+  @Test(
+    "logits are the same before layers are copied, meanwhile, and after", arguments: [(1, 1), (3, 2), (20, 3), (40, 8)])
   func copying(layers: Int, threads: Int) throws {
     var generator = SeededGenerator(seed: UInt64(layers))
     var configuration = ModelConfiguration.random(using: &generator)

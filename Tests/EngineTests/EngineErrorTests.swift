@@ -31,7 +31,8 @@ struct EngineErrorTests {
       func step(_ entries: Batch.Entry...) throws { _ = try engine.step(Batch(entries)) }
       expect(.tokenOutOfRange(512, vocabulary: 512), "token id 512 is out of range; expected 0 to 511") {
         // The first entry is fine, and must not be taken either.
-        try step(.init(sequence: other, tokens: [1, 2], rows: .none), .init(sequence: id, tokens: [3, 512], rows: .none))
+        try step(
+          .init(sequence: other, tokens: [1, 2], rows: .none), .init(sequence: id, tokens: [3, 512], rows: .none))
       }
       expect(.tokenOutOfRange(-1, vocabulary: 512), "token id -1 is out of range; expected 0 to 511") {
         try step(.init(sequence: id, tokens: [-1], rows: .none))
@@ -57,10 +58,13 @@ struct EngineErrorTests {
       #expect(try engine.tokens(of: id).isEmpty)
       #expect(try engine.tokens(of: other).isEmpty)
       try step(.init(sequence: id, tokens: Array(repeating: 1, count: 99), rows: .none))
-      expect(.contextFull(length: 99, adding: 2, limit: 100), "2 more tokens after 99 do not fit in the context of 100") {
+      expect(.contextFull(length: 99, adding: 2, limit: 100), "2 more tokens after 99 do not fit in the context of 100")
+      {
         try step(.init(sequence: id, tokens: [1, 1], rows: .none))
       }
-      expect(.truncation(length: 99, to: 100), "a sequence of 99 tokens cannot be cut to 100") { try engine.truncate(id, to: 100) }
+      expect(.truncation(length: 99, to: 100), "a sequence of 99 tokens cannot be cut to 100") {
+        try engine.truncate(id, to: 100)
+      }
       try step(.init(sequence: id, tokens: [1]))
       engine.removeSequence(id)
       expect(.unknownSequence(id), "\(id) does not exist") { try step(.init(sequence: id, tokens: [1], rows: .none)) }
@@ -87,7 +91,8 @@ struct EngineErrorTests {
     layers[0][.attention] = layers[0][.attention]!.map { _ in 1e38 }
     layers[1][.feedForwardSub] = layers[1][.feedForwardSub]!.map { _ in -1e38 }
     weights = try ModelWeights(
-      configuration: configuration, embedding: weights.embedding, layers: layers, finalNorm: weights.finalNorm, head: nil)
+      configuration: configuration, embedding: weights.embedding, layers: layers, finalNorm: weights.finalNorm,
+      head: nil)
     let prompt = (0..<70).map { Int32($0 % 40) }
     func run(_ engine: any Engine) throws -> [Float] {
       let id = engine.makeSequence()

@@ -3,8 +3,8 @@ import TestSupport
 
 /// Compares logits with the float32 ones of transformers, and the difference with transformers' own spreads.
 ///
-/// Float engines cannot be compared by a small tolerance: one activation code that flips changes logits by a percent or two. What is
-/// asked is that they are no further from float32 than transformers' bfloat16 run is.
+/// Float engines cannot be compared by a small tolerance: one activation code that flips changes logits by a percent or
+/// two. What is asked is that they are no further from float32 than transformers' bfloat16 run is.
 struct LogitsCheck: CustomStringConvertible {
   struct Spread: Decodable {
     let rel_l2: Double

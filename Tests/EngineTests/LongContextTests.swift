@@ -7,7 +7,8 @@ import Testing
 /// Positions beyond four chunks, where the attention of few tokens is cut into chunks that threads share.
 @Suite("Long contexts")
 struct LongContextTests {
-  /// Single tokens of sequences that hold `lengths` tokens, together in one batch, for some steps: the bits of all logits.
+  /// Single tokens of sequences that hold `lengths` tokens, together in one batch, for some steps: the bits of all
+  /// logits.
   private func decode(_ engine: any Engine, after lengths: [Int], steps: Int) throws -> [UInt32] {
     let vocabulary = engine.configuration.vocabularySize
     let ids = lengths.map { _ in engine.makeSequence() }
@@ -36,7 +37,9 @@ struct LongContextTests {
     let expected = try decode(ReferenceEngine(weights: weights, precision: .float), after: lengths, steps: 3)
     for set in InstructionSet.available {
       for threads in [1, 2, 8] {
-        let same = try decode(CPUEngine(weights: weights, threads: threads, instructionSet: set), after: lengths, steps: 3) == expected
+        let same =
+          try decode(CPUEngine(weights: weights, threads: threads, instructionSet: set), after: lengths, steps: 3)
+          == expected
         #expect(same, "seed \(seed), \(set), \(threads) threads, \(configuration)")
       }
     }
@@ -46,8 +49,10 @@ struct LongContextTests {
   func threads() throws {
     // 11 MB of tiles: less than 8 is left to one thread.
     let configuration = ModelConfiguration(
-      architecture: "BitNetForCausalLM", vocabularySize: 300, hiddenSize: 1024, feedForwardSize: 4096, layerCount: 3, headCount: 16,
-      keyValueHeadCount: 4, headSize: 64, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+      architecture: "BitNetForCausalLM", vocabularySize: 300, hiddenSize: 1024, feedForwardSize: 4096, layerCount: 3,
+      headCount: 16,
+      keyValueHeadCount: 4, headSize: 64, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10000,
+      activation: .squaredReLU,
       optionalNorms: .subNorms, tiedEmbedding: true)
     let weights = try ModelWeights(random: configuration, seed: 5)
     #expect(weights.tileByteCount > 8 << 20)

@@ -19,12 +19,14 @@ struct ReferenceTests {
     }
   }
 
-  @Test("Float stays inside the spread between float32 and bfloat16", arguments: Fixture.withTransformers, [1, 7, 64, 200])
+  @Test(
+    "Float stays inside the spread between float32 and bfloat16", arguments: Fixture.withTransformers, [1, 7, 64, 200])
   func floatIsInsideSpread(fixture: Fixture, length: Int) throws {
     let weights = try fixture.load().weights
     let engine = ReferenceEngine(weights: weights, precision: .float)
     let logits = try engine.logits(fixture.prompt(length))
-    let verdict = try LogitsCheck(fixture, length: length, logits: logits, vocabulary: weights.configuration.vocabularySize)
+    let verdict = try LogitsCheck(
+      fixture, length: length, logits: logits, vocabulary: weights.configuration.vocabularySize)
     #expect(verdict.isInside, "\(verdict)")
   }
 }

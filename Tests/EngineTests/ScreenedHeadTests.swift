@@ -6,9 +6,10 @@ import TestSupport
 import BitNetTernary
 import Testing
 
-/// A head made to be hard to screen: rows that differ in one last bit, equal rows, rows of very different sizes, one dominating element,
-/// zeros and subnormals.
-private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: Bool = true, hasHugeRows: Bool = false) throws
+/// A head made to be hard to screen: rows that differ in one last bit, equal rows, rows of very different sizes, one
+/// dominating element, zeros and subnormals.
+private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: Bool = true, hasHugeRows: Bool = false)
+  throws
   -> EmbeddingTable
 {
   var generator = SeededGenerator(seed: seed)
@@ -84,18 +85,24 @@ struct ScreenedHeadTests {
       for row in 0..<rows {
         // One row at a time gives the row's own lower bound; the fifteen beside it are the same row.
         let pick = { (values: [Float]) in [Float](repeating: values[row], count: 16) }
-        let high = [Int32](repeating: products[row], count: 16), low = [Int32](repeating: products[rows + row], count: 16)
+        let high = [Int32](repeating: products[row], count: 16),
+          low = [Int32](repeating: products[rows + row], count: 16)
         var upper = [Float](repeating: 0, count: 16)
-        let lower = kernels.screenBounds(pick(facts[0]), pick(facts[1]), pick(facts[2]), 16, token, columns, high, low, &upper)
+        let lower = kernels.screenBounds(
+          pick(facts[0]), pick(facts[1]), pick(facts[2]), 16, token, columns, high, low, &upper)
         let most = Double(facts[1][row] + facts[2][row]) * Double(token.norm)
         if upper[0].isNaN {
           // Nothing is said where a sum may overflow.
-          if 32 * most < Double(Float.greatestFiniteMagnitude) { wrong.append("row \(row): no bound where \(most) is the most") }
+          if 32 * most < Double(Float.greatestFiniteMagnitude) {
+            wrong.append("row \(row): no bound where \(most) is the most")
+          }
           continue
         }
-        if !(lower <= logits[row] && logits[row] <= upper[0]) { wrong.append("row \(row): \(lower) \(logits[row]) \(upper[0])") }
-        // A bound that says nothing would hold as well: it is within a few percent of what the row and the token could give at most, unless
-        // the row is too small to have codes.
+        if !(lower <= logits[row] && logits[row] <= upper[0]) {
+          wrong.append("row \(row): \(lower) \(logits[row]) \(upper[0])")
+        }
+        // A bound that says nothing would hold as well: it is within a few percent of what the row and the token could
+        // give at most, unless the row is too small to have codes.
         if facts[1][row] > 0, Double(upper[0]) - Double(lower) > 0.1 * most + 1e-29 {
           wrong.append("row \(row): \(lower) to \(upper[0]) of \(most)")
         }
@@ -110,7 +117,9 @@ struct ScreenedHeadTests {
     let columns = 1024
     var row = [UInt16](repeating: 0, count: columns)
     // One lane of the canonical sum reaches 8e38 on its way to zero.
-    for (place, value) in [(0, 1e38), (256, 1e38), (512, -1e38), (768, -1e38)] as [(Int, Float)] { row[place] = value.bfloat16Bits }
+    for (place, value) in [(0, 1e38), (256, 1e38), (512, -1e38), (768, -1e38)] as [(Int, Float)] {
+      row[place] = value.bfloat16Bits
+    }
     let x = [Float](repeating: 4, count: columns)
     for kernels in sets {
       var codes = [Int8](repeating: 0, count: columns)
@@ -128,7 +137,8 @@ struct ScreenedHeadTests {
       var upper = [Float](repeating: 0, count: 16)
       func sixteen<Value>(_ value: Value) -> [Value] { Array(repeating: value, count: 16) }
       let lower = kernels.screenBounds(
-        sixteen(found.step), sixteen(found.norm), sixteen(found.error), 16, token, columns, sixteen(products[0]), sixteen(products[1]),
+        sixteen(found.step), sixteen(found.norm), sixteen(found.error), 16, token, columns, sixteen(products[0]),
+        sixteen(products[1]),
         &upper)
       #expect(upper[0].isNaN && lower == -.infinity)
     }
@@ -142,12 +152,15 @@ struct ScreenedHeadTests {
     configuration.tiedEmbedding = false
     let random = try ModelWeights(random: configuration, seed: UInt64(seed))
     let head = try adversarialTable(
-      rows: configuration.vocabularySize, columns: configuration.hiddenSize, seed: UInt64(seed), isFinite: seed % 4 != 0,
+      rows: configuration.vocabularySize, columns: configuration.hiddenSize, seed: UInt64(seed),
+      isFinite: seed % 4 != 0,
       hasHugeRows: seed % 4 == 1)
     let weights = try ModelWeights(
-      configuration: configuration, embedding: random.embedding, layers: random.layers, finalNorm: random.finalNorm, head: head)
+      configuration: configuration, embedding: random.embedding, layers: random.layers, finalNorm: random.finalNorm,
+      head: head)
     let samplings: [SamplingParameters] = [
-      .greedy, .init(temperature: 0.7, seed: 1), .init(temperature: 1.2, topK: 2, seed: 2), .init(temperature: 0.01, seed: 3),
+      .greedy, .init(temperature: 0.7, seed: 1), .init(temperature: 1.2, topK: 2, seed: 2),
+      .init(temperature: 0.01, seed: 3),
       .init(temperature: 1, topK: 3, topP: 0.8, seed: 4), .init(temperature: 0.8, minP: 0.2, seed: 5),
       .init(temperature: 0.9, topP: 0.7, seed: 6),
       .init(temperature: 1, topK: 40, minP: 0.01, seed: 7), .init(temperature: 0.6, topP: 0.9, minP: 0.05, seed: 8),
@@ -162,7 +175,9 @@ struct ScreenedHeadTests {
           Batch(
             ids.indices.map {
               // One of them also wants log probabilities, which takes all logits.
-              .init(sequence: ids[$0], tokens: next[$0], want: .token(samplings[$0], logProbabilities: $0 == step ? 2 : nil))
+              .init(
+                sequence: ids[$0], tokens: next[$0], want: .token(samplings[$0], logProbabilities: $0 == step ? 2 : nil)
+              )
             }))
         for (index, output) in outputs.enumerated() {
           let token = output.tokens[0]

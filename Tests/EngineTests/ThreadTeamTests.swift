@@ -14,12 +14,14 @@ struct ThreadTeamTests {
     var all: [Int] { counts.withLock { $0 } }
   }
 
-  @Test("runs every piece of every phase once, and no piece before the phase before is done", arguments: [1, 2, 3, 5, 8])
+  @Test(
+    "runs every piece of every phase once, and no piece before the phase before is done", arguments: [1, 2, 3, 5, 8])
   func phases(threads: Int) {
     let team = ThreadTeam(count: threads)
     var generator = SeededGenerator(seed: UInt64(threads))
     for run in 0..<30 {
-      let pieces = (0..<Int.random(in: 1...40, using: &generator)).map { _ in Int.random(in: 0...50, using: &generator) }
+      let pieces = (0..<Int.random(in: 1...40, using: &generator)).map { _ in Int.random(in: 0...50, using: &generator)
+      }
       let slow = Int.random(in: 0..<pieces.count, using: &generator)
       let counts = pieces.map { Counts($0 + 1) }
       let early = Counts(1)
@@ -49,7 +51,9 @@ struct ThreadTeamTests {
       let ragged = Counts(1)
       team.run { member in
         member.phase(total, unit: unit, perMember: 4) { range in
-          if range.lowerBound % unit != 0 || (range.upperBound % unit != 0 && range.upperBound != total) { ragged.raise(0) }
+          if range.lowerBound % unit != 0 || (range.upperBound % unit != 0 && range.upperBound != total) {
+            ragged.raise(0)
+          }
           for place in range { counts.raise(place) }
         }
       }
@@ -83,15 +87,19 @@ struct ThreadTeamTests {
 @Suite("Processors")
 struct ProcessorsTests {
   /// Two sockets of four cores with two hardware threads each, as Linux numbers them.
-  private func withMachine(quota: [String: String] = [:], memory: [String: String] = [:], _ body: (String) throws -> Void) throws {
+  private func withMachine(
+    quota: [String: String] = [:], memory: [String: String] = [:], _ body: (String) throws -> Void
+  ) throws {
     let folder = NSTemporaryDirectory() + "processors-\(UInt64.random(in: 0 ... .max))"
     defer { try? FileManager.default.removeItem(atPath: folder) }
     func write(_ path: String, _ text: String) throws {
-      try FileManager.default.createDirectory(atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
       try Data(text.utf8).write(to: URL(fileURLWithPath: path))
     }
     for processor in 0..<16 {
-      try write("\(folder)/system/cpu/cpu\(processor)/topology/thread_siblings_list", "\(processor % 8),\(processor % 8 + 8)\n")
+      try write(
+        "\(folder)/system/cpu/cpu\(processor)/topology/thread_siblings_list", "\(processor % 8),\(processor % 8 + 8)\n")
     }
     try write("\(folder)/system/node/has_memory", "0-1\n")
     try write("\(folder)/system/node/node0/cpulist", "0-3,8-11\n")
@@ -111,10 +119,12 @@ struct ProcessorsTests {
       let all = read(folder, allowed: Array(0..<16))
       #expect(all.coreCount == 8 && all.threadCount == 8 && all.quota == nil)
       #expect(all.nodes == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]])
-      #expect((0..<4).map { all.processors(ofThread: $0, of: 4) } == [all.nodes[0], all.nodes[0], all.nodes[1], all.nodes[1]])
+      #expect(
+        (0..<4).map { all.processors(ofThread: $0, of: 4) } == [all.nodes[0], all.nodes[0], all.nodes[1], all.nodes[1]])
       // One processor of the second node is not half of what there is.
       let uneven = read(folder, allowed: [0, 1, 2, 3, 4])
-      #expect((0..<5).map { uneven.processors(ofThread: $0, of: 5) } == Array(repeating: [0, 1, 2, 3], count: 4) + [[4]])
+      #expect(
+        (0..<5).map { uneven.processors(ofThread: $0, of: 5) } == Array(repeating: [0, 1, 2, 3], count: 4) + [[4]])
       // Both hardware threads of core 1, one of core 2.
       let few = read(folder, allowed: [1, 9, 10])
       #expect(few.coreCount == 2 && few.nodes == [[1, 9, 10]] && few.processors(ofThread: 1, of: 2) == nil)
@@ -137,7 +147,8 @@ struct ProcessorsTests {
     let groups = ["/a": "1048576\n", "/a/b": "max\n", "/c": "max\n"]
     try withMachine(memory: groups) { folder in
       func quota(_ group: String?) -> Int? { read(folder, allowed: [0], group: group).memoryQuota }
-      #expect(quota("0::/a/b\n") == 1 << 20 && quota("0::/a\n") == 1 << 20 && quota("0::/c\n") == nil && quota(nil) == nil)
+      #expect(
+        quota("0::/a/b\n") == 1 << 20 && quota("0::/a\n") == 1 << 20 && quota("0::/c\n") == nil && quota(nil) == nil)
       #expect(read(folder, allowed: [0], group: "0::/a\n").memoryByteCount == 1 << 20)
     }
     #expect(Processors.current.memoryByteCount > 1 << 20)
@@ -164,6 +175,8 @@ struct ProcessorsTests {
     let bare = read("/nowhere", allowed: [0, 1, 2])
     #expect(bare.coreCount == 3 && bare.nodes.isEmpty && bare.threadCount == 3)
     #expect(read("/nowhere", allowed: []).threadCount == 1)
-    #expect(Processors.current.threadCount >= 1 && Processors.current.threadCount <= max(1, Processors.allowedProcessors().count))
+    #expect(
+      Processors.current.threadCount >= 1
+        && Processors.current.threadCount <= max(1, Processors.allowedProcessors().count))
   }
 }

@@ -49,7 +49,8 @@ struct FuzzRounds {
     let seed = mutator.generator.pick(seeds.headers)
     let text = mutator.mutate(json: seed.text, others: texts)
     let bytes = exact(length(of: text, &mutator) + text)
-    let fileSize = mutator.generator.chance(8) ? bytes.count + mutator.generator.below(1 << 20) : 8 + text.count + seed.dataCount
+    let fileSize =
+      mutator.generator.chance(8) ? bytes.count + mutator.generator.below(1 << 20) : 8 + text.count + seed.dataCount
     let header = try bytes.withUnsafeBytes { try SafetensorsHeader(parsing: $0, fileSize: fileSize, file: "fuzz") }
     check(header, fileSize: fileSize)
   }
@@ -98,7 +99,8 @@ struct FuzzRounds {
     if mutator.generator.chance(2) {
       for _ in 0...mutator.generator.below(8) {
         let place = mutator.generator.below(data.count)
-        data[place] = mutator.generator.chance(2) ? UInt8(truncatingIfNeeded: mutator.generator.next()) : data[place] ^ 0x80
+        data[place] =
+          mutator.generator.chance(2) ? UInt8(truncatingIfNeeded: mutator.generator.next()) : data[place] ^ 0x80
       }
     }
     if mutator.generator.chance(8) { data = mutator.mutate(bytes: data, others: texts) }

@@ -14,13 +14,17 @@ struct Mutator {
   var generator: SeededGenerator
 
   private static let numbers = [
-    "0", "-0", "-1", "1", "2", "3", "2147483647", "2147483648", "-2147483648", "4294967296", "4294967295", "9223372036854775807",
-    "9223372036854775808", "-9223372036854775808", "18446744073709551615", "18446744073709551616", "1e308", "-1e308", "1e309",
-    "1e-308", "5e-324", "0.5", "1.5", "1e2", "1E+2", "0.1e1", "01", "1.", ".5", "+1", "NaN", "Infinity", "4611686018427387905",
+    "0", "-0", "-1", "1", "2", "3", "2147483647", "2147483648", "-2147483648", "4294967296", "4294967295",
+    "9223372036854775807",
+    "9223372036854775808", "-9223372036854775808", "18446744073709551615", "18446744073709551616", "1e308", "-1e308",
+    "1e309",
+    "1e-308", "5e-324", "0.5", "1.5", "1e2", "1E+2", "0.1e1", "01", "1.", ".5", "+1", "NaN", "Infinity",
+    "4611686018427387905",
     "100000000", "1000000", "65536",
   ]
   private static let values = [
-    "null", "true", "false", "\"\"", "\"bitnet\"", "\"F32\"", "\"BF16\"", "\"U8\"", "\"../x\"", "[]", "{}", "[1]", "[0,0]", "[[]]",
+    "null", "true", "false", "\"\"", "\"bitnet\"", "\"F32\"", "\"BF16\"", "\"U8\"", "\"../x\"", "[]", "{}", "[1]",
+    "[0,0]", "[[]]",
     "\"\\u0000\"", "\"\\ud800\"", "\"\\n\"", "\"BitnetForCausalLM\"", "\"llama3\"",
   ]
   private static let bytes = Array("\"\\{}[],: 0-9eE+.\u{0}\u{7F}\nau".utf8) + [0x80, 0xC0, 0xFF, 0xEF, 0xBB, 0xBF]
@@ -63,7 +67,8 @@ struct Mutator {
   private func tokens(_ text: [UInt8]) -> [Range<Int>] {
     func isWord(_ byte: UInt8) -> Bool {
       switch byte {
-      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+        UInt8(ascii: "A")...UInt8(ascii: "Z"),
         UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."):
         true
       default: false
@@ -75,7 +80,9 @@ struct Mutator {
       let start = index
       if text[index] == UInt8(ascii: "\"") {
         index += 1
-        while index < text.count, text[index] != UInt8(ascii: "\"") { index += text[index] == UInt8(ascii: "\\") ? 2 : 1 }
+        while index < text.count, text[index] != UInt8(ascii: "\"") {
+          index += text[index] == UInt8(ascii: "\\") ? 2 : 1
+        }
         index = min(index + 1, text.count)
       } else if isWord(text[index]) {
         while index < text.count, isWord(text[index]) { index += 1 }
@@ -110,7 +117,8 @@ struct Mutator {
   private mutating func mutateMember(_ text: [UInt8]) -> [UInt8] {
     let tokens = tokens(text)
     let names = tokens.indices.filter {
-      text[tokens[$0].lowerBound] == UInt8(ascii: "\"") && $0 + 1 < tokens.count && text[tokens[$0 + 1].lowerBound] == UInt8(ascii: ":")
+      text[tokens[$0].lowerBound] == UInt8(ascii: "\"") && $0 + 1 < tokens.count
+        && text[tokens[$0 + 1].lowerBound] == UInt8(ascii: ":")
     }
     guard !names.isEmpty else { return text }
     let name = generator.pick(names)

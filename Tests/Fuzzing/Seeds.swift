@@ -26,7 +26,8 @@ struct Seeds {
   var headers: [Header] = []
   /// config.json of real checkpoints.
   var configurations: [[UInt8]] = []
-  var generation = Array("{\"do_sample\":true,\"temperature\":0.6,\"top_p\":0.9,\"top_k\":50,\"eos_token_id\":[1,2]}".utf8)
+  var generation = Array(
+    "{\"do_sample\":true,\"temperature\":0.6,\"top_p\":0.9,\"top_k\":50,\"eos_token_id\":[1,2]}".utf8)
   /// model.safetensors.index.json, and the shards it names.
   var index: [UInt8] = []
   var shards: [String: SafetensorsFile] = [:]
@@ -42,16 +43,21 @@ struct Seeds {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
 
-    for name in ["bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied"] {
+    for name in [
+      "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
+    ] {
       let path = "\(fixtures)/\(name)"
       configurations.append(try read(path + "/config.json"))
       for file in try SafetensorsFolder(path: path).files { headers.append(Self.split(file).header) }
-      try ModelConverter.convert(from: path, to: folder + "/converted", overwrite: true, tokenizer: { _ in "{\"tokens\":[]}" })
+      try ModelConverter.convert(
+        from: path, to: folder + "/converted", overwrite: true, tokenizer: { _ in "{\"tokens\":[]}" })
       headers.append(Self.split(try SafetensorsFile(path: folder + "/converted")).header)
     }
     let sharded = "\(fixtures)/bitnet-bf16-online-tied"
     index = try read(sharded + "/model.safetensors.index.json")
-    for file in try SafetensorsFolder(path: sharded).files { shards[file.name.split(separator: "/").last.map(String.init) ?? ""] = file }
+    for file in try SafetensorsFolder(path: sharded).files {
+      shards[file.name.split(separator: "/").last.map(String.init) ?? ""] = file
+    }
 
     for form in TinyModel.Form.allCases {
       let tiny = TinyModel(form)

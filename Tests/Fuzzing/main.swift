@@ -1,10 +1,11 @@
-// Feeds mutated model files to every loader. Each input must either load or be refused with a ModelFileError; anything else
-// (a trap, a read outside the input, an unbounded allocation) ends the process. Run it with the address sanitizer too.
+// Feeds mutated model files to every loader. Each input must either load or be refused with a ModelFileError; anything
+// else (a trap, a read outside the input, an unbounded allocation) ends the process. Run it with the address sanitizer
+// too.
 //
 // usage: FuzzLoaders [--count N] [--seed S] [--first N] [--fixtures FOLDER] [--verbose]
 //
-// Round n of a seed is always the same input: after a crash, run again with --verbose to see the last round that was begun, then
-// that round alone with --first n --count 1.
+// Round n of a seed is always the same input: after a crash, run again with --verbose to see the last round that was
+// begun, then that round alone with --first n --count 1.
 
 import BitNetInference
 import BitNetModelFiles

@@ -47,7 +47,8 @@ struct ArithmeticTests {
       return table.sines[32...].map { asin($0) }
     }
     let plain = angles()
-    configuration.ropeScaling = .init(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 128)
+    configuration.ropeScaling = .init(
+      factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 128)
     let scaled = angles()
     for (plain, scaled) in zip(plain, scaled).dropFirst() {
       let wavelength = 2 * Double.pi / plain
@@ -68,10 +69,12 @@ struct ArithmeticTests {
       ("vocab_size", { $0.vocabularySize = 0 }), ("hidden_size", { $0.hiddenSize = -1 }),
       ("intermediate_size", { $0.feedForwardSize = .max }), ("num_hidden_layers", { $0.layerCount = 1 << 40 }),
       ("num_attention_heads", { $0.headCount = 0 }), ("num_key_value_heads", { $0.keyValueHeadCount = 3 }),
-      ("num_key_value_heads", { $0.keyValueHeadCount = 0 }), ("head_dim", { $0.headSize = 15 }), ("head_dim", { $0.headSize = 0 }),
+      ("num_key_value_heads", { $0.keyValueHeadCount = 0 }), ("head_dim", { $0.headSize = 15 }),
+      ("head_dim", { $0.headSize = 0 }),
       ("max_position_embeddings", { $0.contextLength = 0 }), ("rms_norm_eps", { $0.normEpsilon = .nan }),
       ("rope_theta", { $0.ropeTheta = 0 }), ("rope_theta", { $0.ropeTheta = .infinity }),
-      ("bos_token_id or eos_token_id", { $0.endTokens = [8] }), ("bos_token_id or eos_token_id", { $0.beginToken = -1 }),
+      ("bos_token_id or eos_token_id", { $0.endTokens = [8] }),
+      ("bos_token_id or eos_token_id", { $0.beginToken = -1 }),
       (
         "rope_scaling.factor",
         { $0.ropeScaling = .init(factor: 0, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 8) }

@@ -4,8 +4,10 @@ import Testing
 @Suite("What only some models have")
 struct ModelFeatureTests {
   private static let plain = ModelConfiguration(
-    architecture: "test", vocabularySize: 10, hiddenSize: 8, feedForwardSize: 8, layerCount: 2, headCount: 2, keyValueHeadCount: 1,
-    headSize: 4, contextLength: 100, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu, optionalNorms: [], tiedEmbedding: true)
+    architecture: "test", vocabularySize: 10, hiddenSize: 8, feedForwardSize: 8, layerCount: 2, headCount: 2,
+    keyValueHeadCount: 1,
+    headSize: 4, contextLength: 100, normEpsilon: 1e-5, ropeTheta: 10000, activation: .silu, optionalNorms: [],
+    tiedEmbedding: true)
 
   private static func model(with feature: ModelFeature) -> ModelConfiguration {
     var model = plain
@@ -32,13 +34,16 @@ struct ModelFeatureTests {
     #expect(throws: Never.self) { try model.requireOnly([feature], on: "this engine") }
     let expected =
       switch feature {
-      case .headNorms: "the model's normalisation of heads is a query head norm and key head norm; expected none on this engine"
-      case .postNorms: "the model's normalisation of a block's outputs is an attention post-norm; expected none on this engine"
+      case .headNorms:
+        "the model's normalisation of heads is a query head norm and key head norm; expected none on this engine"
+      case .postNorms:
+        "the model's normalisation of a block's outputs is an attention post-norm; expected none on this engine"
       case .geluTanh: "the model's activation is \(model.activation.rawValue); expected relu2 or silu on this engine"
       case .attentionWindow:
         "the model's attention window is 7 positions; expected attention to all positions before on this engine"
       case .bidirectionalAttention: "the model's attention is bidirectional; expected causal attention on this engine"
-      case .ropeThetaByLayer: "the model's rope_theta of some layers is 500.0; expected one rope_theta for all layers on this engine"
+      case .ropeThetaByLayer:
+        "the model's rope_theta of some layers is 500.0; expected one rope_theta for all layers on this engine"
       case .attentionScale: "the model's attention scale is 0.25; expected 1 / √head_dim on this engine"
       case .embeddingScale: "the model's embedding scale is 8.0; expected 1 on this engine"
       case .residualScale: "the model's residual scale is 0.5; expected 1 on this engine"
@@ -57,7 +62,8 @@ struct ModelFeatureTests {
   func validation() {
     let changes: [(field: String, change: (inout ModelConfiguration) -> Void)] = [
       ("attention", { $0.attention = [] }), ("attention", { $0.attention = [.causal, .causal, .causal] }),
-      ("attention.window", { $0.attention = [.init(window: 0)] }), ("attention.ropeTheta", { $0.attention = [.init(ropeTheta: .nan)] }),
+      ("attention.window", { $0.attention = [.init(window: 0)] }),
+      ("attention.ropeTheta", { $0.attention = [.init(ropeTheta: .nan)] }),
       ("attentionScale", { $0.attentionScale = 0 }), ("embeddingScale", { $0.embeddingScale = .infinity }),
       ("residualScale", { $0.residualScale = -1 }), ("outputScale", { $0.outputScale = .nan }),
       ("norms", { $0.optionalNorms = [.attention] }),

@@ -13,7 +13,9 @@ private func kept(_ logits: [Float], _ parameters: SamplingParameters) -> [Int] 
     let value = canonicalExponential(logit - top)
     return value > 0 ? UInt64(value * 0x1p40) : 0
   }
-  var order = logits.indices.filter { weights[$0] > 0 }.sorted { scaled[$0] > scaled[$1] || (scaled[$0] == scaled[$1] && $0 < $1) }
+  var order = logits.indices.filter { weights[$0] > 0 }.sorted {
+    scaled[$0] > scaled[$1] || (scaled[$0] == scaled[$1] && $0 < $1)
+  }
   if parameters.topK > 0 { order = Array(order.prefix(parameters.topK)) }
   if parameters.topP < 1 {
     let goal = (Double(parameters.topP) * Double(order.reduce(0) { $0 + weights[$1] })).rounded(.up)
@@ -28,7 +30,9 @@ private func kept(_ logits: [Float], _ parameters: SamplingParameters) -> [Int] 
   return order.filter { Float(weights[$0]) >= parameters.minP * 0x1p40 || $0 == order[0] }
 }
 
-private func draw(_ logits: [Float], _ parameters: SamplingParameters, history: [Int32] = [], position: Int) -> SampledToken {
+private func draw(_ logits: [Float], _ parameters: SamplingParameters, history: [Int32] = [], position: Int)
+  -> SampledToken
+{
   logits.withUnsafeBufferPointer { Sampler.sample($0, parameters: parameters, history: history, position: position) }
 }
 
@@ -36,7 +40,9 @@ private func draw(_ logits: [Float], _ parameters: SamplingParameters, history: 
 struct SamplerTests {
   @Test("filters logits so large that their differences get lost in rounding")
   func enormousLogits() {
-    for (logits, temperature) in [([2e8, 0, 2e8], 1), ([10, 0, 10], 1e-8), ([3e38, -3e38, 3e38], 1)] as [([Float], Float)] {
+    for (logits, temperature) in [([2e8, 0, 2e8], 1), ([10, 0, 10], 1e-8), ([3e38, -3e38, 3e38], 1)]
+      as [([Float], Float)]
+    {
       for (topK, topP) in [(1, 1), (2, 1), (0, 0.9)] as [(Int, Float)] {
         let token = draw(logits, .init(temperature: temperature, topK: topK, topP: topP, seed: 1), position: 4).token
         #expect(token == 0 || (token == 2 && topK != 1), "\(logits), top-k \(topK), top-p \(topP)")
@@ -62,7 +68,9 @@ struct SamplerTests {
     for position in 0..<4000 { seen.insert(Int(draw(logits, parameters, position: position).token)) }
     #expect(seen.isSubset(of: expected), "seed \(seed)")
     // A token of a thousandth of the weight is missed in 4000 draws once in fifty: such may be missing.
-    let likely = expected.filter { logits[$0] / parameters.temperature > logits.filter { !$0.isNaN }.max()! / parameters.temperature - 3 }
+    let likely = expected.filter {
+      logits[$0] / parameters.temperature > logits.filter { !$0.isNaN }.max()! / parameters.temperature - 3
+    }
     #expect(likely.isSubset(of: seen), "seed \(seed)")
   }
 
@@ -114,7 +122,8 @@ struct SamplerTests {
     let logits: [Float] = [1, 2, 0.5, 2]
     let normalizer = log(logits.reduce(0) { $0 + exp(Double($1)) })
     let sampled = logits.withUnsafeBufferPointer {
-      Sampler.sample($0, parameters: SamplingParameters(temperature: 0.1, topK: 1), history: [], position: 0, logProbabilities: 3)
+      Sampler.sample(
+        $0, parameters: SamplingParameters(temperature: 0.1, topK: 1), history: [], position: 0, logProbabilities: 3)
     }
     #expect(sampled.token == 1)
     #expect(abs(Double(sampled.logProbability!) - (2 - normalizer)) < 1e-6)
@@ -125,8 +134,10 @@ struct SamplerTests {
   @Test(
     "refuses parameters out of range",
     arguments: [
-      SamplingParameters(temperature: -1), SamplingParameters(temperature: .nan), SamplingParameters(temperature: .infinity),
-      SamplingParameters(topK: -1), SamplingParameters(topP: 0), SamplingParameters(topP: 1.1), SamplingParameters(topP: .nan),
+      SamplingParameters(temperature: -1), SamplingParameters(temperature: .nan),
+      SamplingParameters(temperature: .infinity),
+      SamplingParameters(topK: -1), SamplingParameters(topP: 0), SamplingParameters(topP: 1.1),
+      SamplingParameters(topP: .nan),
       SamplingParameters(minP: -0.1), SamplingParameters(minP: 2), SamplingParameters(repetitionPenalty: 0),
     ])
   func badParameters(parameters: SamplingParameters) {

@@ -1,6 +1,6 @@
-// Runs every kernel of every instruction set this machine has over seeded inputs. Integer results, norms and the head are held against
-// plain scalar code, everything else against the portable set, bit for bit. A line for each case has a hash of all its results, and does
-// not say which sets ran: the lines of two machines are the same.
+// Runs every kernel of every instruction set this machine has over seeded inputs. Integer results, norms and the head
+// are held against plain scalar code, everything else against the portable set, bit for bit. A line for each case has a
+// hash of all its results, and does not say which sets ran: the lines of two machines are the same.
 //
 // usage: check [--seed N] [--quick] [--set NAME]    --set (or BITNET_INSTRUCTION_SET): only this one and the portable one
 #include "check.h"
@@ -20,7 +20,8 @@ static const char *const codeNames[] = {"random", "-128", "127"};
 
 static int8_t drawCode(Codes kind) { return (int8_t)(kind == LOWEST ? -128 : kind == HIGHEST ? 127 : below(256) - 128); }
 
-/// Vectors of codes, [count][stride], cleared from n to whole 64 bytes, which the last vector ends with; their sums in slot + 1.
+/// Vectors of codes, [count][stride], cleared from n to whole 64 bytes, which the last vector ends with; their sums in
+/// slot + 1.
 static int8_t *drawCodes(int slot, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, Codes kind) {
   const ptrdiff_t whole = padded(n, 64);
   int8_t *codes = input(slot, (size_t)((count - 1) * stride + whole));

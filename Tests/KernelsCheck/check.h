@@ -1,4 +1,5 @@
-// What the check of the kernels stands on: seeded numbers, buffers that end at an unreadable page, results compared and hashed.
+// What the check of the kernels stands on: seeded numbers, buffers that end at an unreadable page, results compared and
+// hashed.
 #ifndef KERNELS_CHECK_H
 #define KERNELS_CHECK_H
 
@@ -97,7 +98,8 @@ static struct {
   size_t capacity;
 } slots[SLOTS];
 
-/// A buffer of exactly `bytes` bytes filled with `fill`; the byte after it cannot be touched, and what lies before it is watched.
+/// A buffer of exactly `bytes` bytes filled with `fill`; the byte after it cannot be touched, and what lies before it
+/// is watched.
 static void *buffer(int slot, size_t bytes, int fill) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE), needed = (bytes + MARGIN + page - 1) / page * page;
   if (slots[slot].capacity < needed) {
@@ -172,7 +174,8 @@ static void result(const void *bytes, size_t count, Kind kind) {
   }
 }
 
-/// The next instruction set to run; NULL, after a line for the case, when there are no more. Results before the first are expected of all.
+/// The next instruction set to run; NULL, after a line for the case, when there are no more. Results before the first
+/// are expected of all.
 static const TernaryKernels *nextSet(void) {
   now.result = 0;
   if (++now.set < setCount) return sets[now.set];

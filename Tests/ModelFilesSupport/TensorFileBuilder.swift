@@ -54,13 +54,15 @@ package struct TensorFileBuilder {
     var members: [String] = []
     if !metadata.isEmpty {
       members.append(
-        "\"__metadata__\":{" + metadata.sorted { $0.key < $1.key }.map { "\(quoted($0)):\(quoted($1))" }.joined(separator: ",") + "}")
+        "\"__metadata__\":{"
+          + metadata.sorted { $0.key < $1.key }.map { "\(quoted($0)):\(quoted($1))" }.joined(separator: ",") + "}")
     }
     var end = 0
     for tensor in tensors {
       let shape = tensor.shape.map(String.init).joined(separator: ",")
       members.append(
-        "\(quoted(tensor.name)):{\"dtype\":\"\(tensor.type)\",\"shape\":[\(shape)],\"data_offsets\":[\(end),\(end + tensor.bytes.count)]}")
+        "\(quoted(tensor.name)):{\"dtype\":\"\(tensor.type)\",\"shape\":[\(shape)],\"data_offsets\":[\(end),\(end + tensor.bytes.count)]}"
+      )
       end += tensor.bytes.count
     }
     var header = "{" + members.joined(separator: ",") + "}"
@@ -73,7 +75,9 @@ package struct TensorFileBuilder {
   }
 }
 
-package func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.littleEndian, Array.init) }
+package func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
+  withUnsafeBytes(of: value.littleEndian, Array.init)
+}
 
 /// The text as a JSON string.
 package func quoted(_ text: String) -> String {

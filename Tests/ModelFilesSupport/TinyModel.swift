@@ -26,7 +26,8 @@ package struct TinyModel {
   package init(_ form: Form = .packed, prefix: String = "model.") {
     config = [
       "architectures": "[\"BitNetForCausalLM\"]", "model_type": "\"bitnet\"", "vocab_size": "\(Self.vocabulary)",
-      "hidden_size": "\(Self.hidden)", "intermediate_size": "\(Self.feedForward)", "num_hidden_layers": "\(Self.layers)",
+      "hidden_size": "\(Self.hidden)", "intermediate_size": "\(Self.feedForward)",
+      "num_hidden_layers": "\(Self.layers)",
       "num_attention_heads": "\(Self.heads)", "num_key_value_heads": "1", "head_dim": "\(Self.headSize)",
       "max_position_embeddings": "64", "rms_norm_eps": "1e-5", "rope_theta": "10000.0", "hidden_act": "\"relu2\"",
       "tie_word_embeddings": "true", "bos_token_id": "1", "eos_token_id": "2",

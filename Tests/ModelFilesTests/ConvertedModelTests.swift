@@ -33,7 +33,8 @@ struct ConvertedModelTests {
     var spaces = ""
     while (try header(builder, spaces)).dataStart % 64 != 0 { spaces += " " }
     builder.metadata["spaces"] = spaces
-    return try ModelLoader.load(bytes: shared(builder.file()), name: "tiny", options: LoadOptions(verifyCodes: verifyCodes))
+    return try ModelLoader.load(
+      bytes: shared(builder.file()), name: "tiny", options: LoadOptions(verifyCodes: verifyCodes))
   }
 
   private func header(_ builder: TensorFileBuilder, _ spaces: String) throws -> SafetensorsHeader {
@@ -120,7 +121,8 @@ struct ConvertedModelTests {
 
   @Test func normsMustBeFinite() {
     var broken = Self.builder
-    broken["model.layers.0.mlp.ffn_sub_norm.weight"]?.bytes.replaceSubrange(4..<8, with: littleEndian(Float.nan.bitPattern))
+    broken["model.layers.0.mlp.ffn_sub_norm.weight"]?.bytes.replaceSubrange(
+      4..<8, with: littleEndian(Float.nan.bitPattern))
     expectRefusal("tensor model.layers.0.mlp.ffn_sub_norm.weight", "holds nan at index 1") { _ = try load(broken) }
   }
 

@@ -30,8 +30,10 @@ struct HuggingFaceConfigurationTests {
     #expect(
       found.model
         == ModelConfiguration(
-          architecture: "BitNetForCausalLM", vocabularySize: 21, hiddenSize: 24, feedForwardSize: 40, layerCount: 2, headCount: 2,
-          keyValueHeadCount: 1, headSize: 6, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000, activation: .squaredReLU,
+          architecture: "BitNetForCausalLM", vocabularySize: 21, hiddenSize: 24, feedForwardSize: 40, layerCount: 2,
+          headCount: 2,
+          keyValueHeadCount: 1, headSize: 6, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000,
+          activation: .squaredReLU,
           optionalNorms: .subNorms, tiedEmbedding: true, beginToken: 1, endTokens: [2]))
   }
 
@@ -46,8 +48,12 @@ struct HuggingFaceConfigurationTests {
     let found = try configuration(old)
     #expect(found.scaleMeaning == nil)
     #expect(found.model.hasSubNorms)
-    expectRefusal("weight_bits", "is 2", expected: "1") { _ = try configuration(old.merging(["weight_bits": "2"]) { $1 }) }
-    expectRefusal("input_bits", "is 4", expected: "8") { _ = try configuration(old.merging(["input_bits": "4"]) { $1 }) }
+    expectRefusal("weight_bits", "is 2", expected: "1") {
+      _ = try configuration(old.merging(["weight_bits": "2"]) { $1 })
+    }
+    expectRefusal("input_bits", "is 4", expected: "8") {
+      _ = try configuration(old.merging(["input_bits": "4"]) { $1 })
+    }
   }
 
   @Test func defaults() throws {
@@ -58,11 +64,14 @@ struct HuggingFaceConfigurationTests {
     expectRefusal("num_attention_heads", "is 5", expected: "divisor of hidden_size, 24") {
       _ = try configuration(["head_dim": nil, "num_attention_heads": "5"])
     }
-    expectRefusal("num_attention_heads", "is 0") { _ = try configuration(["head_dim": nil, "num_attention_heads": "0"]) }
+    expectRefusal("num_attention_heads", "is 0") {
+      _ = try configuration(["head_dim": nil, "num_attention_heads": "0"])
+    }
   }
 
   @Test(arguments: [
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "max_position_embeddings",
     "rms_norm_eps", "rope_theta", "hidden_act",
   ])
   func namesMissingFields(_ field: String) {
@@ -71,7 +80,9 @@ struct HuggingFaceConfigurationTests {
     expectRefusal(field, "has another type") { _ = try configuration([field: "[]"]) }
   }
 
-  @Test(arguments: ["vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"])
+  @Test(arguments: [
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim",
+  ])
   func refusesImpossibleNumbers(_ field: String) {
     for number in ["0", "-1", "2147483648", "9223372036854775807", "-9223372036854775808"] {
       expectRefusal(field, "is \(number)") { _ = try configuration([field: number]) }
@@ -111,7 +122,9 @@ struct HuggingFaceConfigurationTests {
     #expect(try meaning(",\"linear_class\":\"bitlinear\"") == .divide)
     #expect(try meaning(",\"linear_class\":\"autobitlinear\",\"quantization_mode\":\"online\"") == .multiply)
     expectRefusal("quantization_config.linear_class", "is linear") { _ = try meaning(",\"linear_class\":\"linear\"") }
-    expectRefusal("quantization_config.quantization_mode", "is later") { _ = try meaning(",\"quantization_mode\":\"later\"") }
+    expectRefusal("quantization_config.quantization_mode", "is later") {
+      _ = try meaning(",\"quantization_mode\":\"later\"")
+    }
     expectRefusal("quantization_config.use_rms_norm", "is true") { _ = try meaning(",\"use_rms_norm\":true") }
     #expect(try meaning(",\"modules_to_not_convert\":[\"lm_head\"]") == .divide)
     expectRefusal("quantization_config.modules_to_not_convert", "names model.layers.0.mlp") {
@@ -136,7 +149,9 @@ struct HuggingFaceConfigurationTests {
   }
 
   @Test func readsBothPlacesOfRope() throws {
-    let five = try configuration(["rope_theta": nil, "rope_parameters": "{\"rope_theta\":500000,\"rope_type\":\"default\"}"])
+    let five = try configuration([
+      "rope_theta": nil, "rope_parameters": "{\"rope_theta\":500000,\"rope_type\":\"default\"}",
+    ])
     #expect(five.model.ropeTheta == 500_000)
     #expect(five.model.ropeScaling == nil)
     #expect(try configuration(["rope_scaling": "null"]).model.ropeScaling == nil)
@@ -144,11 +159,13 @@ struct HuggingFaceConfigurationTests {
   }
 
   @Test func readsLlama3Scaling() throws {
-    let fields = "\"factor\":8.0,\"low_freq_factor\":1,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192"
+    let fields =
+      "\"factor\":8.0,\"low_freq_factor\":1,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192"
     let expected = ModelConfiguration.RotaryScaling(
       factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 8192)
     for spelling in ["rope_type", "type"] {
-      #expect(try configuration(["rope_scaling": "{\"\(spelling)\":\"llama3\",\(fields)}"]).model.ropeScaling == expected)
+      #expect(
+        try configuration(["rope_scaling": "{\"\(spelling)\":\"llama3\",\(fields)}"]).model.ropeScaling == expected)
     }
     let five = "{\"rope_theta\":500000.0,\"rope_type\":\"llama3\",\(fields)}"
     #expect(try configuration(["rope_theta": nil, "rope_parameters": five]).model.ropeScaling == expected)

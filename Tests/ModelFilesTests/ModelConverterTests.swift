@@ -94,7 +94,9 @@ struct ModelConverterTests {
     let folder = try TemporaryFolder()
     try TinyModel().write(to: folder)
     try ModelConverter.convert(from: folder.path, to: folder("out"))
-    expectRefusal("the file", "is converted already") { try ModelConverter.convert(from: folder("out"), to: folder("again")) }
+    expectRefusal("the file", "is converted already") {
+      try ModelConverter.convert(from: folder("out"), to: folder("again"))
+    }
     expectRefusal("__metadata__.format", "is missing") {
       try ModelConverter.convert(from: folder("model.safetensors"), to: folder("again"))
     }

@@ -22,7 +22,8 @@ extension ModelFamily {
     model.attention = try fields.strings("layer_types").map { (type) throws(ModelFileError) in
       type == "sliding_attention"
         ? .init(
-          window: try fields.integer("sliding_window"), isBidirectional: isBidirectional, ropeTheta: try fields.number("local_theta"))
+          window: try fields.integer("sliding_window"), isBidirectional: isBidirectional,
+          ropeTheta: try fields.number("local_theta"))
         : .init(isBidirectional: isBidirectional)
     }
     model.embeddingScale = try fields.number("embedding_scale")
@@ -55,7 +56,8 @@ struct ModelFamilyTests {
       tiny.file[prefix + "self_attn.attn_sub_norm.weight"] = nil
       tiny.file[prefix + "mlp.ffn_sub_norm.weight"] = nil
       for (name, count) in Self.norms {
-        tiny.file.add(prefix + name + ".weight", float32: (0..<count).map { _ in Float.random(in: 0.5..<1.5, using: &random) })
+        tiny.file.add(
+          prefix + name + ".weight", float32: (0..<count).map { _ in Float.random(in: 0.5..<1.5, using: &random) })
       }
     }
     return tiny
@@ -90,7 +92,9 @@ struct ModelFamilyTests {
     let found = try ReferenceEngine(weights: loaded, precision: .double).logits(Self.ids)
     let difference = zip(found, expected).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
     let norm = expected.reduce(0) { $0 + $1 * $1 }
-    #expect(found.count == expected.count && norm > 0 && (difference / norm).squareRoot() < 1e-9, "\((difference / norm).squareRoot())")
+    #expect(
+      found.count == expected.count && norm > 0 && (difference / norm).squareRoot() < 1e-9,
+      "\((difference / norm).squareRoot())")
 
     try ModelConverter.convert(from: folder.path, to: folder("made-up.safetensors"), families: families)
     let converted = try ModelLoader.load(path: folder("made-up.safetensors")).weights

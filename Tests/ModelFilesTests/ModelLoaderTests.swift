@@ -14,7 +14,10 @@ struct ModelLoaderTests {
     #expect(model.source == fixture.name)
     #expect(model.tokenizer == nil)
     #expect(model.weights.layers.count == model.weights.configuration.layerCount)
-    #expect(model.weights.layers.allSatisfy { $0[.queryKeyValue].firstInvalidRow() == nil && $0[.down].firstInvalidRow() == nil })
+    #expect(
+      model.weights.layers.allSatisfy {
+        $0[.queryKeyValue].firstInvalidRow() == nil && $0[.down].firstInvalidRow() == nil
+      })
   }
 
   @Test func masterAndPackedAgree() throws {
@@ -51,7 +54,9 @@ struct ModelLoaderTests {
         }
         // Padding is zero codes, so that a kernel may multiply it.
         let paddingRow = matrix.parts[0].rows
-        if paddingRow % 16 != 0 { #expect((0..<matrix.paddedColumns).allSatisfy { matrix.code(row: paddingRow, column: $0) == 0 }) }
+        if paddingRow % 16 != 0 {
+          #expect((0..<matrix.paddedColumns).allSatisfy { matrix.code(row: paddingRow, column: $0) == 0 })
+        }
         #expect((matrix.columns..<matrix.paddedColumns).allSatisfy { matrix.code(row: 0, column: $0) == 0 })
       }
     }
@@ -85,7 +90,8 @@ struct ModelLoaderTests {
   }
 
   @Test(arguments: [
-    "model.layers.0.self_attn.q_proj.bias", "model.layers.1.self_attn.q_norm.weight", "model.layers.2.mlp.down_proj.weight",
+    "model.layers.0.self_attn.q_proj.bias", "model.layers.1.self_attn.q_norm.weight",
+    "model.layers.2.mlp.down_proj.weight",
     "model.layers.0.mlp.up_proj.rms_norm.weight", "model.norm.bias", "lm_head.bias",
   ])
   func weightsThatWouldBeIgnoredAreRefused(_ name: String) {
@@ -100,7 +106,9 @@ struct ModelLoaderTests {
       var broken = tiny
       broken.file[tensor.name] = nil
       if tensor.name.hasSuffix("_scale") {
-        expectRefusal("tensor \(tensor.name.dropLast(6))", "without a scale", expected: tensor.name) { _ = try broken.load() }
+        expectRefusal("tensor \(tensor.name.dropLast(6))", "without a scale", expected: tensor.name) {
+          _ = try broken.load()
+        }
       } else {
         expectRefusal("tensor \(tensor.name)", "is missing", expected: "shape [") { _ = try broken.load() }
       }
@@ -118,7 +126,9 @@ struct ModelLoaderTests {
     }
   }
 
-  @Test(arguments: ["hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim"])
+  @Test(arguments: [
+    "hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim",
+  ])
   func aConfigurationOfAnotherShapeIsRefused(_ field: String) {
     var tiny = TinyModel()
     tiny.config[field] = field == "num_key_value_heads" ? "2" : "30"
@@ -131,7 +141,9 @@ struct ModelLoaderTests {
     (Float(0), "is 0.0"), (-0.5, "is -0.5"), (.infinity, "holds inf"), (.nan, "holds nan"), (-.infinity, "holds -inf"),
   ])
   func refusesUselessScales(_ value: Float, _ finding: String) {
-    for quantization in ["{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\"}", "{\"quant_method\":\"bitnet\"}"] {
+    for quantization in [
+      "{\"quant_method\":\"bitnet\",\"linear_class\":\"autobitlinear\"}", "{\"quant_method\":\"bitnet\"}",
+    ] {
       var tiny = TinyModel()
       tiny.config["quantization_config"] = quantization
       let name = "model.layers.1.mlp.up_proj.weight_scale"
@@ -150,7 +162,9 @@ struct ModelLoaderTests {
   @Test func refusesAScaleWithoutMeaning() {
     var tiny = TinyModel()
     tiny.config["quantization_config"] = nil
-    expectRefusal("tensor model.layers.0.self_attn.q_proj.weight_scale", "has no defined meaning", expected: "linear_class") {
+    expectRefusal(
+      "tensor model.layers.0.self_attn.q_proj.weight_scale", "has no defined meaning", expected: "linear_class"
+    ) {
       _ = try tiny.load()
     }
   }
@@ -189,12 +203,15 @@ struct ModelLoaderTests {
     var values = (0..<6 * 24).map { Float($0) }
     values[4 * 24 + 9] = value
     tiny.file.add(name, float32: values, shape: [6, 24])
-    expectRefusal("tensor \(name)", "holds \(value) in row 4, column 9", expected: "finite weights") { _ = try tiny.load() }
+    expectRefusal("tensor \(name)", "holds \(value) in row 4, column 9", expected: "finite weights") {
+      _ = try tiny.load()
+    }
   }
 
   @Test func anAllZeroMasterHasTheSmallestScale() throws {
     var tiny = TinyModel(.masterInBF16)
-    tiny.file.add("model.layers.0.self_attn.k_proj.weight", bfloat16: [Float](repeating: 0, count: 6 * 24), shape: [6, 24])
+    tiny.file.add(
+      "model.layers.0.self_attn.k_proj.weight", bfloat16: [Float](repeating: 0, count: 6 * 24), shape: [6, 24])
     #expect(try tiny.load().layers[0][.queryKeyValue].parts[1].scale == 1e-5)
   }
 
@@ -253,12 +270,15 @@ struct ModelLoaderTests {
     try folder.write("tokenizer.model", [1])
     #expect(try ModelLoader.load(path: folder.path).tokenizer == .tokenizerModel(path: folder("tokenizer.model")))
     try folder.write("tokenizer.json", Array("{}".utf8))
-    #expect(try ModelLoader.load(path: folder.path).tokenizer == .tokenizerJSON(path: folder("tokenizer.json"), configurationPath: nil))
+    #expect(
+      try ModelLoader.load(path: folder.path).tokenizer
+        == .tokenizerJSON(path: folder("tokenizer.json"), configurationPath: nil))
     try folder.write("tokenizer_config.json", Array("{\"chat_template\":\"a {{ b }}\"}".utf8))
     var model = try ModelLoader.load(path: folder.path)
     #expect(model.chatTemplate == "a {{ b }}")
     #expect(
-      model.tokenizer == .tokenizerJSON(path: folder("tokenizer.json"), configurationPath: folder("tokenizer_config.json")))
+      model.tokenizer
+        == .tokenizerJSON(path: folder("tokenizer.json"), configurationPath: folder("tokenizer_config.json")))
     let list = "[{\"name\":\"tools\",\"template\":\"t\"},{\"name\":\"default\",\"template\":\"d\"}]"
     try folder.write("tokenizer_config.json", Array("{\"chat_template\":\(list)}".utf8))
     #expect(try ModelLoader.load(path: folder.path).chatTemplate == "d")

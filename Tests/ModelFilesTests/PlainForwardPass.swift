@@ -11,8 +11,8 @@ import ModelFilesSupport
   import Musl
 #endif
 
-/// A forward pass in Double over the tensors of a tiny model with its norms by Gemma's names: written out on its own, without the
-/// package's matrices, configuration, roles and arithmetic.
+/// A forward pass in Double over the tensors of a tiny model with its norms by Gemma's names: written out on its own,
+/// without the package's matrices, configuration, roles and arithmetic.
 struct PlainForwardPass {
   /// By tensor name, row-major; codes come with the model's one scale multiplied out.
   let tensors: [String: [Double]]
@@ -50,7 +50,8 @@ struct PlainForwardPass {
     let half = head.count / 2
     var y = head
     for i in 0..<half {
-      // The frequencies' single precision is part of every model; these bases have powers that it represents the same everywhere.
+      // The frequencies' single precision is part of every model; these bases have powers that it represents the same
+      // everywhere.
       let frequency = 1 / Float(pow(theta, Double(Float(2 * i) / Float(head.count))))
       let angle = Double(Float(position) * frequency)
       y[i] = head[i] * cos(angle) - head[i + half] * sin(angle)
@@ -80,7 +81,8 @@ struct PlainForwardPass {
         }
       }
       let keys = inputs.enumerated().map { position, x in
-        rotate(norm(project(x, prefix + "self_attn.k_proj"), prefix + "self_attn.k_norm"), position: position, theta: theta)
+        rotate(
+          norm(project(x, prefix + "self_attn.k_proj"), prefix + "self_attn.k_norm"), position: position, theta: theta)
       }
       let values = inputs.map { project($0, prefix + "self_attn.v_proj") }
       for t in x.indices {
@@ -94,7 +96,9 @@ struct PlainForwardPass {
         let output = norm(project(attended, prefix + "self_attn.o_proj"), prefix + "post_attention_layernorm")
         for i in 0..<hidden { x[t][i] += residualScale * output[i] }
         let normed = norm(x[t], prefix + "pre_feedforward_layernorm")
-        let inner = zip(project(normed, prefix + "mlp.gate_proj"), project(normed, prefix + "mlp.up_proj")).map { gelu($0) * $1 }
+        let inner = zip(project(normed, prefix + "mlp.gate_proj"), project(normed, prefix + "mlp.up_proj")).map {
+          gelu($0) * $1
+        }
         let down = norm(project(inner, prefix + "mlp.down_proj"), prefix + "post_feedforward_layernorm")
         for i in 0..<hidden { x[t][i] += residualScale * down[i] }
       }

@@ -12,7 +12,8 @@ struct SafetensorsFolderTests {
       builder.add("tensor.\(name)", float32: [1])
       try folder.write("\(name).safetensors", builder.file())
     }
-    try folder.write("model.safetensors.index.json", Array("{\"metadata\":{\"total_size\":8},\"weight_map\":\(map)}".utf8))
+    try folder.write(
+      "model.safetensors.index.json", Array("{\"metadata\":{\"total_size\":8},\"weight_map\":\(map)}".utf8))
     return folder
   }
 
@@ -35,7 +36,9 @@ struct SafetensorsFolderTests {
   @Test(arguments: ["../a.safetensors", "/etc/passwd", "sub/a.safetensors", "..", ".", "", "sub\\\\a"])
   func refusesNamesThatLeaveTheFolder(_ name: String) throws {
     let folder = try folder("{\"tensor.a\":\"\(name)\"}")
-    expectRefusal("weight_map.tensor.a", "is \"", expected: "in the same folder") { _ = try SafetensorsFolder(path: folder.path) }
+    expectRefusal("weight_map.tensor.a", "is \"", expected: "in the same folder") {
+      _ = try SafetensorsFolder(path: folder.path)
+    }
   }
 
   @Test func namesAMissingShard() throws {

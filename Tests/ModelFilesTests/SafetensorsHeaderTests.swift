@@ -84,7 +84,9 @@ struct SafetensorsHeaderTests {
 
   @Test(arguments: ["F4", "f32", "", "Q8_0"])
   func refusesUnknownTypes(_ dtype: String) {
-    expectRefusal("tensor w", "has dtype \(dtype)", expected: "BF16") { _ = try parse(header: "{\(entry(dtype: dtype))}") }
+    expectRefusal("tensor w", "has dtype \(dtype)", expected: "BF16") {
+      _ = try parse(header: "{\(entry(dtype: dtype))}")
+    }
   }
 
   @Test func refusesImpossibleShapes() {
@@ -99,11 +101,15 @@ struct SafetensorsHeaderTests {
     for number in ["1e308", "9223372036854775808", "1.5", "1" + String(repeating: "0", count: 400)] {
       expectRefusal("w.shape[0]", "") { _ = try parse(header: "{\(entry(shape: "[\(number)]"))}") }
     }
-    expectRefusal("w.shape", "has another type", expected: "an array") { _ = try parse(header: "{\(entry(shape: "2"))}") }
+    expectRefusal("w.shape", "has another type", expected: "an array") {
+      _ = try parse(header: "{\(entry(shape: "2"))}")
+    }
   }
 
   @Test func refusesImpossibleOffsets() {
-    for offsets in ["[8,0]", "[-8,0]", "[0,9]", "[9223372036854775807,9223372036854775807]", "[0,-9223372036854775808]"] {
+    for offsets in [
+      "[8,0]", "[-8,0]", "[0,9]", "[9223372036854775807,9223372036854775807]", "[0,-9223372036854775808]",
+    ] {
       expectRefusal("tensor w", "has data_offsets") { _ = try parse(header: "{\(entry(offsets: offsets))}") }
     }
     expectRefusal("tensor w", "has 1 data_offsets") { _ = try parse(header: "{\(entry(offsets: "[0]"))}") }

@@ -6,14 +6,18 @@ import Testing
 
 @Suite("Sequences that begin alike")
 struct PrefixTests {
-  @Test("share pages, are cut and dropped in random order, and compute the same as sequences of their own", arguments: 0..<6)
+  @Test(
+    "share pages, are cut and dropped in random order, and compute the same as sequences of their own", arguments: 0..<6
+  )
   func random(round: Int) throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     var generator = SeededGenerator(seed: seed)
     func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &generator) }
     let weights = try Fixture.all[round].load().weights
     let c = weights.configuration
-    func tokens(_ count: Int) -> [Int32] { (0..<count).map { _ in Int32.random(in: 0..<Int32(c.vocabularySize), using: &generator) } }
+    func tokens(_ count: Int) -> [Int32] {
+      (0..<count).map { _ in Int32.random(in: 0..<Int32(c.vocabularySize), using: &generator) }
+    }
     let page = c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * max(c.headSize, 32) * 2
     let limit = number(8...20)
     let engine = try CPUEngine(weights: weights, contextLength: 300, threads: 1, cacheBytes: limit * page)
@@ -30,7 +34,9 @@ struct PrefixTests {
         #expect(try engine.tokens(of: id) == Array(text.prefix(cached)), "seed \(seed), step \(step)")
         shared += cached
         live.append(id)
-        do { _ = try engine.step(Batch([.init(sequence: id, tokens: Array(text.dropFirst(cached)), rows: .none)])) } catch EngineError
+        do {
+          _ = try engine.step(Batch([.init(sequence: id, tokens: Array(text.dropFirst(cached)), rows: .none)]))
+        } catch EngineError
           .cacheFull
         {
           refused += 1

@@ -7,7 +7,8 @@ import Testing
 @Suite("Rows and what is wanted of them")
 struct RowsTests {
   @Test(
-    "Tokens, surprises and hidden states after every token of one step are those of single steps, on every engine", arguments: Fixture.all)
+    "Tokens, surprises and hidden states after every token of one step are those of single steps, on every engine",
+    arguments: Fixture.all)
   func everyRow(fixture: Fixture) throws {
     let weights = try fixture.load().weights
     let prompt = try fixture.prompt(64)
@@ -20,7 +21,8 @@ struct RowsTests {
     ]
     for want in wants {
       let engines: [any Engine] = [
-        reference, try CPUEngine(weights: weights, threads: 2), try CPUEngine(weights: weights, threads: 1, screensHead: true),
+        reference, try CPUEngine(weights: weights, threads: 2),
+        try CPUEngine(weights: weights, threads: 1, screensHead: true),
       ]
       let found = try engines.map { engine in
         try engine.step(Batch([.init(sequence: engine.makeSequence(), tokens: prompt, rows: .all, want: want)]))[0]
@@ -52,16 +54,22 @@ struct RowsTests {
   func sampledInput() throws {
     let engine = try CPUEngine(weights: Fixture.all[0].load().weights, threads: 1)
     let id = engine.makeSequence()
-    #expect(throws: EngineError.nothingSampled(id)) { _ = try engine.step(Batch([.init(sequence: id, input: .sampled)])) }
+    #expect(throws: EngineError.nothingSampled(id)) {
+      _ = try engine.step(Batch([.init(sequence: id, input: .sampled)]))
+    }
     let token = try engine.step(Batch([.init(sequence: id, tokens: [1, 2], want: .token(.greedy))]))[0].tokens[0].token
     _ = try engine.step(Batch([.init(sequence: id, input: .sampled)]))
     #expect(try engine.tokens(of: id) == [1, 2, token])
-    #expect(throws: EngineError.nothingSampled(id)) { _ = try engine.step(Batch([.init(sequence: id, input: .sampled)])) }
+    #expect(throws: EngineError.nothingSampled(id)) {
+      _ = try engine.step(Batch([.init(sequence: id, input: .sampled)]))
+    }
     let ticket = try engine.submit(Batch([.init(sequence: id, tokens: [1], want: .token(.greedy))]))
     _ = try engine.wait(for: ticket)
     #expect(throws: EngineError.unknownStep) { _ = try engine.wait(for: ticket) }
     try engine.truncate(id, to: 2)
-    #expect(throws: EngineError.nothingSampled(id)) { _ = try engine.step(Batch([.init(sequence: id, input: .sampled)])) }
+    #expect(throws: EngineError.nothingSampled(id)) {
+      _ = try engine.step(Batch([.init(sequence: id, input: .sampled)]))
+    }
     #expect(throws: EngineError.self) {
       _ = try engine.step(Batch([.init(sequence: id, tokens: [1, 2], rows: .all, want: .surprise([1]))]))
     }

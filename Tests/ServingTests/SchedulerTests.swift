@@ -37,15 +37,19 @@ struct SchedulerTests {
 
   /// Requests that begin alike, of all lengths, chosen in all ways.
   private static func requests(_ count: Int, vocabulary: Int, using generator: inout SeededGenerator) -> [Request] {
-    func tokens(_ count: Int) -> [Int32] { (0..<count).map { _ in Int32.random(in: 0..<Int32(vocabulary), using: &generator) } }
+    func tokens(_ count: Int) -> [Int32] {
+      (0..<count).map { _ in Int32.random(in: 0..<Int32(vocabulary), using: &generator) }
+    }
     let common = tokens(150)
     return (0..<count).map { _ in
-      let prompt = common.prefix(Int.random(in: 0...150, using: &generator)) + tokens(Int.random(in: 1...40, using: &generator))
+      let prompt =
+        common.prefix(Int.random(in: 0...150, using: &generator)) + tokens(Int.random(in: 1...40, using: &generator))
       var sampling = SamplingParameters.greedy
       if Bool.random(using: &generator) { sampling = .init(temperature: 0.9, topP: 0.95, seed: generator.next()) }
       if Int.random(in: 0...3, using: &generator) == 0 { sampling.repetitionPenalty = 1.2 }
       return Request(
-        prompt: Array(prompt), sampling: sampling, logProbabilities: Int.random(in: 0...4, using: &generator) == 0 ? 2 : nil,
+        prompt: Array(prompt), sampling: sampling,
+        logProbabilities: Int.random(in: 0...4, using: &generator) == 0 ? 2 : nil,
         limit: Int.random(in: 1...80, using: &generator), stops: Set(tokens(2)))
     }
   }
@@ -59,13 +63,15 @@ struct SchedulerTests {
     let weights = try Fixture.all[pages % 2].load().weights
     let requests = Self.requests(14, vocabulary: weights.configuration.vocabularySize, using: &generator)
     let expected = try requests.map { try Self.alone($0, weights) }
-    let policy = Scheduler.Policy(running: Int.random(in: 2...14, using: &generator), stepTokens: Int.random(in: 1...30, using: &generator))
+    let policy = Scheduler.Policy(
+      running: Int.random(in: 2...14, using: &generator), stepTokens: Int.random(in: 1...30, using: &generator))
     let scheduler = Scheduler(try Self.engine(pages: pages, weights), policy: policy)
     let plans = requests.indices.map { index in
       (
         pause: Int.random(in: 0...3000, using: &generator),
         // A quarter of the readers leave before the end.
-        leaves: Int.random(in: 0...3, using: &generator) == 0 ? Int.random(in: 0...expected[index].count, using: &generator) : Int.max
+        leaves: Int.random(in: 0...3, using: &generator) == 0
+          ? Int.random(in: 0...expected[index].count, using: &generator) : Int.max
       )
     }
     try await withThrowingTaskGroup(of: (Int, [SampledToken]).self) { group in
@@ -77,7 +83,8 @@ struct SchedulerTests {
         }
       }
       for try await (index, found) in group {
-        #expect(found == Array(expected[index].prefix(plans[index].leaves)), "seed \(seed), \(pages) pages, request \(index)")
+        #expect(
+          found == Array(expected[index].prefix(plans[index].leaves)), "seed \(seed), \(pages) pages, request \(index)")
       }
     }
     let (held, limit) = await scheduler.perform { (($0 as! CPUEngine).cachedPageCount, $0.capacity.cachePages) }
@@ -114,9 +121,12 @@ struct SchedulerTests {
     let running = try await scheduler.start(Request(prompt: [1], limit: 300))
     _ = try await running.next()
     let waiting = try await scheduler.start(Request(prompt: [2], limit: 2))
-    await #expect(throws: SchedulerError.queueFull(waiting: 1)) { _ = try await scheduler.start(Request(prompt: [3], limit: 2)) }
+    await #expect(throws: SchedulerError.queueFull(waiting: 1)) {
+      _ = try await scheduler.start(Request(prompt: [3], limit: 2))
+    }
     await #expect(throws: SchedulerError.deadline) {
-      _ = try await Self.tokens(Scheduler(Self.engine(pages: 40, weights)).start(Request(prompt: [1], limit: 9, deadline: .now)))
+      _ = try await Self.tokens(
+        Scheduler(Self.engine(pages: 40, weights)).start(Request(prompt: [1], limit: 9, deadline: .now)))
     }
     let rest = Task { try await Self.tokens(running).count }
     #expect(try await rest.value == 299)

@@ -18,7 +18,9 @@ struct BlockFixture {
   func float32(_ name: String) -> [Float] {
     let bytes = bytes(name)
     return bytes.withUnsafeBytes { raw in
-      (0..<bytes.count / 4).map { Float(bitPattern: UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self))) }
+      (0..<bytes.count / 4).map {
+        Float(bitPattern: UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: 4 * $0, as: UInt32.self)))
+      }
     }
   }
 }

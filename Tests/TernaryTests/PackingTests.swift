@@ -31,7 +31,9 @@ struct PackingTests {
 
   @Test func codesRoundTrip() throws {
     let matrix = try matrix { packer, rows in
-      try codes[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer { try packer.pack(codes: $0, rows: rows) }
+      try codes[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer {
+        try packer.pack(codes: $0, rows: rows)
+      }
     }
     #expect(matrix.codes(ofPart: 0) == codes)
     #expect(matrix.firstInvalidRow() == nil)
@@ -39,14 +41,18 @@ struct PackingTests {
 
   @Test func tilesAreThoseOfTheReferenceGPUKernel() throws {
     let matrix = try matrix { packer, rows in
-      try codes[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer { try packer.pack(codes: $0, rows: rows) }
+      try codes[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer {
+        try packer.pack(codes: $0, rows: rows)
+      }
     }
     #expect(matrix.tiles.withUnsafeBytes { Array($0) } == fixture.bytes("gpu_int2"))
   }
 
   @Test func huggingFace() throws {
     let matrix = try matrix { packer, rows in
-      try fixture.bytes("hf_packed").withUnsafeBytes { try packer.pack(huggingFace: $0, matrixRows: self.rows, rows: rows) }
+      try fixture.bytes("hf_packed").withUnsafeBytes {
+        try packer.pack(huggingFace: $0, matrixRows: self.rows, rows: rows)
+      }
     }
     #expect(matrix.codes(ofPart: 0) == codes)
   }
@@ -84,7 +90,9 @@ struct PackingTests {
     wrong[9 * columns] = 2
     #expect(throws: TernaryError.invalidCode(row: 9, value: 3)) {
       try matrix { packer, rows in
-        try wrong[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer { try packer.pack(codes: $0, rows: rows) }
+        try wrong[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer {
+          try packer.pack(codes: $0, rows: rows)
+        }
       }
     }
   }
@@ -111,7 +119,9 @@ struct PackingTests {
 
   @Test func theFirstInvalidRowIsFound() throws {
     let good = try matrix { packer, rows in
-      try fixture.bytes("hf_packed").withUnsafeBytes { try packer.pack(huggingFace: $0, matrixRows: self.rows, rows: rows) }
+      try fixture.bytes("hf_packed").withUnsafeBytes {
+        try packer.pack(huggingFace: $0, matrixRows: self.rows, rows: rows)
+      }
     }
     for word in [0, 8, 17, 31, 32 * 16 * 3 + 5] {
       let copy = AlignedBuffer(count: good.tiles.count)

@@ -11,7 +11,8 @@ package struct Fixture: Sendable, CustomStringConvertible {
     "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
   ].map(Fixture.init(name:))
   /// All of them; Scripts/make-fixtures.py makes the others.
-  package static let all = withTransformers + ["llama-online-scaled-tied", "bitnet-packed-divided-mqa"].map(Fixture.init(name:))
+  package static let all =
+    withTransformers + ["llama-online-scaled-tied", "bitnet-packed-divided-mqa"].map(Fixture.init(name:))
 
   package var description: String { name }
   package var path: String { Repository.path("Tests/Fixtures/\(name)") }
@@ -44,7 +45,8 @@ package struct Fixture: Sendable, CustomStringConvertible {
 
 /// Places in the repository the tests were compiled from.
 package enum Repository {
-  package static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+  package static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(
+    separator: "/")
   package static func path(_ relative: String) -> String { root + "/" + relative }
 }
 

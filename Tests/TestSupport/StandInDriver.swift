@@ -12,8 +12,8 @@ package enum StandInDriver {
     return bundle.deletingLastPathComponent()
   }
 
-  /// Links the library and puts it at `path`, in one move: another run of the tests may be using a file of that name, and keeps what it
-  /// has opened. The test bundle holds the same code, but drivers come as libraries.
+  /// Links the library and puts it at `path`, in one move: another run of the tests may be using a file of that name,
+  /// and keeps what it has opened. The test bundle holds the same code, but drivers come as libraries.
   package static func link(to path: URL) throws {
     let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Scripts/stand-in-driver")
     let new = path.deletingLastPathComponent().appending(path: "\(UUID().uuidString)-\(path.lastPathComponent)")

@@ -96,7 +96,8 @@ import BitNetTokenization
     }
   }
 
-  /// Where a token can be split in two ways, the order of the halves decides in one rule, the place in the text in the other.
+  /// Where a token can be split in two ways, the order of the halves decides in one rule, the place in the text in the
+  /// other.
   @Test func mergeOrdersDifferInTies() throws {
     // "aba" is ab + a and a + ba; both are possible in "ab" "a" "ba", which the listed order makes of "ababa".
     let tokens = ["ab", "ba", "aba"]

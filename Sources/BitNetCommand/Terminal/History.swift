@@ -21,7 +21,9 @@ struct History {
 
   /// The program's own, where the XDG base directories have such files.
   static func standard() -> History {
-    let state = ProcessInfo.processInfo.environment["XDG_STATE_HOME"].flatMap { $0.hasPrefix("/") ? URL(filePath: $0) : nil }
+    let state = ProcessInfo.processInfo.environment["XDG_STATE_HOME"].flatMap {
+      $0.hasPrefix("/") ? URL(filePath: $0) : nil
+    }
     let folder = state ?? FileManager.default.homeDirectoryForCurrentUser.appending(path: ".local/state")
     return History(file: folder.appending(path: "bitnet/history"))
   }
@@ -40,13 +42,19 @@ struct History {
     try? ByteOutput(descriptor: descriptor, name: file.path).write(Self.escaped(entry) + "\n")
   }
 
-  private static func escaped(_ entry: String) -> String { entry.replacing("\\", with: "\\\\").replacing("\n", with: "\\n") }
+  private static func escaped(_ entry: String) -> String {
+    entry.replacing("\\", with: "\\\\").replacing("\n", with: "\\n")
+  }
 
   private static func unescaped(_ line: Substring) -> String {
     var text = ""
     var characters = line.makeIterator()
     while let character = characters.next() {
-      if character == "\\", let next = characters.next() { text.append(next == "n" ? "\n" : next) } else { text.append(character) }
+      if character == "\\", let next = characters.next() {
+        text.append(next == "n" ? "\n" : next)
+      } else {
+        text.append(character)
+      }
     }
     return text
   }

@@ -109,7 +109,8 @@ struct KeyReader {
       }
     }
     let text = String(decoding: bytes, as: UTF8.self).replacing("\r\n", with: "\n").replacing("\r", with: "\n")
-    return .text(String(text.unicodeScalars.filter { $0 == "\n" || $0 == "\t" || ($0.value >= 0x20 && $0.value != 0x7F) }))
+    return .text(
+      String(text.unicodeScalars.filter { $0 == "\n" || $0 == "\t" || ($0.value >= 0x20 && $0.value != 0x7F) }))
   }
 
   /// - Parameter timeout: in milliseconds; -1 waits.

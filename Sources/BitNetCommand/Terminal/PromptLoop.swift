@@ -1,11 +1,13 @@
-/// Reads prompts, one after the other, and hands each to a body: on a terminal with editing and history, else line by line.
+/// Reads prompts, one after the other, and hands each to a body: on a terminal with editing and history, else line by
+/// line.
 struct PromptLoop {
   private let terminal = Terminal()
   private var history: History
 
   init(history: History) { self.history = history }
 
-  /// Runs until the input ends or `body` returns false. On a terminal, what `body` throws is shown and the loop goes on.
+  /// Runs until the input ends or `body` returns false. On a terminal, what `body` throws is shown and the loop goes
+  /// on.
   ///
   /// A line that ends with a backslash continues on the next.
   mutating func run(_ body: (String) async throws -> Bool) async throws {

@@ -16,7 +16,8 @@ struct TerminalSize {
   }
 }
 
-/// The terminal on standard input and output, whose modes are put back when it is released or a signal ends the process.
+/// The terminal on standard input and output, whose modes are put back when it is released or a signal ends the
+/// process.
 final class Terminal {
   enum Mode {
     /// Every key arrives as it is pressed, Ctrl-C too; pasted text is marked.
@@ -62,7 +63,9 @@ final class Terminal {
     case .answering:
       modes.c_lflag &= ~tcflag_t(ECHO | ICANON)
     }
-    guard tcsetattr(STDIN_FILENO, TCSADRAIN, &modes) == 0 else { throw CommandError.system("the terminal cannot be set up") }
+    guard tcsetattr(STDIN_FILENO, TCSADRAIN, &modes) == 0 else {
+      throw CommandError.system("the terminal cannot be set up")
+    }
     try ByteOutput.standard.write(mode == .editing ? "\u{1B}[?2004h" : "\u{1B}[?2004l")
   }
 
@@ -73,7 +76,8 @@ final class Terminal {
     try? ByteOutput.standard.write("\u{1B}[?2004l")
   }
 
-  /// Stops the program as Ctrl-Z does, with the terminal as it was found; returns when it goes on, in the mode for editing.
+  /// Stops the program as Ctrl-Z does, with the terminal as it was found; returns when it goes on, in the mode for
+  /// editing.
   func suspend() throws {
     Self.restore()
     kill(getpid(), SIGTSTP)

@@ -5,7 +5,8 @@ struct TextLayout {
   private(set) var cursor = (row: 0, column: 0)
   private var column = 0
 
-  /// Lines are indented by the width of the prompt. The last column stays free: terminals differ in what they do after it.
+  /// Lines are indented by the width of the prompt. The last column stays free: terminals differ in what they do after
+  /// it.
   init(prompt: String, text: EditedText, columns: Int) {
     let width = max(2, columns - 1)
     for character in prompt { put(String(character), character.columns, width) }
@@ -53,7 +54,8 @@ extension Character {
 
   /// The blocks of East Asian wide and full-width characters.
   private static let wide: [ClosedRange<UInt32>] = [
-    0x1100...0x115F, 0x2E80...0x303E, 0x3041...0x4DBF, 0x4E00...0xA4CF, 0xA960...0xA97C, 0xAC00...0xD7A3, 0xF900...0xFAFF,
+    0x1100...0x115F, 0x2E80...0x303E, 0x3041...0x4DBF, 0x4E00...0xA4CF, 0xA960...0xA97C, 0xAC00...0xD7A3,
+    0xF900...0xFAFF,
     0xFE30...0xFE6F, 0xFF00...0xFF60, 0xFFE0...0xFFE6, 0x1F200...0x1F2FF, 0x20000...0x3FFFD,
   ]
 }

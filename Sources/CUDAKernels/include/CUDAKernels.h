@@ -12,7 +12,8 @@
 #define DEVICE(type) uint64_t
 #endif
 
-/// One of the stacked matrices: its rows in the stack (from a multiple of 16 on), where they go in the output, and what a code of 1 is.
+/// One of the stacked matrices: its rows in the stack (from a multiple of 16 on), where they go in the output, and what
+/// a code of 1 is.
 typedef struct Part {
   int firstRow;
   int rows;
@@ -119,7 +120,8 @@ typedef struct Candidates {
   DEVICE(uint64) weights;
 } Candidates;
 
-/// Where a token goes. messages: pinned memory of the host, [messageRounds][outputs], a round in the upper half and the id in the lower.
+/// Where a token goes. messages: pinned memory of the host, [messageRounds][outputs], a round in the upper half and the
+/// id in the lower.
 typedef struct Delivery {
   DEVICE(uint64) messages;
   DEVICE(unsigned) rounds;  // [outputs], counted up
@@ -166,7 +168,8 @@ typedef struct StallRecord {
   unsigned state;
 } StallRecord;
 
-/// Bytes of shared memory that blocks need before what depends on the model; the kernels check these numbers when they are compiled.
+/// Bytes of shared memory that blocks need before what depends on the model; the kernels check these numbers when they
+/// are compiled.
 enum {
   rowScratchBytes = 1088,
   gemvScratchBytes = 2112,
@@ -190,8 +193,8 @@ enum {
   traceMarks = 6,
 };
 
-/// Blocks of the products of many tokens (gemm.cu), called by their rows and tokens: bytes of shared memory for each stage, and how many
-/// stages they need, two or as many as have room for sums.
+/// Blocks of the products of many tokens (gemm.cu), called by their rows and tokens: bytes of shared memory for each
+/// stage, and how many stages they need, two or as many as have room for sums.
 enum {
   gemm32x64StageBytes = 36864,
   gemm32x64FewestStages = 2,

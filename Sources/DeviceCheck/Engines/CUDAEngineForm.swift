@@ -13,12 +13,15 @@ package struct CUDAEngineForm: Sendable {
   }
 
   /// The engine for a comparison, made by `make` with the form's options.
-  package func candidate(_ make: @escaping (ModelWeights, CUDAEngine.Options) throws -> any Engine) -> EngineComparison.Candidate {
+  package func candidate(_ make: @escaping (ModelWeights, CUDAEngine.Options) throws -> any Engine)
+    -> EngineComparison.Candidate
+  {
     let options = CUDAEngine.Options(screensHead: screensHead, isCooperative: isCooperative)
     return .init(name: name) { try make($0, options) }
   }
 
   private var name: String {
-    (isCooperative ? "one cooperative kernel" : "a kernel an operation") + (screensHead ? ", screened head" : ", full head")
+    (isCooperative ? "one cooperative kernel" : "a kernel an operation")
+      + (screensHead ? ", screened head" : ", full head")
   }
 }

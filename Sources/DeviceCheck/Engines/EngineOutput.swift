@@ -23,7 +23,9 @@ package struct EngineOutput {
     guard let sampled = output.tokens.first else { return [] }
     let tokens = EngineOutput(place: place, values: .tokens([sampled.token] + sampled.alternatives.map(\.token)))
     guard let chosen = sampled.logProbability else { return [tokens] }
-    return [tokens, .init(place: place, values: .logProbabilities([chosen] + sampled.alternatives.map(\.logProbability)))]
+    return [
+      tokens, .init(place: place, values: .logProbabilities([chosen] + sampled.alternatives.map(\.logProbability))),
+    ]
   }
 }
 
@@ -36,12 +38,15 @@ extension EqualityCheck {
       case (.logits(let found, _), .logits(let expected, let vocabulary)):
         compare(found, expected) { "\(here), logit \($0 % vocabulary) after token \($0 / vocabulary)" }
       case (.tokens(let found), .tokens(let expected)): compare(found, expected) { "\(here), token \($0)" }
-      case (.logProbabilities(let found), .logProbabilities(let expected)): compare(found, expected) { "\(here), log probability \($0)" }
+      case (.logProbabilities(let found), .logProbabilities(let expected)):
+        compare(found, expected) { "\(here), log probability \($0)" }
       default: note("\(here): the answer is of another kind", count: 1)
       }
     }
     if found.count != expected.count {
-      note("\(place): there are \(found.count) answers; expected \(expected.count)", count: abs(found.count - expected.count))
+      note(
+        "\(place): there are \(found.count) answers; expected \(expected.count)",
+        count: abs(found.count - expected.count))
     }
   }
 }
@@ -59,8 +64,8 @@ extension Engine {
 }
 
 extension Engine {
-  /// The tokens that continue each sequence of a batch in which every entry samples, and the logits after them. Tokens are the same for
-  /// many wrong numbers; the logits come from all keys and values that were written meanwhile.
+  /// The tokens that continue each sequence of a batch in which every entry samples, and the logits after them. Tokens
+  /// are the same for many wrong numbers; the logits come from all keys and values that were written meanwhile.
   ///
   /// - Parameter place: names the sequence of an entry.
   package func continuationWithLogits(_ batch: Batch, limit: Int, place: (Int) -> String) throws -> [EngineOutput] {
@@ -90,7 +95,8 @@ extension Batch.Want {
     switch (rows, self) {
     case (.none, _): "no output"
     case (let rows, .token(let sampling, let logProbabilities)):
-      sampling.text + (logProbabilities.map { ", \($0) log probabilities" } ?? "") + (rows == .all ? ", after each" : "")
+      sampling.text + (logProbabilities.map { ", \($0) log probabilities" } ?? "")
+        + (rows == .all ? ", after each" : "")
     case (.last, let want): "last \(want.name)"
     case (.all, let want): "all \(want.name)"
     }

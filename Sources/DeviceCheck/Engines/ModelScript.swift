@@ -25,7 +25,9 @@ struct ModelScript {
     var generator = SplitMix64(seed: seed)
     let vocabulary = Int32(configuration.vocabularySize)
     (self.count, self.vocabulary) = (count, configuration.vocabularySize)
-    prompts = (0..<Self.sequences).map { _ in (0..<count).map { _ in Int32.random(in: 0..<vocabulary, using: &generator) } }
+    prompts = (0..<Self.sequences).map { _ in
+      (0..<count).map { _ in Int32.random(in: 0..<vocabulary, using: &generator) }
+    }
     drawn = prompts.map { _ in SamplingParameters(temperature: 0.8, topK: 40, topP: 0.95, seed: generator.next()) }
   }
 
@@ -51,8 +53,12 @@ struct ModelScript {
     let ids = sampling.map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     // The last token of each prompt comes alone, and so goes the way of single tokens.
-    if count > 1 { _ = try engine.step(Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), rows: .none) })) }
-    let last = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: [prompts[$0][count - 1]], want: .token(sampling[$0])) })
+    if count > 1 {
+      _ = try engine.step(
+        Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), rows: .none) }))
+    }
+    let last = Batch(
+      ids.indices.map { .init(sequence: ids[$0], tokens: [prompts[$0][count - 1]], want: .token(sampling[$0])) })
     return try engine.continuationWithLogits(last, limit: count) {
       "sequence \($0) of \(ids.count) after a prompt of \(count) tokens, \(sampling[$0].text)"
     }

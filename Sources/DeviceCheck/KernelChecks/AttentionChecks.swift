@@ -44,7 +44,8 @@ package struct RotaryCheck: KernelCheck {
     let buffer = try device.buffer(qkv)
     try device.run(
       .rotateAndAppend, CUDAGrid(rows.count), .value(heads), .value(uploaded.pages), .count(cache.layer),
-      .address(device.address(rows.map(Int32.init))), .address(device.address(slots)), .address(device.address(positions)),
+      .address(device.address(rows.map(Int32.init))), .address(device.address(slots)),
+      .address(device.address(positions)),
       .address(buffer.address), .address(device.address(angles.cosines)), .address(device.address(angles.sines)))
     let width = heads.width
     var (after, expected) = (cache, qkv)
@@ -82,9 +83,12 @@ package struct DecodeAttentionCheck: KernelCheck {
     let heads = Heads(keyValueHeads: generator.int(1...3), group: generator.int(1...(size > 64 ? 5 : 10)), size: size)
     let rowCount = generator.int(1...4)
     let lengths = (0..<rowCount + generator.int(0...1)).map { _ in
-      range.lowerBound == 0 && generator.chance(20) ? 64 * generator.int(0...3) + 63 * generator.int(0...1) : generator.int(range)
+      range.lowerBound == 0 && generator.chance(20)
+        ? 64 * generator.int(0...3) + 63 * generator.int(0...1) : generator.int(range)
     }
-    self.init(&generator, heads, rowCount: rowCount, decoding: generator.int(1...rowCount), lengths: lengths, blocks: generator.int(1...5))
+    self.init(
+      &generator, heads, rowCount: rowCount, decoding: generator.int(1...rowCount), lengths: lengths,
+      blocks: generator.int(1...5))
   }
 
   /// - Parameters:
@@ -113,7 +117,8 @@ package struct DecodeAttentionCheck: KernelCheck {
     for row in rows {
       let (sequence, position) = (Int(slots[row]), Int(positions[row]))
       after.append(qkv[row * width..<(row + 1) * width], sequence: sequence, position: position, angles: angles)
-      let queries = angles.rotated(qkv[row * width..<row * width + heads.queryWidth], size: Int(heads.size), position: position)
+      let queries = angles.rotated(
+        qkv[row * width..<row * width + heads.queryWidth], size: Int(heads.size), position: position)
       let attended = after.attention([queries[...]], sequence: sequence, counts: [position + 1])[0]
       expected.replaceSubrange(row * outStride..<row * outStride + heads.queryWidth, with: attended)
     }
@@ -125,10 +130,12 @@ package struct DecodeAttentionCheck: KernelCheck {
     let partials = Partials(
       largest: try device.address([Float](repeating: .nan, count: perHead)),
       total: try device.address([Float](repeating: .nan, count: perHead)),
-      weighted: try device.address([Float](repeating: .nan, count: perHead * Int(heads.padded))), arrivals: arrivals.address,
+      weighted: try device.address([Float](repeating: .nan, count: perHead * Int(heads.padded))),
+      arrivals: arrivals.address,
       capacity: Int32(chunks), unused: 0)
     let attention = DecodeAttention(
-      heads: heads, pages: uploaded.pages, partials: partials, qkv: try device.address(qkv), cosines: try device.address(angles.cosines),
+      heads: heads, pages: uploaded.pages, partials: partials, qkv: try device.address(qkv),
+      cosines: try device.address(angles.cosines),
       sines: try device.address(angles.sines), out: out.address, outStride: Int32(outStride), unused: 0)
     let (rows, slots) = (try device.address(self.rows.map(Int32.init)), try device.address(self.slots))
     let positions = try device.address(self.positions)
@@ -140,7 +147,8 @@ package struct DecodeAttentionCheck: KernelCheck {
         .address(slots), .address(positions))
       comparison.compare(try out.values(), expected, "the \(launch) launch's output", width: outStride)
       try after.compare(uploaded, in: &comparison)
-      comparison.compare(try arrivals.values(), [UInt32](repeating: 0, count: rowCount * Int(heads.keyValueHeads)), "arrivals")
+      comparison.compare(
+        try arrivals.values(), [UInt32](repeating: 0, count: rowCount * Int(heads.keyValueHeads)), "arrivals")
       // What the first launch stored is there now; its outputs are not.
       try before.withUnsafeBytes { try out.copy(from: $0) }
     }
@@ -184,7 +192,8 @@ package struct PromptAttentionCheck: KernelCheck {
         let tokens = min(work.tokens - done, generator.chance(70) ? most : generator.int(1...most))
         tiles.append(
           QueryTile(
-            firstRow: Int32(firstRow + done), tokens: Int32(tokens), slot: Int32(sequence), firstPosition: Int32(work.start + done)))
+            firstRow: Int32(firstRow + done), tokens: Int32(tokens), slot: Int32(sequence),
+            firstPosition: Int32(work.start + done)))
         done += tokens
       }
       firstRow += work.tokens
@@ -200,7 +209,9 @@ package struct PromptAttentionCheck: KernelCheck {
     var expected: [Float] = []
     for (sequence, work) in sequences.enumerated() {
       let firstRow = expected.count / outStride
-      let queries = (0..<work.tokens).map { qkv[(firstRow + $0) * heads.width..<(firstRow + $0) * heads.width + heads.queryWidth] }
+      let queries = (0..<work.tokens).map {
+        qkv[(firstRow + $0) * heads.width..<(firstRow + $0) * heads.width + heads.queryWidth]
+      }
       for row in cache.attention(queries, sequence: sequence, counts: (0..<work.tokens).map { work.start + $0 + 1 }) {
         expected += row + Array(repeating: 7, count: outStride - heads.queryWidth)
       }
@@ -209,8 +220,10 @@ package struct PromptAttentionCheck: KernelCheck {
     let out = try device.buffer([Float](repeating: 7, count: expected.count))
     let groups = (Int(heads.queryHeads / heads.keyValueHeads) + 63) / 64
     try device.run(
-      .attendPrompt, CUDAGrid(Int(heads.keyValueHeads), tiles.count, groups), sharedBytes: Int(tileScratchBytes), .value(heads),
-      .value(uploaded.pages), .count(cache.layer), .address(device.address(tiles)), .address(device.address(qkv)), .address(out.address),
+      .attendPrompt, CUDAGrid(Int(heads.keyValueHeads), tiles.count, groups), sharedBytes: Int(tileScratchBytes),
+      .value(heads),
+      .value(uploaded.pages), .count(cache.layer), .address(device.address(tiles)), .address(device.address(qkv)),
+      .address(out.address),
       .count(outStride))
     var comparison = KernelComparison()
     comparison.compare(try out.values(), expected, width: outStride)

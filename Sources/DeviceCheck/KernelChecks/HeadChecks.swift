@@ -16,7 +16,9 @@ package struct HeadCheck: KernelCheck {
     self.init(inputs, tokens: tokens, blocks: blocks ?? generator.int(1...6))
   }
 
-  init(_ inputs: HeadInputs, tokens: Int, blocks: Int) { (self.inputs, self.tokens, self.blocks) = (inputs, tokens, blocks) }
+  init(_ inputs: HeadInputs, tokens: Int, blocks: Int) {
+    (self.inputs, self.tokens, self.blocks) = (inputs, tokens, blocks)
+  }
 
   package var shape: String { "\(inputs.shape), \(blocks) blocks" }
 
@@ -27,7 +29,8 @@ package struct HeadCheck: KernelCheck {
     let kernel: Kernel = tokens == 1 ? .head1 : tokens == 4 ? .head4 : .head8
     try device.run(
       kernel, CUDAGrid(blocks, (outputs + tokens - 1) / tokens), sharedBytes: inputs.sharedBytes(tokens: tokens),
-      .value(inputs.head(on: device)), .address(device.address(inputs.x)), .address(device.address(inputs.rows)), .count(outputs),
+      .value(inputs.head(on: device)), .address(device.address(inputs.x)), .address(device.address(inputs.rows)),
+      .count(outputs),
       .address(logits.address), .address(best.address))
     var comparison = KernelComparison()
     comparison.compare(try logits.values(), inputs.logits.flatMap { $0 }, "logits", width: inputs.vocabulary)
@@ -54,7 +57,8 @@ package struct ScreenCopyCheck: KernelCheck {
     let codes = try device.buffer([Int8](repeating: 0x55, count: inputs.screen.codes.count))
     let facts = try device.buffer([Float](repeating: 7, count: inputs.screen.facts.count))
     try device.run(
-      .screenBuild, CUDAGrid(blocks), .value(inputs.head(on: device)), .count(inputs.screenStride), .address(codes.address),
+      .screenBuild, CUDAGrid(blocks), .value(inputs.head(on: device)), .count(inputs.screenStride),
+      .address(codes.address),
       .address(facts.address))
     var comparison = KernelComparison()
     comparison.compare(try codes.values(), inputs.screen.codes, "codes", width: inputs.screenStride)
@@ -95,11 +99,13 @@ package struct ScreenCheck: KernelCheck {
     let logits = try device.buffer([Float](repeating: 7, count: outputs * vocabulary))
     let floor = try device.buffer([UInt64](repeating: 0, count: outputs))
     let screen = Screen(
-      codes: try device.address(inputs.screen.codes), rows: try device.address(inputs.screen.facts), stride: Int32(stride), unused: 0)
+      codes: try device.address(inputs.screen.codes), rows: try device.address(inputs.screen.facts),
+      stride: Int32(stride), unused: 0)
     let (x, rows) = (try device.address(inputs.x), try device.address(inputs.rows))
     try device.run(
       tokens == 1 ? .screen1 : .screen4, CUDAGrid(blocks, (outputs + tokens - 1) / tokens),
-      sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride), .value(head), .value(screen), .address(x),
+      sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride), .value(head), .value(screen),
+      .address(x),
       .address(rows), .count(outputs), .address(logits.address), .address(floor.address))
     if stage == .bounds { return compareBounds(try logits.values(), floors: try floor.values()) }
 
@@ -107,7 +113,8 @@ package struct ScreenCheck: KernelCheck {
     let arrivals = try device.buffer([UInt32](repeating: 0, count: outputs))
     let survivors = try device.buffer([UInt32](repeating: 1000, count: 1))
     try device.run(
-      .screenRescore, CUDAGrid(blocks, outputs), sharedBytes: inputs.sharedBytes(tokens: 1), .value(head), .address(x), .address(rows),
+      .screenRescore, CUDAGrid(blocks, outputs), sharedBytes: inputs.sharedBytes(tokens: 1), .value(head), .address(x),
+      .address(rows),
       .address(device.address(windows)), .address(logits.address), .address(floor.address), .address(best.address),
       .address(arrivals.address), .address(survivors.address))
     var comparison = KernelComparison()
@@ -123,7 +130,8 @@ package struct ScreenCheck: KernelCheck {
     for (output, logits) in inputs.logits.enumerated() {
       for (id, logit) in logits.enumerated() {
         let bound = upper[output * inputs.vocabulary + id]
-        comparison.require(!(logit > bound), "bounds[\(output)][\(id)] is \(bound); expected the logit \(logit) or more")
+        comparison.require(
+          !(logit > bound), "bounds[\(output)][\(id)] is \(bound); expected the logit \(logit) or more")
       }
       let best = ScalarArithmetic.bestKey(logits)
       comparison.require(

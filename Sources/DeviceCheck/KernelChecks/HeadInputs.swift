@@ -4,7 +4,8 @@ import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
 
-/// A random output head, and the rows that it is to give the logits of. What scalar code computes of it is computed once.
+/// A random output head, and the rows that it is to give the logits of. What scalar code computes of it is computed
+/// once.
 final class HeadInputs {
   let hidden: Int
   let vocabulary: Int
@@ -28,7 +29,9 @@ final class HeadInputs {
     let hidden = generator.chance(50) ? generator.int(1...700) : 8 * generator.int(1...88)
     let norm = generator.norm(hidden)
     let rowCount = generator.int(1...12)
-    let x = (0..<rowCount).flatMap { _ in generator.chance(20) ? generator.awkwardFloats(hidden) : generator.floats(hidden) }
+    let x = (0..<rowCount).flatMap { _ in
+      generator.chance(20) ? generator.awkwardFloats(hidden) : generator.floats(hidden)
+    }
     let rows = (0..<generator.int(1...10)).map { _ in Int32(generator.int(0...rowCount - 1)) }
     var table: [UInt16] = []
     for id in 0..<generator.int(1...(generator.chance(20) ? 300 : 100)) {
@@ -54,7 +57,8 @@ final class HeadInputs {
       x: (0..<rowCount * hidden).map { _ in generator.float() }, rows: (0..<outputs).map { Int32($0 % rowCount) })
   }
 
-  /// A table of rows that are hard to bound, each followed by its negative: what is above for one is below for the other.
+  /// A table of rows that are hard to bound, each followed by its negative: what is above for one is below for the
+  /// other.
   convenience init(hardToBound generator: inout SplitMix64) {
     let hidden = generator.chance(50) ? generator.int(1...700) : 8 * generator.int(1...88)
     let rowCount = generator.int(1...6)
@@ -89,7 +93,8 @@ final class HeadInputs {
       case 7:  // cancels where x is ±1
         for i in 0..<hidden { row[i] = x[i] * (i % 2 == 0 ? 300 : -300) }
       case 8: for i in 0..<hidden { row[i] = x[i] }  // the largest product for its length
-      case 9: for i in 0..<hidden { row[i] = i == id % hidden ? 200 : 0.7 }  // most codes are rounded from one half of a step
+      // Most codes are rounded from one half of a step.
+      case 9: for i in 0..<hidden { row[i] = i == id % hidden ? 200 : 0.7 }
       case 10:  // held exactly by its codes
         row = row.map { _ in Float(generator.int(-127...127)) }
         row[generator.int(0...hidden - 1)] = 127
@@ -109,7 +114,8 @@ final class HeadInputs {
   private(set) lazy var logits: [[Float]] = {
     let used = Set(rows).sorted()
     let logits = ScalarArithmetic.logits(
-      used.map { ScalarArithmetic.normalized(x[Int($0) * hidden..<(Int($0) + 1) * hidden], norm, epsilon: epsilon) }, table: table)
+      used.map { ScalarArithmetic.normalized(x[Int($0) * hidden..<(Int($0) + 1) * hidden], norm, epsilon: epsilon) },
+      table: table)
     return rows.map { logits[used.firstIndex(of: $0)!] }
   }()
 
@@ -123,7 +129,9 @@ final class HeadInputs {
   }
 
   /// Shared memory of the kernels that work on `tokens` outputs at a time.
-  func sharedBytes(tokens: Int) -> Int { Int(rowScratchBytes) + 64 * tokens + tokens * ((hidden + 255) / 256 * 256) * 4 }
+  func sharedBytes(tokens: Int) -> Int {
+    Int(rowScratchBytes) + 64 * tokens + tokens * ((hidden + 255) / 256 * 256) * 4
+  }
 
   var shape: String { "\(vocabulary) × \(hidden), \(rows.count) outputs" }
 }

@@ -49,7 +49,8 @@ package struct KernelComparison {
   }
 
   private mutating func compare<Value>(
-    _ found: [Value], _ expected: [Value], _ name: String, _ width: Int?, isEqual: (Value, Value) -> Bool, text: (Value) -> String
+    _ found: [Value], _ expected: [Value], _ name: String, _ width: Int?, isEqual: (Value, Value) -> Bool,
+    text: (Value) -> String
   ) {
     compared += expected.count
     guard found.count == expected.count else {
@@ -64,7 +65,9 @@ package struct KernelComparison {
     }
     guard let place else { return }
     let index = width.map { "[\(place / $0)][\(place % $0)]" } ?? "[\(place)]"
-    note("\(name)\(index) is \(text(found[place])); expected \(text(expected[place])); \(count) of \(found.count) differ", count: count)
+    note(
+      "\(name)\(index) is \(text(found[place])); expected \(text(expected[place])); \(count) of \(found.count) differ",
+      count: count)
   }
 
   private mutating func note(_ sentence: String, count: Int) {

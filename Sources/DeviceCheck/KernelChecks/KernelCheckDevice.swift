@@ -11,16 +11,18 @@ package final class KernelCheckDevice {
   private var buffers: [CUDABuffer] = []
 
   /// - Parameters:
-  ///   - runsBlocksTogether: launch grids that fit the device cooperatively. On a GPU that makes no difference; the emulator runs the
-  ///     blocks of other grids one after the other.
-  ///   - substitutes: functions to run in the place of kernels, with those kernels' parameters: how mistakes are planted.
+  ///   - runsBlocksTogether: launch grids that fit the device cooperatively. On a GPU that makes no difference; the
+  ///     emulator runs the blocks of other grids one after the other.
+  ///   - substitutes: functions to run in the place of kernels, with those kernels' parameters: how mistakes are
+  ///     planted.
   package init(_ library: KernelLibrary, runsBlocksTogether: Bool = false, substitutes: [Kernel: CUDAFunction] = [:]) {
     self.library = library
     self.runsBlocksTogether = runsBlocksTogether
     self.substitutes = substitutes
   }
 
-  /// Device memory of exactly the values' size, in an allocation of its own: what lies before and after cannot be touched unnoticed.
+  /// Device memory of exactly the values' size, in an allocation of its own: what lies before and after cannot be
+  /// touched unnoticed.
   package func buffer<Element: BitwiseCopyable>(_ values: [Element]) throws -> CUDABuffer {
     try values.withUnsafeBytes { try buffer(bytes: $0) }
   }
@@ -33,7 +35,9 @@ package final class KernelCheckDevice {
   }
 
   /// The address of such memory, 0 for none.
-  package func address<Element: BitwiseCopyable>(_ values: [Element]?) throws -> UInt64 { try values.map { try buffer($0).address } ?? 0 }
+  package func address<Element: BitwiseCopyable>(_ values: [Element]?) throws -> UInt64 {
+    try values.map { try buffer($0).address } ?? 0
+  }
 
   /// Runs a kernel to its end.
   package func run(_ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, _ arguments: CUDAArgument...) throws {
@@ -50,7 +54,8 @@ package final class KernelCheckDevice {
       cooperative = grid.x * grid.y * grid.z <= fitting * library.context.device.multiprocessorCount
     }
     try library.stream.launch(
-      function, grid: grid, threads: kernel.threads, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)
+      function, grid: grid, threads: kernel.threads, sharedBytes: sharedBytes, cooperative: cooperative,
+      arguments: arguments)
     try library.stream.synchronize()
   }
 }

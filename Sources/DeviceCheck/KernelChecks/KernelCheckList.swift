@@ -4,11 +4,12 @@ import CBitNetCUDAKernels
 import BitNetInference
 import BitNetRandomModels
 
-/// Checks of all kernels but the cooperative ones, which are engines rather than kernels: those that every other one relies on come
-/// first.
+/// Checks of all kernels but the cooperative ones, which are engines rather than kernels: those that every other one
+/// relies on come first.
 package struct KernelCheckList {
   package static let kernels: [Kernel] = [
-    .embedRows, .quantizeRows, .gemvExact, .gemvProject, .gemvAdd, .gemvActivate, .fewExact, .fewProject, .fewAdd, .fewActivate,
+    .embedRows, .quantizeRows, .gemvExact, .gemvProject, .gemvAdd, .gemvActivate, .fewExact, .fewProject, .fewAdd,
+    .fewActivate,
     .gemm32x64Exact, .gemm32x64Project, .gemm32x64Add, .gemm32x64Activate,
     .gemm64x64Exact, .gemm64x64Project, .gemm64x64Add, .gemm64x64Activate,
     .gemm128x64Exact, .gemm128x64Project, .gemm128x64Add, .gemm128x64Activate,
@@ -27,7 +28,9 @@ package struct KernelCheckList {
   ///   - shapes: random ones for each kernel.
   ///   - isShort: without the shapes of BitNet b1.58 2B-4T.
   ///   - seed: of everything random: the same seed checks the same.
-  package init(shapes: Int, isShort: Bool, seed: UInt64) { (self.shapes, self.isShort, self.seed) = (shapes, isShort, seed) }
+  package init(shapes: Int, isShort: Bool, seed: UInt64) {
+    (self.shapes, self.isShort, self.seed) = (shapes, isShort, seed)
+  }
 
   /// Checks the kernels one after another. What one of them throws is the result of its own check.
   ///
@@ -92,7 +95,9 @@ private struct LargeCases {
 
   init(seed: UInt64) { generator = SplitMix64(seed: ~seed) }
 
-  func count(_ kernel: Kernel) -> Int { kernel == .quantizeRows || kernel == .attendDecode || kernel == .attendPrompt ? 2 : 1 }
+  func count(_ kernel: Kernel) -> Int {
+    kernel == .quantizeRows || kernel == .attendDecode || kernel == .attendPrompt ? 2 : 1
+  }
 
   mutating func make(_ kernel: Kernel, _ index: Int) throws -> any KernelCheck {
     switch kernel {
@@ -102,7 +107,8 @@ private struct LargeCases {
     // Eighteen chunks and fewer; alone, and beside others.
     case .attendDecode:
       return DecodeAttentionCheck(
-        &generator, heads, rowCount: [4, 1][index], decoding: [4, 1][index], lengths: [[1100, 640, 63, 0], [1087]][index], blocks: 18)
+        &generator, heads, rowCount: [4, 1][index], decoding: [4, 1][index],
+        lengths: [[1100, 640, 63, 0], [1087]][index], blocks: 18)
     case .attendPrompt: return PromptAttentionCheck(&generator, heads, [[(24, 1076), (5, 64)], [(128, 0)]][index])
     case .head1: return HeadCheck(largeHead(), tokens: 1, blocks: 100)
     case .head4: return HeadCheck(largeHead(), tokens: 4, blocks: 100)

@@ -21,7 +21,8 @@ package struct ProductCheck: KernelCheck {
   private let norm: [Float]?
   private let epsilon: Float = 1e-5
   private let isSquaredReLU: Bool
-  /// What the products start from, for kernels without quantiser: rows of `codeStride` bytes, the last one cut to whole tiles.
+  /// What the products start from, for kernels without quantiser: rows of `codeStride` bytes, the last one cut to whole
+  /// tiles.
   private let codeStride: Int
   private let codes: [ScalarArithmetic.Codes]
   /// What the output holds before, and elements from one token to the next.
@@ -32,7 +33,8 @@ package struct ProductCheck: KernelCheck {
   ///   - shape: rows of each part and columns; random ones when nil.
   ///   - count: tokens; a random number when nil.
   package init(
-    _ path: Products.Path, _ outcome: Products.Outcome, _ generator: inout SplitMix64, shape: (rows: [Int], columns: Int)? = nil,
+    _ path: Products.Path, _ outcome: Products.Outcome, _ generator: inout SplitMix64,
+    shape: (rows: [Int], columns: Int)? = nil,
     tokens count: Int? = nil
   ) throws {
     (self.path, self.outcome) = (path, outcome)
@@ -68,7 +70,9 @@ package struct ProductCheck: KernelCheck {
     isSquaredReLU = generator.chance(50)
     let norm = generator.chance(70) ? generator.norm(columns) : nil
     let xStride = columns + generator.int(0...3)
-    let x = (0..<tokens).flatMap { _ in generator.awkwardFloats(columns) + Array(repeating: .nan, count: xStride - columns) }
+    let x = (0..<tokens).flatMap { _ in
+      generator.awkwardFloats(columns) + Array(repeating: .nan, count: xStride - columns)
+    }
     (self.norm, self.xStride, self.x) = (norm, xStride, x)
     codeStride = matrix.paddedColumns + 16 * generator.int(0...2)
     if outcome == .exact {
@@ -79,7 +83,8 @@ package struct ProductCheck: KernelCheck {
     } else {
       codes = (0..<tokens).map { [epsilon] token in
         let row = x[token * xStride..<token * xStride + columns]
-        return ScalarArithmetic.quantized(ScalarArithmetic.normalized(row, norm, epsilon: epsilon), padded: matrix.paddedColumns)
+        return ScalarArithmetic.quantized(
+          ScalarArithmetic.normalized(row, norm, epsilon: epsilon), padded: matrix.paddedColumns)
       }
     }
     let width =
@@ -123,7 +128,8 @@ package struct ProductCheck: KernelCheck {
       var place = token * stride
       if outcome == .activate {
         for row in 0..<matrix.parts[0].rows {
-          let gate = Float(sums[row][token]) * factors[0], up = Float(sums[matrix.parts[1].firstRow + row][token]) * factors[1]
+          let gate = Float(sums[row][token]) * factors[0],
+            up = Float(sums[matrix.parts[1].firstRow + row][token]) * factors[1]
           out[place + row] = ScalarArithmetic.gated(isSquaredReLU: isSquaredReLU, gate: gate, up: up)
         }
         continue
@@ -157,16 +163,19 @@ package struct ProductCheck: KernelCheck {
     switch (path, outcome) {
     case (.gemv, .exact):
       try device.run(
-        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m), .value(m), .count(split), .address(device.address(bytes)),
+        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m), .value(m), .count(split),
+        .address(device.address(bytes)),
         .int(codes[0].sum), .value(target))
     case (.gemv, _):
       try device.run(
         kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m), .value(m), .count(split),
-        .address(device.address(Array(x[..<matrix.columns]))), .address(device.address(norm)), .float(epsilon), .value(target))
+        .address(device.address(Array(x[..<matrix.columns]))), .address(device.address(norm)), .float(epsilon),
+        .value(target))
     case (.few, .exact):
       try device.run(
         kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(m), .value(m), .count(split),
-        .address(device.address(bytes)), .count(codeStride), .address(device.address(codes.map(\.sum))), .count(tokens), .value(target))
+        .address(device.address(bytes)), .count(codeStride), .address(device.address(codes.map(\.sum))), .count(tokens),
+        .value(target))
     case (.few, _):
       try device.run(
         kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(m), .value(m), .count(split),

@@ -41,17 +41,22 @@ struct RandomCache {
 
   /// Where a position's key or value begins in its page.
   private func place(isValue: Bool, head: Int, position: Int) -> Int {
-    (((2 * layer + (isValue ? 1 : 0)) * Int(heads.keyValueHeads) + head) * attentionChunkLength + position % attentionChunkLength)
+    (((2 * layer + (isValue ? 1 : 0)) * Int(heads.keyValueHeads) + head) * attentionChunkLength + position
+      % attentionChunkLength)
       * Int(heads.padded)
   }
 
   /// Stores a position's rotated key and its value.
   mutating func append(_ qkv: ArraySlice<Float>, sequence: Int, position: Int, angles: RandomAngles) {
-    let size = Int(heads.size), firstKey = qkv.startIndex + Int(heads.queryHeads) * size, chunk = position / attentionChunkLength
+    let size = Int(heads.size), firstKey = qkv.startIndex + Int(heads.queryHeads) * size,
+      chunk = position / attentionChunkLength
     for head in 0..<Int(heads.keyValueHeads) {
       let key = firstKey + head * size, value = key + Int(heads.keyValueHeads) * size
       let rotated = angles.rotated(qkv[key..<key + size], position: position)
-      let places = (key: place(isValue: false, head: head, position: position), value: place(isValue: true, head: head, position: position))
+      let places = (
+        key: place(isValue: false, head: head, position: position),
+        value: place(isValue: true, head: head, position: position)
+      )
       for i in 0..<size {
         pages[sequence][chunk][places.key + i] = rotated[i].bfloat16Bits
         pages[sequence][chunk][places.value + i] = qkv[value + i].bfloat16Bits
@@ -65,7 +70,9 @@ struct RandomCache {
     rows.reserveCapacity(count * Int(heads.size))
     for position in 0..<count {
       let first = place(isValue: isValue, head: head, position: position)
-      rows += pages[sequence][position / attentionChunkLength][first..<first + Int(heads.size)].map { Float(bfloat16Bits: $0) }
+      rows += pages[sequence][position / attentionChunkLength][first..<first + Int(heads.size)].map {
+        Float(bfloat16Bits: $0)
+      }
     }
     return rows
   }
@@ -121,7 +128,8 @@ struct RandomCache {
     for (sequence, buffers) in uploaded.buffers.enumerated() {
       for (chunk, buffer) in buffers.enumerated() {
         comparison.compare(
-          bfloat16: try buffer.values(), pages[sequence][chunk], "page \(chunk) of sequence \(sequence)", width: Int(heads.padded))
+          bfloat16: try buffer.values(), pages[sequence][chunk], "page \(chunk) of sequence \(sequence)",
+          width: Int(heads.padded))
       }
     }
   }
@@ -154,7 +162,8 @@ extension Heads {
   /// - Parameter size: even.
   init(keyValueHeads: Int, group: Int, size: Int) {
     self.init(
-      queryHeads: Int32(keyValueHeads * group), keyValueHeads: Int32(keyValueHeads), size: Int32(size), padded: Int32((size + 7) / 8 * 8),
+      queryHeads: Int32(keyValueHeads * group), keyValueHeads: Int32(keyValueHeads), size: Int32(size),
+      padded: Int32((size + 7) / 8 * 8),
       scale: Float(1 / Double(size).squareRoot()), unused: 0)
   }
 

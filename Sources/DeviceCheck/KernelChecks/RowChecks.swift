@@ -26,9 +26,12 @@ package struct EmbeddingCheck: KernelCheck {
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
     let x = try device.buffer([Float](repeating: 7, count: tokens.count * hidden))
     try device.run(
-      .embedRows, CUDAGrid(tokens.count), .address(device.address(tokens)), .address(device.address(table)), .count(hidden),
+      .embedRows, CUDAGrid(tokens.count), .address(device.address(tokens)), .address(device.address(table)),
+      .count(hidden),
       .address(x.address))
-    let expected = tokens.flatMap { token in table[Int(token) * hidden..<(Int(token) + 1) * hidden].map { Float(bfloat16Bits: $0) } }
+    let expected = tokens.flatMap { token in
+      table[Int(token) * hidden..<(Int(token) + 1) * hidden].map { Float(bfloat16Bits: $0) }
+    }
     var comparison = KernelComparison()
     comparison.compare(try x.values(), expected, width: hidden)
     return comparison
@@ -63,10 +66,14 @@ package struct QuantizerCheck: KernelCheck {
 
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
     let codes = try device.buffer([Int8](repeating: 0x55, count: rows * codeStride))
-    let (scales, sums) = (try device.buffer([Float](repeating: 0, count: rows)), try device.buffer([Int32](repeating: 0, count: rows)))
+    let (scales, sums) = (
+      try device.buffer([Float](repeating: 0, count: rows)), try device.buffer([Int32](repeating: 0, count: rows))
+    )
     try device.run(
-      .quantizeRows, CUDAGrid(rows), sharedBytes: Int(rowScratchBytes), .address(device.address(x.dropLast(xStride - columns))),
-      .count(xStride), .address(device.address(norm)), .float(epsilon), .count(columns), .address(codes.address), .count(codeStride),
+      .quantizeRows, CUDAGrid(rows), sharedBytes: Int(rowScratchBytes),
+      .address(device.address(x.dropLast(xStride - columns))),
+      .count(xStride), .address(device.address(norm)), .float(epsilon), .count(columns), .address(codes.address),
+      .count(codeStride),
       .address(scales.address), .address(sums.address))
     let expected = (0..<rows).map { row in
       let values = ScalarArithmetic.normalized(x[row * xStride..<row * xStride + columns], norm, epsilon: epsilon)

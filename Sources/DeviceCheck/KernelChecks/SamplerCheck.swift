@@ -17,7 +17,8 @@ package struct SamplerCheck: KernelCheck {
   private let messageRounds: Int
 
   package init(_ generator: inout SplitMix64) {
-    let vocabulary = generator.chance(30) ? generator.int(1...20) : generator.int(1...(generator.chance(30) ? 5000 : 1500))
+    let vocabulary =
+      generator.chance(30) ? generator.int(1...20) : generator.int(1...(generator.chance(30) ? 5000 : 1500))
     self.init(&generator, vocabulary: vocabulary)
   }
 
@@ -32,10 +33,13 @@ package struct SamplerCheck: KernelCheck {
     logits = rows.map { _ in Self.logits(vocabulary, &generator) }
     parameters = rows.map { _ in
       SamplingParameters(
-        temperature: generator.chance(15) ? 0 : generator.chance(50) ? generator.float(0.1...2) : generator.float(0.1...100),
+        temperature: generator.chance(15)
+          ? 0 : generator.chance(50) ? generator.float(0.1...2) : generator.float(0.1...100),
         topK: generator.chance(50)
-          ? 0 : [1, 2, 40, vocabulary, vocabulary + 1, generator.int(1...vocabulary)].randomElement(using: &generator)!,
-        topP: generator.chance(50) ? 1 : [0.9, 1e-6, 0.999_999, generator.float(0.001...1)].randomElement(using: &generator)!,
+          ? 0
+          : [1, 2, 40, vocabulary, vocabulary + 1, generator.int(1...vocabulary)].randomElement(using: &generator)!,
+        topP: generator.chance(50)
+          ? 1 : [0.9, 1e-6, 0.999_999, generator.float(0.001...1)].randomElement(using: &generator)!,
         minP: generator.chance(50) ? 0 : [1, 0.05, 1e-13, generator.float(0...1)].randomElement(using: &generator)!,
         seed: generator.next())
     }
@@ -46,7 +50,10 @@ package struct SamplerCheck: KernelCheck {
     switch generator.int(0...7) {
     case 0: logits = logits.map { ($0 / 4).rounded() }  // ties
     case 1: logits = logits.map { _ in 2.5 }
-    case 2: for _ in 0...count / 3 { logits[generator.int(0...count - 1)] = [.nan, -.infinity].randomElement(using: &generator)! }
+    case 2:
+      for _ in 0...count / 3 {
+        logits[generator.int(0...count - 1)] = [.nan, -.infinity].randomElement(using: &generator)!
+      }
     case 3: logits = logits.map { _ in [.nan, -.infinity].randomElement(using: &generator)! }
     case 4 where generator.chance(30): logits[generator.int(0...count - 1)] = .infinity
     case 5: logits = logits.map { $0 * 1e-4 }
@@ -76,11 +83,14 @@ package struct SamplerCheck: KernelCheck {
     let messages = host.bytes.bindMemory(to: UInt64.self)
     messages.initialize(repeating: 77)
     let delivery = Delivery(
-      messages: host.deviceAddress, rounds: rounds.address, messageRounds: Int32(messageRounds), outputs: Int32(outputs))
+      messages: host.deviceAddress, rounds: rounds.address, messageRounds: Int32(messageRounds), outputs: Int32(outputs)
+    )
     try device.run(
-      .sampleRows, CUDAGrid(outputs), sharedBytes: Int(sampleScratchBytes), .address(device.address(logits.flatMap { $0 })),
+      .sampleRows, CUDAGrid(outputs), sharedBytes: Int(sampleScratchBytes),
+      .address(device.address(logits.flatMap { $0 })),
       .count(vocabulary), .address(device.address(parameters.map { RowSampling($0) })), .address(best.address),
-      .address(device.address(rows.map(Int32.init))), .address(tokens.address), .address(positions.address), .value(candidates),
+      .address(device.address(rows.map(Int32.init))), .address(tokens.address), .address(positions.address),
+      .value(candidates),
       .value(delivery))
 
     var (expectedTokens, expectedPositions) = ([Int32](repeating: -1, count: rowCount), self.positions)

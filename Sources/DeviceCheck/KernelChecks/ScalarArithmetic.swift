@@ -45,7 +45,9 @@ package enum ScalarArithmetic {
 
   static func quantized(_ x: [Float], padded: Int) -> Codes {
     var codes = [Int8](repeating: 0, count: padded)
-    let scale = x.withUnsafeBufferPointer { x in codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) } }
+    let scale = x.withUnsafeBufferPointer { x in
+      codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) }
+    }
     return Codes(codes: codes, scale: scale)
   }
 
@@ -74,7 +76,8 @@ package enum ScalarArithmetic {
   /// - Parameters:
   ///   - count: positions, the query's own included.
   ///   - keys: `[positions][size]`, of at least `count` positions; values alike.
-  static func attention(_ query: ArraySlice<Float>, count: Int, scale: Float, keys: [Float], values: [Float]) -> [Float] {
+  static func attention(_ query: ArraySlice<Float>, count: Int, scale: Float, keys: [Float], values: [Float]) -> [Float]
+  {
     let query = Array(query), size = query.count
     var (largest, total, weighted): (Float, Float, [Float]) = (0, 0, [])
     for start in stride(from: 0, to: count, by: attentionChunkLength) {
@@ -126,7 +129,8 @@ package enum ScalarArithmetic {
     logits.enumerated().reduce(0) { max($0, key($1.element, $1.offset)) }
   }
 
-  /// The int8 copy of a head's table: codes `[rows][stride]`, and of each row the step, what |ŵ| and |w - ŵ| are at most, and 0.
+  /// The int8 copy of a head's table: codes `[rows][stride]`, and of each row the step, what |ŵ| and |w - ŵ| are at
+  /// most, and 0.
   static func screen(table: [UInt16], hidden: Int, stride: Int) -> (codes: [Int8], facts: [Float]) {
     let upward: Float = 1.00001
     var codes = [Int8](repeating: 0, count: table.count / hidden * stride)

@@ -31,7 +31,8 @@ package final class CPUKernelBenchmark {
   /// - Parameters:
   ///   - threads: 1 to 1024; `CPUEngine.defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
-  ///   - isQuick: fewer samples, and copies of the weights for 64 MiB instead of 512: enough for most processors' caches.
+  ///   - isQuick: fewer samples, and copies of the weights for 64 MiB instead of 512: enough for most processors'
+  ///     caches.
   package init(threads: Int? = nil, instructionSet: InstructionSet? = nil, isQuick: Bool = false) {
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
     self.isQuick = isQuick
@@ -110,8 +111,10 @@ package final class CPUKernelBenchmarkMatrix {
               for token in Swift.stride(from: 0, to: tokens, by: Self.sliceLength) {
                 member.phase(matrix.paddedRows, unit: Tile.rows, perMember: 8) { rows in
                   kernels.multiply(
-                    tiles + rows.lowerBound / Tile.rows * matrix.tilesPerRow * Tile.bytes, matrix.tilesPerRow, rows.count,
-                    codes.baseAddress! + token * stride, stride, sums.baseAddress! + token, min(Self.sliceLength, tokens - token),
+                    tiles + rows.lowerBound / Tile.rows * matrix.tilesPerRow * Tile.bytes, matrix.tilesPerRow,
+                    rows.count,
+                    codes.baseAddress! + token * stride, stride, sums.baseAddress! + token,
+                    min(Self.sliceLength, tokens - token),
                     out + token * matrix.paddedRows + rows.lowerBound, matrix.paddedRows)
                 }
               }

@@ -3,7 +3,8 @@ import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetTernary
 
-/// Times the W2A8 product's kernels alone, without a model around them, and in turns with them cuBLAS's product in bfloat16.
+/// Times the W2A8 product's kernels alone, without a model around them, and in turns with them cuBLAS's product in
+/// bfloat16.
 ///
 /// ```swift
 /// let benchmark = try CUDAKernelBenchmark(device: 0)
@@ -30,8 +31,8 @@ package final class CUDAKernelBenchmark {
   package struct Times: Sendable {
     /// Copies of the weights, which are taken in turn.
     package let copyCount: Int
-    /// With weights from memory: all copies together are more than twice the second-level cache. (Not on an emulated device, and not
-    /// for matrices of a few tiles, which have at most 65,536 copies.)
+    /// With weights from memory: all copies together are more than twice the second-level cache. (Not on an emulated
+    /// device, and not for matrices of a few tiles, which have at most 65,536 copies.)
     package let cold: [Double]
     /// With one copy, from the second-level cache if it fits.
     package let warm: [Double]
@@ -61,7 +62,8 @@ package final class CUDAKernelBenchmark {
   /// - Parameters:
   ///   - ordinal: the driver's number for the GPU, from 0.
   ///   - isQuick: fewer and shorter samples.
-  ///   - cublasLibraries: names or paths under which cuBLAS is looked for; the usual ones when nil, but none if the device is emulated.
+  ///   - cublasLibraries: names or paths under which cuBLAS is looked for; the usual ones when nil, but none if the
+  ///     device is emulated.
   /// - Throws: when there is no driver, no such GPU, or it is too old.
   package init(device ordinal: Int = 0, isQuick: Bool = false, cublasLibraries: [String]? = nil) throws(CUDAError) {
     let driver = try CUDADriver.load()
@@ -86,7 +88,9 @@ package final class CUDAKernelBenchmark {
   /// Bytes a second that a copy from memory to memory reads and writes together: the median of several.
   package func copyBytesPerSecond() throws(CUDAError) -> Double {
     let byteCount = isEmulated ? 1 << 20 : max(1 << 20, min(1 << 30, try context.memory().free / 4))
-    let (source, target) = (try CUDABuffer(context, byteCount: byteCount), try CUDABuffer(context, byteCount: byteCount))
+    let (source, target) = (
+      try CUDABuffer(context, byteCount: byteCount), try CUDABuffer(context, byteCount: byteCount)
+    )
     try source.fill(byte: 1)
     let samples = try race.run([
       KernelRace.Contender(copyCount: 1) { (_) throws(CUDAError) in
@@ -105,7 +109,8 @@ package final class CUDAKernelBenchmark {
       throw .parameter(name: "the number of stacked matrices", found: "\(problem.matrix.parts.count)", expected: "1")
     }
     guard problem.columns <= Self.columnLimit else {
-      throw .parameter(name: "the number of columns", found: "\(problem.columns)", expected: "at most \(Self.columnLimit)")
+      throw .parameter(
+        name: "the number of columns", found: "\(problem.columns)", expected: "at most \(Self.columnLimit)")
     }
     return try CUDAKernelBenchmarkMatrix(self, problem)
   }

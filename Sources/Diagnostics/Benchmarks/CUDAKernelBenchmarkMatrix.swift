@@ -23,16 +23,22 @@ package final class CUDAKernelBenchmarkMatrix {
     let matrix = problem.matrix
     let stream = benchmark.race.stream
     let tiles = try RotatedCopies(benchmark, byteCount: matrix.tiles.count)
-    try matrix.tiles.withUnsafeBytes { (bytes) throws(CUDAError) in try tiles.fill(bytes, byteCount: bytes.count, stream) }
+    try matrix.tiles.withUnsafeBytes { (bytes) throws(CUDAError) in
+      try tiles.fill(bytes, byteCount: bytes.count, stream)
+    }
     self.tiles = tiles
     self.codes = try Self.upload(problem.codes, benchmark)
     deviceSums = try Self.upload(problem.sums, benchmark)
     dense = benchmark.cublas == nil ? nil : Self.denseWeights(benchmark, count: matrix.parts[0].rows * matrix.columns)
   }
 
-  private static func upload<Element>(_ values: [Element], _ benchmark: CUDAKernelBenchmark) throws(CUDAError) -> CUDABuffer {
+  private static func upload<Element>(_ values: [Element], _ benchmark: CUDAKernelBenchmark) throws(CUDAError)
+    -> CUDABuffer
+  {
     let buffer = try CUDABuffer(benchmark.context, byteCount: values.count * MemoryLayout<Element>.stride)
-    try values.withUnsafeBufferPointer { (values) throws(CUDAError) in try buffer.copy(from: UnsafeRawBufferPointer(values)) }
+    try values.withUnsafeBufferPointer { (values) throws(CUDAError) in
+      try buffer.copy(from: UnsafeRawBufferPointer(values))
+    }
     return buffer
   }
 
@@ -121,7 +127,8 @@ package final class CUDAKernelBenchmarkMatrix {
       let chosen = Products.Path.allCases.first { $0.gemm?.name == block && products.canRun($0, shape) }
       guard let chosen else {
         let names = Products.Path.allCases.filter { products.canRun($0, shape) }.compactMap(\.gemm?.name)
-        throw .parameter(name: "the block", found: block, expected: "one of \(names.joined(separator: ", ")) on this device")
+        throw .parameter(
+          name: "the block", found: block, expected: "one of \(names.joined(separator: ", ")) on this device")
       }
       path = chosen
     }
@@ -143,7 +150,8 @@ package final class CUDAKernelBenchmarkMatrix {
     let x = try Self.upload(Self.randomBFloat16(tokens * columns), benchmark)
     let out = try CUDABuffer(benchmark.context, byteCount: tokens * rows * MemoryLayout<UInt16>.stride)
     let launch: Launch = { (weights) throws(CUDAError) in
-      try cublas.multiply(weights: weights, rows: rows, columns: columns, x: x.address, tokens: tokens, out: out.address)
+      try cublas.multiply(
+        weights: weights, rows: rows, columns: columns, x: x.address, tokens: tokens, out: out.address)
     }
     try launch(dense.address(0))
     try stream.synchronize()

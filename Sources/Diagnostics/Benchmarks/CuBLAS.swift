@@ -47,7 +47,8 @@ package final class CuBLAS {
       }
     }
     throw Unavailable(
-      description: reasons.isEmpty ? "none of \(libraries.joined(separator: ", ")) can be opened" : reasons.joined(separator: "; "))
+      description: reasons.isEmpty
+        ? "none of \(libraries.joined(separator: ", ")) can be opened" : reasons.joined(separator: "; "))
   }
 
   private init(_ context: CUDAContext, _ stream: CUDAStream, _ functions: Functions) throws(CUDAError) {
@@ -74,13 +75,17 @@ package final class CuBLAS {
   ///   - weights: the address of `[rows][columns]`.
   ///   - x: the address of `[tokens][columns]`.
   ///   - out: the address of `[tokens][rows]`.
-  package func multiply(weights: UInt64, rows: Int, columns: Int, x: UInt64, tokens: Int, out: UInt64) throws(CUDAError) {
+  package func multiply(weights: UInt64, rows: Int, columns: Int, x: UInt64, tokens: Int, out: UInt64) throws(CUDAError)
+  {
     try context.makeCurrent()
     var (one, zero): (Float, Float) = (1, 0)
-    // The library thinks in columns: to it, the weights are [columns][rows], to be transposed, and the tokens are columns.
+    // The library thinks in columns: to it, the weights are [columns][rows], to be transposed, and the tokens are
+    // columns.
     let status = functions.gemm(
-      handle, Transposition.yes, Transposition.no, Int32(rows), Int32(tokens), Int32(columns), &one, weights, DataType.bfloat16,
-      Int32(columns), x, DataType.bfloat16, Int32(columns), &zero, out, DataType.bfloat16, Int32(rows), ComputeType.float,
+      handle, Transposition.yes, Transposition.no, Int32(rows), Int32(tokens), Int32(columns), &one, weights,
+      DataType.bfloat16,
+      Int32(columns), x, DataType.bfloat16, Int32(columns), &zero, out, DataType.bfloat16, Int32(rows),
+      ComputeType.float,
       Algorithm.automatic)
     try Functions.check(status, "cublasGemmEx", "\(rows)×\(columns), \(tokens) tokens")
   }
@@ -103,9 +108,11 @@ private struct Functions {
   let setWorkspace: @convention(c) (OpaquePointer, CUdeviceptr, Int) -> Status
   let gemm:
     @convention(c) (
-      OpaquePointer, _ transposeA: Int32, _ transposeB: Int32, _ m: Int32, _ n: Int32, _ k: Int32, _ alpha: UnsafePointer<Float>,
+      OpaquePointer, _ transposeA: Int32, _ transposeB: Int32, _ m: Int32, _ n: Int32, _ k: Int32,
+      _ alpha: UnsafePointer<Float>,
       _ a: CUdeviceptr, _ typeA: Int32, _ strideA: Int32, _ b: CUdeviceptr, _ typeB: Int32, _ strideB: Int32,
-      _ beta: UnsafePointer<Float>, _ c: CUdeviceptr, _ typeC: Int32, _ strideC: Int32, _ compute: Int32, _ algorithm: Int32
+      _ beta: UnsafePointer<Float>, _ c: CUdeviceptr, _ typeC: Int32, _ strideC: Int32, _ compute: Int32,
+      _ algorithm: Int32
     ) -> Status
   let destroy: @convention(c) (OpaquePointer) -> Status
   private let cublasCreate: @convention(c) (UnsafeMutablePointer<OpaquePointer?>) -> Status
@@ -157,6 +164,7 @@ private struct Functions {
       case 15: ("NOT_SUPPORTED", "the operation is not supported")
       default: ("unnamed", "unknown error")
       }
-    return CUDAResult(code: UInt32(bitPattern: status), name: name == "unnamed" ? name : "CUBLAS_STATUS_\(name)", text: text)
+    return CUDAResult(
+      code: UInt32(bitPattern: status), name: name == "unnamed" ? name : "CUBLAS_STATUS_\(name)", text: text)
   }
 }

@@ -79,8 +79,8 @@ final class KernelRace {
     return (graph, launches, one * Double(launches))
   }
 
-  /// Seconds of some work. It is done twice and timed the second time: then the device is still busy with the first while the host
-  /// hands over the second, and the host's time is not measured.
+  /// Seconds of some work. It is done twice and timed the second time: then the device is still busy with the first
+  /// while the host hands over the second, and the host's time is not measured.
   private func seconds(of work: () throws(CUDAError) -> Void) throws(CUDAError) -> Double {
     try work()
     try start.record(on: stream)

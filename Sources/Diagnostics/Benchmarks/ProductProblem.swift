@@ -3,7 +3,8 @@ import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
 
-/// A product to measure and to check kernels by: a random ternary matrix, random int8 activations, and what their exact product is.
+/// A product to measure and to check kernels by: a random ternary matrix, random int8 activations, and what their exact
+/// product is.
 package struct ProductProblem: Sendable {
   /// How much of a product was compared with the integers, and what came of it.
   package struct Check: Sendable, Equatable {
@@ -41,23 +42,26 @@ package struct ProductProblem: Sendable {
   package var rows: Int { matrix.parts.reduce(0) { $0 + $1.rows } }
   package var columns: Int { matrix.columns }
 
-  /// Weights multiplied on the host for a check, about: a second of work. All of token 0 is checked even if that is more.
+  /// Weights multiplied on the host for a check, about: a second of work. All of token 0 is checked even if that is
+  /// more.
   private static let checkedWeightCount = 1 << 28
 
   /// - Parameters:
   ///   - rows: outputs of each part: 1 to 8,388,608.
   ///   - columns: inputs: as many; beyond, products do not fit 32 bits.
   ///   - tokens: the most that will be multiplied at once: 1 to as many.
-  ///   - codeUnit: columns to whole multiples of which each token's activations are padded: whole 64-byte vectors for the CPU's kernels,
-  ///     whole tiles for a GPU's.
+  ///   - codeUnit: columns to whole multiples of which each token's activations are padded: whole 64-byte vectors for
+  ///     the CPU's kernels, whole tiles for a GPU's.
   /// - Throws: `EngineError.parameter` naming the first number out of its range.
   package init(
     rows: [Int], columns: Int, tokens: Int, codeUnit: Int = 64, using generator: inout SplitMix64
   ) throws {
-    for (name, number) in rows.map({ ("rows", $0) }) + [("columns", columns), ("tokens", tokens)] where !(1...(1 << 23) ~= number) {
+    for (name, number) in rows.map({ ("rows", $0) }) + [("columns", columns), ("tokens", tokens)]
+    where !(1...(1 << 23) ~= number) {
       throw EngineError.parameter(name: "the number of \(name)", found: "\(number)", expected: "1 to \(1 << 23)")
     }
-    matrix = try TernaryMatrix(random: rows, columns: columns, scales: Array(repeating: 1, count: rows.count), using: &generator)
+    matrix = try TernaryMatrix(
+      random: rows, columns: columns, scales: Array(repeating: 1, count: rows.count), using: &generator)
     self.tokens = tokens
     codeStride = Tile.padded(columns, to: codeUnit)
     var codes = [Int8](repeating: 0, count: tokens * codeStride)
@@ -81,15 +85,18 @@ package struct ProductProblem: Sendable {
     try self.init(rows: [rows], columns: columns, tokens: tokens, using: &generator)
   }
 
-  /// The exact products `[tokens][rows]` of some rows of the stacked and padded matrix, by the plainest loop there is. Rows of padding give 0.
+  /// The exact products `[tokens][rows]` of some rows of the stacked and padded matrix, by the plainest loop there is.
+  /// Rows of padding give 0.
   package func products(tokens: Int, rows: Range<Int>) -> [Int32] {
     codes.withUnsafeBufferPointer { codes in
-      (0..<tokens).flatMap { token in rows.map { matrix.dot(row: $0, activations: codes.baseAddress! + token * codeStride) } }
+      (0..<tokens).flatMap { token in
+        rows.map { matrix.dot(row: $0, activations: codes.baseAddress! + token * codeStride) }
+      }
     }
   }
 
-  /// Compares a product with sums of integers that are computed here, by the plainest loop there is: all rows of token 0, and all or,
-  /// when that were too many, a random choice of rows of the other tokens.
+  /// Compares a product with sums of integers that are computed here, by the plainest loop there is: all rows of token
+  /// 0, and all or, when that were too many, a random choice of rows of the other tokens.
   ///
   /// - Parameters:
   ///   - products: `[tokens][stride]`, of every row of the stacked and padded matrix.

@@ -49,7 +49,8 @@ private final class RandomModels {
     private var outputs: [EngineScript.Part: [EngineOutput]]?
 
     init(
-      _ configuration: ModelConfiguration, isShort: Bool, expected: EngineComparison.Candidate, using generator: inout SplitMix64
+      _ configuration: ModelConfiguration, isShort: Bool, expected: EngineComparison.Candidate,
+      using generator: inout SplitMix64
     ) throws {
       self.configuration = configuration
       reference = expected
@@ -62,7 +63,9 @@ private final class RandomModels {
       return try CheckError.naming(reference.name) {
         let engine = try reference.make(weights)
         var outputs: [EngineScript.Part: [EngineOutput]] = [:]
-        for part in EngineScript.Part.allCases { outputs[part] = try script.run(part, engine, chunks: [script.prompt.count]) }
+        for part in EngineScript.Part.allCases {
+          outputs[part] = try script.run(part, engine, chunks: [script.prompt.count])
+        }
         self.outputs = outputs
         return outputs
       }

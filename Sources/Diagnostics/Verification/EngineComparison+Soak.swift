@@ -3,8 +3,9 @@ import BitNetInference
 import BitNetRandomModels
 
 extension EngineComparison {
-  /// Decodes the same tokens again and again with each candidate, and then computes the logits after them: the first time must give the tokens of the engine that is right, every
-  /// other time those of the first. A fault that depends on the moment shows as a rare difference.
+  /// Decodes the same tokens again and again with each candidate, and then computes the logits after them: the first
+  /// time must give the tokens of the engine that is right, every other time those of the first. A fault that depends
+  /// on the moment shows as a rare difference.
   ///
   /// - Parameters:
   ///   - label: names the model in the checks.

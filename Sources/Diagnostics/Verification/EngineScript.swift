@@ -118,7 +118,8 @@ struct EngineScript {
     let ids = (0..<sequenceCount).map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
     return try batches.enumerated().flatMap { index, pieces in
-      let batch = Batch(pieces.map { .init(sequence: ids[$0.sequence], tokens: $0.tokens, rows: $0.rows, want: $0.want) })
+      let batch = Batch(
+        pieces.map { .init(sequence: ids[$0.sequence], tokens: $0.tokens, rows: $0.rows, want: $0.want) })
       return try zip(pieces, engine.step(batch)).enumerated().flatMap { entry, found in
         let (piece, output) = found
         let place =
@@ -129,8 +130,8 @@ struct EngineScript {
     }
   }
 
-  /// The tokens that continue the sequences, and then the logits of one more token after a part of them: those tell whether the cache
-  /// holds what it should.
+  /// The tokens that continue the sequences, and then the logits of one more token after a part of them: those tell
+  /// whether the cache holds what it should.
   private func decode(_ engine: any Engine) throws -> [EngineOutput] {
     try decodings.flatMap { decoding in
       let ids = decoding.prompts.map { _ in engine.makeSequence() }
@@ -142,7 +143,8 @@ struct EngineScript {
         if !long.isEmpty { _ = try engine.step(batch) }
         prompts = prompts.map { [$0.last!] }
       }
-      let batch = Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0], want: .token(decoding.sampling[$0])) })
+      let batch = Batch(
+        ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0], want: .token(decoding.sampling[$0])) })
       let tokens = try engine.continuation(batch, limit: decoding.limit)
       let places = ids.indices.map {
         "\(decoding.prompts.count) sequences together, sequence \($0) (prompt of \(decoding.prompts[$0].count) tokens"
@@ -150,7 +152,8 @@ struct EngineScript {
       }
       var outputs = ids.indices.map { EngineOutput(place: places[$0], values: .tokens(tokens[$0])) }
       for (index, (id, cut)) in zip(ids, decoding.cuts).enumerated() {
-        outputs.append(.init(place: "\(places[index]), all tokens it holds", values: .tokens(try engine.tokens(of: id))))
+        outputs.append(
+          .init(place: "\(places[index]), all tokens it holds", values: .tokens(try engine.tokens(of: id))))
         try engine.truncate(id, to: cut)
       }
       let last = Batch(ids.map { .init(sequence: $0, tokens: [decoding.last]) })

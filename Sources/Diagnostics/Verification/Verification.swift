@@ -39,7 +39,8 @@ package final class Verification {
 
   /// The engine on this device, with the screened head and with the full one.
   ///
-  /// - Parameter isCooperative: whether single tokens go through one cooperative kernel. The forms without it are the simpler ones.
+  /// - Parameter isCooperative: whether single tokens go through one cooperative kernel. The forms without it are the
+  ///   simpler ones.
   package func engines(isCooperative: Bool) -> [EngineComparison.Candidate] {
     [true, false].map { screensHead in
       CUDAEngineForm(isCooperative: isCooperative, screensHead: screensHead).candidate { [device] in

@@ -19,19 +19,22 @@ extension Verification {
     for kernel in Kernel.allCases.sorted(by: { $0.rawValue < $1.rawValue }) {
       let result = Result { () throws(CUDAError) in
         let function = try library.function(kernel)
-        return KernelFacts(name: kernel.rawValue, registers: function.registerCount, localBytes: function.localByteCount)
+        return KernelFacts(
+          name: kernel.rawValue, registers: function.registerCount, localBytes: function.localByteCount)
       }
       try report(kernel.rawValue, result)
     }
   }
 
-  /// Runs every kernel but the cooperative ones by itself, with random inputs, and compares all it writes with scalar code.
+  /// Runs every kernel but the cooperative ones by itself, with random inputs, and compares all it writes with scalar
+  /// code.
   ///
   /// - Parameters:
   ///   - shapes: random ones for each kernel.
   ///   - isShort: without the shapes of BitNet b1.58 2B-4T, whose results take the processor some seconds.
   ///   - progress: called with 0…1.
-  ///   - report: gets each kernel's check as soon as it is made. An error of the driver is the check's; the next kernels are run all the same.
+  ///   - report: gets each kernel's check as soon as it is made. An error of the driver is the check's; the next
+  ///     kernels are run all the same.
   package func kernelChecks(
     shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
   ) rethrows {

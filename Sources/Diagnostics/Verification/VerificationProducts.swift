@@ -35,9 +35,12 @@ extension Verification {
           }
           for (index, (rows, columns)) in large.enumerated() {
             var generator = SplitMix64(seed: seed &+ UInt64(shapes + index) << 32)
-            let problem = try ProductProblem(rows: [rows], columns: columns, tokens: 200, codeUnit: Tile.columns, using: &generator)
+            let problem = try ProductProblem(
+              rows: [rows], columns: columns, tokens: 200, codeUnit: Tile.columns, using: &generator)
             let tokens = path == .gemv ? 1 : path == .few ? 8 : 200
-            try CheckError.naming(problem.shape) { try compareSome(problem, path, tokens: tokens, &check, using: &generator) }
+            try CheckError.naming(problem.shape) {
+              try compareSome(problem, path, tokens: tokens, &check, using: &generator)
+            }
             advance(shapes + index + 1)
           }
         })
@@ -56,7 +59,9 @@ extension Verification {
       for stages in tile.fewestStages...tile.mostStages(sharedBytes: self.device.sharedMemoryPerBlock) {
         check.compare(
           try device.multiply(path, tokens: tokens, stages: stages), problem.products(tokens: tokens, rows: 0..<rows)
-        ) { "\(problem.shape), \(tokens) tokens, \(stages) stages: the product of row \($0 % rows) with token \($0 / rows)" }
+        ) {
+          "\(problem.shape), \(tokens) tokens, \(stages) stages: the product of row \($0 % rows) with token \($0 / rows)"
+        }
       }
       return
     }
@@ -72,7 +77,8 @@ extension Verification {
 
   /// Compares some rows of a large matrix's products.
   private func compareSome(
-    _ problem: ProductProblem, _ path: Products.Path, tokens: Int, _ check: inout EqualityCheck, using generator: inout SplitMix64
+    _ problem: ProductProblem, _ path: Products.Path, tokens: Int, _ check: inout EqualityCheck,
+    using generator: inout SplitMix64
   ) throws {
     let device = try DeviceProduct(problem, library)
     guard Products(library).canRun(path, device.matrix) else { return }
@@ -82,7 +88,8 @@ extension Verification {
       let first = Int.random(in: 0..<rows / Tile.rows, using: &generator) * Tile.rows
       let range = first..<first + Tile.rows
       check.compare(
-        (0..<tokens).flatMap { found[$0 * rows..<($0 + 1) * rows][rebased: range] }, problem.products(tokens: tokens, rows: range)
+        (0..<tokens).flatMap { found[$0 * rows..<($0 + 1) * rows][rebased: range] },
+        problem.products(tokens: tokens, rows: range)
       ) {
         "\(problem.shape), \(tokens) tokens: the product of row \(first + $0 % Tile.rows) with token \($0 / Tile.rows)"
       }
@@ -104,7 +111,8 @@ extension ProductProblem {
   /// An awkward shape.
   fileprivate init(random generator: inout SplitMix64, isSmall: Bool) throws {
     let longest = isSmall ? 50 : 200
-    let rows = (0..<Int.random(in: 1...3, using: &generator)).map { _ in Int.random(in: 1...longest, using: &generator) }
+    let rows = (0..<Int.random(in: 1...3, using: &generator)).map { _ in Int.random(in: 1...longest, using: &generator)
+    }
     // Whole groups of tiles, and long rows, now and then.
     let columns =
       switch Int.random(in: 0..<8, using: &generator) {
@@ -135,8 +143,12 @@ private struct DeviceProduct {
     sums = try CUDABuffer(context, byteCount: 4 * problem.sums.count)
     matrix = Matrix(problem.matrix, tiles: tiles.address)
     try problem.matrix.tiles.withUnsafeBytes { (bytes) throws(CUDAError) in try tiles.copy(from: bytes) }
-    try problem.codes.withUnsafeBufferPointer { (values) throws(CUDAError) in try codes.copy(from: UnsafeRawBufferPointer(values)) }
-    try problem.sums.withUnsafeBufferPointer { (values) throws(CUDAError) in try sums.copy(from: UnsafeRawBufferPointer(values)) }
+    try problem.codes.withUnsafeBufferPointer { (values) throws(CUDAError) in
+      try codes.copy(from: UnsafeRawBufferPointer(values))
+    }
+    try problem.sums.withUnsafeBufferPointer { (values) throws(CUDAError) in
+      try sums.copy(from: UnsafeRawBufferPointer(values))
+    }
   }
 
   /// `[tokens][paddedRows]`.
@@ -153,7 +165,9 @@ private struct DeviceProduct {
       path, matrix, tokens: tokens, rows, firstSum: problem.sums[0], plan: plan, stages: stages, target: target)
     try library.stream.synchronize()
     var found = [Int32](repeating: 0, count: count)
-    try found.withUnsafeMutableBufferPointer { (found) throws(CUDAError) in try out.copy(to: UnsafeMutableRawBufferPointer(found)) }
+    try found.withUnsafeMutableBufferPointer { (found) throws(CUDAError) in
+      try out.copy(to: UnsafeMutableRawBufferPointer(found))
+    }
     return found
   }
 }

@@ -57,8 +57,8 @@ CUresult check(std::string_view text, PTXText &parsed, std::string &problem) {
   return success;
 }
 
-// With CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode the second kernel runs in place of the first: a rehearsal of the check
-// on a GPU has to find the mistake.
+// With CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode the second kernel runs in place of the first: a
+// rehearsal of the check on a GPU has to find the mistake.
 std::string_view plantedName(std::string_view name) {
   const char *text = getenv("CUDA_ON_CPU_PLANTED");
   const std::string_view planted = text ? text : "";

@@ -117,8 +117,8 @@ extern thread_local constinit void *currentContext;
 
 enum class Needs { initialization, context };
 
-// Runs the body of a cu* function with the state locked, if what it needs is there. Errors of kernels come back from every
-// function that needs a context.
+// Runs the body of a cu* function with the state locked, if what it needs is there. Errors of kernels come back from
+// every function that needs a context.
 template <class Body>
 CUresult call(Needs needs, Body body) noexcept {
   State &s = state();

@@ -37,7 +37,8 @@ unsigned loadAcquire(const unsigned *address, Location where);
 void spin(Location where);
 
 [[noreturn]] void failMisaligned(const char *what, Location where);
-// Fails unless the 128-byte line that the address lies in belongs to an allocation: those start and end with whole lines.
+// Fails unless the 128-byte line that the address lies in belongs to an allocation: those start and end with whole
+// lines.
 void checkPrefetched(const void *address, Location where);
 
 inline void checkAligned(const void *address, const char *what, Location where) {

@@ -76,7 +76,8 @@ void enterFaultHandling() {
     sigemptyset(&action.sa_mask);
     for (int signal : signals) sigaction(signal, &action, &previous[signal]);
   });
-  // The handler cannot run on the stack that overflowed. The OS thread that runs kernels never ends, nor does its stack.
+  // The handler cannot run on the stack that overflowed. The OS thread that runs kernels never ends, nor does its
+  // stack.
   static thread_local bool hasStack = false;
   if (hasStack) return;
   constexpr size_t byteCount = 128 << 10;

@@ -9,7 +9,8 @@
 
 namespace emulator {
 
-// Makes sure that faults on this OS thread are caught while a kernel runs. Other faults go to the handlers that were there before.
+// Makes sure that faults on this OS thread are caught while a kernel runs. Other faults go to the handlers that were
+// there before.
 void enterFaultHandling();
 // The last fault, in words.
 std::string describeFault(const Launch &launch);

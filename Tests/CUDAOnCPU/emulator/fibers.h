@@ -24,7 +24,8 @@
 
 #pragma GCC visibility push(hidden)
 
-// Saves the callee-saved registers on the present stack and its address in *save, then goes on where `target` was saved.
+// Saves the callee-saved registers on the present stack and its address in *save, then goes on where `target` was
+// saved.
 extern "C" void cuda_on_cpu_switch(void **save, void *target);
 // The second half of it: where a signal handler can send a thread that is to leave its stack for good.
 extern "C" void cuda_on_cpu_resume(void **unused, void *target);

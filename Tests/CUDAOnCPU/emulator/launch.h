@@ -1,8 +1,8 @@
 // One launch of a kernel, and the scheduler that runs its threads.
 //
-// A thread runs until it has to wait; the switch goes directly to the next ready thread. In plain order that is the lowest ready
-// lane of the same warp, then the lowest ready warp of the block, then the next block of a cooperative launch: few stacks stay warm,
-// and threads run as far apart as they can. With a seed everything is drawn at random.
+// A thread runs until it has to wait; the switch goes directly to the next ready thread. In plain order that is the
+// lowest ready lane of the same warp, then the lowest ready warp of the block, then the next block of a cooperative
+// launch: few stacks stay warm, and threads run as far apart as they can. With a seed everything is drawn at random.
 #pragma once
 
 #include <bit>

@@ -4,8 +4,8 @@
 
 namespace emulator {
 
-// Lane 4g + t holds, four bytes each: of A's row g columns 4t and 4t + 16 (a[0], a[2]), of row g + 8 the same (a[1], a[3]);
-// of B's column g rows 4t and 4t + 16; and of C's rows g and g + 8 columns 2t and 2t + 1.
+// Lane 4g + t holds, four bytes each: of A's row g columns 4t and 4t + 16 (a[0], a[2]), of row g + 8 the same (a[1],
+// a[3]); of B's column g rows 4t and 4t + 16; and of C's rows g and g + 8 columns 2t and 2t + 1.
 void multiply(const MatrixOperands (&lanes)[32]) {
   alignas(64) uint8_t bytesOfA[16][32];
   alignas(64) int8_t bytesOfB[8][32];

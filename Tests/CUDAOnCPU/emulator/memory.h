@@ -23,7 +23,8 @@ namespace memory {
 
 enum class Kind { device, pinned };
 
-// Starts on a multiple of 256 and is filled with 0xFF: no floating-point number of any width, and no index. Device memory is bounded by the limit, pinned memory is not.
+// Starts on a multiple of 256 and is filled with 0xFF: no floating-point number of any width, and no index. Device
+// memory is bounded by the limit, pinned memory is not.
 Result allocate(size_t byteCount, Kind kind, uintptr_t &address);
 // The address must be an allocation's start. Its pages stay unreadable for a long time.
 Result release(uintptr_t address, Kind kind);

@@ -121,8 +121,8 @@ struct Execution {
   Thread *thread;
   Launch *launch;
   bool seeded;
-  // Grows when something happens that spinning threads may be waiting for: memory changes by an atomic or a releasing store, or a
-  // thread ends. Barriers and collectives do not count, as threads may spin together.
+  // Grows when something happens that spinning threads may be waiting for: memory changes by an atomic or a releasing
+  // store, or a thread ends. Barriers and collectives do not count, as threads may spin together.
   uint64_t progress;
   KernelCounts counts;
   // Looks at a clock (ptx::ticks).

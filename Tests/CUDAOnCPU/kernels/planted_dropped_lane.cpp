@@ -1,4 +1,5 @@
-// Mistake: one distance of the shuffles that combine a warp's sums is wrong, so that half of the lanes count twice and half not at all.
+// Mistake: one distance of the shuffles that combine a warp's sums is wrong, so that half of the lanes count twice and
+// half not at all.
 #include "ptx.cuh"
 
 namespace plantedDroppedLane {
