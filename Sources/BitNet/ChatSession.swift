@@ -1,5 +1,5 @@
 import BitNetInference
-import BitNetTokenization
+package import BitNetTokenization
 
 /// A conversation with a model. Its cache keeps the earlier turns, so each answer costs only the new words.
 ///

@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// How text is generated.
 public struct GenerationOptions: Sendable, Equatable {

@@ -1,13 +1,13 @@
-import BitNetCPUEngine
+package import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 import Dispatch
-import BitNetInference
-import BitNetModelFiles
+package import BitNetInference
+package import BitNetModelFiles
 import BitNetServing
 import BitNetTernary
-import BitNetTokenization
+package import BitNetTokenization
 
 /// A BitNet model, ready to generate: the weights, the tokenizer and an engine.
 ///

@@ -1,3 +1,4 @@
+import BitNetServing
 import BitNetInference
 
 #if canImport(Glibc)

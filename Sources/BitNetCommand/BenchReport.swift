@@ -1,3 +1,4 @@
+import BitNetTernary
 import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver

@@ -1,12 +1,12 @@
-import ArgumentParser
-import BitNet
+public import ArgumentParser
+public import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 import BitNetInference
 import BitNetModelFiles
-import BitNetTokenization
+package import BitNetTokenization
 import BitNetDemoModel
 import Foundation
 

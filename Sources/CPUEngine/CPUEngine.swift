@@ -1,5 +1,5 @@
 import CBitNetTernary
-import BitNetInference
+package import BitNetInference
 import BitNetTernary
 
 /// Runs a model on the processor: the canonical arithmetic with vector instructions and several threads.

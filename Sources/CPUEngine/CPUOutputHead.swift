@@ -1,3 +1,4 @@
+import BitNetTernary
 import CBitNetTernary
 import BitNetInference
 

@@ -1,4 +1,4 @@
-import CBitNetTernary
+package import CBitNetTernary
 
 /// The processor's instructions that the kernels may use.
 public enum InstructionSet: String, CaseIterable, Sendable {

@@ -1,6 +1,6 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 import CBitNetCUDAKernels
-import BitNetInference
+package import BitNetInference
 import Synchronization
 
 #if canImport(Glibc)

@@ -1,5 +1,5 @@
 import BitNetCUDADriver
-import CBitNetCUDAKernels
+package import CBitNetCUDAKernels
 import BitNetInference
 import BitNetTernary
 

@@ -1,7 +1,7 @@
 import BitNetCUDADriver
-import CBitNetCUDAKernels
+package import CBitNetCUDAKernels
 import BitNetInference
-import BitNetTernary
+package import BitNetTernary
 
 /// A model's weights in device memory, in one allocation: tiles and tables as they lie in the file, norms in Float.
 ///

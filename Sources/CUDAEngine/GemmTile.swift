@@ -1,5 +1,5 @@
-import BitNetCUDADriver
-import CBitNetCUDAKernels
+package import BitNetCUDADriver
+package import CBitNetCUDAKernels
 
 /// The blocks of a product of many tokens (gemm.cu): what they take of a matrix, and how long they should need for it.
 package struct GemmTile {

@@ -1,4 +1,4 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 import CBitNetCUDAKernels
 
 /// The kernels, by the names they have in Sources/CUDAKernels.

@@ -1,6 +1,6 @@
 import BitNetCUDADriver
-import CBitNetCUDAKernels
-import BitNetInference
+package import CBitNetCUDAKernels
+package import BitNetInference
 
 /// The int8 copy of the head that bounds logits, so that only rows that can matter are read in full.
 final class ScreenedHead {

@@ -1,5 +1,5 @@
-import BitNetCUDADriver
-import CBitNetCUDAKernels
+package import BitNetCUDADriver
+package import CBitNetCUDAKernels
 import BitNetTernary
 
 /// How the W2A8 kernels are launched: which one for how many tokens, how the rows are dealt out, and what shared memory

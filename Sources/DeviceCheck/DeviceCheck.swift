@@ -1,6 +1,6 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 import BitNetCUDAEngine
-import BitNetInference
+package import BitNetInference
 import BitNetRandomModels
 import Synchronization
 

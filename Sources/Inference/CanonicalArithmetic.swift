@@ -1,3 +1,5 @@
+import BitNetTernary
+
 /// Canonical arithmetic: the one order in which every float sum of the forward pass is taken.
 ///
 /// Engines on any hardware produce exactly these bits, so they are compared by equality. Three rules:

@@ -1,4 +1,4 @@
-import BitNetTernary
+package import BitNetTernary
 
 /// A table of bfloat16 rows, one for each token: the embedding, or the output head.
 package struct EmbeddingTable: Sendable {

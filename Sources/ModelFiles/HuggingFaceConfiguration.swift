@@ -1,5 +1,5 @@
-import BitNetInference
-import BitNetTernary
+package import BitNetInference
+package import BitNetTernary
 
 /// A Hugging Face `config.json`, understood: the model's shape and how its ternary weights are stored.
 package struct HuggingFaceConfiguration: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import BitNetTernary
+package import BitNetTernary
 
 /// The fields of `config.json` that mean something to a BitNet model, as they are spelt there.
 struct RawConfiguration: Decodable {

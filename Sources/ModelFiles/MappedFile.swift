@@ -1,4 +1,4 @@
-import BitNetTernary
+package import BitNetTernary
 
 #if canImport(Darwin)
   import Darwin

@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 import BitNetTernary
 
 /// Writes a Hugging Face model as one file in the converted form, which engines map without copying.

@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// A kind of model that can be read: how its config.json is told from others, and what it does not say itself.
 ///

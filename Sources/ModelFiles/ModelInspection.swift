@@ -1,5 +1,5 @@
-import BitNetInference
-import BitNetTernary
+package import BitNetInference
+package import BitNetTernary
 
 /// What a model's files hold, found without loading the weights: headers, configuration and scales are read, nothing
 /// else.

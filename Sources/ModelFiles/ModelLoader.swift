@@ -1,5 +1,5 @@
-import BitNetInference
-import BitNetTernary
+package import BitNetInference
+package import BitNetTernary
 
 /// Loads models: Hugging Face folders and files in the converted form.
 ///

@@ -1,4 +1,4 @@
-import BitNetTernary
+package import BitNetTernary
 
 /// A safetensors file, mapped or in memory.
 package final class SafetensorsFile: Sendable {

@@ -1,4 +1,4 @@
-import BitNetTernary
+package import BitNetTernary
 
 /// A checkpoint's tensors: one `model.safetensors`, or shards listed by `model.safetensors.index.json`.
 package struct SafetensorsFolder: Sendable {

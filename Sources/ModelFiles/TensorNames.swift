@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// What a family calls the tensors of its checkpoints.
 ///

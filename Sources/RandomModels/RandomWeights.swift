@@ -1,5 +1,5 @@
-import BitNetInference
-import BitNetTernary
+package import BitNetInference
+package import BitNetTernary
 
 extension ModelWeights {
   /// Random weights of a given shape, the same for the same seed: to check and to measure engines by. A model as large

@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// What one caller wants generated.
 package struct Request: Sendable {

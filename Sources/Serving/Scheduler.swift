@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// Makes the batches of one engine: every step takes a token of each request that is generating, and prompt tokens of
 /// others as far as its budget goes. Requests join and leave between steps. Arithmetic is canonical, so what is decided

@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 import Synchronization
 
 /// The tokens of one request, as they are generated. The request ends with the last reference to it.

@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver

@@ -1,3 +1,5 @@
+import CUDATestSupport
+import CUDAOnCPU
 import Testing
 
 import BitNetCUDADriver

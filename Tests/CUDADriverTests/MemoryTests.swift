@@ -1,3 +1,5 @@
+import CUDAOnCPU
+import CUDATestSupport
 import Foundation
 import Testing
 

@@ -1,3 +1,5 @@
+import CUDATestSupport
+import CUDAOnCPU
 import Foundation
 import Testing
 

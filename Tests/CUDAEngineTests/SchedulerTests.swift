@@ -1,3 +1,5 @@
+import BitNetCUDADriver
+import BitNetRandomModels
 import BitNetCPUEngine
 import BitNetCUDAEngine
 import BitNetInference

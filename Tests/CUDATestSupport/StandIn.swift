@@ -1,4 +1,4 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 @_exported import CUDAOnCPU
 import Foundation
 import TestSupport

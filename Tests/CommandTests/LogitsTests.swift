@@ -1,3 +1,5 @@
+import BitNetModelFiles
+import BitNetInference
 import Foundation
 import TestSupport
 import Testing

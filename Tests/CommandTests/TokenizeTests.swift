@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import Foundation
 import TestSupport
 import Testing

@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 import TestSupport

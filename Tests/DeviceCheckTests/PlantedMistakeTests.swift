@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck

@@ -1,3 +1,4 @@
+import BitNetTernary
 import BitNetCPUEngine
 import BitNetDiagnostics
 import Testing

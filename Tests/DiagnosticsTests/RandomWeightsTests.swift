@@ -1,3 +1,4 @@
+import BitNetTernary
 import BitNetInference
 import BitNetRandomModels
 import TestSupport

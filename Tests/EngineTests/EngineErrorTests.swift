@@ -1,3 +1,4 @@
+import BitNetModelFiles
 import BitNetCPUEngine
 import BitNetInference
 import BitNetRandomModels

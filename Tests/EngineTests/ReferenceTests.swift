@@ -1,3 +1,4 @@
+import BitNetModelFiles
 import BitNetInference
 import TestSupport
 import Testing

@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import BitNetInference
 import BitNetModelFiles
 import ModelFilesSupport

@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import Foundation
 import BitNetInference
 import TestSupport

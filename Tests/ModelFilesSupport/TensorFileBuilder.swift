@@ -1,5 +1,5 @@
-import BitNetModelFiles
-import BitNetTernary
+package import BitNetModelFiles
+package import BitNetTernary
 
 /// Builds safetensors files, sound ones and broken ones.
 package struct TensorFileBuilder {

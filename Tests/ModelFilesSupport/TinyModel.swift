@@ -1,4 +1,5 @@
-import BitNetInference
+import BitNetRandomModels
+package import BitNetInference
 import BitNetModelFiles
 import BitNetTernary
 import TestSupport

@@ -1,3 +1,4 @@
+import BitNetTernary
 import BitNetModelFiles
 import Testing
 

@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import BitNetCPUEngine
 import BitNetInference
 import BitNetModelFiles

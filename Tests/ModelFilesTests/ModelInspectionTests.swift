@@ -1,3 +1,4 @@
+import BitNetInference
 import BitNetModelFiles
 import ModelFilesSupport
 import TestSupport

@@ -1,6 +1,7 @@
+import BitNetTernary
 import BitNetInference
-import BitNetRandomModels
-import BitNetModelFiles
+package import BitNetRandomModels
+package import BitNetModelFiles
 
 /// The small models under Tests/Fixtures and what the oracle says they compute.
 package struct Fixture: Sendable, CustomStringConvertible {

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 
 /// The library that stands in for NVIDIA's driver and runs kernels on the processor.
 package enum StandInDriver {

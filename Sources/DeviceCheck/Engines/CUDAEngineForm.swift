@@ -1,6 +1,6 @@
 import BitNetCUDADriver
-import BitNetCUDAEngine
-import BitNetInference
+package import BitNetCUDAEngine
+package import BitNetInference
 
 /// A form of the engine on a GPU. All forms give the same results.
 package struct CUDAEngineForm: Sendable {

@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// Compares engines with one that is taken to be right: logits and tokens, bit for bit.
 ///

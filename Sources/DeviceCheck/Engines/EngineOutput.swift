@@ -1,4 +1,4 @@
-import BitNetInference
+package import BitNetInference
 
 /// Numbers that an engine computed, and what they belong to.
 package struct EngineOutput {

@@ -2,7 +2,7 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetInference
-import BitNetRandomModels
+package import BitNetRandomModels
 
 /// Logits of a head in full.
 package struct HeadCheck: KernelCheck {

@@ -1,5 +1,5 @@
-import BitNetCUDADriver
-import BitNetCUDAEngine
+package import BitNetCUDADriver
+package import BitNetCUDAEngine
 
 /// A device that kernels are checked on, and the memory that a check gives them.
 package final class KernelCheckDevice {

@@ -1,5 +1,5 @@
 import BitNetCUDADriver
-import BitNetCUDAEngine
+package import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetInference
 import BitNetRandomModels

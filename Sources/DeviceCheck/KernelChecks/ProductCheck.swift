@@ -1,8 +1,8 @@
 import BitNetCUDADriver
-import BitNetCUDAEngine
+package import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetInference
-import BitNetRandomModels
+package import BitNetRandomModels
 import BitNetTernary
 
 /// One product of a random matrix with random activations.

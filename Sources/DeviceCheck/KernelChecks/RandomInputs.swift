@@ -1,6 +1,6 @@
 import BitNetInference
-import BitNetRandomModels
-import BitNetTernary
+package import BitNetRandomModels
+package import BitNetTernary
 
 /// Inputs of kernels.
 extension SplitMix64 {

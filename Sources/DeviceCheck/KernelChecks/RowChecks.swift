@@ -1,7 +1,8 @@
+import BitNetCUDAEngine
 import BitNetCUDADriver
 import CBitNetCUDAKernels
 import BitNetInference
-import BitNetRandomModels
+package import BitNetRandomModels
 import BitNetTernary
 
 /// Rows of a random embedding.

@@ -1,7 +1,8 @@
+import BitNetCUDAEngine
 import BitNetCUDADriver
 import CBitNetCUDAKernels
 import BitNetInference
-import BitNetRandomModels
+package import BitNetRandomModels
 
 /// Logits of several outputs, each with its own parameters.
 package struct SamplerCheck: KernelCheck {

@@ -1,4 +1,4 @@
-import BitNetCPUEngine
+package import BitNetCPUEngine
 import BitNetTernary
 import CBitNetTernary
 

@@ -1,4 +1,4 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetTernary

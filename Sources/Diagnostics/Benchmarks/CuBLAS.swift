@@ -1,4 +1,4 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 
 /// NVIDIA's library of dense products, which other kernels are measured against; found when the program runs.
 ///

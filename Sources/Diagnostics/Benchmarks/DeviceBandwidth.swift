@@ -1,4 +1,4 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 
 /// How fast a GPU's memory goes by: the bound on how fast a model's weights can.
 package enum DeviceBandwidth {

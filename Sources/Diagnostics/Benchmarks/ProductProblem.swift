@@ -1,7 +1,7 @@
 import BitNetCPUEngine
 import BitNetInference
-import BitNetRandomModels
-import BitNetTernary
+package import BitNetRandomModels
+package import BitNetTernary
 
 /// A product to measure and to check kernels by: a random ternary matrix, random int8 activations, and what their exact
 /// product is.

@@ -1,4 +1,4 @@
-import BitNetDeviceCheck
+package import BitNetDeviceCheck
 import BitNetInference
 import BitNetRandomModels
 

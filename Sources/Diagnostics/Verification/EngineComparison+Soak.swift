@@ -1,5 +1,5 @@
-import BitNetDeviceCheck
-import BitNetInference
+package import BitNetDeviceCheck
+package import BitNetInference
 import BitNetRandomModels
 
 extension EngineComparison {

@@ -1,6 +1,6 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 import BitNetCUDAEngine
-import BitNetDeviceCheck
+package import BitNetDeviceCheck
 import BitNetInference
 
 /// Checks a GPU's kernels, and offers the forms of the engine on it for an `EngineComparison`.

@@ -1,6 +1,6 @@
-import BitNetCUDADriver
+package import BitNetCUDADriver
 import BitNetCUDAEngine
-import BitNetDeviceCheck
+package import BitNetDeviceCheck
 
 extension Verification {
   /// The resources of a kernel as the driver compiled it.

@@ -1,7 +1,7 @@
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import CBitNetCUDAKernels
-import BitNetDeviceCheck
+package import BitNetDeviceCheck
 import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
