@@ -1,21 +1,27 @@
 import BitNetInference
 package import BitNetTokenization
 
-/// A conversation with a model. Its cache keeps the earlier turns, so each answer costs only the new words.
+/// A conversation with a model. The cache keeps the earlier turns, so each answer costs only the new words.
 ///
-/// One answer at a time: asking again ends the answer before, of which the conversation keeps what had been said.
+/// A session answers one question at a time. A new question ends the previous answer; what it had said so far stays in
+/// the conversation. A question joins the conversation with the first token of its answer: one that fails, or that
+/// nobody reads, leaves no trace.
 public actor ChatSession {
   private let model: LanguageModel
   private let format: ChatFormat
-  private let options: GenerationOptions
+  private nonisolated let options: GenerationOptions
 
   /// The conversation so far, the system message first if there is one.
   public private(set) var messages: [ChatMessage] = []
-  /// Counts answers, so that one that was left behind cannot write on.
+  /// How many of the oldest messages were forgotten, because the conversation had outgrown the context.
+  public private(set) var forgottenMessageCount = 0
+  /// Counts answers, so that an answer that was left behind cannot write on.
   private var turn = 0
+  /// A question that has no answer yet, and the messages that its prompt holds before it.
+  private var asked: (question: ChatMessage, history: [ChatMessage], prompt: [TokenID])?
   /// The conversation's tokens up to the last one generated: a further turn continues these, so that the cache stays
   /// good.
-  private var tokens: [Int32] = []
+  private var tokens: [TokenID] = []
 
   init(model: LanguageModel, format: ChatFormat, system: String?, options: GenerationOptions) {
     self.model = model
@@ -24,65 +30,93 @@ public actor ChatSession {
     if let system { messages = [ChatMessage(role: .system, content: system)] }
   }
 
-  /// Asks; the answer's text arrives as it is generated.
+  /// Asks, and waits for the whole answer.
   ///
-  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays); half of the
-  /// context, or the maximum number of tokens if that is less, is kept free for the answer.
-  /// - Throws: `EngineError.contextFull` when even the last message alone does not fit.
-  public func respond(to text: String, options: GenerationOptions? = nil) async throws -> Generation {
-    let options = options ?? self.options
-    let previous = messages
-    let question = ChatMessage(role: .user, content: text)
-    messages.append(question)
-    do {
-      let room = min(options.maximumTokens ?? .max, model.contextLength / 2)
-      var prompt: [Int32] = []
-      if !tokens.isEmpty {
-        prompt = try tokens + format.encodeContinuation([question], after: tokens.last, with: model.tokenizer)
-      }
-      if prompt.isEmpty || prompt.count + room > model.contextLength { prompt = try fit(reserving: room) }
-      var turnOptions = options
-      turnOptions.stopTokens.formUnion(format.stopTokens(model.tokenizer))
-      turn += 1
-      tokens = prompt
-      return Generation(
-        model: model, prompt: prompt, options: turnOptions, chat: .init(session: self, turn: turn))
-    } catch {
-      messages = previous
-      throw error
-    }
+  /// - Parameters:
+  ///   - text: the user's message.
+  ///   - options: how to generate this answer; nil takes the session's options.
+  /// - Throws: what ``streamResponse(to:options:)`` throws.
+  public func respond(to text: String, options: GenerationOptions? = nil) async throws -> Response {
+    try await streamResponse(to: text, options: options).response()
   }
 
-  /// Forgets the conversation and starts with another system message, or none.
+  /// Asks; the answer arrives piece by piece as the result is iterated.
+  ///
+  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays). Half of the
+  /// context, or the maximum number of tokens if that is less, stays free for the answer.
+  ///
+  /// Iterating throws ``BitNetError`` with ``BitNetError/Code/contextExceeded`` when even the last message alone does
+  /// not fit, and `CancellationError` when another question, or ``reset(system:)``, comes before the answer's end.
+  ///
+  /// - Parameters:
+  ///   - text: the user's message.
+  ///   - options: how to generate this answer; nil takes the session's options.
+  public nonisolated func streamResponse(to text: String, options: GenerationOptions? = nil) -> Generation {
+    Generation(model: model, source: .chat(self, question: text), options: options ?? self.options)
+  }
+
+  /// Forgets the conversation and starts a new one.
+  ///
+  /// - Parameter system: the new conversation's system message; nil for none.
   public func reset(system: String? = nil) {
     messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
-    tokens = []
+    (asked, tokens, forgottenMessageCount) = (nil, [], 0)
     turn += 1
   }
 
-  /// Adds a piece to the answer of `turn`.
-  /// - Throws: `CancellationError` when another answer, or a reset, has come after it.
-  func append(_ piece: GeneratedPiece, turn: Int) throws {
-    guard turn == self.turn else { throw CancellationError() }
-    tokens += piece.tokens.map(\.token)
-    let text = piece.text
-    if messages.last?.role != .assistant { messages.append(ChatMessage(role: .assistant, content: "")) }
-    messages[messages.count - 1].content += text
+  /// An answer under way.
+  struct Answer: Sendable {
+    fileprivate let session: ChatSession
+    fileprivate let turn: Int
+    let prompt: [TokenID]
+    let stopTokens: Set<TokenID>
+
+    /// - Throws: `CancellationError` when another answer, or a reset, has come after this one.
+    func append(_ piece: GeneratedPiece) async throws { try await session.append(piece, turn: turn) }
   }
 
-  /// The conversation as tokens, without its oldest turns if it is too long.
-  private func fit(reserving room: Int) throws -> [Int32] {
+  /// Ends the previous answer and makes the prompt of the next one; nothing else changes before its first token.
+  func begin(_ text: String, maximumTokens: Int?) throws -> Answer {
+    let question = ChatMessage(role: .user, content: text)
+    let room = min(maximumTokens ?? .max, model.contextLength / 2)
+    var next = (question: question, history: messages, prompt: [TokenID]())
+    if !tokens.isEmpty {
+      next.prompt = try tokens + format.encodeContinuation([question], after: tokens.last, with: model.tokenizer)
+    }
+    if next.prompt.isEmpty || next.prompt.count + room > model.contextLength {
+      (next.history, next.prompt) = try fit(question, reserving: room)
+    }
+    turn += 1
+    asked = next
+    return Answer(session: self, turn: turn, prompt: next.prompt, stopTokens: format.stopTokens(model.tokenizer))
+  }
+
+  private func append(_ piece: GeneratedPiece, turn: Int) throws {
+    guard turn == self.turn else { throw CancellationError() }
+    if let (question, history, prompt) = asked {
+      forgottenMessageCount += messages.count - history.count
+      messages = history + [question, ChatMessage(role: .assistant, content: "")]
+      tokens = prompt
+      asked = nil
+    }
+    tokens.append(piece.token.token)
+    messages[messages.count - 1].content += piece.text
+  }
+
+  /// The conversation with a question as tokens, without the oldest turns if it is too long, and the messages kept.
+  private func fit(_ question: ChatMessage, reserving room: Int) throws -> ([ChatMessage], [TokenID]) {
+    var history = messages
+    let first = history.first?.role == .system ? 1 : 0
     while true {
-      let prompt = try format.encode(messages, with: model.tokenizer)
-      if prompt.count + room <= model.contextLength { return prompt }
-      let first = messages.first?.role == .system ? 1 : 0
-      guard messages.count - first > 1 else {
-        if prompt.count < model.contextLength { return prompt }
+      let prompt = try format.encode(history + [question], with: model.tokenizer)
+      if prompt.count + room <= model.contextLength { return (history, prompt) }
+      guard history.count > first else {
+        if prompt.count < model.contextLength { return (history, prompt) }
         throw EngineError.contextFull(length: 0, adding: prompt.count, limit: model.contextLength)
       }
-      messages.remove(at: first)
+      history.remove(at: first)
       // A conversation begins with a question, not with an answer to one that is gone.
-      while messages.count - first > 1, messages[first].role == .assistant { messages.remove(at: first) }
+      while history.count > first, history[first].role == .assistant { history.remove(at: first) }
     }
   }
 }

@@ -1,9 +1,9 @@
 // The types of other modules that appear in this one's interface, one by one. Everything else of those modules stays
 // inside the package.
-@_documentation(visibility: internal) @_exported import enum BitNetCPUEngine.InstructionSet
-@_documentation(visibility: internal) @_exported import struct BitNetInference.ModelConfiguration
+@_documentation(visibility: internal) @_exported import struct BitNetCPUEngine.InstructionSet
 @_documentation(visibility: internal) @_exported import struct BitNetInference.SampledToken
 @_documentation(visibility: internal) @_exported import struct BitNetInference.SamplingParameters
+@_documentation(visibility: internal) @_exported import typealias BitNetInference.TokenID
 @_documentation(visibility: internal) @_exported import enum BitNetTokenization.ChatFormat
 @_documentation(visibility: internal) @_exported import struct BitNetTokenization.ChatMessage
 @_documentation(visibility: internal) @_exported import class BitNetTokenization.Tokenizer

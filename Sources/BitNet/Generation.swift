@@ -4,37 +4,43 @@ import BitNetTokenization
 
 /// Text being generated, piece by piece: an asynchronous sequence of ``GeneratedPiece``.
 ///
-/// Nothing runs until it is iterated; then tokens are generated up to 16 ahead of the reader. Generations that are
-/// iterated by several tasks at a time go through the model together, and each gives the text that it gives alone.
+/// Nothing runs until the generation is iterated; then it runs up to 16 tokens ahead of the reader. Generations that
+/// several tasks iterate at the same time go through the model together, and each gives the text that it gives alone.
 /// Dropping the iterator, or cancelling the task that iterates, ends the work after the steps that are running.
-/// Iterating again generates again.
+/// Iterating again generates again; for a chat's answer, it asks the question again.
+///
+/// Iterating throws ``BitNetError``, or `CancellationError` when the task is cancelled or a later question ends a chat's
+/// answer.
 public struct Generation: AsyncSequence, Sendable {
-  public typealias Element = GeneratedPiece
+  /// Where the prompt comes from.
+  enum Source: Sendable {
+    case tokens([TokenID])
+    /// A question, whose prompt is made when the generation starts, from the conversation as it then is.
+    case chat(ChatSession, question: String)
+  }
 
   let model: LanguageModel
-  let prompt: [Int32]
+  let source: Source
   let options: GenerationOptions
-  /// Where a chat's answer continues from and goes to; nil for text that stands alone.
-  var chat: ChatTurn?
 
-  struct ChatTurn: Sendable {
-    let session: ChatSession
-    let turn: Int
-  }
-
+  /// Starts generating when the iterator's `next()` is first called.
   public func makeAsyncIterator() -> Iterator { Iterator(generation: self) }
 
-  /// The whole text and its statistics.
-  public func text() async throws -> (text: String, statistics: GenerationStatistics) {
-    var text = ""
-    var statistics = GenerationStatistics()
+  /// Generates to the end.
+  ///
+  /// - Throws: ``BitNetError``; `CancellationError` when the task is cancelled.
+  public func response() async throws -> Response {
+    var response = Response(text: "", tokens: [], finish: .length, statistics: GenerationStatistics())
     for try await piece in self {
-      text += piece.text
-      statistics = piece.statistics
+      response.text += piece.text
+      response.tokens.append(piece.token)
+      response.statistics = piece.statistics
+      if let finish = piece.finish { response.finish = finish }
     }
-    return (text, statistics)
+    return response
   }
 
+  /// One pass through a generation.
   public struct Iterator: AsyncIteratorProtocol {
     private let generation: Generation
     private var run: Run?
@@ -42,31 +48,33 @@ public struct Generation: AsyncSequence, Sendable {
 
     fileprivate init(generation: Generation) { self.generation = generation }
 
+    /// The next piece; nil after the last one.
     public mutating func next() async throws -> GeneratedPiece? {
       guard !isDone else { return nil }
       do {
         try Task.checkCancellation()
         if run == nil { run = try await Run(generation) }
         let piece = try await run!.next()
-        if piece?.finish != nil {
-          isDone = true
-          run = nil
-        }
+        if piece?.finish != nil { end() }
         return piece
       } catch {
-        isDone = true
-        run = nil
-        throw error
+        end()
+        throw error is CancellationError ? error : BitNetError(error)
       }
+    }
+
+    private mutating func end() {
+      isDone = true
+      run = nil
     }
   }
 }
 
-/// One pass through a generation.
+/// The work of an iterator.
 private struct Run {
-  private let generation: Generation
+  private let answer: ChatSession.Answer?
   private let tokens: TokenStream
-  private let stopTokens: Set<Int32>
+  private let stopTokens: Set<TokenID>
   private let limit: Int
   private let clock = ContinuousClock()
   private let start: ContinuousClock.Instant
@@ -78,14 +86,22 @@ private struct Run {
   init(_ generation: Generation) async throws {
     let model = generation.model
     let options = generation.options
-    self.generation = generation
     start = clock.now
     if let maximum = options.maximumTokens, maximum < 1 {
       throw EngineError.parameter(name: "the maximum number of tokens", found: "\(maximum)", expected: "1 or more")
     }
-    let prompt = generation.prompt
+    var stopTokens = options.stopTokens
+    if !options.ignoresEndTokens { stopTokens.formUnion(model.endTokens) }
+    let prompt: [TokenID]
+    switch generation.source {
+    case .tokens(let tokens): (prompt, answer) = (tokens, nil)
+    case .chat(let session, let question):
+      let answer = try await session.begin(question, maximumTokens: options.maximumTokens)
+      stopTokens.formUnion(answer.stopTokens)
+      (prompt, self.answer) = (answer.prompt, answer)
+    }
+    self.stopTokens = stopTokens
     limit = max(1, min(options.maximumTokens ?? .max, model.contextLength - prompt.count))
-    stopTokens = options.ignoresEndTokens ? options.stopTokens : options.stopTokens.union(model.endTokens)
     decoder = StreamingDecoder(model.tokenizer)
     matcher = StopMatcher(options.stopTexts)
     tokens = try await model.scheduler.start(
@@ -100,30 +116,29 @@ private struct Run {
     let now = clock.now
     if firstToken == nil {
       firstToken = now
-      statistics.timeToFirstToken = start.duration(to: now) / .seconds(1)
+      statistics.timeToFirstToken = start.duration(to: now)
       statistics.cachedTokens = tokens.cachedTokens
     }
     statistics.generatedTokens += 1
-    statistics.decodeTime = firstToken!.duration(to: now) / .seconds(1)
+    statistics.decodeTime = firstToken!.duration(to: now)
 
-    var piece = GeneratedPiece(text: "", tokens: [sampled])
-    var reason: FinishReason?
+    var text = ""
+    var finish: FinishReason?
     if stopTokens.contains(sampled.token) {
-      reason = .stop
+      finish = .stop
     } else {
-      let (text, stopped) = matcher.append(decoder.append(sampled.token))
-      piece.text = text
-      if stopped { reason = .stop } else if statistics.generatedTokens >= limit { reason = .length }
+      let (appended, stopped) = matcher.append(decoder.append(sampled.token))
+      text = appended
+      if stopped { finish = .stop } else if statistics.generatedTokens >= limit { finish = .length }
     }
-    if var reason {
+    if finish != nil {
       // What decoder and matcher still held back.
-      let (text, stopped) = matcher.append(decoder.finish())
-      piece.text += text + matcher.finish()
-      if stopped { reason = .stop }
-      piece.finish = reason
+      let (rest, stopped) = matcher.append(decoder.finish())
+      text += rest + matcher.finish()
+      if stopped { finish = .stop }
     }
-    piece.statistics = statistics
-    try await generation.chat?.session.append(piece, turn: generation.chat!.turn)
+    let piece = GeneratedPiece(text: text, token: sampled, statistics: statistics, finish: finish)
+    try await answer?.append(piece)
     return piece
   }
 }

@@ -13,44 +13,49 @@ import BitNetInference
 public struct Perplexity: Sendable, Equatable {
   /// Tokens that were predicted: 1 or more.
   public let tokens: Int
-  /// Bytes of text that these tokens stand for.
+  /// Bytes of the text that these tokens encode.
   public let bytes: Int
-  /// The sum of -ln p over these tokens, where p is the probability the model gave to the token that came.
+  /// The sum of -ln p over these tokens, where p is the probability that the model gave to the text's token.
   public let nats: Double
 
-  public var natsPerToken: Double { nats / Double(tokens) }
-  /// e to the power of `natsPerToken`: among how many equally likely tokens the model was as unsure.
+  package var natsPerToken: Double { nats / Double(tokens) }
+  /// e to the power of the mean of -ln p: the number of equally likely tokens that would leave the model as unsure.
   public var perplexity: Double { exp(natsPerToken) }
-  /// What an ideal compressor that uses the model would need. Unlike perplexity, it compares models with different
-  /// tokenizers.
+  /// Bits that an ideal compressor that uses the model needs for each byte of the text. Unlike perplexity, it compares
+  /// models with different tokenizers.
   public var bitsPerByte: Double { nats / log(2) / Double(bytes) }
 }
 
 extension LanguageModel {
   /// Measures how well the model predicts `text`.
   ///
-  /// The text's tokens are cut into windows that follow one another without overlap; special tokens written in the text
-  /// are text. Each window begins anew, with the tokenizer's BOS token, and every token of the text is predicted once,
-  /// from those before it in its window. A model without BOS reads the last token of the window before in its place,
-  /// and the text's first token is not predicted.
+  /// The text's tokens are cut into consecutive windows without overlap; special tokens written in the text are text.
+  /// Each window starts a new sequence with the beginning-of-sequence token, and every token of the text is predicted
+  /// once, from the tokens before it in its window. A model without a beginning-of-sequence token reads the last token
+  /// of the previous window instead, and the text's first token is not predicted.
   ///
   /// - Parameters:
-  ///   - window: positions of a window, BOS included: 1 to `contextLength`, which it is when nil.
-  ///   - progress: called with 0…1 as the work goes on.
-  /// - Throws: `EngineError.parameter` for a window out of range or a text that is too short; `CancellationError`.
+  ///   - text: at least one token long; two for a model without a beginning-of-sequence token.
+  ///   - window: positions of a window, 1 to ``contextLength``, the beginning-of-sequence token included; nil takes
+  ///     ``contextLength``.
+  ///   - progress: called with 0…1 as the work proceeds.
+  /// - Throws: ``BitNetError`` with ``BitNetError/Code/invalidArgument`` for a window out of range or a text that is too
+  ///   short; `CancellationError` when the task is cancelled.
   public func perplexity(
     of text: String, window: Int? = nil, progress: (@Sendable (Double) -> Void)? = nil
   ) async throws -> Perplexity {
     let window = window ?? contextLength
     guard 1...contextLength ~= window else {
-      throw EngineError.parameter(
-        name: "the window", found: "\(window)", expected: "1 to the context length, \(contextLength)")
+      throw BitNetError(
+        .invalidArgument, subject: "the window", found: "\(window)",
+        expected: "1 to the context length, \(contextLength)")
     }
     let tokens = tokenizer.encode(text)
     let first = tokenizer.bos == nil ? 1 : 0  // the first token that is predicted
     guard tokens.count > first else {
-      throw EngineError.parameter(
-        name: "the length of the text", found: "\(tokens.count) tokens", expected: "\(first + 1) or more")
+      throw BitNetError(
+        .invalidArgument, subject: "the length of the text", found: "\(tokens.count) tokens",
+        expected: "\(first + 1) or more")
     }
     var nats = 0.0
     for start in stride(from: first, to: tokens.count, by: window) {
@@ -67,7 +72,11 @@ extension LanguageModel {
         window = .failure(error)
       }
       await scheduler.perform { $0.removeSequence(sequence) }
-      for chunk in try window.get() { nats += chunk }
+      do {
+        for chunk in try window.get() { nats += chunk }
+      } catch {
+        throw error is CancellationError ? error : BitNetError(error)
+      }
     }
     let bytes = tokens[first...].reduce(0) { $0 + (tokenizer.bytes(of: $1)?.count ?? 0) }
     return Perplexity(tokens: tokens.count - first, bytes: bytes, nats: nats)

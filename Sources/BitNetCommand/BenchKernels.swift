@@ -30,7 +30,7 @@ struct BenchKernels: ParsableCommand {
     help: ArgumentHelp(
       "What to measure: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
       valueName: "device"))
-  var device = LanguageModel.Device.auto
+  var device = DeviceChoice.auto
 
   @Option(
     help: ArgumentHelp(

@@ -26,7 +26,7 @@ enum BenchMachine {
 
   /// - Returns: the machine, and why it is this one.
   static func choose(
-    _ device: LanguageModel.Device, threads: Int?, instructionSet: InstructionSet?, isQuick: Bool
+    _ device: DeviceChoice, threads: Int?, instructionSet: InstructionSet?, isQuick: Bool
   ) throws -> (BenchMachine, reason: String) {
     func processor() -> BenchMachine {
       .cpu(CPUKernelBenchmark(threads: threads, instructionSet: instructionSet, isQuick: isQuick))

@@ -182,11 +182,11 @@ struct BenchModel: ParsableCommand {
       if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
     }
     if case .cpu = model.device { try refuse("; choose --device cuda") }
-    var options = try model.loadOptions()
-    if screen != .auto { options.screensHead = screen == .on }
-    options.usesCooperativeKernel = !noCooperative
     // What is measured is known to be right from bitnet verify.
-    options.checksDevice = false
+    var cuda = LanguageModel.CUDAOptions(checksDevice: false)
+    cuda.usesCooperativeKernel = !noCooperative
+    var options = try model.loadOptions(cuda: cuda)
+    if screen != .auto { options.screensHead = screen == .on }
     let (engine, note) = try options.makeEngine(for: weights)
     if !(engine is CUDAEngine) { try refuse(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda") }
     return (engine, note)

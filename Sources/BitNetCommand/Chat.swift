@@ -75,7 +75,7 @@ struct Conversation {
   var introduction: String {
     // Without a chat format the model goes on with the text instead of answering it.
     let format = format == .plain ? "no chat format" : "chat format \(format.rawValue)"
-    return "\(model.engineSummary); \(format); \(options.sampling.summary)"
+    return "\(model.device); \(format); \(options.sampling.summary)"
   }
 
   /// Answers a message, or obeys a command; false when the conversation is over.
@@ -105,7 +105,7 @@ struct Conversation {
   }
 
   private mutating func answer(_ text: String) async throws -> Bool {
-    let generation = try await session.respond(to: text)
+    let generation = session.streamResponse(to: text)
     let run: GenerationRun
     do {
       run = try await .stream(generation) { try ByteOutput.standard.write($0) }
@@ -118,7 +118,7 @@ struct Conversation {
     switch run.finish {
     case nil: ByteOutput.note("[stopped]")
     case .length: ByteOutput.note("[cut off after \(plural(run.tokens.count, "token"))]")
-    case .stop: break
+    default: break
     }
     return true
   }

@@ -142,7 +142,7 @@ struct GenerationSession {
         [.init(role: .user, content: prompt)], with: model.tokenizer, specialsInContent: specials)
       generation = model.generate(tokens: tokens, options: options)
     } else {
-      generation = model.generate(prompt, options: options, specials: specials)
+      generation = model.generate(prompt, options: options, parsingSpecialTokens: specials)
     }
     if isSilent { return try await .stream(generation) { _ in } }
     let run = try await GenerationRun.stream(generation, after: echoes ? prompt : "") {

@@ -51,12 +51,12 @@ struct GenerationReport: Encodable {
             .init(id: $0.token, text: tokenizer.decode([$0.token]), logprob: $0.logProbability)
           } : nil)
     }
-    finishReason = run.finish?.rawValue ?? "interrupted"
-    engine = session.model.engineSummary
+    finishReason = run.finish?.description ?? "interrupted"
+    engine = session.model.device.description
     sampling = session.options.sampling
     statistics = Statistics(
       promptTokens: done.promptTokens, generatedTokens: done.generatedTokens,
-      secondsToFirstToken: done.timeToFirstToken,
+      secondsToFirstToken: done.timeToFirstToken / .seconds(1),
       promptTokensPerSecond: done.promptRate, generatedTokensPerSecond: done.decodeRate, loadSeconds: loadTime,
       peakMemoryBytes: peakMemory())
   }

@@ -31,7 +31,7 @@ struct GenerationRun: Sendable {
       do {
         for try await piece in generation {
           run.text += piece.text
-          run.tokens += piece.tokens
+          run.tokens.append(piece.token)
           run.statistics = piece.statistics
           run.finish = piece.finish
           try write(prompt + piece.text)
@@ -64,7 +64,7 @@ extension GenerationStatistics {
     if generatedTokens > 1 { generated += ", \(decodeRate.decimals(1)) a second" }
     return [
       ("prompt", "\(plural(promptTokens, "token"))\(cached), \(promptRate.decimals(1)) a second"),
-      ("generated", "\(generated), the first after \(duration(timeToFirstToken))"),
+      ("generated", "\(generated), the first after \(duration(timeToFirstToken / .seconds(1)))"),
     ]
   }
 }

@@ -31,7 +31,7 @@ struct Logits: ParsableCommand {
       case "reference": self = .reference
       case "reference-float": self = .referenceFloat
       default:
-        switch LanguageModel.Device(argument) {
+        switch DeviceChoice(argument: argument) {
         case .cpu: self = .cpu
         case .cuda(let number): self = .cuda(number)
         case .auto, nil: return nil

@@ -42,7 +42,7 @@ struct ModelSource: ParsableArguments {
   }
 
   private func tokenizer(of model: LoadedModel, name: String) throws -> Tokenizer {
-    guard let source = model.tokenizer else { throw LanguageModelError.noTokenizer(model: name) }
+    guard let source = model.tokenizer else { throw BitNetError.noTokenizer(model: name) }
     return try Tokenizer(source)
   }
 }
@@ -77,7 +77,7 @@ struct ModelOptions: ParsableArguments {
     help: ArgumentHelp(
       "What to run on: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
       valueName: "device"))
-  var device = LanguageModel.Device.auto
+  var device = DeviceChoice.auto
 
   @Option(
     parsing: .unconditional,
@@ -97,23 +97,26 @@ struct ModelOptions: ParsableArguments {
     help: "Do not check a GPU before its first use, which takes up to half a minute once.")
   var skipsDeviceCheck = false
 
-  func loadOptions() throws -> LanguageModel.LoadOptions {
-    .init(
-      device: device, threads: processor.threads, instructionSet: try processor.chosenInstructionSet(),
-      contextLength: context,
-      copiesTiles: mapped ? false : nil, checksDevice: !skipsDeviceCheck)
+  /// - Parameter cuda: how a GPU is used, besides what the flags say.
+  func loadOptions(cuda: LanguageModel.CUDAOptions = .init()) throws -> LanguageModel.LoadOptions {
+    let cpu = LanguageModel.CPUOptions(
+      threads: processor.threads, instructionSet: try processor.chosenInstructionSet(),
+      copiesWeights: mapped ? false : nil)
+    var cuda = cuda
+    if skipsDeviceCheck { cuda.checksDevice = false }
+    return .init(device: device.device(cpu: cpu, cuda: cuda), contextLength: context)
   }
 
   /// The model, and the seconds that loading took.
   func load() async throws -> (model: LanguageModel, seconds: Double) {
     let clock = ContinuousClock()
     let start = clock.now
-    var options = try loadOptions()
     let bar = ProgressBar("loading")
-    options.deviceCheckWillStart = { device in
-      bar.finish()
-      ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
-    }
+    let options = try loadOptions(
+      cuda: .init { device in
+        bar.finish()
+        ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
+      })
     defer {
       bar.finish()
       endAtOnceIfWorkIsLeftBehind()
@@ -141,21 +144,9 @@ private func endAtOnceIfWorkIsLeftBehind() {
   #endif
 }
 
-extension LanguageModel.Device: ExpressibleByArgument, CustomStringConvertible {
-  public init?(argument: String) { self.init(argument) }
-
-  public var description: String {
-    switch self {
-    case .auto: "auto"
-    case .cpu: "cpu"
-    case .cuda(let number): number == 0 ? "cuda" : "cuda:\(number)"
-    }
-  }
-}
-
 extension LanguageModel {
   /// What the model runs on, and why it is not a GPU if that was left open.
-  var engineDescription: String { engineSummary + (engineNote.map { " (no GPU: \($0))" } ?? "") }
+  var engineDescription: String { device.description + (device.fallbackReason.map { " (no GPU: \($0))" } ?? "") }
 }
 
 extension ChatFormat: ExpressibleByArgument {}

@@ -40,7 +40,7 @@ struct Verify: ParsableCommand {
     help: ArgumentHelp(
       "What to check: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
       valueName: "device"))
-  var device = LanguageModel.Device.auto
+  var device = DeviceChoice.auto
 
   @Option(
     help: ArgumentHelp(

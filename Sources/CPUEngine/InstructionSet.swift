@@ -1,20 +1,23 @@
 package import CBitNetTernary
 
-/// The processor's instructions that the kernels may use.
-public enum InstructionSet: String, CaseIterable, Sendable {
-  case portable
-  case avx2
-  case avxvnni
-  case avx512
-  case neon
-  case neonI8MM = "neon-i8mm"
+/// The processor's instructions that the kernels may use: `portable` (plain C), `avx2`, `avxvnni`, `avx512`, `neon` or
+/// `neon-i8mm`. Results are the same with all of them.
+public struct InstructionSet: RawRepresentable, Hashable, Sendable {
+  /// The set's name, such as `avx512`.
+  public let rawValue: String
 
-  /// The sets this machine can run, best first; `portable` is always among them.
+  /// Makes a set from its name; see ``available`` for the names that this machine knows.
+  public init(rawValue: String) { self.rawValue = rawValue }
+
+  /// Plain C, for any processor.
+  package static let portable = InstructionSet(rawValue: "portable")
+
+  /// The sets that this machine can run, best first; `portable` is always among them.
   public static let available: [InstructionSet] = {
     var sets: [InstructionSet] = []
     var list = ternary_kernels_available()
     while let kernels = list.pointee {
-      if let set = InstructionSet(rawValue: String(cString: kernels.pointee.name)) { sets.append(set) }
+      sets.append(InstructionSet(rawValue: String(cString: kernels.pointee.name)))
       list += 1
     }
     return sets
@@ -23,9 +26,8 @@ public enum InstructionSet: String, CaseIterable, Sendable {
   /// The set called `name`.
   /// - Throws: `InstructionSetError` when there is none of that name, or this machine cannot run it.
   package static func named(_ name: String) throws(InstructionSetError) -> InstructionSet {
-    guard let set = InstructionSet(rawValue: name), available.contains(set) else {
-      throw InstructionSetError(name: name)
-    }
+    let set = InstructionSet(rawValue: name)
+    guard available.contains(set) else { throw InstructionSetError(name: name) }
     return set
   }
 

@@ -12,7 +12,8 @@ extension ModelConfiguration: Codable {
     case attention, attentionScale, embeddingScale, residualScale, outputScale
   }
 
-  public init(from decoder: any Decoder) throws {
+  /// Reads the form that converted files hold.
+  package init(from decoder: any Decoder) throws {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     var norms = Set(try fields.decodeIfPresent([NormRole].self, forKey: .norms) ?? [])
     if try fields.decode(Bool.self, forKey: .hasSubNorms) { norms.formUnion(Set.subNorms) }
@@ -41,7 +42,8 @@ extension ModelConfiguration: Codable {
       endTokens: try fields.decode([Int32].self, forKey: .endTokens))
   }
 
-  public func encode(to encoder: any Encoder) throws {
+  /// Writes the form that converted files hold.
+  package func encode(to encoder: any Encoder) throws {
     var fields = encoder.container(keyedBy: CodingKeys.self)
     try fields.encode(architecture, forKey: .architecture)
     try fields.encode(vocabularySize, forKey: .vocabularySize)

@@ -1,7 +1,7 @@
 /// The shape of a BitNet b1.58 model: everything about it that is not a weight.
-public struct ModelConfiguration: Sendable, Equatable {
+package struct ModelConfiguration: Sendable, Equatable {
   /// The gate's activation function.
-  public enum Activation: String, Sendable, Codable {
+  package enum Activation: String, Sendable, Codable {
     /// `max(x, 0)²`, as in BitNet b1.58 2B-4T.
     case squaredReLU = "relu2"
     /// `x / (1 + e^-x)`, as in Llama-shaped models.
@@ -34,13 +34,13 @@ public struct ModelConfiguration: Sendable, Equatable {
 
   /// The frequency scaling of Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between
   /// blended.
-  public struct RotaryScaling: Sendable, Equatable, Codable {
-    public var factor: Double
-    public var lowFrequencyFactor: Double
-    public var highFrequencyFactor: Double
-    public var originalContextLength: Int
+  package struct RotaryScaling: Sendable, Equatable, Codable {
+    package var factor: Double
+    package var lowFrequencyFactor: Double
+    package var highFrequencyFactor: Double
+    package var originalContextLength: Int
 
-    public init(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContextLength: Int) {
+    package init(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContextLength: Int) {
       self.factor = factor
       self.lowFrequencyFactor = lowFrequencyFactor
       self.highFrequencyFactor = highFrequencyFactor
@@ -49,23 +49,31 @@ public struct ModelConfiguration: Sendable, Equatable {
   }
 
   /// The architecture's name as its checkpoint gives it, for people.
-  public var architecture: String
-  public var vocabularySize: Int
-  public var hiddenSize: Int
-  public var feedForwardSize: Int
-  public var layerCount: Int
+  package var architecture: String
+  /// Tokens of the vocabulary: rows of the embedding and of the LM head.
+  package var vocabularySize: Int
+  /// Elements of a hidden state.
+  package var hiddenSize: Int
+  /// Elements between a block's gate and up projections and its down projection.
+  package var feedForwardSize: Int
+  /// Transformer blocks.
+  package var layerCount: Int
   /// Query heads.
-  public var headCount: Int
+  package var headCount: Int
   /// Key/value heads; `headCount` is a multiple of it.
-  public var keyValueHeadCount: Int
+  package var keyValueHeadCount: Int
   /// Elements of one head: even.
-  public var headSize: Int
+  package var headSize: Int
   /// Positions the model was trained for.
-  public var contextLength: Int
-  public var normEpsilon: Double
-  public var ropeTheta: Double
-  public var ropeScaling: RotaryScaling?
-  public var activation: Activation
+  package var contextLength: Int
+  /// The constant that RMSNorm adds to the mean square.
+  package var normEpsilon: Double
+  /// The base of the rotary position embedding.
+  package var ropeTheta: Double
+  /// How rotary frequencies are scaled; nil if they are not.
+  package var ropeScaling: RotaryScaling?
+  /// The gate's activation function.
+  package var activation: Activation
   /// The norms that the model's blocks have beside those before the attention and the feed-forward part.
   package var optionalNorms: Set<NormRole>
   /// The layers' attention: layer i has entry `i % attention.count`. 1 to `layerCount` entries.
@@ -80,10 +88,11 @@ public struct ModelConfiguration: Sendable, Equatable {
   /// What the normalised hidden state is multiplied by before the output head.
   package var outputScale: Double
   /// Whether the output head is the embedding.
-  public var tiedEmbedding: Bool
-  public var beginToken: Int32?
+  package var tiedEmbedding: Bool
+  /// The token that begins a sequence; nil if the model has none.
+  package var beginToken: Int32?
   /// Tokens that end a text, from config.json and generation_config.json.
-  public var endTokens: [Int32]
+  package var endTokens: [Int32]
 
   package init(
     architecture: String, vocabularySize: Int, hiddenSize: Int, feedForwardSize: Int, layerCount: Int, headCount: Int,
@@ -117,24 +126,24 @@ public struct ModelConfiguration: Sendable, Equatable {
     self.endTokens = endTokens
   }
 
-  /// Whether norms stand before the attention's output projection and before the down projection (SubLN).
-  public var hasSubNorms: Bool { optionalNorms.isSuperset(of: Set.subNorms) }
+  /// Whether there are norms before the attention's output projection and before the down projection (SubLN).
+  package var hasSubNorms: Bool { optionalNorms.isSuperset(of: Set.subNorms) }
   /// Whether a token attends to later tokens in some layer.
   package var isBidirectional: Bool { attention.contains(where: \.isBidirectional) }
   /// The attention of a layer: `index` in `0..<layerCount`.
   package func attention(ofLayer index: Int) -> Attention { attention[index % attention.count] }
 
   /// Elements of all query heads: the attention's width before its output projection.
-  public var queryWidth: Int { headCount * headSize }
+  package var queryWidth: Int { headCount * headSize }
   /// Elements of all key (or value) heads.
-  public var keyValueWidth: Int { keyValueHeadCount * headSize }
+  package var keyValueWidth: Int { keyValueHeadCount * headSize }
   /// Ternary weights of all layers.
-  public var ternaryWeightCount: Int {
+  package var ternaryWeightCount: Int {
     layerCount
       * MatrixRole.allCases.map(shape(of:)).reduce(0) { $0 + $1.rows.reduce(0, +) * $1.columns }
   }
   /// All parameters: ternary weights, embedding, untied head, norms.
-  public var parameterCount: Int {
+  package var parameterCount: Int {
     let embeddings = vocabularySize * hiddenSize * (tiedEmbedding ? 1 : 2)
     return ternaryWeightCount + embeddings + hiddenSize + layerCount * norms.reduce(0) { $0 + $1.width }
   }

@@ -8,20 +8,21 @@ public struct SampledToken: Sendable, Equatable {
     /// At most 0.
     public var logProbability: Float
 
-    public init(token: Int32, logProbability: Float) {
+    /// Makes an alternative.
+    package init(token: Int32, logProbability: Float) {
       self.token = token
       self.logProbability = logProbability
     }
   }
   /// 0 up to the vocabulary's size.
   public var token: Int32
-  /// At most 0; nil when log probabilities were not asked for: they take all logits, which choosing a token may not
-  /// need.
+  /// At most 0; nil when log probabilities were not asked for. They need all logits, which choosing a token may not.
   public var logProbability: Float?
   /// The most likely tokens, in descending order, as many as were asked for.
   public var alternatives: [Alternative]
 
-  public init(token: Int32, logProbability: Float? = nil, alternatives: [Alternative] = []) {
+  /// Makes a sampled token.
+  package init(token: Int32, logProbability: Float? = nil, alternatives: [Alternative] = []) {
     self.token = token
     self.logProbability = logProbability
     self.alternatives = alternatives

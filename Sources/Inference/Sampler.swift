@@ -1,21 +1,22 @@
-/// How a token is chosen from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p,
+/// How to choose a token from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p,
 /// min-p.
 public struct SamplingParameters: Sendable, Equatable, Codable {
-  /// 0 takes the likeliest token; otherwise logits are divided by it. 0, or 0.000001 to 100: logits divided by less
-  /// could overflow.
+  /// 0 takes the most likely token; other values divide the logits. 0, or 0.000001 to 100: logits divided by less could
+  /// overflow.
   public var temperature: Float
-  /// Only the k likeliest tokens; 0 for all.
+  /// Keeps only the k most likely tokens; 0 keeps all.
   public var topK: Int
-  /// The fewest likeliest tokens whose probability reaches p; 1 for all. Above 0, up to 1.
+  /// Keeps the fewest most likely tokens whose probabilities add up to p or more; 1 keeps all. Above 0, up to 1.
   public var topP: Float
-  /// Only tokens at least this many times as likely as the likeliest; 0 for all. 0 to 1.
+  /// Keeps only tokens at least this many times as likely as the most likely one; 0 keeps all. 0 to 1.
   public var minP: Float
-  /// Logits of tokens that the sequence already holds are divided by it when positive, multiplied when negative; 1 for
-  /// none. Above 0, up to 100.
+  /// Divides positive logits, and multiplies negative ones, of tokens that the sequence already holds; 1 changes none.
+  /// Above 0, up to 100. The rule of CTRL (Keskar et al. 2019).
   public var repetitionPenalty: Float
-  /// The random numbers' key: a sequence sampled again with the same seed gives the same tokens.
+  /// The random generator's key: the same prompt, parameters and seed give the same tokens on every machine.
   public var seed: UInt64
 
+  /// Makes parameters; see the properties.
   public init(
     temperature: Float = 0, topK: Int = 0, topP: Float = 1, minP: Float = 0, repetitionPenalty: Float = 1,
     seed: UInt64 = 0
@@ -28,6 +29,7 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
     self.seed = seed
   }
 
+  /// Takes the most likely token; the one with the smallest id among equals.
   public static let greedy = SamplingParameters()
 
   /// How far below the largest logit a token can be and still be chosen or count: beyond 27.73 · temperature its weight

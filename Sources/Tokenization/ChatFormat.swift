@@ -26,7 +26,7 @@ public enum ChatFormat: String, Sendable, CaseIterable {
   ///
   /// The published templates of BitNet b1.58 2B-4T are all taken for ``bitnet``, also the one in its first GGUF files,
   /// which writes "Human:" and "BITNETAssistant:" and is not what the model was trained with.
-  public init?(template: String) {
+  package init?(template: String) {
     func has(_ part: String) -> Bool { template.contains(part) }
     if has("<|start_header_id|>") && has("<|end_header_id|>") {
       self = .llama3
@@ -43,7 +43,7 @@ public enum ChatFormat: String, Sendable, CaseIterable {
   private static let endOfHeader = "<|end_header_id|>"
 
   /// The tokens after which a reply is over, those of them that the tokenizer has: `<|eot_id|>` and `<|end_of_text|>`.
-  public func stopTokens(_ tokenizer: Tokenizer) -> Set<Int32> {
+  package func stopTokens(_ tokenizer: Tokenizer) -> Set<Int32> {
     Set([Self.endOfTurn, Self.endOfText].compactMap(tokenizer.id(ofSpecial:)))
   }
 

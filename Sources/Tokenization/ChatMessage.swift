@@ -1,12 +1,27 @@
 /// One message of a chat.
 public struct ChatMessage: Equatable, Sendable {
-  public enum Role: String, Sendable, CaseIterable {
-    case system, user, assistant
+  /// Who a message is from. Later versions may add roles.
+  public struct Role: RawRepresentable, Hashable, Sendable {
+    /// The role's name, as chat templates write it.
+    public let rawValue: String
+
+    /// Makes a role from its name.
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    /// The operator, who tells the model its role.
+    public static let system = Role(rawValue: "system")
+    /// The person who asks.
+    public static let user = Role(rawValue: "user")
+    /// The model.
+    public static let assistant = Role(rawValue: "assistant")
   }
 
+  /// Who the message is from.
   public var role: Role
+  /// The message's text.
   public var content: String
 
+  /// Makes a message.
   public init(role: Role, content: String) {
     self.role = role
     self.content = content

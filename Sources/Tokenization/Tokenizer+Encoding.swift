@@ -13,7 +13,7 @@ extension Tokenizer {
 
   /// The token ids of bytes, which should be UTF-8: a byte that is not part of a valid sequence is encoded as a piece
   /// of punctuation would be, and decodes to itself.
-  public func encode(utf8 bytes: [UInt8], bos: Bool = false, specials: Bool = false) -> [Int32] {
+  package func encode(utf8 bytes: [UInt8], bos: Bool = false, specials: Bool = false) -> [Int32] {
     encode(utf8: bytes.span, bos: bos, specials: specials)
   }
 

@@ -44,7 +44,7 @@ public final class Tokenizer: Sendable {
   public let bos: Int32?
 
   /// The special tokens by their text, such as `<|eot_id|>`.
-  public let specialTokens: [String: Int32]
+  package let specialTokens: [String: Int32]
 
   let split: SplitPattern
   let takesWholePieces: Bool
@@ -149,13 +149,13 @@ public final class Tokenizer: Sendable {
 
   /// The id of the token with exactly these bytes, special tokens and other added ones not considered; nil if there is
   /// none.
-  public func id(of bytes: [UInt8]) -> Int32? {
+  package func id(of bytes: [UInt8]) -> Int32? {
     let id = vocabulary.find(bytes)
     return id < 0 ? nil : id
   }
 
   /// The bytes a token stands for, of a special token the UTF-8 of its text; nil if no token has this id.
-  public func bytes(of id: Int32) -> [UInt8]? {
+  package func bytes(of id: Int32) -> [UInt8]? {
     if vocabulary.list.hasString(at: Int(id)) { return Array(vocabulary.list[Int(id)]) }
     return addedPositions[id].map { Array(added[$0].content.utf8) }
   }

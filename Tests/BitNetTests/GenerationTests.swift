@@ -13,7 +13,7 @@ import Testing
 private func demo(threads: Int? = nil, context: Int? = nil) async throws -> LanguageModel {
   try await LanguageModel.load(
     embedded: UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size()),
-    options: .init(threads: threads, contextLength: context))
+    options: .init(device: threads.map { .cpu(.init(threads: $0)) } ?? .automatic(), contextLength: context))
 }
 
 @Suite("The library")
@@ -23,9 +23,10 @@ struct GenerationTests {
     // Greedy float32 texts of the checkpoint by transformers, up to where a near-tie may part them.
     let model = try await demo()
     let options = GenerationOptions(maximumTokens: 4)
-    #expect(try await model.generate("Once upon a time", options: options).text().text == " there was a man")
+    #expect(try await model.generate("Once upon a time", options: options).response().text == " there was a man")
     #expect(
-      try await model.generate("The old king said to his youngest son,", options: options).text().text == " \"I have a")
+      try await model.generate("The old king said to his youngest son,", options: options).response().text
+        == " \"I have a")
     #expect(
       model.tokenizer.encode("In a dark forest there lived", bos: true) == [4093, 1408, 258, 1271, 1094, 442, 1018])
   }
@@ -40,11 +41,10 @@ struct GenerationTests {
     for try await piece in model.generate("The princess", options: options) {
       #expect(statistics == nil, "nothing comes after the last piece")
       text += piece.text
-      tokens += piece.tokens.map(\.token)
-      for token in piece.tokens {
-        #expect(token.logProbability! <= 0 && token.alternatives.count == 2)
-        #expect(token.alternatives[0].logProbability >= token.alternatives[1].logProbability)
-      }
+      let token = piece.token
+      tokens.append(token.token)
+      #expect(token.logProbability! <= 0 && token.alternatives.count == 2)
+      #expect(token.alternatives[0].logProbability >= token.alternatives[1].logProbability)
       if let finish = piece.finish {
         statistics = piece.statistics
         #expect(finish == .length)
@@ -54,21 +54,21 @@ struct GenerationTests {
     #expect(model.tokenizer.decode(tokens) == text)
     #expect(statistics?.generatedTokens == 50)
     #expect(statistics?.promptTokens == model.tokenizer.encode("The princess", bos: true).count)
-    #expect(statistics!.timeToFirstToken > 0 && statistics!.decodeRate > 0)
+    #expect(statistics!.timeToFirstToken > .zero && statistics!.decodeRate > 0)
     // Again, on another number of threads.
     let other = try await demo(threads: 1)
-    #expect(try await other.generate("The princess", options: options).text().text == text)
+    #expect(try await other.generate("The princess", options: options).response().text == text)
   }
 
   @Test("stops at stop texts and stop tokens, and leaves them out")
   func stops() async throws {
     let model = try await demo()
     var options = GenerationOptions(maximumTokens: 30, stopTexts: ["was a man"])
-    let whole = try await model.generate("Once upon a time", options: .init(maximumTokens: 30)).text().text
-    let stopped = try await model.generate("Once upon a time", options: options).text()
+    let whole = try await model.generate("Once upon a time", options: .init(maximumTokens: 30)).response().text
+    let stopped = try await model.generate("Once upon a time", options: options).response()
     #expect(whole.hasPrefix(stopped.text + "was a man"))
     options = GenerationOptions(maximumTokens: 30, stopTokens: [307])  // " was"
-    let cut = try await model.generate("Once upon a time", options: options).text()
+    let cut = try await model.generate("Once upon a time", options: options).response()
     #expect(cut.text == " there" && cut.statistics.generatedTokens == 2)
   }
 
@@ -76,16 +76,21 @@ struct GenerationTests {
   func contextEnd() async throws {
     let model = try await demo(context: 16)
     let options = GenerationOptions(ignoresEndTokens: true)
-    let (_, statistics) = try await model.generate("Once upon a time", options: options).text()
+    let statistics = try await model.generate("Once upon a time", options: options).response().statistics
     #expect(statistics.promptTokens + statistics.generatedTokens == 16)
-    await #expect(throws: EngineError.contextFull(length: 0, adding: 20, limit: 16)) {
-      _ = try await model.generate(tokens: Array(repeating: 5, count: 20)).text()
+    let tooLong = await #expect(throws: BitNetError.self) {
+      _ = try await model.generate(tokens: Array(repeating: 5, count: 20)).response()
     }
-    await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: []).text() }
-    await #expect(throws: EngineError.self) {
-      _ = try await model.generate(tokens: [5], options: .init(maximumTokens: 0)).text()
+    #expect(tooLong?.code == .contextExceeded)
+    #expect(tooLong?.cause as? EngineError == .contextFull(length: 0, adding: 20, limit: 16))
+    #expect(tooLong?.description == "the prompt has 20 tokens; the context holds 16")
+    let refused: [([TokenID], GenerationOptions)] = [([], .init()), ([5], .init(maximumTokens: 0)), ([9999], .init())]
+    for (tokens, options) in refused {
+      let error = await #expect(throws: BitNetError.self) {
+        _ = try await model.generate(tokens: tokens, options: options).response()
+      }
+      #expect(error?.code == .invalidArgument, "\(error.map(String.init(describing:)) ?? "nothing")")
     }
-    await #expect(throws: EngineError.self) { _ = try await model.generate(tokens: [9999]).text() }
   }
 
   @Test("gives several tasks the texts they would get alone")
@@ -94,10 +99,10 @@ struct GenerationTests {
     let prompts = ["Once upon a time", "The wolf", "A little girl", "In the forest"]
     let options = GenerationOptions(sampling: .init(temperature: 0.7, seed: 1), maximumTokens: 40)
     var alone: [String] = []
-    for prompt in prompts { alone.append(try await model.generate(prompt, options: options).text().text) }
+    for prompt in prompts { alone.append(try await model.generate(prompt, options: options).response().text) }
     try await withThrowingTaskGroup(of: (Int, String).self) { group in
       for (index, prompt) in prompts.enumerated() {
-        group.addTask { (index, try await model.generate(prompt, options: options).text().text) }
+        group.addTask { (index, try await model.generate(prompt, options: options).response().text) }
       }
       for try await (index, text) in group { #expect(text == alone[index]) }
     }
@@ -109,7 +114,7 @@ struct GenerationTests {
     let task = Task { () -> Int in
       var count = 0
       for try await piece in model.generate("Once", options: .init(ignoresEndTokens: true)) {
-        count += piece.tokens.count
+        count = piece.statistics.generatedTokens
         if count == 5 { withUnsafeCurrentTask { $0?.cancel() } }
       }
       return count
@@ -121,17 +126,21 @@ struct GenerationTests {
   func chat() async throws {
     let model = try await demo()
     let chat = model.chat(system: "Tell tales.", format: .bitnet, options: .init(maximumTokens: 20))
-    let first = try await chat.respond(to: "Who is the king?").text()
+    let first = try await chat.respond(to: "Who is the king?")
     #expect(first.statistics.cachedTokens == 0)
-    let second = try await chat.respond(to: "And the queen?").text()
+    let second = try await chat.respond(to: "And the queen?")
     // All of the first turn but its last token, which no step has taken yet.
     #expect(second.statistics.cachedTokens >= first.statistics.promptTokens + first.statistics.generatedTokens - 1)
     #expect(await chat.messages.map(\.role) == [.system, .user, .assistant, .user, .assistant])
     #expect(await chat.messages[2].content == first.text)
-    for turn in 0..<30 { _ = try await chat.respond(to: "Tell me more about the wood, number \(turn).").text() }
+    for turn in 0..<30 { _ = try await chat.respond(to: "Tell me more about the wood, number \(turn).") }
     let messages = await chat.messages
     #expect(messages.count < 60 && messages[0].role == .system && messages[1].role == .user)
-    await #expect(throws: EngineError.self) { _ = try await chat.respond(to: String(repeating: "wood ", count: 2000)) }
+    #expect(await chat.forgottenMessageCount == 65 - messages.count)
+    let error = await #expect(throws: BitNetError.self) {
+      _ = try await chat.respond(to: String(repeating: "wood ", count: 2000))
+    }
+    #expect(error?.code == .contextExceeded)
     #expect(await chat.messages.count == messages.count, "a question that does not fit is not kept")
     await chat.reset()
     #expect(await chat.messages.isEmpty)
@@ -141,14 +150,39 @@ struct GenerationTests {
   func interruptedChat() async throws {
     let model = try await demo()
     let chat = model.chat(format: .bitnet, options: .init(ignoresEndTokens: true))
-    var stale = try await chat.respond(to: "Who is the king?").makeAsyncIterator()
+    var stale = chat.streamResponse(to: "Who is the king?").makeAsyncIterator()
     var said = ""
     for _ in 0..<5 { said += try await stale.next()?.text ?? "" }
-    let answer = try await chat.respond(to: "Stop.", options: .init(maximumTokens: 5)).text()
+    let answer = try await chat.respond(to: "Stop.", options: .init(maximumTokens: 5))
     #expect(answer.statistics.generatedTokens <= 5)
     let messages = await chat.messages
     #expect(messages.map(\.content).prefix(3) == ["Who is the king?", said, "Stop."])
     await #expect(throws: CancellationError.self) { _ = try await stale.next() }
+  }
+
+  @Test("keeps the conversation whole when questions come at once, fail, or are answered to nobody")
+  func racingQuestions() async throws {
+    let model = try await demo()
+    let chat = model.chat(format: .bitnet, options: .init(maximumTokens: 3))
+    _ = chat.streamResponse(to: "Nobody reads this.")
+    var unread = chat.streamResponse(to: "Nobody reads this either.").makeAsyncIterator()
+    #expect(await chat.messages.isEmpty)
+    let results = await withTaskGroup(of: Bool.self) { group in
+      for index in 0..<8 {
+        group.addTask { (try? await chat.respond(to: "Question \(index)")) != nil }
+        group.addTask { (try? await chat.respond(to: String(repeating: "wood ", count: 2000))) != nil }
+      }
+      return await group.reduce(into: [Bool]()) { $0.append($1) }
+    }
+    #expect(results.contains(true))
+    let messages = await chat.messages
+    for (index, message) in messages.enumerated() {
+      #expect(message.role == (index % 2 == 0 ? .user : .assistant) && !message.content.hasPrefix("wood"))
+    }
+    #expect(
+      messages.count % 2 == 0 && Set(messages.filter { $0.role == .user }.map(\.content)).count * 2 == messages.count)
+    _ = try await unread.next()
+    #expect(await chat.messages.dropLast().last?.content == "Nobody reads this either.")
   }
 
   @Test("runs the example")

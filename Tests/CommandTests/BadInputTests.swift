@@ -25,7 +25,7 @@ struct BadInputTests {
     Mistake(
       arguments: story + ["--model", Repository.path("Tests/Fixtures")], sentence: "the folder has no config.json"),
     Mistake(arguments: story + ["--model", Repository.path("Package.swift")], sentence: "Package.swift: "),
-    Mistake(arguments: story + ["--model", fixture], sentence: "there is no tokenizer"),
+    Mistake(arguments: story + ["--model", fixture], sentence: "the tokenizer is missing; expected tokenizer.json"),
     Mistake(
       arguments: story + ["--instruction-set", "sse9"],
       sentence: "the instruction set is sse9; expected one that this machine has"),
