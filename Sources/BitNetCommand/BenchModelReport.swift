@@ -10,25 +10,21 @@ import BitNetTokenization
 
 /// What `bench model` found: printed as a table or as JSON Lines.
 struct BenchModelReport {
+  /// The fields of `ModelBenchmark.Machine` and the reason for the choice.
   struct Machine: Encodable {
-    /// What the engine runs on.
-    let name: String
+    let measured: ModelBenchmark.Machine
     /// Why it is not a GPU, if that was left open.
     let note: String?
-    let emulated: Bool
-    /// Nil if it could not be measured.
-    let memoryBytesPerSecond: Double?
-    /// `copy`: bytes read and written by a copy on the GPU; `read`: bytes read by the CPU.
-    let memoryMeasure: String
-    /// The error that kept the memory's speed from being measured.
-    let memoryError: String?
-    /// On a GPU: whether single tokens go through one cooperative kernel.
-    let cooperative: Bool?
-    /// On a GPU: whether that kernel is launched as part of a graph, and why not.
-    let graph: Bool?
-    let graphReason: String?
-    /// Whether the int8 copy of the output head screens the vocabulary.
-    let screened: Bool
+
+    init(_ measured: ModelBenchmark.Machine, note: String?) { (self.measured, self.note) = (measured, note) }
+
+    private enum Key: String, CodingKey { case note }
+
+    func encode(to encoder: any Encoder) throws {
+      try measured.encode(to: encoder)
+      var container = encoder.container(keyedBy: Key.self)
+      try container.encodeIfPresent(note, forKey: .note)
+    }
   }
 
   /// The first of the JSON Lines.
@@ -98,68 +94,31 @@ struct BenchModelReport {
     let cacheBytesPerPosition: Int
   }
 
-  /// Tokens a second over the rounds.
-  struct Rate: Encodable {
-    let median: Double
-    let minimum: Double
-    let maximum: Double
-
-    /// - Parameter rates: one or more.
-    init(_ rates: [Double]) {
-      median = rates.quantile(0.5)
-      minimum = rates.quantile(0)
-      maximum = rates.quantile(1)
-    }
-  }
-
-  struct Prompt: Encodable {
-    let tokens: Int
-    let tokensPerSecond: Rate
-  }
-
-  struct Decoding: Encodable {
-    let sequences: Int
-    /// Tokens in the cache of each before.
-    let depth: Int
-    /// Decoded in a round by each.
-    let tokens: Int
-    /// Of all sequences together.
-    let tokensPerSecond: Rate
-    /// The memory's speed, read between the tokens of each round (on a GPU: at the start); the median.
-    let memoryBytesPerSecond: Double
-    /// The same if nothing took time but reading each byte once in a step.
-    let floorTokensPerSecond: Double
-    /// The median of what each burst reached of its own floor.
-    let shareOfFloor: Double
-    /// Times the rate of one sequence.
-    let ratioToOne: Double?
-  }
-
-  /// Tokens of each sequence that were decoded without a pause.
-  struct Burst {
-    let tokens: Int
-    let seconds: Double
-    /// The memory's bytes a second meanwhile; 0 where that is not known.
-    let memory: Double
-  }
-
   /// Bytes in the end: of the weights, the int8 copy of the head, buffers and the cache. On the CPU only weights and
   /// copy are counted.
   struct Memory: Encodable {
-    var weights = 0
-    var screen: Int?
+    let weights: Int
+    let screen: Int
     var buffers: Int?
     var cache: Int?
+
+    /// - Parameter isOnGPU: where buffers and cache are memory that only the engine takes.
+    init(_ use: MemoryUse, isOnGPU: Bool) {
+      weights = use.weights
+      screen = use.screen
+      if isOnGPU { (buffers, cache) = (use.buffers, use.cache) }
+    }
   }
 
   let machine: Machine
   let model: Model
   /// Times that each was measured.
   let rounds: Int
-  var prompts: [Prompt] = []
-  var decoding: [Decoding] = []
-  var batches: [Decoding] = []
-  var memory: Memory
+  var prompts: [ModelBenchmark.Prompt] = []
+  var decoding: [ModelBenchmark.Decoding] = []
+  var batches: [ModelBenchmark.Decoding] = []
+  /// Nil until the end.
+  var memory: Memory?
   /// What did not fit in the context.
   var leftOut: [String] = []
   /// Measurements that failed, that of the memory's speed included.
@@ -169,80 +128,27 @@ struct BenchModelReport {
     self.machine = machine
     self.model = model
     self.rounds = rounds
-    memory = Memory()
-    failures = machine.memoryError == nil ? 0 : 1
+    failures = machine.measured.memoryError == nil ? 0 : 1
   }
-}
 
-extension BenchModelReport.Machine {
-  /// Measures the memory, and has a GPU record its decode step.
-  init(_ engine: any Engine, note: String?) {
-    guard let engine = engine as? CUDAEngine else {
-      let engine = engine as? CPUEngine
-      self.init(
-        name: engine?.summary ?? "", note: note, emulated: false,
-        memoryBytesPerSecond: MemoryBandwidth.measure(threads: engine?.threads), memoryMeasure: "read",
-        memoryError: nil, cooperative: nil,
-        graph: nil, graphReason: nil, screened: (engine?.screenByteCount ?? 0) > 0)
-      return
-    }
-    let memory = Result { () throws(CUDAError) in try DeviceBandwidth.measure(engine.device) }
-    let step = engine.decodeStepFacts()
-    self.init(
-      name: "cuda:\(engine.device.ordinal) (\(engine.summary))", note: note, emulated: engine.device.isEmulated,
-      memoryBytesPerSecond: try? memory.get(), memoryMeasure: "copy", memoryError: memory.failure,
-      cooperative: step.isCooperative,
-      graph: step.hasGraph, graphReason: step.graphError, screened: engine.memoryByteCount.screen > 0)
-  }
+  var facts: Facts { Facts(machine: machine, model: model, rounds: rounds) }
 }
 
 extension BenchModelReport.Model {
-  init(_ weights: ModelWeights, name: String, engine: any Engine) {
-    let c = weights.configuration
-    let screen = (engine as? CUDAEngine)?.memoryByteCount.screen ?? (engine as? CPUEngine)?.screenByteCount ?? 0
+  init(_ weights: ModelWeights, name: String, contextLength: Int, bytes: ModelBenchmark.Model) {
     self.init(
-      name: name, parameters: c.parameterCount, contextLength: engine.contextLength,
-      ternaryBytes: weights.tileByteCount,
-      headBytes: screen > 0 ? screen : weights.head.bytes.count, headIsScreened: screen > 0,
-      // Keys and values are bfloat16.
-      cacheBytesPerPosition: c.layerCount * 2 * c.keyValueWidth * 2)
+      name: name, parameters: weights.configuration.parameterCount, contextLength: contextLength,
+      ternaryBytes: bytes.ternaryBytes, headBytes: bytes.headBytes, headIsScreened: bytes.headIsScreened,
+      cacheBytesPerPosition: bytes.cacheBytesPerPosition)
   }
 }
 
 extension BenchModelReport {
-  /// - Parameters:
-  ///   - rounds: the bursts of each.
-  ///   - alone: tokens a second of one sequence; nil when that is this one, or unknown.
-  func decoding(sequences: Int, depth: Int, tokens: Int, rounds: [[Burst]], alone: Double?) -> Decoding {
-    let rate = Rate(rounds.map { Double(sequences * tokens) / $0.reduce(0) { $0 + $1.seconds } })
-    // The cache grows in a round; this is its middle.
-    let cache = Double(model.cacheBytesPerPosition) * (Double(depth) + Double(tokens) / 2)
-    let bytes = Double(model.ternaryBytes + model.headBytes) + Double(sequences) * cache
-    let bursts = rounds.joined()
-    // Medians over bursts: a moment in which the system suspended a thread says nothing of the memory.
-    let memory = bursts.map(\.memory).quantile(0.5)
-    return Decoding(
-      sequences: sequences, depth: depth, tokens: tokens, tokensPerSecond: rate, memoryBytesPerSecond: memory,
-      floorTokensPerSecond: Double(sequences) * memory / bytes,
-      shareOfFloor: bursts.map { $0.memory > 0 ? Double($0.tokens) * bytes / $0.seconds / $0.memory : 0 }.quantile(0.5),
-      ratioToOne: alone.map { rate.median / $0 } ?? (sequences == 1 ? 1 : nil))
-  }
-
-  func end(_ engine: any Engine) -> End {
-    let step = (engine as? CUDAEngine)?.decodeStepFacts()
-    return End(
+  /// - Parameter step: how a GPU decodes; nil on a CPU.
+  func end(_ step: CUDAEngine.DecodeStepFacts?) -> End {
+    End(
       measured: prompts.count + decoding.count + batches.count, failed: failures, graph: step?.hasGraph,
       graphReason: step?.graphError)
-  }
-
-  mutating func measureMemory(_ engine: any Engine, weights: ModelWeights) {
-    guard let engine = engine as? CUDAEngine else {
-      let tables = weights.embedding.bytes.count + (weights.configuration.tiedEmbedding ? 0 : weights.head.bytes.count)
-      memory = Memory(weights: weights.tileByteCount + tables, screen: (engine as? CPUEngine)?.screenByteCount)
-      return
-    }
-    let bytes = engine.memoryByteCount
-    memory = Memory(weights: bytes.weights, screen: bytes.screen, buffers: bytes.buffers, cache: bytes.cache)
   }
 
   static func row(_ cells: [String]) -> String {
@@ -257,12 +163,13 @@ extension BenchModelReport {
 
   /// What comes before the results.
   var heading: String {
-    var text = "\(machine.name)" + (machine.note.map { " (no GPU: \($0))" } ?? "") + "\n"
+    let note = machine.note, machine = machine.measured
+    var text = "\(machine.name)" + (note.map { " (no GPU: \($0))" } ?? "") + "\n"
     if machine.emulated {
       text += "NOTE: this device is emulated on the CPU. All figures below are the emulator's and mean nothing.\n"
     }
     let speed = machine.memoryBytesPerSecond.map { "\(($0 / 1e9).decimals(1)) GB/s" }
-    let measure = machine.memoryMeasure == "copy" ? "read and written by a copy" : "read"
+    let measure = machine.memoryMeasure == .copy ? "read and written by a copy" : "read"
     let head = "\(size(model.headBytes)) of \(model.headIsScreened ? "the head's int8 copy" : "output head")"
     var rows = [
       ("model", "\(model.name), \((Double(model.parameters) / 1e6).decimals(1)) million parameters"),
@@ -280,7 +187,7 @@ extension BenchModelReport {
     }
     return text + table(rows) + "\n"
       + Self.row([
-        "", "tokens/s", "slowest to fastest", machine.memoryMeasure == "copy" ? "GB/s copied" : "GB/s read", "of floor",
+        "", "tokens/s", "slowest to fastest", machine.memoryMeasure == .copy ? "GB/s copied" : "GB/s read", "of floor",
         "of 1 sequence",
       ])
   }
@@ -288,13 +195,14 @@ extension BenchModelReport {
   /// What comes after them.
   var notes: String {
     var text = "\nTokens a second are medians of \(plural(rounds, "round")).\n"
-    if (decoding + batches).contains(where: { $0.shareOfFloor > 1 }), !machine.emulated {
+    if (decoding + batches).contains(where: { $0.shareOfFloor > 1 }), !machine.measured.emulated {
       text += "Above 100 %: a cache was faster than memory, or memory faster than when it was measured.\n"
     }
     if failures > 0 { text += "\(plural(failures, "measurement")) failed.\n" }
     for sentence in leftOut { text += "Left out: \(sentence).\n" }
+    guard let memory else { return text }
     var parts = ["\(size(memory.weights)) of weights"]
-    if let screen = memory.screen, screen > 0 { parts.append("\(size(screen)) of the head's int8 copy") }
+    if memory.screen > 0 { parts.append("\(size(memory.screen)) of the head's int8 copy") }
     if let buffers = memory.buffers, let cache = memory.cache {
       parts += ["\(size(buffers)) of buffers", "\(size(cache)) of cache"]
     }
@@ -302,15 +210,15 @@ extension BenchModelReport {
   }
 }
 
-extension BenchModelReport.Rate {
+extension ModelBenchmark.Rate {
   fileprivate var cells: [String] { [median.shortened, "\(minimum.shortened) to \(maximum.shortened)"] }
 }
 
-extension BenchModelReport.Prompt {
+extension ModelBenchmark.Prompt {
   var line: String { BenchModelReport.row(["prompt of \(tokens)"] + tokensPerSecond.cells) }
 }
 
-extension BenchModelReport.Decoding {
+extension ModelBenchmark.Decoding {
   var depthLine: String { BenchModelReport.row(["decode after \(depth)"] + cells) }
   var batchLine: String {
     BenchModelReport.row(

@@ -16,16 +16,6 @@ extension Double {
   var shortened: String { decimals(self < 10 ? 2 : self < 100 ? 1 : 0) }
 }
 
-extension [Double] {
-  /// The value below which a share of the values lies, 0…1; between two values in proportion. One value or more.
-  func quantile(_ share: Double) -> Double {
-    let sorted = sorted()
-    let place = share * Double(count - 1)
-    let (low, part) = (Int(place), place - place.rounded(.down))
-    return sorted[low] + part * (sorted[Swift.min(low + 1, count - 1)] - sorted[low])
-  }
-}
-
 /// The numbers of a list such as "1,2,4" that a person gave with an option.
 func numbers(_ text: String, of option: String, _ range: ClosedRange<Int>) throws -> [Int] {
   try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
