@@ -96,7 +96,9 @@ struct BenchModel: ParsableCommand {
     let name = random2B ? Self.random2BName : model.source.model ?? "the demo model"
     let (engine, note) = try makeEngine(weights)
     let benchmark = ModelBenchmark(engine, weights: weights, rounds: rounds, tokens: tokens)
-    if !benchmark.isOnGPU { try refuseGPUOptions(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda") }
+    if !benchmark.isOnGPU {
+      try refuseGPUOptions(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda")
+    }
     var report = BenchModelReport(
       machine: .init(benchmark.machine, note: note),
       model: .init(weights, name: name, contextLength: engine.contextLength, bytes: benchmark.model), rounds: rounds)

@@ -60,7 +60,7 @@ package final class CPUEngine: Engine {
 
   /// Threads that work, the caller's included.
   package var threads: Int { pass.team.count }
-  package var summary: String { "CPU, \(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")" }
+  package var summary: String { "CPU, \(instructionSet.rawValue), \(plural(threads, "thread"))" }
   package var memory: MemoryUse {
     MemoryUse(
       weights: pass.weights.byteCount, screen: pass.screen?.byteCount ?? 0, buffers: pass.space.byteCount,

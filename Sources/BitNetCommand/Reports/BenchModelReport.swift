@@ -64,7 +64,7 @@ struct BenchModelReport {
         case "depth": "decode after \(depth ?? 0)"
         default: "decode \(plural(sequences ?? 0, "sequence"))"
         }
-      return BenchModelReport.row([name, "FAILED"]) + "  \(error)\n"
+      return BenchModelReport.columns.row([name, "FAILED"]) + "  \(error)\n"
     }
   }
 
@@ -151,15 +151,7 @@ extension BenchModelReport {
       graphReason: step?.graphError)
   }
 
-  static func row(_ cells: [String]) -> String {
-    let widths = [22, 12, 22, 12, 12, 16]
-    var line = ""
-    for (index, (cell, width)) in zip(cells, widths).enumerated() {
-      let gap = String(repeating: " ", count: max(0, width - cell.count))
-      line += index == 0 ? cell + gap : gap + cell
-    }
-    return line + "\n"
-  }
+  fileprivate static let columns = TableColumns([.left(22), .right(10), .right(20), .right(10), .right(10), .right(14)])
 
   /// What comes before the results.
   var heading: String {
@@ -186,7 +178,7 @@ extension BenchModelReport {
       rows.append(("decoding", "launched kernel by kernel, because no graph could be recorded: \(reason)"))
     }
     return text + table(rows) + "\n"
-      + Self.row([
+      + Self.columns.row([
         "", "tokens/s", "slowest to fastest", machine.memoryMeasure == .copy ? "GB/s copied" : "GB/s read", "of floor",
         "of 1 sequence",
       ])
@@ -215,13 +207,13 @@ extension ModelBenchmark.Rate {
 }
 
 extension ModelBenchmark.Prompt {
-  var line: String { BenchModelReport.row(["prompt of \(tokens)"] + tokensPerSecond.cells) }
+  var line: String { BenchModelReport.columns.row(["prompt of \(tokens)"] + tokensPerSecond.cells) }
 }
 
 extension ModelBenchmark.Decoding {
-  var depthLine: String { BenchModelReport.row(["decode after \(depth)"] + cells) }
+  var depthLine: String { BenchModelReport.columns.row(["decode after \(depth)"] + cells) }
   var batchLine: String {
-    BenchModelReport.row(
+    BenchModelReport.columns.row(
       ["decode \(plural(sequences, "sequence"))"] + cells + [ratioToOne.map { $0.decimals(2) } ?? "-"])
   }
 
