@@ -71,22 +71,6 @@ private final class SignalRelay: Sendable {
   }
 }
 
-/// Lets this thread take every signal, whatever those block that started the program and the other threads.
-private func unblockSignals() {
-  var signals = sigset_t()
-  sigfillset(&signals)
-  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
-}
-
-/// Ends the process as if the signal had not been handled, so that a shell sees what happened.
-func endProcess(by number: Int32) -> Never {
-  Terminal.restore()
-  signal(number, SIG_DFL)
-  unblockSignals()
-  raise(number)
-  _exit(128 + number)
-}
-
 /// Removes the unfinished `OutputFile` at a path when a signal ends the process while `body` runs.
 func removingPartialOutput<Result>(of output: String, _ body: () throws -> Result) rethrows -> Result {
   let handler = SignalHandler([SIGINT, SIGTERM, SIGHUP]) { number in
@@ -95,4 +79,11 @@ func removingPartialOutput<Result>(of output: String, _ body: () throws -> Resul
   }
   defer { handler.cancel() }
   return try body()
+}
+
+/// Lets this thread take every signal, whatever those block that started the program and the other threads.
+func unblockSignals() {
+  var signals = sigset_t()
+  sigfillset(&signals)
+  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
 }

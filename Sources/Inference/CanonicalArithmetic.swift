@@ -110,7 +110,9 @@ package func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], ep
 ///
 /// The last is gelu with the tanh approximation, gate/2 · (1 + tanh(u)) with u = √(2/π)·(gate + 0.044715·gate³),
 /// because (1 + tanh(u))/2 = 1 / (1 + e^-2u): c₁ = 2·√(2/π), c₃ = 0.044715·c₁, each rounded once to the number type.
-package func gated<Scalar: ReferenceScalar>(_ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar) -> Scalar {
+package func gated<Scalar: ReferenceScalar>(
+  _ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar
+) -> Scalar {
   switch activation {
   case .squaredReLU:
     let positive = gate > 0 ? gate : 0

@@ -73,7 +73,8 @@ struct OutputFileTests {
     let other = try OutputFile(path: folder("out2"), overwrite: false)
     try folder.write(".out.partial-1-0", [1])
     OutputFile.removePartial(of: folder("out"))
-    #expect(try folder.names.sorted() == [".out.partial-1-0", String(other.temporaryPath.dropFirst(folder.path.count + 1))])
+    let kept = String(other.temporaryPath.dropFirst(folder.path.count + 1))
+    #expect(try folder.names == [".out.partial-1-0", kept])
     withExtendedLifetime((file, other)) {}
   }
 
