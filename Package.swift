@@ -59,8 +59,7 @@ let package = Package(
       name: "BitNetDiagnostics",
       dependencies: [
         "BitNetCPUEngine", "CBitNetTernary", "BitNetCUDADriver", "BitNetCUDAEngine", "CBitNetCUDAKernels",
-        "BitNetDeviceCheck",
-        "BitNetInference", "BitNetRandomModels", "BitNetTernary",
+        "BitNetDeviceCheck", "BitNetInference", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
       ],
       path: "Sources/Diagnostics"),
     .target(name: "BitNetDemoModel", path: "Sources/DemoModel", exclude: ["demo.safetensors"]),

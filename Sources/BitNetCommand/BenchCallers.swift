@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitNet
+import BitNetDiagnostics
 import BitNetInference
 import BitNetRandomModels
 import BitNetServing
@@ -38,24 +39,6 @@ struct BenchCallers: AsyncParsableCommand {
     if random2B, model.source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
   }
 
-  /// One number of tasks.
-  private struct Measured: Encodable {
-    let callers: Int
-    let tokens: Int
-    /// Of all sequences together, the median over the rounds.
-    let engineTokensPerSecond: Double
-    let schedulerTokensPerSecond: Double
-    /// Of each round.
-    let ratios: [Double]
-    let ratio: Double
-
-    var line: String {
-      "\(plural(callers, "task")): engine \(engineTokensPerSecond.decimals(1)) tokens/s, scheduler "
-        + "\(schedulerTokensPerSecond.decimals(1)), ratio \(ratio.decimals(3)) "
-        + "(\(ratios.min()!.decimals(3)) to \(ratios.max()!.decimals(3)))\n"
-    }
-  }
-
   private struct Machine: Encodable {
     let engine: String
     let note: String?
@@ -81,48 +64,20 @@ struct BenchCallers: AsyncParsableCommand {
     } else {
       try ByteOutput.standard.write("\(machine.model) on \(machine.engine)\n")
     }
-    let scheduler = Scheduler(engine)
+    let benchmark = CallersBenchmark(
+      Scheduler(engine), vocabulary: weights.configuration.vocabularySize, rounds: rounds, tokens: tokens)
     for count in callers {
-      let result = try await measure(count, scheduler, vocabulary: weights.configuration.vocabularySize)
+      let result = try await benchmark.measure(count)
       if json { try ByteOutput.standard.write("callers", result) } else { try ByteOutput.standard.write(result.line) }
     }
   }
+}
 
-  private func measure(_ count: Int, _ scheduler: Scheduler, vocabulary: Int) async throws -> Measured {
-    let clock = ContinuousClock()
-    var (direct, scheduled): ([Double], [Double]) = ([], [])
-    // One round more, which loads what is loaded on first use.
-    for round in 0...rounds {
-      let first = (0..<count).map { Int32(($0 * 31 + round * 7) % vocabulary) }
-      let limit = tokens
-      let alone = try await scheduler.perform { engine in
-        try clock.measure {
-          let ids = first.map { _ in engine.makeSequence() }
-          defer { for id in ids { engine.removeSequence(id) } }
-          let entries = zip(ids, first).map { Batch.Entry(sequence: $0, tokens: [$1], want: .token(.greedy)) }
-          try engine.generate(Batch(entries), limit: limit) { _ in true }
-        }
-      }
-      let together = try await clock.measure {
-        try await withThrowingTaskGroup { group in
-          for token in first {
-            group.addTask {
-              let stream = try await scheduler.start(Request(prompt: [token], limit: limit))
-              while try await stream.next() != nil {}
-            }
-          }
-          try await group.waitForAll()
-        }
-      }
-      guard round > 0 else { continue }
-      direct.append(Double(count * tokens) / (alone / .seconds(1)))
-      scheduled.append(Double(count * tokens) / (together / .seconds(1)))
-    }
-    let ratios = zip(scheduled, direct).map { $0 / $1 }
-    return Measured(
-      callers: count, tokens: tokens, engineTokensPerSecond: direct.quantile(0.5),
-      schedulerTokensPerSecond: scheduled.quantile(0.5),
-      ratios: ratios,
-      ratio: ratios.quantile(0.5))
+extension CallersBenchmark.Result {
+  /// The result as a line of text.
+  fileprivate var line: String {
+    "\(plural(callers, "task")): engine \(engineTokensPerSecond.decimals(1)) tokens/s, scheduler "
+      + "\(schedulerTokensPerSecond.decimals(1)), ratio \(ratio.decimals(3)) "
+      + "(\(ratios.min()!.decimals(3)) to \(ratios.max()!.decimals(3)))\n"
   }
 }

@@ -95,11 +95,14 @@ struct BenchModel: ParsableCommand {
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
     let name = random2B ? Self.random2BName : model.source.model ?? "the demo model"
     let (engine, note) = try makeEngine(weights)
-    let benchmark = ModelBenchmark(engine, rounds: rounds, tokens: tokens)
-    let machine = BenchModelReport.Machine(engine, note: note)
-    var report = BenchModelReport(machine: machine, model: .init(weights, name: name, engine: engine), rounds: rounds)
-    (engine as? CPUEngine)?.finishCopying()
-    try write("machine", BenchModelReport.Facts(machine: machine, model: report.model, rounds: rounds), report.heading)
+    let benchmark = ModelBenchmark(engine, weights: weights, rounds: rounds, tokens: tokens)
+    if !benchmark.isOnGPU {
+      try refuseGPUOptions(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda")
+    }
+    var report = BenchModelReport(
+      machine: .init(benchmark.machine, note: note),
+      model: .init(weights, name: name, contextLength: engine.contextLength, bytes: benchmark.model), rounds: rounds)
+    try write("machine", report.facts, report.heading)
 
     func leavesOut(_ what: String, needed: Int) throws -> Bool {
       guard needed > engine.contextLength else { return false }
@@ -125,26 +128,21 @@ struct BenchModel: ParsableCommand {
     }
     for count in prompts where try !leavesOut("a prompt of \(plural(count, "token"))", needed: count) {
       report.prompts += try measure("prompt", \.line, .init(tokens: count)) {
-        BenchModelReport.Prompt(
-          tokens: count, tokensPerSecond: .init(try benchmark.prompt(count).map { Double(count) / $0 }))
+        try benchmark.prompt(count)
       }
     }
-    let decodes = !depths.isEmpty || !batches.isEmpty
-    let memory: ModelBenchmark.Memory =
-      machine.memoryMeasure == "copy"
-      ? .measured(bytesPerSecond: machine.memoryBytesPerSecond ?? 0)
-      : .read(decodes ? MemoryBandwidth(threads: (engine as? CPUEngine)?.threads) : nil)
     for depth in depths where try !leavesOut("decoding after \(plural(depth, "token"))", needed: depth + tokens) {
       report.decoding += try measure("depth", \.depthLine, .init(depth: depth, sequences: 1)) {
-        let measured = try benchmark.decode(sequences: 1, depth: depth, memory: memory)
-        return report.decoding(sequences: 1, depth: depth, tokens: tokens, rounds: measured, alone: nil)
+        try benchmark.decode(sequences: 1, depth: depth)
       }
     }
     if let traceFile {
       for depth in depths
       where try !leavesOut("a trace after \(plural(depth, "token"))", needed: depth + BenchModelTrace.steps) {
         _ = try measure("trace", \.text, .init(depth: depth, sequences: 1)) {
-          let trace = try benchmark.trace(depth: depth)
+          guard let trace = try benchmark.trace(depth: depth, steps: BenchModelTrace.steps) else {
+            throw CommandError("--trace is given; expected an engine that decodes with the cooperative kernel")
+          }
           try Array("# depth \(depth)\n\(trace.csv)".utf8).withUnsafeBytes { try traceFile.append($0) }
           return BenchModelTrace(trace, depth: depth)
         }
@@ -153,15 +151,14 @@ struct BenchModel: ParsableCommand {
     }
     for count in batches where try !leavesOut("decoding \(plural(count, "sequence"))", needed: tokens) {
       report.batches += try measure("batch", \.batchLine, .init(depth: 0, sequences: count)) {
-        let measured = try benchmark.decode(sequences: count, depth: 0, memory: memory)
         let alone = report.batches.first { $0.sequences == 1 }?.tokensPerSecond.median
-        return report.decoding(sequences: count, depth: 0, tokens: tokens, rounds: measured, alone: alone)
+        return try benchmark.decode(sequences: count, depth: 0, alone: alone)
       }
     }
-    report.measureMemory(engine, weights: weights)
+    report.memory = BenchModelReport.Memory(engine.memory, isOnGPU: benchmark.isOnGPU)
     if json {
       try ByteOutput.standard.write("memory", report.memory)
-      try ByteOutput.standard.write("end", report.end(engine))
+      try ByteOutput.standard.write("end", report.end(benchmark.decodeStep))
     } else {
       try ByteOutput.standard.write(report.notes)
     }
@@ -173,23 +170,25 @@ struct BenchModel: ParsableCommand {
     case auto, on, off
   }
 
-  private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, note: String?) {
-    let given = [("--no-cooperative", noCooperative), ("--trace", trace != nil), ("--kernels", kernels != nil)].first {
-      $0.1
-    }
-    let option = screen != .auto ? "--screen is \(screen.rawValue)" : given.map { "\($0.0) is given" }
-    func refuse(_ reason: String) throws {
-      if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
-    }
-    if case .cpu = model.device { try refuse("; choose --device cuda") }
+  private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, fallbackReason: String?) {
+    if case .cpu = model.device { try refuseGPUOptions("; choose --device cuda") }
     // What is measured is known to be right from bitnet verify.
     var cuda = LanguageModel.CUDAOptions(checksDevice: false)
     cuda.usesCooperativeKernel = !noCooperative
     var options = try model.loadOptions(cuda: cuda)
     if screen != .auto { options.screensHead = screen == .on }
-    let (engine, note) = try options.makeEngine(for: weights)
-    if !(engine is CUDAEngine) { try refuse(note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda") }
-    return (engine, note)
+    return try options.makeEngine(for: weights)
+  }
+
+  /// Throws when an option is given that only a GPU has.
+  ///
+  /// - Parameter reason: ends the sentence.
+  private func refuseGPUOptions(_ reason: String) throws {
+    let given = [("--no-cooperative", noCooperative), ("--trace", trace != nil), ("--kernels", kernels != nil)].first {
+      $0.1
+    }
+    let option = screen != .auto ? "--screen is \(screen.rawValue)" : given.map { "\($0.0) is given" }
+    if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
   }
 
   private func write(_ kind: String, _ content: some Encodable, _ text: String) throws {
@@ -205,114 +204,5 @@ struct BenchModel: ParsableCommand {
       throw CommandError("\(option) is \(value); expected \(range.lowerBound) to \(range.upperBound)")
     }
     return value
-  }
-}
-
-/// Times an engine.
-private struct ModelBenchmark {
-  private let engine: any Engine
-  private let rounds: Int
-  private let tokens: Int
-  private let clock = ContinuousClock()
-
-  /// - Parameter tokens: decoded in a round.
-  init(_ engine: any Engine, rounds: Int, tokens: Int) {
-    self.engine = engine
-    self.rounds = rounds
-    self.tokens = tokens
-  }
-
-  private func randomTokens(_ count: Int, _ generator: inout SplitMix64) -> [Int32] {
-    (0..<count).map { _ in Int32.random(in: 0..<Int32(engine.configuration.vocabularySize), using: &generator) }
-  }
-
-  /// Seconds until the token after a prompt is there, for each round.
-  func prompt(_ count: Int) throws -> [Double] {
-    var generator = SplitMix64(seed: UInt64(count))
-    return try measure {
-      let id = engine.makeSequence()
-      defer { engine.removeSequence(id) }
-      let batch = Batch([.init(sequence: id, tokens: randomTokens(count, &generator), want: .token(.greedy))])
-      return try clock.measure { _ = try engine.step(batch) } / .seconds(1)
-    }
-  }
-
-  /// How the memory's speed beside a round is known.
-  enum Memory {
-    case measured(bytesPerSecond: Double)
-    /// Read between tokens, because on shared machines it changes within seconds; nil without room for that.
-    case read(MemoryBandwidth?)
-  }
-
-  /// Tokens between two readings of the memory.
-  private static let burst = 8
-
-  /// Decodes `tokens` tokens of each of some sequences that hold `depth` already, for each round.
-  func decode(sequences: Int, depth: Int, memory: Memory) throws -> [[BenchModelReport.Burst]] {
-    var generator = SplitMix64(seed: UInt64(depth))
-    let ids = (0..<sequences).map { _ in engine.makeSequence() }
-    defer { for id in ids { engine.removeSequence(id) } }
-    if depth > 0 {
-      _ = try engine.step(Batch(ids.map { .init(sequence: $0, tokens: randomTokens(depth, &generator), rows: .none) }))
-    }
-    return try measure {
-      for id in ids { try engine.truncate(id, to: depth) }
-      let batch = Batch(ids.map { .init(sequence: $0, tokens: randomTokens(1, &generator), want: .token(.greedy)) })
-      switch memory {
-      case .measured(let bytesPerSecond):
-        let time = try clock.measure { try engine.generate(batch, limit: tokens) { _ in true } }
-        return [.init(tokens: tokens, seconds: time / .seconds(1), memory: bytesPerSecond)]
-      case .read(let reader): return try decode(batch, reader)
-      }
-    }
-  }
-
-  /// A round of an engine that works on no other token while one is looked at.
-  private func decode(_ batch: Batch, _ memory: MemoryBandwidth?) throws -> [BenchModelReport.Burst] {
-    var bursts: [BenchModelReport.Burst] = []
-    var (decoded, counted) = (0, 0)
-    var pass = memory?.pass()
-    var start = clock.now
-    try engine.generate(batch, limit: tokens) { _ in
-      decoded += 1
-      guard decoded == tokens || decoded % Self.burst == 0 else { return true }
-      let seconds = start.duration(to: clock.now) / .seconds(1)
-      // What was read just before and just after.
-      var speed = 0.0
-      if let memory, let before = pass {
-        let after = memory.pass()
-        speed = Double(2 * MemoryBandwidth.passByteCount) / (before + after)
-        pass = after
-      }
-      bursts.append(.init(tokens: decoded - counted, seconds: seconds, memory: speed))
-      counted = decoded
-      start = clock.now
-      return true
-    }
-    return bursts
-  }
-
-  /// Where the time of a step of one sequence goes, after some steps that warm up.
-  func trace(depth: Int) throws -> DecodeTrace {
-    guard let engine = engine as? CUDAEngine else {
-      throw CommandError("--trace is given; expected it with a GPU only")
-    }
-    var generator = SplitMix64(seed: UInt64(depth))
-    let id = engine.makeSequence()
-    defer { engine.removeSequence(id) }
-    if depth > 0 {
-      _ = try engine.step(Batch([.init(sequence: id, tokens: randomTokens(depth, &generator), rows: .none)]))
-    }
-    let batch = Batch([.init(sequence: id, tokens: randomTokens(1, &generator), want: .token(.greedy))])
-    guard let trace = try engine.traceDecoding(batch, steps: BenchModelTrace.steps) else {
-      throw CommandError("--trace is given; expected an engine that decodes with the cooperative kernel")
-    }
-    return trace
-  }
-
-  /// One round more, whose time does not count: it loads what is loaded on first use.
-  private func measure<Result>(_ round: () throws -> Result) throws -> [Result] {
-    _ = try round()
-    return try (0..<rounds).map { _ in try round() }
   }
 }

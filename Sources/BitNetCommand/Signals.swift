@@ -1,3 +1,4 @@
+import BitNetModelFiles
 import Foundation
 import Synchronization
 
@@ -70,35 +71,19 @@ private final class SignalRelay: Sendable {
   }
 }
 
-/// Lets this thread take every signal, whatever those block that started the program and the other threads.
-private func unblockSignals() {
-  var signals = sigset_t()
-  sigfillset(&signals)
-  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
-}
-
-/// Ends the process as if the signal had not been handled, so that a shell sees what happened.
-func endProcess(by number: Int32) -> Never {
-  Terminal.restore()
-  signal(number, SIG_DFL)
-  unblockSignals()
-  raise(number)
-  _exit(128 + number)
-}
-
-/// Removes the unfinished output when the process is ended by a signal while `body` runs.
-///
-/// An output is written under a temporary name beside it, which holds the process's number.
+/// Removes the unfinished `OutputFile` at a path when a signal ends the process while `body` runs.
 func removingPartialOutput<Result>(of output: String, _ body: () throws -> Result) rethrows -> Result {
   let handler = SignalHandler([SIGINT, SIGTERM, SIGHUP]) { number in
-    let url = URL(filePath: output)
-    let folder = url.deletingLastPathComponent().path
-    let prefix = ".\(url.lastPathComponent).partial-\(getpid())-"
-    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] where name.hasPrefix(prefix) {
-      unlink(folder + "/" + name)
-    }
+    OutputFile.removePartial(of: output)
     endProcess(by: number)
   }
   defer { handler.cancel() }
   return try body()
+}
+
+/// Lets this thread take every signal, whatever those block that started the program and the other threads.
+func unblockSignals() {
+  var signals = sigset_t()
+  sigfillset(&signals)
+  pthread_sigmask(SIG_UNBLOCK, &signals, nil)
 }

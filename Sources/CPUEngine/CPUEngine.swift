@@ -60,9 +60,12 @@ package final class CPUEngine: Engine {
 
   /// Threads that work, the caller's included.
   package var threads: Int { pass.team.count }
-  package var summary: String { "CPU, \(instructionSet.rawValue), \(threads) thread\(threads == 1 ? "" : "s")" }
-  /// Bytes of the int8 copy of the output head; 0 without one.
-  package var screenByteCount: Int { pass.screen?.byteCount ?? 0 }
+  package var summary: String { "CPU, \(instructionSet.rawValue), \(plural(threads, "thread"))" }
+  package var memory: MemoryUse {
+    MemoryUse(
+      weights: pass.weights.byteCount, screen: pass.screen?.byteCount ?? 0, buffers: pass.space.byteCount,
+      cache: store.pageCount * pass.layout.byteCount)
+  }
 
   /// Pages of the cache that sequences hold or that are kept for later ones.
   package var cachedPageCount: Int { store.pageCount }

@@ -30,6 +30,8 @@ struct Workspace {
   static let logitRows = 16
   private let buffers: [AlignedBuffer]
 
+  var byteCount: Int { buffers.reduce(0) { $0 + $1.bytes.count } }
+
   init(_ weights: ModelWeights, tokens: Int, threads: Int) {
     let c = weights.configuration
     innerStride = max(c.queryWidth, c.feedForwardSize)

@@ -16,13 +16,12 @@ package struct CUDADevice: Sendable {
   package let memoryBytesPerSecond: Double?
   /// Whether all blocks of a launch can wait for each other.
   package let supportsCooperativeLaunch: Bool
-  /// Whether it is the tests' stand-in, which runs kernels on the processor: its times mean nothing.
-  package var isEmulated: Bool { name.contains("emulated") }
-
   /// What distinguishes it from every other GPU: its UUID, in hexadecimal digits.
   package let identifier: String
   /// As `cuDriverGetVersion` counts: 12010 is 12.1.
   package var driverVersion: Int { driver.version }
+  /// Whether it is a stand-in that runs kernels on the processor: its times mean nothing.
+  package var isEmulated: Bool { driver.isEmulated }
 
   let driver: CUDADriver
   let handle: CUdevice

@@ -6,6 +6,9 @@ package final class CUDADriver: Sendable {
 
   /// The newest CUDA version the driver supports, as `cuDriverGetVersion` counts: 12010 is 12.1.
   package let version: Int
+  /// Whether the library is a stand-in that runs kernels on the processor: then times mean nothing, and no step has a
+  /// time limit. A stand-in exports `cuda_on_cpu_is_emulator`; NVIDIA's driver has no function of this name.
+  package let isEmulated: Bool
   let functions: DriverFunctions
 
   /// A version as people write it: "12.1" for 12010.
@@ -29,6 +32,7 @@ package final class CUDADriver: Sendable {
       throw .driverTooOld(found: Int(version), needed: Self.neededVersion)
     }
     self.version = Int(version)
+    isEmulated = library.hasFunction("cuda_on_cpu_is_emulator")
     functions = try DriverFunctions(library)
     try check(result, "cuDriverGetVersion")
     let started = functions.cuInit(0)

@@ -29,4 +29,7 @@ package struct SharedLibrary: @unchecked Sendable {
     guard let address = dlsym(handle, name) else { throw .functionMissing(name) }
     return unsafeBitCast(address, to: Function.self)
   }
+
+  /// Whether the library, or one that it needs, exports a function.
+  func hasFunction(_ name: String) -> Bool { dlsym(handle, name) != nil }
 }

@@ -145,11 +145,10 @@ package final class CUDAEngine: Engine {
     return .init(isCooperative: true, hasGraph: error == nil, graphError: error.map { "\($0)" })
   }
 
-  /// Bytes of device memory that weights, buffers and the cache take.
-  package var memoryByteCount: (weights: Int, screen: Int, buffers: Int, cache: Int) {
-    (
-      pass.weights.byteCount, pass.screen?.byteCount ?? 0, pass.space.byteCount + pass.rotary.byteCount, pool.byteCount
-    )
+  package var memory: MemoryUse {
+    MemoryUse(
+      weights: pass.weights.byteCount, screen: pass.screen?.byteCount ?? 0,
+      buffers: pass.space.byteCount + pass.rotary.byteCount, cache: pool.byteCount)
   }
 
   private var source: SequenceStore<PagePool.Page>.Source {

@@ -54,8 +54,6 @@ package struct CheckError: Error, CustomStringConvertible {
 }
 
 extension EqualityCheck {
-  package static func count(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
-
   /// Compares lists of numbers.
   ///
   /// - Parameter place: names the number at an index, for the sentence about the first that differs.

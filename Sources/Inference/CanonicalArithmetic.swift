@@ -53,28 +53,37 @@ package func canonicalExponential(_ x: Float) -> Float {
 /// How the terms of a sum are spread over lanes: term i goes to lane (i / run) mod lanes; each lane is a chain of fused
 /// multiply-adds in ascending order starting from zero; lanes are combined by halving: lane l takes lane l + n/2 for n
 /// = lanes, lanes/2 … 2.
-struct LaneOrder {
-  let run: Int
-  let lanes: Int
+package struct LaneOrder: Sendable {
+  @usableFromInline let run: Int
+  @usableFromInline let lanes: Int
+
+  @inlinable init(run: Int, lanes: Int) { (self.run, self.lanes) = (run, lanes) }
 
   /// Sums over a hidden row (RMSNorm, output head). 256 lanes: sixteen AVX-512 accumulators, or a warp in which each
   /// thread keeps the eight elements of one 16-byte bfloat16 load.
-  static let row = LaneOrder(run: 1, lanes: 256)
+  @inlinable package static var row: LaneOrder { LaneOrder(run: 1, lanes: 256) }
   /// Attention scores over a head. Four lanes of 8-element runs: on a GPU four threads share a key through 16-byte
   /// loads; on a CPU vectors run across keys and a lane is just an accumulator.
-  static let head = LaneOrder(run: 8, lanes: 4)
+  @inlinable package static var head: LaneOrder { LaneOrder(run: 8, lanes: 4) }
   /// Sums of attention weights over a chunk of positions: a warp, or two AVX-512 registers.
-  static let chunk = LaneOrder(run: 1, lanes: 32)
+  @inlinable package static var chunk: LaneOrder { LaneOrder(run: 1, lanes: 32) }
 
   /// Σ a(i)·b(i) in this order.
-  @inline(__always)
-  func sum<Scalar: ReferenceScalar>(_ count: Int, _ term: (Int) -> (Scalar, Scalar)) -> Scalar {
+  ///
+  /// - Parameter term: a(i) and b(i) for i in 0..<count, called in ascending order.
+  @inlinable @inline(__always)
+  package func sum<Scalar: ReferenceScalar>(_ count: Int, _ term: (Int) -> (Scalar, Scalar)) -> Scalar {
     withUnsafeTemporaryAllocation(of: Scalar.self, capacity: lanes) { lane in
       lane.initialize(repeating: 0)
-      for index in 0..<count {
-        let (a, b) = term(index)
-        let place = index / run % lanes
-        lane[place] = lane[place].addingProduct(a, b)
+      var index = 0
+      while index < count {
+        for place in 0..<lanes {
+          for _ in 0..<min(run, count - index) {
+            let (a, b) = term(index)
+            lane[place] = lane[place].addingProduct(a, b)
+            index += 1
+          }
+        }
       }
       var half = lanes / 2
       while half > 0 {
@@ -101,7 +110,9 @@ package func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], ep
 ///
 /// The last is gelu with the tanh approximation, gate/2 · (1 + tanh(u)) with u = √(2/π)·(gate + 0.044715·gate³),
 /// because (1 + tanh(u))/2 = 1 / (1 + e^-2u): c₁ = 2·√(2/π), c₃ = 0.044715·c₁, each rounded once to the number type.
-func gated<Scalar: ReferenceScalar>(_ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar) -> Scalar {
+package func gated<Scalar: ReferenceScalar>(
+  _ activation: ModelConfiguration.Activation, gate: Scalar, up: Scalar
+) -> Scalar {
   switch activation {
   case .squaredReLU:
     let positive = gate > 0 ? gate : 0

@@ -9,6 +9,7 @@ package protocol Engine: AnyObject {
   /// What the engine runs on, in a few words.
   var summary: String { get }
   var capacity: Capacity { get }
+  var memory: MemoryUse { get }
 
   /// Starts a sequence that holds as many of the tokens, from the first on, as the cache still has; never all of them,
   /// so that there is a token to run.
@@ -50,6 +51,25 @@ package struct Capacity: Sendable, Equatable {
     self.stepsAhead = stepsAhead
     self.stepTokens = stepTokens
     self.cachePages = cachePages
+  }
+}
+
+/// The bytes of memory that an engine uses now, on its device if it has one.
+package struct MemoryUse: Sendable, Equatable {
+  /// Ternary weights, embedding and output head. A mapped file's bytes count, whether or not they are resident.
+  package var weights: Int
+  /// The int8 copy of the output head that screens the vocabulary; 0 without one.
+  package var screen: Int
+  /// Activations, logits and tables of a step.
+  package var buffers: Int
+  /// Keys and values of all sequences and of those kept for later ones.
+  package var cache: Int
+
+  package init(weights: Int, screen: Int, buffers: Int, cache: Int) {
+    self.weights = weights
+    self.screen = screen
+    self.buffers = buffers
+    self.cache = cache
   }
 }
 

@@ -124,6 +124,11 @@ package struct ModelWeights: Sendable {
   /// Bytes of ternary tiles.
   package var tileByteCount: Int { layers.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.tiles.count } } }
 
+  /// Bytes of ternary tiles, embedding and output head; a tied head counts once.
+  package var byteCount: Int {
+    tileByteCount + embedding.bytes.count + (configuration.tiedEmbedding ? 0 : head.bytes.count)
+  }
+
   /// Puts other memory that holds the same tiles in the place of a layer's.
   ///
   /// - Parameter tiles: called for each of the layer's matrices in the order of a forward pass.

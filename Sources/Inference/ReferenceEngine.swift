@@ -39,6 +39,12 @@ package final class ReferenceEngine: Engine {
   package var capacity: Capacity {
     Capacity(stepsAhead: 1, stepTokens: attentionChunkLength, cachePages: Self.cachePages)
   }
+  package var memory: MemoryUse {
+    switch pass {
+    case .float(let pass): pass.memory
+    case .double(let pass): pass.memory
+    }
+  }
   /// More than anybody has patience for.
   static let cachePages = 1 << 20
 
@@ -125,6 +131,12 @@ final class ForwardPass<Scalar: ReferenceScalar> {
   private var configuration: ModelConfiguration { weights.configuration }
   /// By the base of the rotary embedding, nil being the model's own.
   private var rotary: [Double?: RotaryTable] = [:]
+
+  var memory: MemoryUse {
+    let position = 2 * configuration.layerCount * configuration.keyValueWidth * MemoryLayout<Scalar>.size
+    return MemoryUse(
+      weights: weights.byteCount, screen: 0, buffers: 0, cache: store.pageCount * attentionChunkLength * position)
+  }
 
   init(_ weights: ModelWeights) {
     self.weights = weights

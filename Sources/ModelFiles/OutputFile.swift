@@ -34,7 +34,7 @@ package final class OutputFile {
     self.overwrite = overwrite
     self.systemWrite = systemWrite
     let random = String(UInt32.random(in: 0...UInt32.max), radix: 16)
-    temporaryPath = FileAccess.join(FileAccess.folder(path), ".\(FileAccess.name(path)).partial-\(getpid())-\(random)")
+    temporaryPath = FileAccess.join(FileAccess.folder(path), Self.temporaryName(path) + random)
     descriptor = -1
     try requireFree()
     descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
@@ -47,6 +47,23 @@ package final class OutputFile {
     unlink(temporaryPath)
   }
 
+  /// The beginning of the temporary names under which this process writes a file.
+  private static func temporaryName(_ path: String) -> String { ".\(FileAccess.name(path)).partial-\(getpid())-" }
+
+  /// Removes what this process has written of a file that is not complete, for a process that is about to end without
+  /// releasing its `OutputFile`.
+  ///
+  /// - Parameter path: as it was given to `init`.
+  package static func removePartial(of path: String) {
+    let folder = FileAccess.folder(path), prefix = temporaryName(path)
+    guard let entries = opendir(folder) else { return }
+    defer { closedir(entries) }
+    while let entry = readdir(entries) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if name.hasPrefix(prefix) { unlink(FileAccess.join(folder, name)) }
+    }
+  }
+
   private func refusal(_ finding: String, expected: String? = nil) -> ModelFileError {
     ModelFileError(.system, file: path, finding: finding, expected: expected)
   }
@@ -56,7 +73,7 @@ package final class OutputFile {
     guard FileAccess.isRegularFile(path) else {
       throw refusal("is not a regular file", expected: "the name of a file to write")
     }
-    if !overwrite { throw refusal("exists already", expected: "a new name, or leave to overwrite it") }
+    if !overwrite { throw refusal("exists already; choose another name or pass --overwrite") }
   }
 
   /// Appends bytes.

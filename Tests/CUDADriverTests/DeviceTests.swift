@@ -32,6 +32,7 @@ extension StandInTests {
       #expect(device.l2ByteCount == 12_345)
       #expect(device.memoryBytesPerSecond == 64e9)
       #expect(device.supportsCooperativeLaunch)
+      #expect(device.isEmulated)
     }
 
     @Test("A driver that does not tell the memory's clock gives no speed")

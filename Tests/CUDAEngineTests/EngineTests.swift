@@ -414,16 +414,16 @@ struct EngineTests {
     let c = weights.configuration
     let gpu = try CUDAEngine(weights: weights, device: device())
     let own = weights.tileByteCount + 2 * c.vocabularySize * c.hiddenSize * (c.tiedEmbedding ? 1 : 2)
-    #expect(gpu.memoryByteCount.weights >= own && gpu.memoryByteCount.weights < own + own / 10 + (1 << 16))
+    #expect(gpu.memory.weights >= own && gpu.memory.weights < own + own / 10 + (1 << 16))
     for _ in 0..<3 {
       let id = gpu.makeSequence()
       _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), rows: .none)]))
       gpu.removeSequence(id)
     }
-    let cache = gpu.memoryByteCount.cache
+    let cache = gpu.memory.cache
     let id = gpu.makeSequence()
     _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(200), rows: .none)]))
-    #expect(gpu.memoryByteCount.cache == cache)
+    #expect(gpu.memory.cache == cache)
   }
 }
 
@@ -457,7 +457,7 @@ struct EngineErrorTests {
     }
     let (used, expected) = try {
       let gpu = try engine(memory: 1 << 30)
-      let used = gpu.memoryByteCount
+      let used = gpu.memory
       return (used.weights + used.screen + used.buffers, try generate(gpu, prompt, count: 10, .greedy))
     }()
     // Room for a few pages, and for the small things beside them.

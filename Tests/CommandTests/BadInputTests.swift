@@ -26,6 +26,10 @@ struct BadInputTests {
       arguments: story + ["--model", Repository.path("Tests/Fixtures")], sentence: "the folder has no config.json"),
     Mistake(arguments: story + ["--model", Repository.path("Package.swift")], sentence: "Package.swift: "),
     Mistake(arguments: story + ["--model", fixture], sentence: "the tokenizer is missing; expected tokenizer.json"),
+    Mistake(arguments: story + ["--cache-size", "2X"], sentence: "--cache-size is \"2X\"; expected bytes, as in 500M"),
+    Mistake(arguments: story + ["--cache-size", "-1"], sentence: "--cache-size is \"-1\"; expected bytes"),
+    Mistake(arguments: story + ["--cache-size", "1.5.0G"], sentence: "--cache-size is \"1.5.0G\"; expected bytes"),
+    Mistake(arguments: story + ["--cache-size", "9999T"], sentence: "--cache-size is \"9999T\"; expected bytes"),
     Mistake(
       arguments: story + ["--instruction-set", "sse9"],
       sentence: "the instruction set is sse9; expected one that this machine has"),

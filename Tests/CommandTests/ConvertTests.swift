@@ -42,6 +42,21 @@ struct ConvertTests {
     }
   }
 
+  @Test("The table of inspect has counts in groups of three digits and sizes with units")
+  func inspectTable() async throws {
+    let output = try await BitNetProgram.run("inspect", Repository.path("Tests/Fixtures/llama-packed-bitlinear-untied"))
+    for (label, value) in [
+      ("architecture", "LlamaForCausalLM"), ("context", "4,096 tokens"), ("attention heads", "8 of 64, 2 key/value"),
+      ("bits per ternary weight", "2.00"), ("vocabulary", "512, embedding not tied"),
+      ("bytes, output head", "262.1 kB"), ("tokenizer", "none"),
+    ] {
+      let padding = String(repeating: " ", count: 25 - label.count)
+      #expect(output.text.contains("\(label)\(padding)\(value)\n"), "\(output.text)")
+    }
+    let masters = try await BitNetProgram.run("inspect", Repository.path("Tests/Fixtures/bitnet-bf16-online-tied"))
+    #expect(masters.text.contains("scales                   computed while loading\n"), "\(masters.text)")
+  }
+
   @Test("convert replaces a file only when told to")
   func overwrite() async throws {
     try await TemporaryFolder.with { folder in

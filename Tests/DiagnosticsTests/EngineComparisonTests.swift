@@ -100,6 +100,7 @@ struct EngineComparisonTests {
     var contextLength: Int { engine.contextLength }
     var summary: String { engine.summary }
     var capacity: Capacity { engine.capacity }
+    var memory: MemoryUse { engine.memory }
 
     init(_ engine: CPUEngine) { self.engine = engine }
 

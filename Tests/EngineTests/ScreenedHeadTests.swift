@@ -191,7 +191,7 @@ struct ScreenedHeadTests {
     for set in InstructionSet.available {
       for threads in [1, 3] {
         let engine = try CPUEngine(weights: weights, threads: threads, instructionSet: set, screensHead: true)
-        #expect(engine.screenByteCount > 0)
+        #expect(engine.memory.screen > 0)
         let found = try run(engine)
         #expect(found == expected, "seed \(seed), \(set), \(threads) threads")
       }

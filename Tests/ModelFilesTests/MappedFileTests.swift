@@ -67,6 +67,17 @@ struct OutputFileTests {
     #expect(try folder.names == [])
   }
 
+  @Test func canBeRemovedByItsPathAndLeavesOthers() throws {
+    let folder = try TemporaryFolder()
+    let file = try OutputFile(path: folder("out"), overwrite: false)
+    let other = try OutputFile(path: folder("out2"), overwrite: false)
+    try folder.write(".out.partial-1-0", [1])
+    OutputFile.removePartial(of: folder("out"))
+    let kept = String(other.temporaryPath.dropFirst(folder.path.count + 1))
+    #expect(try folder.names == [".out.partial-1-0", kept])
+    withExtendedLifetime((file, other)) {}
+  }
+
   @Test func shortAndInterruptedWritesAreContinued() throws {
     let folder = try TemporaryFolder()
     var calls = 0

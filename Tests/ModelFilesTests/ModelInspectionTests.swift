@@ -32,7 +32,6 @@ struct ModelInspectionTests {
     #expect(found.scales == nil)
     #expect(found.bitsPerTernaryWeight == 16)
     #expect(found.codesVerified)
-    #expect(found.table.contains { $0 == ("scales", "computed while loading") })
   }
 
   @Test(arguments: Fixture.all)
@@ -49,18 +48,6 @@ struct ModelInspectionTests {
     #expect(after.tokenizer == "embedded")
     #expect(after.scales?.count == 7 * before.configuration.layerCount)
     if let stored = before.scales { #expect(after.scales == stored) }
-  }
-
-  @Test func theTableIsForPeople() throws {
-    let table = try ModelInspection(path: fixture("llama-packed-bitlinear-untied")).table
-    let values = Dictionary(uniqueKeysWithValues: table.map { ($0.label, $0.value) })
-    #expect(values["architecture"] == "LlamaForCausalLM")
-    #expect(values["context"] == "4,096 tokens")
-    #expect(values["attention heads"] == "8 of 64, 2 key/value")
-    #expect(values["bits per ternary weight"] == "2.00")
-    #expect(values["vocabulary"] == "512, embedding not tied")
-    #expect(values["bytes, output head"] == "262.1 kB")
-    #expect(values["tokenizer"] == "none")
   }
 
   @Test func itSurvivesJSON() throws {

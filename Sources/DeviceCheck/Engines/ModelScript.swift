@@ -32,7 +32,7 @@ struct ModelScript {
   }
 
   func cases(_ part: EngineComparison.ModelPart) -> String {
-    EqualityCheck.count(part == .together ? Self.sequences : 1, "sequence")
+    plural(part == .together ? Self.sequences : 1, "sequence")
   }
 
   func run(_ part: EngineComparison.ModelPart, _ engine: any Engine) throws -> [EngineOutput] {

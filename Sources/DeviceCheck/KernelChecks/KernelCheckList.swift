@@ -44,7 +44,7 @@ package struct KernelCheckList {
 
   private func check(_ kernel: Kernel, on device: () -> KernelCheckDevice, _ large: inout LargeCases) -> EqualityCheck {
     let count = shapes + (isShort ? 0 : large.count(kernel))
-    return EqualityCheck(kernel.rawValue, cases: EqualityCheck.count(count, "shape")) { check in
+    return EqualityCheck(kernel.rawValue, cases: plural(count, "shape")) { check in
       for index in 0..<count {
         var here = "\(kernel.rawValue), case \(index) of seed \(seed)"
         try CheckError.naming(here) {

@@ -130,7 +130,7 @@ package struct ProductCheck: KernelCheck {
         for row in 0..<matrix.parts[0].rows {
           let gate = Float(sums[row][token]) * factors[0],
             up = Float(sums[matrix.parts[1].firstRow + row][token]) * factors[1]
-          out[place + row] = ScalarArithmetic.gated(isSquaredReLU: isSquaredReLU, gate: gate, up: up)
+          out[place + row] = gated(isSquaredReLU ? .squaredReLU : .silu, gate: gate, up: up)
         }
         continue
       }

@@ -3,36 +3,10 @@ import BitNetTernary
 
 /// The formulas of Documentation/numerics.md in scalar Float: what the kernels are held against.
 package enum ScalarArithmetic {
-  /// Σ a·b: term i in lane (i / run) mod lanes, lanes combined by halving.
-  @inline(__always)
-  static func sum(_ count: Int, lanes: Int, run: Int = 1, _ term: (Int) -> (Float, Float)) -> Float {
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: lanes) { lane in
-      lane.initialize(repeating: 0)
-      var index = 0
-      while index < count {
-        for place in 0..<lanes {
-          for _ in 0..<min(run, count - index) {
-            let (a, b) = term(index)
-            lane[place].addProduct(a, b)
-            index += 1
-          }
-        }
-      }
-      var half = lanes / 2
-      while half > 0 {
-        for place in 0..<half { lane[place] += lane[place + half] }
-        half /= 2
-      }
-      return lane[0]
-    }
-  }
-
   /// RMSNorm; without a norm the row as it is.
   static func normalized(_ x: ArraySlice<Float>, _ norm: [Float]?, epsilon: Float) -> [Float] {
     guard let norm else { return Array(x) }
-    let squares = sum(x.count, lanes: 256) { (x[x.startIndex + $0], x[x.startIndex + $0]) }
-    let r = 1 / (squares / Float(x.count) + epsilon).squareRoot()
-    return zip(x, norm).map { $0 * r * $1 }
+    return rmsNorm(Array(x), weight: norm, epsilon: Double(epsilon))
   }
 
   /// A quantised row: the product of a ternary row with `codes`, times the ternary scale / `scale`, is the result.
@@ -49,14 +23,6 @@ package enum ScalarArithmetic {
       codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) }
     }
     return Codes(codes: codes, scale: scale)
-  }
-
-  static func gated(isSquaredReLU: Bool, gate: Float, up: Float) -> Float {
-    if isSquaredReLU {
-      let positive = gate > 0 ? gate : 0
-      return positive * positive * up
-    }
-    return gate / (1 + canonicalExponential(-gate)) * up
   }
 
   /// Rotary embedding of one head.
@@ -83,12 +49,12 @@ package enum ScalarArithmetic {
     for start in stride(from: 0, to: count, by: attentionChunkLength) {
       let positions = start..<min(count, start + attentionChunkLength)
       let scores = positions.map { position in
-        sum(size, lanes: 4, run: 8) { (query[$0], keys[position * size + $0]) } * scale
+        LaneOrder.head.sum(size) { (query[$0], keys[position * size + $0]) } * scale
       }
       var most = scores[0]
       for score in scores where score > most { most = score }
       let shares = scores.map { canonicalExponential($0 - most) }
-      let chunkTotal = sum(shares.count, lanes: 32) { (shares[$0], 1) }
+      let chunkTotal = LaneOrder.chunk.sum(shares.count) { (shares[$0], 1) }
       var chunk = [Float](repeating: 0, count: size)
       for (position, share) in zip(positions, shares) {
         for i in 0..<size { chunk[i].addProduct(share, values[position * size + i]) }
@@ -113,7 +79,7 @@ package enum ScalarArithmetic {
     var logits = rows.map { _ in [Float]() }
     for start in stride(from: 0, to: table.count, by: hidden) {
       let weights = table[start..<start + hidden].map { Float(bfloat16Bits: $0) }
-      for (place, x) in rows.enumerated() { logits[place].append(sum(hidden, lanes: 256) { (weights[$0], x[$0]) }) }
+      for (place, x) in rows.enumerated() { logits[place].append(LaneOrder.row.sum(hidden) { (weights[$0], x[$0]) }) }
     }
     return logits
   }
@@ -148,11 +114,11 @@ package enum ScalarArithmetic {
         codes[row * stride + place] = Int8(code)
         errors[place] = weight.addingProduct(-code, step) * inverse
       }
-      let squares = sum(hidden, lanes: 32) { place in
+      let squares = LaneOrder.chunk.sum(hidden) { place in
         let code = Float(codes[row * stride + place])
         return (code, code)
       }
-      let squaredErrors = sum(hidden, lanes: 32) { (errors[$0], errors[$0]) }
+      let squaredErrors = LaneOrder.chunk.sum(hidden) { (errors[$0], errors[$0]) }
       facts += [step, step * (squares.squareRoot() * upward), step * (squaredErrors.squareRoot() * upward), 0]
     }
     return (codes, facts)

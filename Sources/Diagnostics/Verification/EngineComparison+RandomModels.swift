@@ -14,7 +14,7 @@ extension EngineComparison {
     _ count: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
   ) rethrows {
     let models = RandomModels(count, isShort: isShort, seed: seed, expected: expected)
-    let cases = EqualityCheck.count(models.count, "model")
+    let cases = plural(models.count, "model")
     let total = Double(models.count * candidates.count * EngineScript.Part.allCases.count)
     var done = 0
     for (place, candidate) in candidates.enumerated() {

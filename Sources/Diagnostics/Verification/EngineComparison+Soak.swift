@@ -32,8 +32,8 @@ extension EngineComparison {
     for candidate in candidates {
       var engine: (any Engine)?
       for size in sizes {
-        let cases = EqualityCheck.count(repetitions, "repetition")
-        let name = "soak, \(EqualityCheck.count(size, "sequence")), \(label), \(candidate.name)"
+        let cases = plural(repetitions, "repetition")
+        let name = "soak, \(plural(size, "sequence")), \(label), \(candidate.name)"
         try report(
           EqualityCheck(name, candidate: candidate.name, reference: expected.name, cases: cases) { check in
             if right[size] == nil {

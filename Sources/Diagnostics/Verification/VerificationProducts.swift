@@ -20,7 +20,7 @@ extension Verification {
   ) rethrows {
     let large = isShort ? [] : [(13824, 2560), (2560, 6912), (20480, 3200)]
     let paths = Products.Path.allCases
-    let cases = EqualityCheck.count(shapes + large.count, "shape")
+    let cases = plural(shapes + large.count, "shape")
     for (place, path) in paths.enumerated() {
       let total = Double(paths.count * (shapes + large.count))
       func advance(_ done: Int) { progress(Double(place * (shapes + large.count) + done) / total) }

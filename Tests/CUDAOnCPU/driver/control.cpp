@@ -101,6 +101,8 @@ void reportFailure(const std::string &text) {
 
 using namespace emulator;
 
+int32_t cuda_on_cpu_is_emulator() { return 1; }
+
 CUDAOnCPUConfiguration cuda_on_cpu_default_configuration() {
   CUDAOnCPUConfiguration configuration = {};
   configuration.deviceCount = 1;

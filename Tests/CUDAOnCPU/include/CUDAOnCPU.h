@@ -63,6 +63,9 @@ typedef struct CUDAOnCPUCounters {
   uint64_t threadSwitches;
 } CUDAOnCPUCounters;
 
+/// Returns 1. That a driver's library exports this function tells programs that its devices are emulated.
+int32_t cuda_on_cpu_is_emulator(void);
+
 /// One device of compute capability 8.0 with 4 multiprocessors, 2 GiB and 99 KiB of shared memory, under driver 12.1.
 CUDAOnCPUConfiguration cuda_on_cpu_default_configuration(void);
 

@@ -39,7 +39,7 @@ struct BenchReport {
     let error: String
 
     /// The failure as a line of the table.
-    var line: String { BenchReport.row([shape, "FAILED", "\(tokens)"]) + "  \(error)\n" }
+    var line: String { BenchReport.columns.row([shape, "FAILED", "\(tokens)"]) + "  \(error)\n" }
   }
 
   struct End: Encodable {
@@ -151,7 +151,7 @@ extension BenchReport.Result {
       } else {
         check.compared == check.products ? "all \(check.products)" : "\(check.compared) of \(check.products)"
       }
-    return BenchReport.row(
+    return BenchReport.columns.row(
       [shape, kernel, "\(tokens)"] + times.map { $0.map { ($0.median * 1e6).shortened } ?? "-" } + [
         speedup.map { $0.decimals(2) } ?? "-", (bytesPerSecond / 1e9).shortened,
         shareOfMemory.map { "\(($0 * 100).decimals(1)) %" } ?? "-", exact,
@@ -179,18 +179,8 @@ extension BenchReport {
     return End(products: results.count + failures.count, wrong: wrong, failed: failed, equal: wrong + failed == 0)
   }
 
-  private static let widths = [14, 11, 6, 10, 10, 10, 10, 8, 9, 9]
-
-  /// Cells in columns: the first two and the last to the left.
-  static func row(_ cells: [String]) -> String {
-    var line = ""
-    for (index, cell) in cells.enumerated() {
-      let width = index < widths.count ? widths[index] : 0
-      let gap = String(repeating: " ", count: max(0, width - cell.count))
-      line += index < 2 || index == widths.count ? cell + gap + (index < widths.count ? " " : "") : gap + cell + "  "
-    }
-    return String(line.reversed().drop { $0 == " " }.reversed()) + "\n"
-  }
+  static let columns = TableColumns(
+    [.left(13), .left(11), .right(6)] + [10, 10, 10, 10, 8, 9, 9].map { .right($0) } + [.left(0)])
 
   /// What comes before the results.
   var heading: String {
@@ -209,9 +199,9 @@ extension BenchReport {
     } else if let error = machine.memoryError {
       text += "memory: FAILED: \(error)\n"
     }
-    text += "\n" + Self.row(["", "", "", "W2A8, µs", "", "BF16, µs", "", "", "", "", ""])
+    text += "\n" + Self.columns.row(["", "", "", "W2A8, µs", "", "BF16, µs", "", "", "", "", ""])
     return text
-      + Self.row([
+      + Self.columns.row([
         "shape", "kernel", "tokens", "cold", "warm", "cold", "warm", "speedup", "GB/s", "of \(machine.memoryMeasure)",
         "exact",
       ])

@@ -42,18 +42,14 @@ struct BenchModelTrace: Encodable {
 
   /// A table for people: a row for each phase, median and maximum of each part in microseconds.
   var text: String {
-    func cell(_ text: String, _ width: Int) -> String {
-      String(repeating: " ", count: max(1, width - text.count)) + text
-    }
     let time = layersMicroseconds.decimals(0)
-    var lines = ["layers of a step at depth \(depth): \(time) µs; medians and maxima over blocks and layers, in µs"]
-    lines.append(cell("", 18) + phases[0].parts.map { cell($0.name, 16) }.joined())
+    var text = "layers of a step at depth \(depth): \(time) µs; medians and maxima over blocks and layers, in µs\n"
+    let columns = TableColumns([.right(18)] + phases[0].parts.map { _ in .right(14) })
+    text += columns.row([""] + phases[0].parts.map(\.name))
     for phase in phases {
-      lines.append(
-        cell(phase.name, 18)
-          + phase.parts.map { cell("\($0.medianMicroseconds.decimals(2)) / \($0.maximumMicroseconds.decimals(2))", 16) }
-          .joined())
+      let cells = phase.parts.map { "\($0.medianMicroseconds.decimals(2)) / \($0.maximumMicroseconds.decimals(2))" }
+      text += columns.row([phase.name] + cells)
     }
-    return lines.joined(separator: "\n") + "\n"
+    return text
   }
 }

@@ -102,7 +102,7 @@ final class VerifyReport {
         + "\(kernels.count { $0.localBytes > 0 }) with local memory\n\n")
   }
 
-  private static let widths = [80, 14, 12]
+  private static let columns = TableColumns([.left(79), .left(13), .left(11), .left(0)])
 
   func write(_ check: EqualityCheck) throws {
     checkCount += 1
@@ -117,10 +117,7 @@ final class VerifyReport {
           seconds: check.seconds))
     }
     let result = check.error != nil ? "FAILED" : check.differing > 0 ? "\(check.differing) DIFFER" : "equal"
-    let cells = [check.name, check.cases, "\(check.compared)", result]
-    let row = zip(cells, Self.widths + [0]).map { $0 + String(repeating: " ", count: max(0, $1 - $0.count)) }.joined(
-      separator: " ")
-    try ByteOutput.standard.write(row + "\n")
+    try ByteOutput.standard.write(Self.columns.row([check.name, check.cases, "\(check.compared)", result]))
     if let first = check.first { try ByteOutput.standard.write("  \(first)\n") }
     if let error = check.error { try ByteOutput.standard.write("  \(error)\n") }
   }

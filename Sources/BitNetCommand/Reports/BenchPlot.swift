@@ -1,3 +1,5 @@
+import BitNetInference
+
 /// A bar chart of the latencies of the smallest batch, as an SVG file that follows the viewer's light or dark scheme.
 struct BenchPlot {
   private let machine: BenchReport.Machine

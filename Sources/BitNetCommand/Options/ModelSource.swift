@@ -1,0 +1,44 @@
+import ArgumentParser
+import BitNet
+import BitNetDemoModel
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
+import Foundation
+
+/// Which model.
+struct ModelSource: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)",
+      valueName: "path"))
+  var model: String?
+
+  /// The demo model's file, which is part of the program.
+  static var demo: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size())
+  }
+
+  /// The weights, without a tokenizer being asked for.
+  func loadWeights() throws -> ModelWeights {
+    guard let model else { return try ModelLoader.load(embedded: Self.demo).weights }
+    let bar = ProgressBar("loading")
+    defer { bar.finish() }
+    return try ModelLoader.load(path: model, progress: bar.update).weights
+  }
+
+  /// The tokenizer, without the weights being read.
+  func loadTokenizer() throws -> Tokenizer {
+    guard let model else { return try tokenizer(of: ModelLoader.load(embedded: Self.demo), name: "the demo model") }
+    var isFolder: ObjCBool = false
+    if FileManager.default.fileExists(atPath: model, isDirectory: &isFolder), isFolder.boolValue {
+      return try Tokenizer(folder: model)
+    }
+    return try tokenizer(of: ModelLoader.load(path: model, options: LoadOptions(verifyCodes: false)), name: model)
+  }
+
+  private func tokenizer(of model: LoadedModel, name: String) throws -> Tokenizer {
+    guard let source = model.tokenizer else { throw BitNetError.noTokenizer(model: name) }
+    return try Tokenizer(source)
+  }
+}

@@ -1,0 +1,24 @@
+import BitNetDeviceCheck
+import Foundation
+
+/// Ends the process as if the signal had not been handled, so that a shell sees what happened.
+func endProcess(by number: Int32) -> Never {
+  Terminal.restore()
+  signal(number, SIG_DFL)
+  unblockSignals()
+  raise(number)
+  _exit(128 + number)
+}
+
+/// Where a kernel on a GPU did not end, makes the process end without the driver, which might wait for it.
+func endAtOnceIfWorkIsLeftBehind() {
+  #if canImport(Glibc)
+    guard DeviceCheck.leftWorkBehind else { return }
+    // Handlers run in the reverse order of their registration: this one before those of the driver.
+    on_exit(
+      { status, _ in
+        fflush(nil)
+        _exit(status)
+      }, nil)
+  #endif
+}
