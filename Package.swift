@@ -25,6 +25,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "BitNetTernary", path: "Sources/Ternary"),
+    .target(name: "BitNetJSON", path: "Sources/JSON"),
     .target(name: "BitNetInference", dependencies: ["BitNetTernary"], path: "Sources/Inference"),
     .target(name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/ModelFiles"),
     .target(name: "BitNetTokenization", path: "Sources/Tokenization"),
@@ -95,6 +96,7 @@ let package = Package(
       dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
       path: "Tests/Fuzzing"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
+    .testTarget(name: "JSONTests", dependencies: ["BitNetJSON"]),
     .testTarget(name: "TokenizationTests", dependencies: ["BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ModelFilesTests",
