@@ -27,8 +27,10 @@ let package = Package(
     .target(name: "BitNetTernary", path: "Sources/Ternary"),
     .target(name: "BitNetJSON", path: "Sources/JSON"),
     .target(name: "BitNetInference", dependencies: ["BitNetTernary"], path: "Sources/Inference"),
-    .target(name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/ModelFiles"),
-    .target(name: "BitNetTokenization", path: "Sources/Tokenization"),
+    .target(
+      name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetJSON", "BitNetTernary"],
+      path: "Sources/ModelFiles"),
+    .target(name: "BitNetTokenization", dependencies: ["BitNetJSON"], path: "Sources/Tokenization"),
     .target(name: "CBitNetTernary", path: "Sources/CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
     .target(
       name: "BitNetCPUEngine", dependencies: ["CBitNetTernary", "BitNetInference", "BitNetTernary"],

@@ -6,20 +6,19 @@ package import BitNetTokenization
 /// One answer at a time: asking again ends the answer before, of which the conversation keeps what had been said.
 public actor ChatSession {
   private let model: LanguageModel
-  private let format: ChatFormat
+  private let template: ChatTemplate
   private let options: GenerationOptions
 
   /// The conversation so far, the system message first if there is one.
   public private(set) var messages: [ChatMessage] = []
   /// Counts answers, so that one that was left behind cannot write on.
   private var turn = 0
-  /// The conversation's tokens up to the last one generated: a further turn continues these, so that the cache stays
-  /// good.
-  private var tokens: [Int32] = []
+  /// The messages of the conversation that were forgotten because it had outgrown the context.
+  public private(set) var forgottenMessageCount = 0
 
-  init(model: LanguageModel, format: ChatFormat, system: String?, options: GenerationOptions) {
+  init(model: LanguageModel, template: ChatTemplate, system: String?, options: GenerationOptions) {
     self.model = model
-    self.format = format
+    self.template = template
     self.options = options
     if let system { messages = [ChatMessage(role: .system, content: system)] }
   }
@@ -36,15 +35,10 @@ public actor ChatSession {
     messages.append(question)
     do {
       let room = min(options.maximumTokens ?? .max, model.contextLength / 2)
-      var prompt: [Int32] = []
-      if !tokens.isEmpty {
-        prompt = try tokens + format.encodeContinuation([question], after: tokens.last, with: model.tokenizer)
-      }
-      if prompt.isEmpty || prompt.count + room > model.contextLength { prompt = try fit(reserving: room) }
+      let prompt = try fit(reserving: room)
       var turnOptions = options
-      turnOptions.stopTokens.formUnion(format.stopTokens(model.tokenizer))
+      turnOptions.stopTokens.formUnion(template.stopTokens(of: model.tokenizer))
       turn += 1
-      tokens = prompt
       return Generation(
         model: model, prompt: prompt, options: turnOptions, chat: .init(session: self, turn: turn))
     } catch {
@@ -56,7 +50,7 @@ public actor ChatSession {
   /// Forgets the conversation and starts with another system message, or none.
   public func reset(system: String? = nil) {
     messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
-    tokens = []
+    forgottenMessageCount = 0
     turn += 1
   }
 
@@ -64,22 +58,27 @@ public actor ChatSession {
   /// - Throws: `CancellationError` when another answer, or a reset, has come after it.
   func append(_ piece: GeneratedPiece, turn: Int) throws {
     guard turn == self.turn else { throw CancellationError() }
-    tokens += piece.tokens.map(\.token)
-    let text = piece.text
-    if messages.last?.role != .assistant { messages.append(ChatMessage(role: .assistant, content: "")) }
-    messages[messages.count - 1].content += text
+    var tokens = piece.tokens.map(\.token)
+    // The template writes the end of the turn itself.
+    let ends = template.stopTokens(of: model.tokenizer).union(model.endTokens)
+    if piece.finish == .stop, let last = tokens.last, ends.contains(last) { tokens.removeLast() }
+    var reply = ChatMessage(reply: "", tokens: [])
+    if messages.last?.role == .assistant { reply = messages.removeLast() }
+    messages.append(ChatMessage(reply: reply.content + piece.text, tokens: (reply.tokens ?? []) + tokens))
   }
 
   /// The conversation as tokens, without its oldest turns if it is too long.
   private func fit(reserving room: Int) throws -> [Int32] {
+    let count = messages.count
     while true {
-      let prompt = try format.encode(messages, with: model.tokenizer)
-      if prompt.count + room <= model.contextLength { return prompt }
+      let prompt = try template.encode(messages, with: model.tokenizer)
       let first = messages.first?.role == .system ? 1 : 0
-      guard messages.count - first > 1 else {
-        if prompt.count < model.contextLength { return prompt }
-        throw EngineError.contextFull(length: 0, adding: prompt.count, limit: model.contextLength)
+      let isLast = messages.count - first <= 1
+      if prompt.count + room <= model.contextLength || (isLast && prompt.count < model.contextLength) {
+        forgottenMessageCount += count - messages.count
+        return prompt
       }
+      if isLast { throw EngineError.contextFull(length: 0, adding: prompt.count, limit: model.contextLength) }
       messages.remove(at: first)
       // A conversation begins with a question, not with an answer to one that is gone.
       while messages.count - first > 1, messages[first].role == .assistant { messages.remove(at: first) }

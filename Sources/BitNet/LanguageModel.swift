@@ -83,9 +83,10 @@ public final class LanguageModel: Sendable {
 
   public let configuration: ModelConfiguration
   public let tokenizer: Tokenizer
-  /// How the model's chats are written: what its chat template says; plain for a model without one, or with one that is
-  /// not known.
-  public let chatFormat: ChatFormat
+  /// The model's chat template; nil if its files have none, or one that is not recognised.
+  public let chatTemplate: ChatTemplate?
+  /// Whether the model's files have a chat template, recognised or not.
+  package let hasChatTemplate: Bool
   /// The sampling that the model's makers suggest, or the likeliest tokens.
   public let suggestedSampling: SamplingParameters
   /// Tokens that end a text: those of the configuration and those of the tokenizer by their usual names.
@@ -102,11 +103,12 @@ public final class LanguageModel: Sendable {
   private init(_ loaded: LoadedModel, tokenizer: Tokenizer, engine: sending any Engine, note: String?) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
-    chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? .plain
+    chatTemplate = loaded.chatTemplate.flatMap { ChatTemplate(jinja: $0) }
+    hasChatTemplate = loaded.chatTemplate != nil
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
-    endTokens = Set(configuration.endTokens).union(chatFormat.stopTokens(tokenizer))
+    endTokens = Set(configuration.endTokens).union((chatTemplate ?? .plain).stopTokens(of: tokenizer))
     contextLength = engine.contextLength
     engineSummary = engine.summary
     engineNote = note
@@ -140,7 +142,8 @@ public final class LanguageModel: Sendable {
   /// - Parameters:
   ///   - specials: whether special tokens written in the prompt (`<|eot_id|>`) count as such.
   public func generate(_ prompt: String, options: GenerationOptions = .init(), specials: Bool = false) -> Generation {
-    generate(tokens: tokenizer.encode(prompt, bos: true, specials: specials), options: options)
+    generate(
+      tokens: tokenizer.encode(prompt, addingBeginToken: true, parsingSpecialTokens: specials), options: options)
   }
 
   /// Generates text that continues tokens, which are taken as they are.
@@ -152,11 +155,15 @@ public final class LanguageModel: Sendable {
   ///
   /// - Parameters:
   ///   - system: what the model is told about its role.
-  ///   - format: how turns are written; the model's own when nil.
-  public func chat(system: String? = nil, format: ChatFormat? = nil, options: GenerationOptions = .init())
-    -> ChatSession
-  {
-    ChatSession(model: self, format: format ?? chatFormat, system: system, options: options)
+  ///   - template: how turns are written; the model's own when nil.
+  /// - Throws: `LanguageModelError.chatTemplate` when the template is nil and the model has none that is recognised.
+  public func chat(
+    system: String? = nil, template: ChatTemplate? = nil, options: GenerationOptions = .init()
+  ) throws -> ChatSession {
+    guard let template = template ?? chatTemplate else {
+      throw LanguageModelError.chatTemplate(isMissing: !hasChatTemplate)
+    }
+    return ChatSession(model: self, template: template, system: system, options: options)
   }
 }
 
@@ -213,7 +220,7 @@ extension Tokenizer {
   package convenience init(_ source: TokenizerSource) throws {
     switch source {
     case .serialized(let text): try self.init(serialized: text)
-    case .tokenizerJSON(let path, _), .tokenizerModel(let path): try self.init(contentsOfFile: path)
+    case .tokenizerJSON(let path), .tokenizerModel(let path): try self.init(contentsOfFile: path)
     }
   }
 }
@@ -252,6 +259,7 @@ private func onQueue<Result: Sendable>(_ body: @escaping @Sendable () throws -> 
 public enum LanguageModelError: Error, CustomStringConvertible {
   case noTokenizer(model: String)
   case vocabulary(model: String, tokenizer: Int, weights: Int)
+  case chatTemplate(isMissing: Bool)
 
   public var description: String {
     switch self {
@@ -259,6 +267,9 @@ public enum LanguageModelError: Error, CustomStringConvertible {
       "\(model): there is no tokenizer; expected tokenizer.json or tokenizer.model beside the weights"
     case .vocabulary(let model, let tokenizer, let weights):
       "\(model): the tokenizer has \(tokenizer) tokens; expected at most vocab_size, \(weights)"
+    case .chatTemplate(let isMissing):
+      "the model's chat template is \(isMissing ? "missing" : "not recognised"); expected that of bitnet, llama3 or "
+        + "chatml, or an argument for the parameter template, such as .plain"
     }
   }
 }

@@ -35,7 +35,7 @@ struct Generate: AsyncParsableCommand {
   var maxTokens = 256
 
   @Option(help: "Write the prompt as a user's message of a chat, in this form.")
-  var chatFormat: ChatFormat?
+  var chatFormat: ChatTemplate?
 
   @Option(
     name: .customLong("stop"), parsing: .unconditionalSingleValue,
@@ -129,7 +129,7 @@ struct Generate: AsyncParsableCommand {
 struct GenerationSession {
   let model: LanguageModel
   let options: GenerationOptions
-  let chatFormat: ChatFormat?
+  let chatFormat: ChatTemplate?
   let specials: Bool
 
   /// - Parameters:
@@ -139,7 +139,7 @@ struct GenerationSession {
     let generation: Generation
     if let chatFormat {
       let tokens = try chatFormat.encode(
-        [.init(role: .user, content: prompt)], with: model.tokenizer, specialsInContent: specials)
+        [.init(role: .user, content: prompt)], with: model.tokenizer, parsingSpecialTokens: specials)
       generation = model.generate(tokens: tokens, options: options)
     } else {
       generation = model.generate(prompt, options: options, specials: specials)

@@ -6,7 +6,7 @@ import BitNetCUDAEngine
 import BitNetDeviceCheck
 import BitNetInference
 import BitNetModelFiles
-package import BitNetTokenization
+import BitNetTokenization
 import BitNetDemoModel
 import Foundation
 
@@ -157,5 +157,3 @@ extension LanguageModel {
   /// What the model runs on, and why it is not a GPU if that was left open.
   var engineDescription: String { engineSummary + (engineNote.map { " (no GPU: \($0))" } ?? "") }
 }
-
-extension ChatFormat: ExpressibleByArgument {}
