@@ -25,9 +25,12 @@ let package = Package(
   ],
   targets: [
     .target(name: "BitNetTernary", path: "Sources/Ternary"),
+    .target(name: "BitNetJSON", path: "Sources/JSON"),
     .target(name: "BitNetInference", dependencies: ["BitNetTernary"], path: "Sources/Inference"),
-    .target(name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/ModelFiles"),
-    .target(name: "BitNetTokenization", path: "Sources/Tokenization"),
+    .target(
+      name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetJSON", "BitNetTernary"],
+      path: "Sources/ModelFiles"),
+    .target(name: "BitNetTokenization", dependencies: ["BitNetJSON"], path: "Sources/Tokenization"),
     .target(name: "CBitNetTernary", path: "Sources/CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
     .target(
       name: "BitNetCPUEngine", dependencies: ["CBitNetTernary", "BitNetInference", "BitNetTernary"],
@@ -94,6 +97,7 @@ let package = Package(
       dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
       path: "Tests/Fuzzing"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
+    .testTarget(name: "JSONTests", dependencies: ["BitNetJSON"]),
     .testTarget(name: "TokenizationTests", dependencies: ["BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ModelFilesTests",

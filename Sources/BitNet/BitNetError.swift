@@ -34,6 +34,8 @@ public struct BitNetError: Error, Sendable, CustomStringConvertible {
     public static let unsupportedModel = Code(description: "unsupportedModel")
     /// The tokenizer is missing, does not parse, does not fit the weights, or lacks a token that is needed.
     public static let invalidTokenizer = Code(description: "invalidTokenizer")
+    /// The model's chat template is missing, or not one that this library knows.
+    public static let unknownChatTemplate = Code(description: "unknownChatTemplate")
     /// The GPU, its driver or the processor's instructions cannot be used.
     public static let deviceUnavailable = Code(description: "deviceUnavailable")
     /// The device failed during the work.
@@ -82,7 +84,7 @@ extension BitNetError {
     case let error as CUDAError: self.init(cuda: error)
     case let error as ModelFileError:
       self = form(Code(error.kind), "\(error.file): \(error.subject)", error.finding, error.expected)
-    case let error as TokenizerError: self = form(.invalidTokenizer, error.place, error.found, error.expected)
+    case let error as TokenizerError: self = form(.invalidTokenizer, error.subject, error.found, error.expected)
     case let error as ConfigurationError: self = form(.invalidModel, error.field, error.found, error.expected)
     case let error as ModelWeightsError: self = form(.invalidModel, error.tensor, error.found, error.expected)
     case is TernaryError: self = form(.invalidModel, "a ternary matrix", "\(error)")

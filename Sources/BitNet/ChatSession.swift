@@ -1,5 +1,5 @@
 import BitNetInference
-package import BitNetTokenization
+import BitNetTokenization
 
 /// A conversation with a model. The cache keeps the earlier turns, so each answer costs only the new words.
 ///
@@ -8,24 +8,21 @@ package import BitNetTokenization
 /// nobody reads, leaves no trace.
 public actor ChatSession {
   private let model: LanguageModel
-  private let format: ChatFormat
+  private let template: ChatTemplate
   private nonisolated let options: GenerationOptions
 
   /// The conversation so far, the system message first if there is one.
   public private(set) var messages: [ChatMessage] = []
-  /// How many of the oldest messages were forgotten, because the conversation had outgrown the context.
+  /// How many of the oldest messages were forgotten because the conversation had outgrown the context.
   public private(set) var forgottenMessageCount = 0
   /// Counts answers, so that an answer that was left behind cannot write on.
   private var turn = 0
   /// A question that has no answer yet, and the messages that its prompt holds before it.
-  private var asked: (question: ChatMessage, history: [ChatMessage], prompt: [TokenID])?
-  /// The conversation's tokens up to the last one generated: a further turn continues these, so that the cache stays
-  /// good.
-  private var tokens: [TokenID] = []
+  private var asked: (question: ChatMessage, history: [ChatMessage])?
 
-  init(model: LanguageModel, format: ChatFormat, system: String?, options: GenerationOptions) {
+  init(model: LanguageModel, template: ChatTemplate, system: String?, options: GenerationOptions) {
     self.model = model
-    self.format = format
+    self.template = template
     self.options = options
     if let system { messages = [ChatMessage(role: .system, content: system)] }
   }
@@ -35,7 +32,7 @@ public actor ChatSession {
   /// - Parameters:
   ///   - text: the user's message.
   ///   - options: how to generate this answer; nil takes the session's options.
-  /// - Throws: what ``streamResponse(to:options:)`` throws.
+  /// - Throws: what iterating ``streamResponse(to:options:)`` throws.
   public func respond(to text: String, options: GenerationOptions? = nil) async throws -> Response {
     try await streamResponse(to: text, options: options).response()
   }
@@ -60,7 +57,7 @@ public actor ChatSession {
   /// - Parameter system: the new conversation's system message; nil for none.
   public func reset(system: String? = nil) {
     messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
-    (asked, tokens, forgottenMessageCount) = (nil, [], 0)
+    (asked, forgottenMessageCount) = (nil, 0)
     turn += 1
   }
 
@@ -79,28 +76,25 @@ public actor ChatSession {
   func begin(_ text: String, maximumTokens: Int?) throws -> Answer {
     let question = ChatMessage(role: .user, content: text)
     let room = min(maximumTokens ?? .max, model.contextLength / 2)
-    var next = (question: question, history: messages, prompt: [TokenID]())
-    if !tokens.isEmpty {
-      next.prompt = try tokens + format.encodeContinuation([question], after: tokens.last, with: model.tokenizer)
-    }
-    if next.prompt.isEmpty || next.prompt.count + room > model.contextLength {
-      (next.history, next.prompt) = try fit(question, reserving: room)
-    }
+    let (history, prompt) = try fit(question, reserving: room)
     turn += 1
-    asked = next
-    return Answer(session: self, turn: turn, prompt: next.prompt, stopTokens: format.stopTokens(model.tokenizer))
+    asked = (question, history)
+    return Answer(session: self, turn: turn, prompt: prompt, stopTokens: template.stopTokens(of: model.tokenizer))
   }
 
   private func append(_ piece: GeneratedPiece, turn: Int) throws {
     guard turn == self.turn else { throw CancellationError() }
-    if let (question, history, prompt) = asked {
+    if let (question, history) = asked {
       forgottenMessageCount += messages.count - history.count
-      messages = history + [question, ChatMessage(role: .assistant, content: "")]
-      tokens = prompt
+      messages = history + [question, ChatMessage(reply: "", tokens: [])]
       asked = nil
     }
-    tokens.append(piece.token.token)
-    messages[messages.count - 1].content += piece.text
+    let reply = messages.removeLast()
+    var tokens = reply.tokens ?? []
+    let ends = template.stopTokens(of: model.tokenizer).union(model.endTokens)
+    // The template writes the end of the turn itself.
+    if piece.finish != .stop || !ends.contains(piece.token.token) { tokens.append(piece.token.token) }
+    messages.append(ChatMessage(reply: reply.content + piece.text, tokens: tokens))
   }
 
   /// The conversation with a question as tokens, without the oldest turns if it is too long, and the messages kept.
@@ -108,7 +102,7 @@ public actor ChatSession {
     var history = messages
     let first = history.first?.role == .system ? 1 : 0
     while true {
-      let prompt = try format.encode(history + [question], with: model.tokenizer)
+      let prompt = try template.encode(history + [question], with: model.tokenizer)
       if prompt.count + room <= model.contextLength { return (history, prompt) }
       guard history.count > first else {
         if prompt.count < model.contextLength { return (history, prompt) }

@@ -7,7 +7,7 @@ extension Tokenizer {
   package convenience init(_ source: TokenizerSource) throws {
     switch source {
     case .serialized(let text): try self.init(serialized: text)
-    case .tokenizerJSON(let path, _), .tokenizerModel(let path): try self.init(contentsOfFile: path)
+    case .tokenizerJSON(let path), .tokenizerModel(let path): try self.init(contentsOfFile: path)
     }
   }
 }

@@ -14,9 +14,10 @@ public final class LanguageModel: Sendable {
   package let configuration: ModelConfiguration
   /// Turns text into the model's tokens and back.
   public let tokenizer: Tokenizer
-  /// How the model's chats are written: what its chat template says; plain for a model without one, or with one that is
-  /// not known.
-  public let chatFormat: ChatFormat
+  /// The model's chat template; nil if its files have none, or one that is not recognised.
+  public let chatTemplate: ChatTemplate?
+  /// Whether the model's files have a chat template, recognised or not.
+  package let hasChatTemplate: Bool
   /// The sampling that the model's makers suggest; greedy if they suggest none.
   public let suggestedSampling: SamplingParameters
   /// Tokens that end a text: those of the configuration, and those of the tokenizer that are known by name.
@@ -37,11 +38,12 @@ public final class LanguageModel: Sendable {
   ) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
-    chatFormat = loaded.chatTemplate.flatMap { ChatFormat(template: $0) } ?? .plain
+    chatTemplate = loaded.chatTemplate.flatMap { ChatTemplate(jinja: $0) }
+    hasChatTemplate = loaded.chatTemplate != nil
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
-    endTokens = Set(configuration.endTokens).union(chatFormat.stopTokens(tokenizer))
+    endTokens = Set(configuration.endTokens).union((chatTemplate ?? .plain).stopTokens(of: tokenizer))
     contextLength = engine.contextLength
     device = DeviceDescription(
       isGPU: isGPU, fallbackReason: fallbackReason, description: engine.summary)
@@ -87,7 +89,9 @@ public final class LanguageModel: Sendable {
   public func generate(
     _ prompt: String, options: GenerationOptions = .init(), parsingSpecialTokens: Bool = false
   ) -> Generation {
-    generate(tokens: tokenizer.encode(prompt, bos: true, specials: parsingSpecialTokens), options: options)
+    generate(
+      tokens: tokenizer.encode(prompt, addingBeginToken: true, parsingSpecialTokens: parsingSpecialTokens),
+      options: options)
   }
 
   /// Generates text that continues tokens, which are taken as they are.
@@ -103,12 +107,19 @@ public final class LanguageModel: Sendable {
   ///
   /// - Parameters:
   ///   - system: the system message, which tells the model its role.
-  ///   - format: how turns are written; nil takes the model's own format.
+  ///   - template: how turns are written; nil takes the model's own template.
   ///   - options: sampling, limits and stops of each answer.
-  public func chat(system: String? = nil, format: ChatFormat? = nil, options: GenerationOptions = .init())
-    -> ChatSession
-  {
-    ChatSession(model: self, format: format ?? chatFormat, system: system, options: options)
+  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none that is recognised.
+  public func chat(
+    system: String? = nil, template: ChatTemplate? = nil, options: GenerationOptions = .init()
+  ) throws(BitNetError) -> ChatSession {
+    guard let template = template ?? chatTemplate else {
+      throw BitNetError(
+        .unknownChatTemplate, subject: "the model's chat template",
+        found: hasChatTemplate ? "not recognised" : "missing",
+        expected: "that of bitnet, llama3 or chatml, or an argument for the parameter template, such as .plain")
+    }
+    return ChatSession(model: self, template: template, system: system, options: options)
   }
 }
 

@@ -51,7 +51,7 @@ extension LanguageModel {
         expected: "1 to the context length, \(contextLength)")
     }
     let tokens = tokenizer.encode(text)
-    let first = tokenizer.bos == nil ? 1 : 0  // the first token that is predicted
+    let first = tokenizer.beginToken == nil ? 1 : 0  // the first token that is predicted
     guard tokens.count > first else {
       throw BitNetError(
         .invalidArgument, subject: "the length of the text", found: "\(tokens.count) tokens",
@@ -60,7 +60,7 @@ extension LanguageModel {
     var nats = 0.0
     for start in stride(from: first, to: tokens.count, by: window) {
       let targets = tokens[start..<min(tokens.count, start + window)]
-      let inputs = [tokenizer.bos ?? tokens[start - 1]] + targets.dropLast()
+      let inputs = [tokenizer.beginToken ?? tokens[start - 1]] + targets.dropLast()
       let sequence = await scheduler.perform { $0.makeSequence() }
       let window: Result<[Double], any Error>
       do {

@@ -1,34 +1,43 @@
-import ArgumentParser
+public import ArgumentParser
 import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetInference
 import BitNetModelFiles
-import BitNetTokenization
+public import BitNetTokenization
 import Foundation
 
 struct Chat: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Talk with a model.",
     discussion: """
-      On a terminal, lines can be edited, the arrow keys bring back earlier ones, and Ctrl-C stops an answer. Otherwise each \
-      line of standard input is a message. A backslash at the end of a line continues it on the next. /help lists commands.
+      On a terminal, lines can be edited, the arrow keys bring back earlier lines, and Ctrl-C stops an answer. \
+      Otherwise each line of standard input is a message; a message that does not fit the context is reported on \
+      standard error, the next line follows, and the exit status is 1 in the end. A backslash at the end of a line \
+      continues the message on the next line. /help lists the commands of a conversation.
+
+      A model whose chat template is missing or not recognised needs --chat-format: the format that it was trained \
+      with, or plain, with which the model continues the text.
 
       Examples:
         bitnet chat --model model.safetensors --system "You are a patient teacher."
         echo "Why is the sky blue?" | bitnet chat --model model.safetensors --max-tokens 200 --seed 1
       """)
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("What the model is told about its role.", valueName: "text"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("The system message, which tells the model its role.", valueName: "text"))
   var system: String?
 
-  @Option(help: "How messages are written. (default: the model's own)")
-  var chatFormat: ChatFormat?
+  @Option(
+    help: ArgumentHelp("The format of messages for the model. (default: the model's own)", valueName: "format"))
+  var chatFormat: ChatTemplate?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Tokens of an answer at most. (default: what the context has room for)", valueName: "count"))
+    help: ArgumentHelp(
+      "The largest number of tokens in an answer. (default: the room in the context)", valueName: "count"))
   var maxTokens: Int?
 
   @OptionGroup(title: "Model") var model: ModelOptions
@@ -36,49 +45,96 @@ struct Chat: AsyncParsableCommand {
 
   func run() async throws {
     let (model, _) = try await model.load()
+    let template = try template(for: model)
     let options = GenerationOptions(sampling: try sampling.parameters(for: model), maximumTokens: maxTokens)
-    var conversation = Conversation(
-      model: model, system: system, format: chatFormat ?? model.chatFormat, options: options)
+    var conversation = try Conversation(model: model, system: system, template: template, options: options)
     var loop = PromptLoop(history: .standard())
-    if ByteInput.standardIsTerminal { ByteOutput.note("\(conversation.introduction)\n/help lists commands.") }
-    try await loop.run { try await conversation.take($0) }
+    if ByteInput.standardIsTerminal {
+      ByteOutput.note("\(conversation.introduction)\n/help lists commands.")
+      try await loop.run { try await conversation.take($0) }
+      return
+    }
+    var hasFailed = false
+    try await loop.run { message in
+      do {
+        return try await conversation.take(message)
+      } catch let error as BitNetError where error.isAboutLength {
+        ByteOutput.note("Error: \(error)")
+        hasFailed = true
+        return true
+      }
+    }
+    if hasFailed { throw ExitCode.failure }
+  }
+
+  /// The format that was asked for, else the model's own.
+  private func template(for model: LanguageModel) throws -> ChatTemplate {
+    if let template = chatFormat ?? model.chatTemplate { return template }
+    // The demo model is known to continue texts.
+    if self.model.source.model == nil { return .plain }
+    let finding =
+      model.hasChatTemplate
+      ? "the model's chat template is not recognised; expected that of bitnet, llama3 or chatml"
+      : "the model's chat template is missing; expected one in its files"
+    throw CommandError(
+      "\(finding): choose a format with --chat-format \(ChatTemplate.names.joined(separator: "|")), where plain has "
+        + "the model continue the text")
   }
 }
 
-/// A conversation and the commands about it.
+extension BitNetError {
+  /// Whether the error is that a text does not fit the context or the cache.
+  fileprivate var isAboutLength: Bool { code == .contextExceeded || code == .outOfMemory }
+}
+
+extension ChatTemplate: ExpressibleByArgument {
+  /// The template of this name.
+  public init?(argument: String) { self.init(named: argument) }
+
+  /// The template's name.
+  public var defaultValueDescription: String { name }
+
+  /// The names of all templates.
+  public static var allValueStrings: [String] { names }
+}
+
+/// A conversation and its commands.
 struct Conversation {
   private let model: LanguageModel
-  private let format: ChatFormat
+  private let template: ChatTemplate
   private let options: GenerationOptions
   private let session: ChatSession
   private var system: String?
   private var last: GenerationStatistics?
+  /// Whether the user knows that the model has forgotten messages of this conversation.
+  private var isForgettingKnown = false
 
   static let help = """
-    /system TEXT   start anew, with another system message
-    /system        start anew, with none
-    /reset         start anew
-    /stats         what the last answer took
+    /system TEXT   start a new conversation with another system message
+    /system        start a new conversation without a system message
+    /reset         start a new conversation
+    /stats         show the token counts and speed of the last answer
     /exit          end the program, as Ctrl-D does
 
-    A backslash at the end of a line continues it on the next; so does Alt-Enter. // begins a message with a slash.
+    A backslash at the end of a line continues the message on the next line; so does Alt-Enter. // begins a message
+    with a slash.
     """
 
-  init(model: LanguageModel, system: String?, format: ChatFormat, options: GenerationOptions) {
+  init(model: LanguageModel, system: String?, template: ChatTemplate, options: GenerationOptions) throws {
     self.model = model
-    self.format = format
+    self.template = template
     self.options = options
     self.system = system
-    session = model.chat(system: system, format: format, options: options)
+    session = try model.chat(system: system, template: template, options: options)
   }
 
   var introduction: String {
-    // Without a chat format the model goes on with the text instead of answering it.
-    let format = format == .plain ? "no chat format" : "chat format \(format.rawValue)"
+    // Without a chat format the model continues the text instead of answering it.
+    let format = template == .plain ? "no chat format" : "chat format \(template.name)"
     return "\(model.device); \(format); \(options.sampling.summary)"
   }
 
-  /// Answers a message, or obeys a command; false when the conversation is over.
+  /// Answers a message or runs a command; false when the conversation is over.
   mutating func take(_ text: String) async throws -> Bool {
     guard text.hasPrefix("/") else { return try await answer(text) }
     if text.hasPrefix("//") { return try await answer(String(text.dropFirst())) }
@@ -101,6 +157,7 @@ struct Conversation {
   private mutating func reset() async {
     await session.reset(system: system)
     last = nil
+    isForgettingKnown = false
     ByteOutput.note("A new conversation\(system == nil ? "" : " with a system message").")
   }
 
@@ -115,6 +172,12 @@ struct Conversation {
     }
     try ByteOutput.standard.write("\n")
     last = run.statistics ?? last
+    if !isForgettingKnown, await session.forgottenMessageCount > 0 {
+      isForgettingKnown = true
+      ByteOutput.note(
+        "[the conversation no longer fits the context of \(model.contextLength) tokens; from now on its oldest messages "
+          + "are forgotten]")
+    }
     switch run.finish {
     case nil: ByteOutput.note("[stopped]")
     case .length: ByteOutput.note("[cut off after \(plural(run.tokens.count, "token"))]")

@@ -35,7 +35,7 @@ struct Generate: AsyncParsableCommand {
   var maxTokens = 256
 
   @Option(help: "Write the prompt as a user's message of a chat, in this form.")
-  var chatFormat: ChatFormat?
+  var chatFormat: ChatTemplate?
 
   @Option(
     name: .customLong("stop"), parsing: .unconditionalSingleValue,

@@ -5,7 +5,7 @@ import BitNetTokenization
 struct GenerationSession {
   let model: LanguageModel
   let options: GenerationOptions
-  let chatFormat: ChatFormat?
+  let chatFormat: ChatTemplate?
   let specials: Bool
 
   /// - Parameters:
@@ -15,7 +15,7 @@ struct GenerationSession {
     let generation: Generation
     if let chatFormat {
       let tokens = try chatFormat.encode(
-        [.init(role: .user, content: prompt)], with: model.tokenizer, specialsInContent: specials)
+        [.init(role: .user, content: prompt)], with: model.tokenizer, parsingSpecialTokens: specials)
       generation = model.generate(tokens: tokens, options: options)
     } else {
       generation = model.generate(prompt, options: options, parsingSpecialTokens: specials)

@@ -11,8 +11,8 @@ struct Tokenize: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Turn text into token ids, or back.",
     discussion: """
-      Prints the ids on one line, separated by spaces. Standard input is taken byte for byte, its last line end included, and --decode \
-      gives the same bytes back.
+      Prints the ids on one line, separated by spaces. Standard input is encoded byte for byte, including its last line \
+      end, and --decode returns the same bytes.
 
       Examples:
         bitnet tokenize "Once upon a time"
@@ -26,40 +26,41 @@ struct Tokenize: ParsableCommand {
   @Argument(help: "The text, or with --decode the ids. (default: standard input)")
   var text: String?
 
-  @Option(help: ArgumentHelp("Take the text from this file.", valueName: "path"))
+  @Option(help: ArgumentHelp("Read the text from this file.", valueName: "path"))
   var textFile: String?
 
   @OptionGroup var source: ModelSource
 
-  @Option(help: ArgumentHelp("A tokenizer.json or tokenizer.model, instead of a model.", valueName: "path"))
+  @Option(help: ArgumentHelp("A tokenizer.json or tokenizer.model to use instead of a model's.", valueName: "path"))
   var tokenizer: String?
 
   @Flag(help: "Turn ids into text.")
   var decode = false
 
-  @Flag(help: #"Read lines {"text": …} and print {"ids": […]} for each; with --decode the other way round."#)
+  @Flag(help: #"Read lines {"text": …} and print {"ids": […]} for each; with --decode the reverse."#)
   var jsonl = false
 
-  @Flag(help: "Print a line for each token: its id and its text.")
+  @Flag(help: "Print one line for each token: its id and its text.")
   var pieces = false
 
-  @Flag(help: "Begin with the token that begins a sequence.")
-  var bos = false
+  @Flag(name: .customLong("bos"), help: "Begin with the token that begins a sequence.")
+  var addsBeginToken = false
 
   @Flag(
     name: .customLong("special"),
-    help: "Take special tokens that are written in the text, such as <|eot_id|>, for such.")
-  var specials = false
+    help: "Parse special tokens in the text (such as <|eot_id|>) as tokens instead of text.")
+  var parsesSpecialTokens = false
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Encode once to warm up and then this often, printing bytes, tokens and seconds.", valueName: "count"))
+      "Encode once as a warm-up and then this many times, and print bytes, tokens and seconds each time.",
+      valueName: "count"))
   var benchmark: Int?
 
   func validate() throws {
     if tokenizer != nil, source.model != nil {
-      throw ValidationError("--tokenizer takes the place of --model; expected one of them.")
+      throw ValidationError("--tokenizer replaces --model; expected one of them.")
     }
     if text != nil, textFile != nil {
       throw ValidationError("The text is given twice; expected an argument or --text-file.")
@@ -68,7 +69,7 @@ struct Tokenize: ParsableCommand {
       throw ValidationError("--jsonl reads standard input; it takes no text.")
     }
     if jsonl, pieces { throw ValidationError("--pieces and --jsonl exclude each other.") }
-    if decode, pieces || bos || specials {
+    if decode, pieces || addsBeginToken || parsesSpecialTokens {
       throw ValidationError("--pieces, --bos and --special are for text, not for --decode.")
     }
     if benchmark != nil, decode || jsonl || pieces { throw ValidationError("--benchmark is for encoding one text.") }
@@ -80,12 +81,16 @@ struct Tokenize: ParsableCommand {
     let input = try text.map { Array($0.utf8) } ?? ByteInput.contents(of: textFile ?? "-")
     if decode { return try printText(of: input, tokenizer) }
     if let benchmark { return try measure(tokenizer, input, rounds: benchmark) }
-    let ids = tokenizer.encode(utf8: input, bos: bos, specials: specials)
+    let ids = encode(input, tokenizer)
     if pieces {
       try ByteOutput.standard.write(ids.map { "\($0)\t\(try Self.quoted(tokenizer.decode([$0])))\n" }.joined())
     } else {
       try ByteOutput.standard.write(ids.map(String.init).joined(separator: " ") + "\n")
     }
+  }
+
+  private func encode(_ bytes: [UInt8], _ tokenizer: Tokenizer) -> [Int32] {
+    tokenizer.encode(utf8: bytes, addingBeginToken: addsBeginToken, parsingSpecialTokens: parsesSpecialTokens)
   }
 
   private static func quoted(_ text: String) throws -> String { String(try jsonText(text, onOneLine: true).dropLast()) }
@@ -125,10 +130,8 @@ struct Tokenize: ParsableCommand {
     while let line = try lines.next() {
       let place = "line \(lines.lineNumber) of standard input"
       if decode {
-        let ids = try decodeJSON(
-          IDsLine.self, line, place: place, expected: #"a JSON object with "ids", an array of token ids"#
-        )
-        .ids
+        let expected = #"a JSON object with "ids", an array of token ids"#
+        let ids = try decodeJSON(IDsLine.self, line, place: place, expected: expected).ids
         var bytes: [UInt8] = []
         do {
           for id in ids { bytes += try Self.bytes(of: id, tokenizer) }
@@ -139,19 +142,19 @@ struct Tokenize: ParsableCommand {
       } else {
         let expected = #"a JSON object with "text", a string of whole Unicode characters"#
         let text = try decodeJSON(TextLine.self, line, place: place, expected: expected).text
-        let ids = tokenizer.encode(text, bos: bos, specials: specials).map(Int.init)
+        let ids = encode(Array(text.utf8), tokenizer).map(Int.init)
         try ByteOutput.standard.write(jsonText(IDsLine(ids: ids), onOneLine: true))
       }
     }
   }
 
-  /// The seconds are those of encoding alone.
+  /// Prints bytes, tokens and seconds of each round; the seconds are those of encoding alone.
   private func measure(_ tokenizer: Tokenizer, _ input: [UInt8], rounds: Int) throws {
     guard rounds > 0 else { throw CommandError("--benchmark is \(rounds); expected 1 or more") }
     let clock = ContinuousClock()
-    var count = tokenizer.encode(utf8: input, bos: bos, specials: specials).count
+    var count = encode(input, tokenizer).count
     for _ in 0..<rounds {
-      let time = clock.measure { count = tokenizer.encode(utf8: input, bos: bos, specials: specials).count }
+      let time = clock.measure { count = encode(input, tokenizer).count }
       try ByteOutput.standard.write("\(input.count) \(count) \(time / .seconds(1))\n")
     }
   }

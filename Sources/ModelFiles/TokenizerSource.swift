@@ -1,15 +1,15 @@
 import BitNetTernary
 
-/// Where a model's tokenizer is to be had from.
+/// Where to load a model's tokenizer from.
 package enum TokenizerSource: Sendable, Equatable {
-  /// A Hugging Face `tokenizer.json`, and the `tokenizer_config.json` beside it if there is one.
-  case tokenizerJSON(path: String, configurationPath: String?)
-  /// A `tokenizer.model`: tiktoken's text or SentencePiece's binary, which only its content tells.
+  /// A Hugging Face `tokenizer.json`.
+  case tokenizerJSON(path: String)
+  /// A `tokenizer.model`, whose content is tiktoken's text or SentencePiece's binary form.
   case tokenizerModel(path: String)
-  /// The string that was given to the converter.
+  /// The string that the converter was given.
   case serialized(String)
 
-  /// A short name of the kind, for people.
+  /// A short name of the format, for people.
   package var kind: String {
     switch self {
     case .tokenizerJSON: "tokenizer.json"
@@ -34,7 +34,7 @@ struct FolderExtras: Sendable {
 
     let configuration = ifPresent("tokenizer_config.json")
     if let json = ifPresent("tokenizer.json") {
-      tokenizer = .tokenizerJSON(path: json, configurationPath: configuration)
+      tokenizer = .tokenizerJSON(path: json)
     } else {
       tokenizer = ifPresent("tokenizer.model").map { .tokenizerModel(path: $0) }
     }

@@ -1,3 +1,5 @@
+import BitNetJSON
+
 /// Reads the lines of a serialized tokenizer, value by value.
 struct SerializedReader {
   private let text: [UInt8]
@@ -8,7 +10,7 @@ struct SerializedReader {
 
   init(_ text: [UInt8]) { self.text = text }
 
-  /// Goes to the next line that is not empty; false if there is none.
+  /// Moves to the next line that is not empty; false if there is none.
   mutating func nextLine() -> Bool {
     repeat {
       at = lineEnd + 1
@@ -19,8 +21,9 @@ struct SerializedReader {
     return true
   }
 
-  func error(found: String, expected: String) -> TokenizerError {
-    TokenizerError(place: "line \(lineNumber)", found: found, expected: expected)
+  /// An error about a part of the line.
+  func error(_ part: String = "the value", found: String, expected: String) -> TokenizerError {
+    TokenizerError(subject: "\(part) in line \(lineNumber)", found: found, expected: expected)
   }
 
   func restOfLine() -> String { String(decoding: text[at..<lineEnd], as: UTF8.self) }
@@ -40,7 +43,7 @@ struct SerializedReader {
     if at < lineEnd { throw error(found: quoted(text[at..<lineEnd]), expected: "the end of the line") }
   }
 
-  /// The next value as one of a few words.
+  /// The next value, which must be one of a few words.
   mutating func choice<Value>(among choices: String, _ value: (String) -> Value?) throws(TokenizerError) -> Value {
     let word = word()
     guard let value = value(word) else { throw error(found: quoted(word), expected: choices) }
@@ -81,9 +84,14 @@ struct SerializedReader {
       }
       token.removeAll(keepingCapacity: true)
       try base64(in: range, into: &token)
-      try Tokenizer.checkToken(token, id: id, place: "line \(lineNumber), token \(id)")
+      if let (found, expected) = Tokenizer.fault(ofToken: token) {
+        throw error("token \(id)", found: found, expected: expected)
+      }
+      if id >= Tokenizer.maximumVocabularySize {
+        throw error("the id of a token", found: "\(id)", expected: "less than \(Tokenizer.maximumVocabularySize)")
+      }
       if tokens.hasString(at: id) {
-        throw error(found: "a second token with id \(id)", expected: "each id once")
+        throw error("the id of a token", found: "\(id), as of an earlier token", expected: "each id once")
       }
       tokens.insert(token, at: id)
       id += 1
@@ -101,8 +109,8 @@ struct SerializedReader {
       let result = vocabulary.find(joined)
       guard vocabulary.list.hasString(at: Int(left)), vocabulary.list.hasString(at: Int(right)), result >= 0 else {
         throw error(
-          found: "the merge \(left) \(right), which gives \(quoted(joined))",
-          expected: "two tokens that joined are a token")
+          "a merge", found: "\(left) \(right), which gives \(quoted(joined))",
+          expected: "two tokens whose concatenation is a token")
       }
       merges.append(Merge(left: left, right: right, result: result))
     }

@@ -1,43 +1,43 @@
 /// Decodes tokens one at a time, for text that is shown while it is generated.
 ///
-/// A token may end in the middle of a character. What is not yet a whole character is held back, so that all pieces
-/// joined are exactly what ``Tokenizer/decode(_:skippingSpecials:)`` gives for all ids.
+/// A token may end in the middle of a character. Incomplete characters are held back, so that the pieces joined equal
+/// the text that ``Tokenizer/decode(_:skippingSpecialTokens:)`` gives for all ids.
 package struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
-  private let skipsSpecials: Bool
-  /// The beginning of a UTF-8 sequence that a next byte may continue: up to three bytes.
+  private let skipsSpecialTokens: Bool
+  /// The beginning of a UTF-8 sequence that the next byte may continue: up to three bytes.
   private var pending: [UInt8] = []
 
-  /// - Parameter skippingSpecials: whether special tokens give no text.
-  package init(_ tokenizer: Tokenizer, skippingSpecials: Bool = false) {
+  /// - Parameter skippingSpecialTokens: whether special tokens add no text.
+  package init(_ tokenizer: Tokenizer, skippingSpecialTokens: Bool = false) {
     self.tokenizer = tokenizer
-    skipsSpecials = skippingSpecials
+    skipsSpecialTokens = skippingSpecialTokens
   }
 
-  /// The text that became complete with this token, possibly empty. An id that no token has stands for nothing.
+  /// The text that this token completes, possibly empty. An id that no token has adds no text.
   package mutating func append(_ id: Int32) -> String {
-    tokenizer.appendBytes(of: id, to: &pending, skippingSpecials: skipsSpecials)
+    tokenizer.appendBytes(of: id, to: &pending, skippingSpecialTokens: skipsSpecialTokens)
     let complete = pending.count - Self.lengthOfOpenSequence(atEndOf: pending)
     let text = String(decoding: pending[..<complete], as: UTF8.self)
     pending.removeFirst(complete)
     return text
   }
 
-  /// The text of what was held back: U+FFFD if a character was left unfinished, else nothing. The decoder can then be
-  /// used for another sequence.
+  /// The text of the bytes that were held back: U+FFFD if the last character is incomplete, else empty. The decoder can
+  /// then be used for another sequence.
   package mutating func finish() -> String {
     defer { pending.removeAll(keepingCapacity: true) }
     return String(decoding: pending, as: UTF8.self)
   }
 
-  /// How many of the last bytes are the beginning of a valid UTF-8 sequence and not the whole of it.
+  /// The number of last bytes that begin a valid UTF-8 sequence without completing it.
   private static func lengthOfOpenSequence(atEndOf bytes: [UInt8]) -> Int {
     for length in 1...3 where length <= bytes.count {
       let lead = bytes[bytes.count - length]
       if lead & 0xC0 == 0x80 { continue }
       let needed = lead >= 0xF5 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 1
       guard needed > length else { return 0 }
-      // After some leads not every continuation byte may come second: overlong forms, surrogates, beyond U+10FFFF.
+      // Some leads allow only some second bytes: the others give overlong forms, surrogates or values above U+10FFFF.
       if length > 1 {
         let second = bytes[bytes.count - length + 1]
         let allowed: ClosedRange<UInt8> =

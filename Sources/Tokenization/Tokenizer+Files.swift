@@ -5,13 +5,14 @@
 #endif
 
 extension Tokenizer {
-  /// The files a folder's tokenizer may be in, the preferred one first.
+  /// The names of tokenizer files in a model folder, the preferred one first.
   private static let fileNames = ["tokenizer.json", "tokenizer.model"]
 
-  /// Reads a tokenizer file, whose content decides what it is: a Hugging Face tokenizer.json, a tiktoken rank file, or
+  /// Reads a tokenizer file. Its content decides its format: a Hugging Face tokenizer.json, a tiktoken rank file, or
   /// the text of ``serialized()``.
   ///
-  /// - Throws: if the file cannot be read, has more than ``maximumFileSize`` bytes, or is none of these.
+  /// - Throws: `TokenizerError` if the file cannot be read, has more than ``maximumFileSize`` bytes, or has none of
+  ///   these formats.
   package convenience init(contentsOfFile path: String) throws(TokenizerError) {
     let file = try Self.contents(of: path)
     do throws(TokenizerError) {
@@ -21,8 +22,8 @@ extension Tokenizer {
         try self.init(serialized: String(decoding: file, as: UTF8.self))
       } else if Self.isSentencePiece(file) {
         throw TokenizerError(
-          place: "the file", found: "a SentencePiece model",
-          expected: "a tiktoken rank file (lines of base64 and rank), or a tokenizer.json instead of it")
+          subject: "the file", found: "a SentencePiece model",
+          expected: "a tiktoken rank file (lines of base64 and rank), or a tokenizer.json in its place")
       } else {
         try self.init(tiktoken: file)
       }
@@ -33,41 +34,37 @@ extension Tokenizer {
 
   /// Reads the tokenizer of a model folder: tokenizer.json if there is one, else tokenizer.model.
   ///
-  /// - Throws: if the folder has neither, or the one it has cannot be read.
+  /// - Throws: `TokenizerError` if the folder has neither, or if the file cannot be read.
   package convenience init(folder: String) throws(TokenizerError) {
-    guard let path = Self.file(inFolder: folder) else {
+    let paths = Self.fileNames.map { "\(folder)/\($0)" }
+    guard let path = paths.first(where: { FileManager.default.fileExists(atPath: $0) }) else {
       throw TokenizerError(
-        place: folder, found: "no tokenizer", expected: "a file \(Self.fileNames.joined(separator: " or "))")
+        file: folder, subject: "the tokenizer", found: "missing",
+        expected: "a file \(Self.fileNames.joined(separator: " or "))")
     }
     try self.init(contentsOfFile: path)
   }
 
-  /// Whether a folder has a file that ``init(folder:)`` would read.
-  package static func exists(inFolder folder: String) -> Bool { file(inFolder: folder) != nil }
-
-  private static func file(inFolder folder: String) -> String? {
-    fileNames.map { "\(folder)/\($0)" }.first { FileManager.default.fileExists(atPath: $0) }
-  }
-
   private static func contents(of path: String) throws(TokenizerError) -> [UInt8] {
     let url = URL(filePath: path).resolvingSymlinksInPath()
+    func refusal(_ found: String) -> TokenizerError {
+      TokenizerError(file: path, subject: "the path", found: found, expected: "a tokenizer file")
+    }
     do {
       let attributes = try FileManager.default.attributesOfItem(atPath: url.path)
-      guard attributes[.type] as? FileAttributeType == .typeRegular else {
-        throw TokenizerError(place: path, found: "something other than a file", expected: "a tokenizer file")
-      }
-      if let size = attributes[.size] as? Int { try checkSize(size, place: path) }
+      guard attributes[.type] as? FileAttributeType == .typeRegular else { throw refusal("not a regular file") }
+      if let size = attributes[.size] as? Int { try checkSize(size) }
       return [UInt8](try Data(contentsOf: url))
     } catch let error as TokenizerError {
-      throw error
+      throw error.inFile(path)
     } catch {
-      throw TokenizerError(place: path, found: "a file that cannot be read (\(error))", expected: "a tokenizer file")
+      throw refusal("not readable (\(error))")
     }
   }
 
-  static func checkSize(_ size: Int, place: String = "the file") throws(TokenizerError) {
+  static func checkSize(_ size: Int) throws(TokenizerError) {
     if size > maximumFileSize {
-      throw TokenizerError(place: place, found: "\(size) bytes", expected: "at most \(maximumFileSize)")
+      throw TokenizerError(subject: "the file", found: "\(size) bytes long", expected: "at most \(maximumFileSize)")
     }
   }
 

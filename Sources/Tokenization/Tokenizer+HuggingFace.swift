@@ -1,157 +1,175 @@
+import BitNetJSON
+
 extension Tokenizer {
   /// Reads a Hugging Face tokenizer.json.
   ///
   /// It must describe byte-level BPE: no normalizer, the split pattern of Llama 3 or of GPT-2, a model of type BPE
   /// whose vocabulary has all 256 bytes, and a post-processor that at most adds tokens. The first special token that it
-  /// puts before a text is the BOS token. A vocabulary entry that is also an added token is taken as the added token
-  /// only.
+  /// puts before a text is the begin token. A vocabulary entry that is also an added token is an added token only.
   ///
-  /// - Throws: if the bytes are not such a file; the error names the field, or the line of broken JSON.
+  /// - Throws: `TokenizerError` if the bytes are not such a file; the error names the field, or the line and column of
+  ///   broken JSON.
   package convenience init(tokenizerJSON file: [UInt8]) throws(TokenizerError) {
     try Self.checkSize(file.count)
-    try self.init(Self.definition(of: JSONValue(document: JSONDocument(file))))
+    try self.init(Self.definition(of: file))
   }
 
-  private static func definition(of file: JSONValue) throws(TokenizerError) -> Definition {
-    if let normalizer = try file.optional("normalizer") {
-      throw try (normalizer.optional("type") ?? normalizer).error(expected: "no normalizer, but null")
+  /// The parts of a tokenizer.json that can be read on their own; vocabulary and merges need these first.
+  private struct Parts {
+    let model: JSONValue
+    let split: SplitPattern
+    let added: [AddedToken]
+    let takesWholePieces: Bool
+    let beginToken: Int32?
+
+    init(_ file: JSONValue) throws(JSONError) {
+      if let normalizer = try file["normalizer"].ifPresent {
+        let type = try normalizer.kind == .object ? normalizer["type"] : normalizer
+        throw (type.ifPresent ?? normalizer).error(expected: "no normalizer, but null")
+      }
+      if let decoder = try file["decoder"].ifPresent {
+        try decoder["type"].require("ByteLevel")
+      }
+      model = try file["model"]
+      // Before the other parts, whose form depends on the type of the model.
+      if let type = try model["type"].ifPresent { try type.require("BPE") }
+      split = try Tokenizer.splitPattern(of: file["pre_tokenizer"])
+      added = try Tokenizer.addedTokens(of: file)
+      takesWholePieces = try model["ignore_merges"].ifPresent?.bool() ?? false
+      beginToken = try file["post_processor"].ifPresent.flatMap(Tokenizer.beginToken)
     }
-    if let type = try file.optional("decoder")?["type"], try type.string() != "ByteLevel" {
-      throw type.error(expected: "\"ByteLevel\"")
+  }
+
+  private static func definition(of file: [UInt8]) throws(TokenizerError) -> Definition {
+    let parts: Parts = try reading { () throws(JSONError) in
+      try Parts(JSONDocument(file, limits: JSONLimits(byteCount: maximumFileSize)).root)
     }
-    let model = try file["model"]
-    // Before the rest, which has another form in other models.
-    if let type = try model.optional("type"), try type.string() != "BPE" { throw type.error(expected: "\"BPE\"") }
-    let split = try splitPattern(of: file["pre_tokenizer"])
-    let added = try addedTokens(of: file)
-    var definition = Definition(vocabulary: try table(of: tokens(of: model, except: added)))
-    definition.split = split
-    definition.added = added
-    definition.takesWholePieces = try model.optional("ignore_merges")?.bool() ?? false
+    let finder = try finder(for: parts.added)
+    let tokens = try reading { () throws(JSONError) in try Self.tokens(of: parts.model, except: finder) }
+    var definition = Definition(vocabulary: try table(of: tokens))
+    definition.split = parts.split
+    definition.added = parts.added
+    definition.takesWholePieces = parts.takesWholePieces
     definition.mergeOrder = .listed
-    definition.listedMerges = try merges(of: model["merges"], definition.vocabulary)
-    if let postProcessor = try file.optional("post_processor") { definition.bos = try bos(of: postProcessor) }
+    definition.listedMerges = try reading { () throws(JSONError) in
+      try merges(of: parts.model["merges"], definition.vocabulary)
+    }
+    definition.beginToken = parts.beginToken
     return definition
   }
 
-  private static func splitPattern(of component: JSONValue) throws(TokenizerError) -> SplitPattern {
+  /// Runs `body`, whose errors become those of a tokenizer.
+  private static func reading<Result>(_ body: () throws(JSONError) -> Result) throws(TokenizerError) -> Result {
+    do {
+      return try body()
+    } catch {
+      throw TokenizerError(error)
+    }
+  }
+
+  private static func splitPattern(of component: JSONValue) throws(JSONError) -> SplitPattern {
     let isSequence = try component["type"].string() == "Sequence"
-    let steps = isSequence ? try component["pretokenizers"].elements() : [component]
+    let steps = isSequence ? Array(try component["pretokenizers"].elements()) : [component]
     guard let byteLevel = steps.last, steps.count <= 2 else {
-      throw TokenizerError(
-        place: component.path, found: "\(steps.count) steps", expected: "a Split and ByteLevel, or ByteLevel alone")
+      throw component.error(
+        found: "a sequence of \(steps.count) steps", expected: "a Split and ByteLevel, or ByteLevel alone")
     }
-    let type = try byteLevel["type"]
-    if try type.string() != "ByteLevel" { throw type.error(expected: "\"ByteLevel\"") }
-    if let prefix = try byteLevel.optional("add_prefix_space"), try prefix.bool() {
-      throw prefix.error(expected: "false")
-    }
-    let usesOwnPattern = try byteLevel.optional("use_regex")?.bool() ?? true
+    try byteLevel["type"].require("ByteLevel")
+    try byteLevel["add_prefix_space"].requireIfPresent(false)
+    let expression = try byteLevel["use_regex"]
+    let usesOwnPattern = try expression.ifPresent?.bool() ?? true
     if steps.count == 1 {
       if usesOwnPattern { return .gpt2 }
-      throw TokenizerError(
-        place: component.path, found: "ByteLevel with use_regex false", expected: "a Split before it")
+      throw expression.error(found: "false", expected: "true, or a Split before the ByteLevel")
     }
     if usesOwnPattern {
-      throw TokenizerError(place: byteLevel.path, found: "use_regex true after a Split", expected: "use_regex false")
+      throw expression.error(found: "true, its default, after a Split", expected: "false")
     }
-    let splitType = try steps[0]["type"]
-    if try splitType.string() != "Split" { throw splitType.error(expected: "\"Split\"") }
-    let behavior = try steps[0]["behavior"]
-    if try behavior.string() != "Isolated" { throw behavior.error(expected: "\"Isolated\"") }
-    if let invert = try steps[0].optional("invert"), try invert.bool() { throw invert.error(expected: "false") }
+    try steps[0]["type"].require("Split")
+    try steps[0]["behavior"].require("Isolated")
+    try steps[0]["invert"].requireIfPresent(false)
     let regex = try steps[0]["pattern"]["Regex"]
-    let expression = try regex.string()
-    guard let pattern = SplitPattern.allCases.first(where: { $0.expression == expression }) else {
-      // Not cut: it is what a reader compares with the known one.
-      throw TokenizerError(
-        place: regex.path, found: expression, expected: "Llama 3's, \(SplitPattern.llama3.expression)")
+    let written = try regex.string()
+    guard let pattern = SplitPattern.allCases.first(where: { $0.expression == written }) else {
+      // Not shortened: readers compare it with the known one.
+      throw regex.error(found: written, expected: "Llama 3's, \(SplitPattern.llama3.expression)")
     }
     return pattern
   }
 
-  private static func addedTokens(of file: JSONValue) throws(TokenizerError) -> [AddedToken] {
+  private static func addedTokens(of file: JSONValue) throws(JSONError) -> [AddedToken] {
+    guard let list = try file["added_tokens"].ifPresent else { return [] }
     var added: [AddedToken] = []
-    for token in try file.optional("added_tokens")?.elements() ?? [] {
-      let content = try token["content"].string()
-      let id = try token["id"].integer()
-      let place = "\(token.path), \(quoted(content))"
-      try checkToken(content.utf8, id: id, place: place)
-      for name in ["lstrip", "rstrip", "single_word"] {
-        if let value = try token.optional(name), try value.bool() {
-          throw TokenizerError(place: place, found: "\(name) true", expected: "false")
-        }
-      }
+    for token in try list.elements() {
+      let text = try token["content"]
+      let content = try text.string()
+      let id = try token["id"]
+      try check(content.utf8, text)
+      for name in ["lstrip", "rstrip", "single_word"] { try token[name].requireIfPresent(false) }
       added.append(
-        AddedToken(id: Int32(id), content: content, isSpecial: try token.optional("special")?.bool() ?? false))
+        AddedToken(
+          id: try id.integer(as: Int32.self, in: ids), content: content,
+          isSpecial: try token["special"].ifPresent?.bool() ?? false))
     }
     return added
   }
 
-  private static func tokens(of model: JSONValue, except added: [AddedToken]) throws(TokenizerError) -> TokenList {
-    if let dropout = try model.optional("dropout"), dropout.written != "0.0" && dropout.written != "0" {
-      throw dropout.error(expected: "null")
+  /// - Throws: `JSONError` about `place` if a token has no bytes or too many.
+  private static func check(_ token: some Collection<UInt8>, _ place: JSONValue) throws(JSONError) {
+    if let (found, expected) = fault(ofToken: token) { throw place.error(found: found, expected: expected) }
+  }
+
+  private static func tokens(of model: JSONValue, except added: AddedTokenFinder) throws(JSONError) -> TokenList {
+    if let dropout = try model["dropout"].ifPresent, try dropout.number() != 0 {
+      throw dropout.error(expected: "null or 0")
     }
     for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
-      if let value = try model.optional(name), try value.string() != "" { throw value.error(expected: "null") }
+      if let value = try model[name].ifPresent, try value.string() != "" { throw value.error(expected: "null") }
     }
-    let finder = try finder(for: added)
-    let vocab = try model["vocab"]
-    let document = vocab.document
     var tokens = TokenList()
     var spelling: [UInt8] = []
     var token: [UInt8] = []
-    for key in try vocab.keys() {
+    for (name, value) in try model["vocab"].members() {
       spelling.removeAll(keepingCapacity: true)
-      document.appendString(key, to: &spelling)
-      func error(found: String, expected: String) -> TokenizerError {
-        TokenizerError(place: "model.vocab[\(quoted(spelling))]", found: found, expected: expected)
-      }
-      guard let id = document.integer(key + 1) else {
-        throw error(found: JSONValue(document: document, index: key + 1).written, expected: "an integer")
-      }
-      if let addedID = finder.id(of: spelling) {
-        if id != addedID { throw error(found: "id \(id)", expected: "\(addedID), as in added_tokens") }
+      try name.appendString(to: &spelling)
+      let id = try value.integer(as: Int32.self, in: ids)
+      if let addedID = added.id(of: spelling) {
+        if id != addedID { throw value.error(expected: "\(addedID), its id in added_tokens") }
         continue
       }
       token.removeAll(keepingCapacity: true)
       guard ByteLevelAlphabet.decode(spelling, 0, spelling.count, into: &token) else {
-        throw error(
-          found: "a character that stands for no byte",
-          expected: "only those of the byte-level alphabet, except in added tokens")
+        throw value.error(
+          found: "the id of a token with a character that no byte has",
+          expected: "only characters of the byte-level alphabet, except in added tokens")
       }
-      try checkToken(token, id: id, place: "model.vocab[\(quoted(spelling))]")
-      if tokens.hasString(at: id) {
-        throw error(found: "id \(id), which another token has", expected: "an id of its own")
+      try check(token, value)
+      if tokens.hasString(at: Int(id)) {
+        throw value.error(found: "\(id), the id of another token too", expected: "an id of its own")
       }
-      tokens.insert(token, at: id)
+      tokens.insert(token, at: Int(id))
     }
     return tokens
   }
 
-  private static func merges(of list: JSONValue, _ vocabulary: TokenTable) throws(TokenizerError) -> [Merge] {
-    let document = list.document
-    let elements = try list.elementNodes()
+  private static func merges(of list: JSONValue, _ vocabulary: TokenTable) throws(JSONError) -> [Merge] {
     var merges: [Merge] = []
-    merges.reserveCapacity(elements.count)
     var spelling: [UInt8] = []
     var joined: [UInt8] = []
-    for (position, node) in elements.enumerated() {
-      func error(found: String, expected: String) -> TokenizerError {
-        TokenizerError(place: "\(list.path)[\(position)]", found: found, expected: expected)
-      }
+    for element in try list.elements() {
       // Both spellings, "a b" and ["a", "b"], become the first: no token's spelling has a space.
       spelling.removeAll(keepingCapacity: true)
-      let spells = document.nodes[node].kind == .array ? Array(node + 1..<document.nodes[node].next) : [node]
-      for (part, spell) in spells.enumerated() {
-        let half = JSONValue(document: document, index: spell)
-        if half.kind != .string { throw error(found: half.written, expected: "a string") }
-        if part > 0 { spelling.append(UInt8(ascii: " ")) }
-        document.appendString(spell, to: &spelling)
+      if element.kind == .array {
+        for (position, half) in try element.elements().enumerated() {
+          if position > 0 { spelling.append(UInt8(ascii: " ")) }
+          try half.appendString(to: &spelling)
+        }
+      } else {
+        try element.appendString(to: &spelling)
       }
       let halves = spelling.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
       guard halves.count == 2, !halves[0].isEmpty, !halves[1].isEmpty else {
-        throw error(found: quoted(spelling), expected: "two tokens, as \"a b\" or [\"a\", \"b\"]")
+        throw element.error(found: quoted(spelling), expected: "two tokens, as \"a b\" or [\"a\", \"b\"]")
       }
       joined.removeAll(keepingCapacity: true)
       let isLeftSpelled = ByteLevelAlphabet.decode(spelling, 0, halves[0].endIndex, into: &joined)
@@ -160,37 +178,52 @@ extension Tokenizer {
       let left = isLeftSpelled ? vocabulary.find(joined.span, 0, cut) : -1
       let right = isRightSpelled ? vocabulary.find(joined.span, cut, joined.count) : -1
       if left < 0 || right < 0 {
-        throw error(found: quoted(halves[left < 0 ? 0 : 1]), expected: "a token of model.vocab")
+        throw element.error(
+          found: "a merge of \(quoted(halves[left < 0 ? 0 : 1]))", expected: "merges of tokens in model.vocab")
       }
       let result = vocabulary.find(joined)
-      if result < 0 { throw error(found: quoted(spelling), expected: "two tokens that joined are in model.vocab") }
+      if result < 0 {
+        throw element.error(
+          found: quoted(spelling), expected: "two tokens whose concatenation is a token in model.vocab")
+      }
       merges.append(Merge(left: left, right: right, result: result))
     }
     return merges
   }
 
   /// The token that a post-processor puts first.
-  private static func bos(of processor: JSONValue) throws(TokenizerError) -> Int32? {
+  private static func beginToken(of processor: JSONValue) throws(JSONError) -> Int32? {
     let type = try processor["type"]
     switch try type.string() {
     case "ByteLevel":  // it only trims offsets
       return nil
     case "Sequence":
       var first: Int32?
-      // Each step wraps what the one before gave, so the last to add a token has it in front.
-      for step in try processor["processors"].elements() { first = try bos(of: step) ?? first }
+      // Each step wraps the result of the one before, so the last step that adds a token has it in front.
+      for step in try processor["processors"].elements() { first = try beginToken(of: step) ?? first }
       return first
     case "TemplateProcessing":
-      guard let name = try processor["single"].elements().first?.optional("SpecialToken")?["id"].string() else {
-        return nil
+      var pieces = try processor["single"].elements()
+      guard let token = try pieces.next()?["SpecialToken"].ifPresent else { return nil }
+      let name = try token["id"].string()
+      let list = try processor["special_tokens"][name]["ids"]
+      var listed = try list.elements()
+      guard let first = listed.next() else {
+        throw list.error(found: "an empty array", expected: "the id of \(quoted(name))")
       }
-      let ids = try processor["special_tokens"][name]["ids"]
-      guard let first = try ids.elements().first else { throw ids.error(expected: "the id of \(quoted(name))") }
-      let id = try first.integer()
-      guard (0..<maximumVocabularySize).contains(id) else { throw first.error(expected: "a token id") }
-      return Int32(id)
+      return try first.integer(as: Int32.self, in: ids)
     default:
       throw type.error(expected: "ByteLevel, TemplateProcessing or a Sequence of them")
     }
+  }
+}
+
+extension JSONValue {
+  fileprivate func require(_ text: String) throws(JSONError) {
+    if try string() != text { throw error(expected: quoted(text)) }
+  }
+
+  fileprivate func requireIfPresent(_ value: Bool) throws(JSONError) {
+    if let found = try ifPresent?.bool(), found != value { throw error(expected: "\(value)") }
   }
 }

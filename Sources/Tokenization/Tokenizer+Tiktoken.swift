@@ -1,22 +1,24 @@
+import BitNetJSON
+
 extension Tokenizer {
-  /// The special tokens of Llama 3, in the order of their ids, which follow those of its 128,000 other tokens.
-  static let llama3Specials: [String] = {
+  /// The special tokens of Llama 3 in the order of their ids, which follow those of its 128,000 other tokens.
+  static let llama3SpecialTokens: [String] = {
     func reserved(_ numbers: Range<Int>) -> [String] { numbers.map { "<|reserved_special_token_\($0)|>" } }
     return ["<|begin_of_text|>", "<|end_of_text|>"] + reserved(0..<4) + ["<|start_header_id|>", "<|end_header_id|>"]
       + reserved(4..<5) + ["<|eot_id|>"] + reserved(5..<251)
   }()
 
-  /// How many tokens Llama 3's rank file has.
+  /// The number of tokens in Llama 3's rank file.
   static let llama3RankCount = 128_000
 
-  /// Reads a tiktoken rank file, such as Llama 3's tokenizer.model: lines of a token in base64, a space and its rank,
-  /// which is its id.
+  /// Reads a tiktoken rank file, such as Llama 3's tokenizer.model: each line has a token in base64, a space and the
+  /// token's rank, which is its id.
   ///
-  /// Such a file names neither its split pattern nor its special tokens. The pattern is taken to be Llama 3's; a file
-  /// of 128,000 tokens also gets Llama 3's 256 special tokens and its BOS token, any other file none.
+  /// A rank file names neither a split pattern nor special tokens. The pattern is assumed to be Llama 3's. A file of
+  /// 128,000 tokens also gets Llama 3's 256 special tokens and its begin token; any other file gets none.
   ///
-  /// - Throws: if the bytes are not such a file, if a token or id occurs twice, or if one of the 256 single bytes is
-  ///   missing.
+  /// - Throws: `TokenizerError` if the bytes are not such a file, if a token or id occurs twice, or if one of the 256
+  ///   single bytes is missing.
   package convenience init(tiktoken file: [UInt8]) throws(TokenizerError) {
     try Self.checkSize(file.count)
     var tokens = TokenList()
@@ -39,22 +41,26 @@ extension Tokenizer {
       guard space > start, Base64.decode(text, start, space, into: &token), let id = decimal(text, space + 1, end)
       else {
         throw TokenizerError(
-          place: "line \(lineNumber)", found: quoted(copy(text, start, min(end, start + 100))),
+          subject: "line \(lineNumber)", found: quoted(copy(text, start, min(end, start + 100))),
           expected: "a token in base64, a space and its rank")
       }
-      try Self.checkToken(token, id: id, place: "line \(lineNumber)")
-      if tokens.hasString(at: id) {
+      if let (found, expected) = Self.fault(ofToken: token) {
+        throw TokenizerError(subject: "the token in line \(lineNumber)", found: found, expected: expected)
+      }
+      if id >= Self.maximumVocabularySize || tokens.hasString(at: id) {
         throw TokenizerError(
-          place: "line \(lineNumber)", found: "rank \(id), which an earlier line has", expected: "each rank once")
+          subject: "the rank in line \(lineNumber)",
+          found: id >= Self.maximumVocabularySize ? "\(id)" : "\(id), as in an earlier line",
+          expected: "a number from 0 to \(Self.ids.upperBound), each once")
       }
       tokens.insert(token, at: id)
     }
     var definition = Definition(vocabulary: try Self.table(of: tokens))
     if tokens.count == Self.llama3RankCount && tokens.indexEnd == Self.llama3RankCount {
-      definition.added = Self.llama3Specials.enumerated().map { offset, content in
+      definition.added = Self.llama3SpecialTokens.enumerated().map { offset, content in
         AddedToken(id: Int32(Self.llama3RankCount + offset), content: content, isSpecial: true)
       }
-      definition.bos = definition.added[0].id
+      definition.beginToken = definition.added[0].id
     }
     try self.init(definition)
   }

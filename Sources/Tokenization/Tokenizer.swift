@@ -1,47 +1,49 @@
+import BitNetJSON
+
 /// A byte-level BPE tokenizer: text to token ids and back.
 ///
-/// Read one from a Hugging Face tokenizer.json, from a tiktoken rank file (Llama 3's tokenizer.model), or from the
-/// compact text a converted model carries (``serialized()``). Encoding is exact: the ids are those of tiktoken for a
-/// rank file, and those of Hugging Face tokenizers for a tokenizer.json. Any bytes can be encoded, and decode to
-/// themselves.
+/// It is read from a Hugging Face tokenizer.json, from a tiktoken rank file (Llama 3's tokenizer.model), or from the
+/// compact text in a converted model (``serialized()``). Encoding is exact: the ids equal those of tiktoken for a rank
+/// file, and those of Hugging Face tokenizers for a tokenizer.json. Any bytes can be encoded, and decode to themselves.
 ///
-/// A tokenizer never changes, so one can be used from several threads at a time.
+/// A tokenizer never changes, so several threads can use it at a time.
 public final class Tokenizer: Sendable {
-  /// A token that stands for itself wherever it is recognised in text, before the text is split and merged.
+  /// A token whose text is recognised as a whole, before the text around it is split and merged.
   struct AddedToken: Equatable, Sendable {
     var id: Int32
     var content: String
-    /// Special tokens control a model: they are recognised only on request, and decoding can leave them out. Others are
-    /// always recognised, as any other piece of text.
+    /// Special tokens control a model: they are recognised only on request, and decoding can leave them out. Other added
+    /// tokens are always recognised.
     var isSpecial: Bool
   }
 
-  /// Everything a file says about a tokenizer; the initializer below checks it.
+  /// The contents of a tokenizer file; the initializer below checks them.
   struct Definition {
     /// All tokens but the added ones, by id.
     var vocabulary: TokenTable
     var added: [AddedToken] = []
     var mergeOrder = MergeOrder.byID
-    /// The merges of order `listed`; not considered otherwise.
+    /// The merges, if their order is `listed`; otherwise ignored.
     var listedMerges: [Merge] = []
     var split = SplitPattern.llama3
-    /// Whether a piece that is itself a token becomes that token, though merging may not lead there. tiktoken does so,
-    /// and Hugging Face calls it `ignore_merges`.
+    /// Whether a piece that is itself a token becomes that token even if merging would not give it. tiktoken does this;
+    /// Hugging Face calls it `ignore_merges`.
     var takesWholePieces = true
-    var bos: Int32?
+    var beginToken: Int32?
   }
 
-  /// Token ids are below this: 4,194,304, many times the vocabularies in use.
+  /// The limit of token ids, 4,194,304: many times the vocabularies in use.
   package static let maximumVocabularySize = 1 << 22
+  static let ids = 0...Int32(maximumVocabularySize - 1)
 
-  /// Files beyond this many bytes are refused: 256 MiB.
+  /// The largest size of a tokenizer file: 256 MiB.
   package static let maximumFileSize = 256 << 20
 
   /// One more than the highest token id. Ids in between may be unused.
   public let vocabularySize: Int
 
-  /// The token that begins a sequence, if the tokenizer has one.
-  public let bos: Int32?
+  /// The token that begins a sequence; nil if the tokenizer has none.
+  public let beginToken: Int32?
 
   /// The special tokens by their text, such as `<|eot_id|>`.
   package let specialTokens: [String: Int32]
@@ -65,8 +67,8 @@ public final class Tokenizer: Sendable {
       let token = vocabulary.find([byte])
       if token < 0 {
         throw TokenizerError(
-          place: "the vocabulary", found: "no token for the single byte 0x\(String(byte, radix: 16))",
-          expected: "one for each of the 256 bytes, as byte-level BPE needs")
+          subject: "the token of the single byte 0x\(String(byte, radix: 16))", found: "missing",
+          expected: "one token for each of the 256 bytes, as byte-level BPE needs")
       }
       byteTokens.append(token)
     }
@@ -75,11 +77,13 @@ public final class Tokenizer: Sendable {
     var positions: [Int32: Int] = [:]
     var specials: [String: Int32] = [:]
     for (position, token) in definition.added.enumerated() {
-      let place = "the added token \(quoted(token.content))"
-      try Self.checkToken(token.content.utf8, id: Int(token.id), place: place)
+      let name = "the added token \(quoted(token.content))"
+      if let (found, expected) = Self.fault(ofToken: token.content.utf8) {
+        throw TokenizerError(subject: name, found: found, expected: expected)
+      }
       if positions[token.id] != nil || tokens.hasString(at: Int(token.id)) {
         throw TokenizerError(
-          place: place, found: "id \(token.id), which another token has", expected: "an id of its own")
+          subject: "the id of \(name)", found: "\(token.id), the id of another token too", expected: "an id of its own")
       }
       positions[token.id] = position
       if token.isSpecial { specials[token.content] = token.id }
@@ -88,8 +92,8 @@ public final class Tokenizer: Sendable {
     alwaysRecognised = try Self.finder(for: definition.added.filter { !$0.isSpecial })
     let highestAdded = definition.added.map { Int($0.id) }.max() ?? -1
     vocabularySize = max(tokens.indexEnd, highestAdded + 1)
-    if let bos = definition.bos, positions[bos] == nil, !tokens.hasString(at: Int(bos)) {
-      throw TokenizerError(place: "the BOS token", found: "id \(bos)", expected: "the id of a token")
+    if let id = definition.beginToken, positions[id] == nil, !tokens.hasString(at: Int(id)) {
+      throw TokenizerError(subject: "the begin token", found: "\(id)", expected: "the id of a token")
     }
 
     mergeRule =
@@ -101,7 +105,7 @@ public final class Tokenizer: Sendable {
     added = definition.added
     addedPositions = positions
     specialTokens = specials
-    bos = definition.bos
+    beginToken = definition.beginToken
     split = definition.split
     takesWholePieces = definition.takesWholePieces
   }
@@ -112,49 +116,42 @@ public final class Tokenizer: Sendable {
       return try TokenTable(tokens)
     } catch {
       throw TokenizerError(
-        place: "the vocabulary",
-        found: "\(quoted(tokens[error.first])) under both id \(error.first) and id \(error.second)",
-        expected: "each token once")
+        subject: "the token \(quoted(tokens[error.first]))",
+        found: "given twice, with the ids \(error.first) and \(error.second)", expected: "each token once")
     }
   }
 
-  /// What finds these added tokens in text.
+  /// The finder of these added tokens in text.
   static func finder(for added: [AddedToken]) throws(TokenizerError) -> AddedTokenFinder {
     do {
       return try AddedTokenFinder(added)
     } catch {
       throw TokenizerError(
-        place: "the added tokens", found: "\(quoted(added[error.first].content)) twice", expected: "each once")
+        subject: "the added token \(quoted(added[error.first].content))", found: "given twice",
+        expected: "each token once")
     }
   }
 
-  /// Refuses an id or a length that the tables are not made for, before anything is allocated for it.
-  static func checkToken(_ bytes: some Collection<UInt8>, id: Int, place: @autoclosure () -> String)
-    throws(TokenizerError)
-  {
-    if id < 0 || id >= maximumVocabularySize {
-      throw TokenizerError(place: place(), found: "id \(id)", expected: "an id in 0..<\(maximumVocabularySize)")
-    }
-    if bytes.isEmpty {
-      throw TokenizerError(place: place(), found: "an empty token", expected: "at least one byte")
-    }
+  /// The finding and the expectation of an error if a token's length is one that the tables are not made for, else nil.
+  static func fault(ofToken bytes: some Collection<UInt8>) -> (found: String, expected: String)? {
+    if bytes.isEmpty { return ("an empty token", "at least one byte") }
     if bytes.count > TokenList.longestToken {
-      throw TokenizerError(
-        place: place(), found: "a token of \(bytes.count) bytes", expected: "at most \(TokenList.longestToken)")
+      return ("a token of \(bytes.count) bytes", "at most \(TokenList.longestToken)")
     }
+    return nil
   }
 
   /// The id of a special token by its text, such as `<|eot_id|>`; nil if there is none.
-  public func id(ofSpecial text: String) -> Int32? { specialTokens[text] }
+  public func id(ofSpecialToken text: String) -> Int32? { specialTokens[text] }
 
-  /// The id of the token with exactly these bytes, special tokens and other added ones not considered; nil if there is
-  /// none.
+  /// The id of the token with exactly these bytes; nil if there is none. Special tokens and other added tokens are not
+  /// searched.
   package func id(of bytes: [UInt8]) -> Int32? {
     let id = vocabulary.find(bytes)
     return id < 0 ? nil : id
   }
 
-  /// The bytes a token stands for, of a special token the UTF-8 of its text; nil if no token has this id.
+  /// The bytes of a token; those of a special token are the UTF-8 of its text. Nil if no token has this id.
   package func bytes(of id: Int32) -> [UInt8]? {
     if vocabulary.list.hasString(at: Int(id)) { return Array(vocabulary.list[Int(id)]) }
     return addedPositions[id].map { Array(added[$0].content.utf8) }

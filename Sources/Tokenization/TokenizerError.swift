@@ -1,36 +1,33 @@
-/// Why a tokenizer could not be read or used: one sentence that says where, what was found there and what was expected.
-package struct TokenizerError: Error, Equatable, CustomStringConvertible {
-  /// The file, field or line the error is about, such as `model.vocab["the"]` or `line 17`.
-  package let place: String
-  /// What stands there.
-  package let found: String
-  /// What should have stood there.
-  package let expected: String
+import BitNetJSON
 
-  package init(place: String, found: String, expected: String) {
-    self.place = place
+/// Why a tokenizer could not be read or used: one sentence with the place, the finding and the expectation.
+package struct TokenizerError: Error, Equatable, CustomStringConvertible {
+  /// The file's path; nil if the error is not about a file.
+  package let file: String?
+  /// The field or line at fault, such as `model.vocab["the"]` or `line 17`, or "the file".
+  package let subject: String
+  /// The finding; it follows "is" in the sentence.
+  package let found: String
+  /// The requirement; nil where "is missing" says enough.
+  package let expected: String?
+
+  package init(file: String? = nil, subject: String, found: String, expected: String?) {
+    self.file = file
+    self.subject = subject
     self.found = found
     self.expected = expected
   }
 
-  package var description: String { "\(place): found \(found), expected \(expected)." }
-
-  /// The same error, with the file it was met in put before the place.
-  func inFile(_ path: String) -> TokenizerError {
-    TokenizerError(place: "\(path): \(place)", found: found, expected: expected)
+  init(_ error: JSONError) {
+    self.init(subject: error.subject(in: "the file"), found: error.found, expected: error.expected)
   }
-}
 
-/// `text` as it may stand in an error message: quoted, escaped and cut to a readable length, whatever a hostile file
-/// holds.
-func quoted(_ text: some StringProtocol) -> String {
-  let limit = 80
-  let scalars = text.unicodeScalars
-  let shown = scalars.prefix(limit).map { $0.escaped(asASCII: false) }.joined()
-  return scalars.dropFirst(limit).isEmpty ? "\"\(shown)\"" : "\"\(shown)…\""
-}
+  package var description: String {
+    (file.map { "\($0): " } ?? "") + "\(subject) is \(found)" + (expected.map { "; expected \($0)" } ?? "")
+  }
 
-/// Bytes that need not be UTF-8, for an error message.
-func quoted(_ bytes: some Sequence<UInt8>) -> String {
-  quoted(String(decoding: Array(bytes.prefix(400)), as: UTF8.self))
+  /// The same error with the path of its file.
+  func inFile(_ path: String) -> TokenizerError {
+    TokenizerError(file: path, subject: subject, found: found, expected: expected)
+  }
 }

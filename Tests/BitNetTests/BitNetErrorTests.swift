@@ -45,7 +45,7 @@ struct BitNetErrorTests {
         "m.gguf: the file", "is a GGUF file", nil
       ),
       (
-        TokenizerError(place: "model.vocab", found: "a number", expected: "an object"), .invalidTokenizer,
+        TokenizerError(subject: "model.vocab", found: "a number", expected: "an object"), .invalidTokenizer,
         "model.vocab", "a number", "an object"
       ),
     ]

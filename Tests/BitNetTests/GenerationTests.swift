@@ -28,7 +28,9 @@ struct GenerationTests {
       try await model.generate("The old king said to his youngest son,", options: options).response().text
         == " \"I have a")
     #expect(
-      model.tokenizer.encode("In a dark forest there lived", bos: true) == [4093, 1408, 258, 1271, 1094, 442, 1018])
+      model.tokenizer.encode("In a dark forest there lived", addingBeginToken: true) == [
+        4093, 1408, 258, 1271, 1094, 442, 1018,
+      ])
   }
 
   @Test("streams pieces that add up, with ids, probabilities and statistics")
@@ -53,7 +55,7 @@ struct GenerationTests {
     #expect(tokens.count == 50)
     #expect(model.tokenizer.decode(tokens) == text)
     #expect(statistics?.generatedTokens == 50)
-    #expect(statistics?.promptTokens == model.tokenizer.encode("The princess", bos: true).count)
+    #expect(statistics?.promptTokens == model.tokenizer.encode("The princess", addingBeginToken: true).count)
     #expect(statistics!.timeToFirstToken > .zero && statistics!.decodeRate > 0)
     // Again, on another number of threads.
     let other = try await demo(threads: 1)
@@ -125,7 +127,7 @@ struct GenerationTests {
   @Test("keeps a chat's cache from turn to turn, and forgets the oldest turns when the context is full")
   func chat() async throws {
     let model = try await demo()
-    let chat = model.chat(system: "Tell tales.", format: .bitnet, options: .init(maximumTokens: 20))
+    let chat = try model.chat(system: "Tell tales.", template: .bitnet, options: .init(maximumTokens: 20))
     let first = try await chat.respond(to: "Who is the king?")
     #expect(first.statistics.cachedTokens == 0)
     let second = try await chat.respond(to: "And the queen?")
@@ -144,12 +146,13 @@ struct GenerationTests {
     #expect(await chat.messages.count == messages.count, "a question that does not fit is not kept")
     await chat.reset()
     #expect(await chat.messages.isEmpty)
+    #expect(await chat.forgottenMessageCount == 0)
   }
 
   @Test("lets a new question end the answer before")
   func interruptedChat() async throws {
     let model = try await demo()
-    let chat = model.chat(format: .bitnet, options: .init(ignoresEndTokens: true))
+    let chat = try model.chat(template: .bitnet, options: .init(ignoresEndTokens: true))
     var stale = chat.streamResponse(to: "Who is the king?").makeAsyncIterator()
     var said = ""
     for _ in 0..<5 { said += try await stale.next()?.text ?? "" }
@@ -163,7 +166,7 @@ struct GenerationTests {
   @Test("keeps the conversation whole when questions come at once, fail, or are answered to nobody")
   func racingQuestions() async throws {
     let model = try await demo()
-    let chat = model.chat(format: .bitnet, options: .init(maximumTokens: 3))
+    let chat = try model.chat(template: .bitnet, options: .init(maximumTokens: 3))
     _ = chat.streamResponse(to: "Nobody reads this.")
     var unread = chat.streamResponse(to: "Nobody reads this either.").makeAsyncIterator()
     #expect(await chat.messages.isEmpty)

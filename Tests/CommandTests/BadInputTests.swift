@@ -50,7 +50,7 @@ struct BadInputTests {
     Mistake(
       arguments: story + ["--max-tokens", "0"], sentence: "the maximum number of tokens is 0; expected 1 or more"),
     Mistake(arguments: story + ["--json", "--logprobs", "-1"], sentence: "the number of log probabilities is -1"),
-    Mistake(arguments: story + ["--chat-format", "llama3"], sentence: "no special token <|start_header_id|>"),
+    Mistake(arguments: story + ["--chat-format", "llama3"], sentence: "special token <|start_header_id|> is missing"),
     Mistake(arguments: story + ["--unknown"], sentence: "Unknown option '--unknown'", status: 64),
     Mistake(arguments: story + ["--device", "abacus"], sentence: "'abacus' is invalid", status: 64),
     Mistake(arguments: story + ["--sampling", "best"], sentence: "'best' is invalid", status: 64),

@@ -272,13 +272,13 @@ struct ModelLoaderTests {
     try folder.write("tokenizer.json", Array("{}".utf8))
     #expect(
       try ModelLoader.load(path: folder.path).tokenizer
-        == .tokenizerJSON(path: folder("tokenizer.json"), configurationPath: nil))
+        == .tokenizerJSON(path: folder("tokenizer.json")))
     try folder.write("tokenizer_config.json", Array("{\"chat_template\":\"a {{ b }}\"}".utf8))
     var model = try ModelLoader.load(path: folder.path)
     #expect(model.chatTemplate == "a {{ b }}")
     #expect(
       model.tokenizer
-        == .tokenizerJSON(path: folder("tokenizer.json"), configurationPath: folder("tokenizer_config.json")))
+        == .tokenizerJSON(path: folder("tokenizer.json")))
     let list = "[{\"name\":\"tools\",\"template\":\"t\"},{\"name\":\"default\",\"template\":\"d\"}]"
     try folder.write("tokenizer_config.json", Array("{\"chat_template\":\(list)}".utf8))
     #expect(try ModelLoader.load(path: folder.path).chatTemplate == "d")

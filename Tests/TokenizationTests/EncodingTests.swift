@@ -18,9 +18,9 @@ import BitNetTokenization
     for expected in try jsonLines(Case.self, in: Fixtures.folder.appending(path: "small-cases.jsonl")) {
       let text = expected.text
       #expect(llama3.encode(text) == expected.llama3, "\(text.debugDescription)")
-      #expect(llama3.encode(text, specials: true) == expected.llama3Special, "\(text.debugDescription)")
+      #expect(llama3.encode(text, parsingSpecialTokens: true) == expected.llama3Special, "\(text.debugDescription)")
       #expect(gpt2.encode(text) == expected.gpt2, "\(text.debugDescription)")
-      #expect(gpt2.encode(text, specials: true) == expected.gpt2Special, "\(text.debugDescription)")
+      #expect(gpt2.encode(text, parsingSpecialTokens: true) == expected.gpt2Special, "\(text.debugDescription)")
       #expect(llama3.decode(expected.llama3) == text && llama3.decode(expected.llama3Special) == text)
       #expect(gpt2.decode(expected.gpt2) == text && gpt2.decode(expected.gpt2Special) == text)
     }
@@ -29,24 +29,24 @@ import BitNetTokenization
   @Test func describesItself() throws {
     let llama3 = try Tokenizer(contentsOfFile: Fixtures.path("small-llama3.json"))
     #expect(llama3.vocabularySize == 511)
-    #expect(llama3.bos == 505)
+    #expect(llama3.beginToken == 505)
     #expect(llama3.specialTokens.count == 6)
-    #expect(llama3.id(ofSpecial: "<|eot_id|>") == 509)
-    #expect(llama3.id(ofSpecial: "<note>") == nil)
+    #expect(llama3.id(ofSpecialToken: "<|eot_id|>") == 509)
+    #expect(llama3.id(ofSpecialToken: "<note>") == nil)
     #expect(llama3.bytes(of: 509) == Array("<|eot_id|>".utf8))
     #expect(llama3.bytes(of: 511) == nil && llama3.bytes(of: -1) == nil && llama3.bytes(of: .max) == nil)
     #expect(llama3.id(of: Array(" wonderland".utf8)).flatMap(llama3.bytes(of:)) == Array(" wonderland".utf8))
     #expect(llama3.id(of: Array("no such token".utf8)) == nil && llama3.id(of: []) == nil)
-    #expect(llama3.encode("a", bos: true) == [505] + llama3.encode("a"))
+    #expect(llama3.encode("a", addingBeginToken: true) == [505] + llama3.encode("a"))
     let gpt2 = try Tokenizer(contentsOfFile: Fixtures.path("small-gpt2.json"))
-    #expect(gpt2.bos == nil && gpt2.encode("a", bos: true) == gpt2.encode("a"))
+    #expect(gpt2.beginToken == nil && gpt2.encode("a", addingBeginToken: true) == gpt2.encode("a"))
   }
 
   @Test func decodingSkipsWhatItIsAskedTo() throws {
     let tokenizer = try Tokenizer(contentsOfFile: Fixtures.path("small-llama3.json"))
-    let ids = tokenizer.encode("<|begin_of_text|>a<note>b<|eot_id|>", specials: true)
+    let ids = tokenizer.encode("<|begin_of_text|>a<note>b<|eot_id|>", parsingSpecialTokens: true)
     #expect(tokenizer.decode(ids) == "<|begin_of_text|>a<note>b<|eot_id|>")
-    #expect(tokenizer.decode(ids, skippingSpecials: true) == "a<note>b")
+    #expect(tokenizer.decode(ids, skippingSpecialTokens: true) == "a<note>b")
     #expect(tokenizer.decode([-1, 9_999, .min, .max]) == "")
   }
 

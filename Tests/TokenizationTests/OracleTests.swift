@@ -21,7 +21,8 @@ import BitNetTokenization
       let text = expected.text
       #expect(tokenizer.encode(text) == expected.ids, "\(text.debugDescription)")
       #expect(
-        tokenizer.encode(text, specials: true) == expected.idsSpecial ?? expected.ids, "\(text.debugDescription)")
+        tokenizer.encode(text, parsingSpecialTokens: true) == expected.idsSpecial ?? expected.ids,
+        "\(text.debugDescription)")
       #expect(reloaded.encode(text) == expected.ids)
       #expect(tokenizer.decode(expected.ids) == text)
       #expect(tokenizer.decode(expected.idsSpecial ?? []) == (expected.idsSpecial == nil ? "" : text))
@@ -65,12 +66,12 @@ import BitNetTokenization
       let messages = expected.dialog.map {
         ChatMessage(role: ChatMessage.Role(rawValue: $0.role), content: $0.content)
       }
-      #expect(try ChatFormat.bitnet.encode(messages, with: tokenizer, specialsInContent: true) == expected.hfIds)
+      #expect(try ChatTemplate.bitnet.encode(messages, with: tokenizer, parsingSpecialTokens: true) == expected.hfIds)
       if let ids = expected.referenceIds {
-        #expect(try ChatFormat.bitnetSeparate.encode(messages, with: tokenizer) == ids)
+        #expect(try ChatTemplate.bitnetSeparate.encode(messages, with: tokenizer) == ids)
       }
       if let ids = expected.referenceIdsNoCompletion {
-        #expect(try ChatFormat.bitnetSeparate.encode(messages, with: tokenizer, generationPrompt: false) == ids)
+        #expect(try ChatTemplate.bitnetSeparate.encode(messages, with: tokenizer, generating: false) == ids)
       }
     }
     print("chat cases: \(cases.count)")
@@ -82,9 +83,10 @@ import BitNetTokenization
       let bytes = try #require(tokenizer.bytes(of: id))
       #expect(tokenizer.id(of: bytes) == id)
     }
-    #expect(tokenizer.vocabularySize == 128_256 && tokenizer.bos == 128_000 && tokenizer.specialTokens.count == 256)
-    #expect(tokenizer.id(ofSpecial: "<|eot_id|>") == 128_009)
-    #expect(tokenizer.id(ofSpecial: "<|reserved_special_token_250|>") == 128_255)
+    #expect(
+      tokenizer.vocabularySize == 128_256 && tokenizer.beginToken == 128_000 && tokenizer.specialTokens.count == 256)
+    #expect(tokenizer.id(ofSpecialToken: "<|eot_id|>") == 128_009)
+    #expect(tokenizer.id(ofSpecialToken: "<|reserved_special_token_250|>") == 128_255)
   }
 }
 

@@ -2,8 +2,8 @@ import Testing
 import BitNetTokenization
 
 /// The pieces of text that a streaming decoder gives for ids, its last one from `finish`.
-func streamed(_ ids: [Int32], _ tokenizer: Tokenizer, skippingSpecials: Bool = false) -> [String] {
-  var decoder = StreamingDecoder(tokenizer, skippingSpecials: skippingSpecials)
+func streamed(_ ids: [Int32], _ tokenizer: Tokenizer, skippingSpecialTokens: Bool = false) -> [String] {
+  var decoder = StreamingDecoder(tokenizer, skippingSpecialTokens: skippingSpecialTokens)
   return ids.map { decoder.append($0) } + [decoder.finish()]
 }
 
@@ -46,8 +46,8 @@ func streamed(_ ids: [Int32], _ tokenizer: Tokenizer, skippingSpecials: Bool = f
   }
 
   @Test func specialsAreSkippedOnRequest() {
-    let ids = tokenizer.encode("a<|eot_id|>b", specials: true)
+    let ids = tokenizer.encode("a<|eot_id|>b", parsingSpecialTokens: true)
     #expect(streamed(ids, tokenizer) == ["a", "<|eot_id|>", "b", ""])
-    #expect(streamed(ids, tokenizer, skippingSpecials: true) == ["a", "", "b", ""])
+    #expect(streamed(ids, tokenizer, skippingSpecialTokens: true) == ["a", "", "b", ""])
   }
 }

@@ -1,8 +1,3 @@
-public import ArgumentParser
-package import BitNetTokenization
-
-extension ChatFormat: ExpressibleByArgument {}
-
 /// The number of bytes that an option such as --cache-size gives: a number, and a unit of 1000 or 1024 bytes and so on.
 ///
 /// - Throws: `CommandError` for anything else, and for more than 1000 terabytes.

@@ -1,0 +1,113 @@
+/// A JSON value that is to be written.
+///
+/// ```swift
+/// let body: JSONTree = ["id": .string(id), "usage": ["prompt_tokens": 12]]
+/// let bytes = try body.serialized()
+/// ```
+package enum JSONTree: Sendable, Equatable {
+  case null
+  case bool(Bool)
+  case integer(Int64)
+  case unsigned(UInt64)
+  case number(Double)
+  case string(String)
+  case array([JSONTree])
+  /// Members in order; the names must differ.
+  case object([Member])
+
+  package struct Member: Sendable, Equatable {
+    package var name: String
+    package var value: JSONTree
+
+    package init(_ name: String, _ value: JSONTree) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  package static func integer(_ value: Int) -> JSONTree { .integer(Int64(value)) }
+
+  /// An object without the members whose value is nil.
+  package static func object(_ members: KeyValuePairs<String, JSONTree?>) -> JSONTree {
+    .object(members.compactMap { name, value in value.map { Member(name, $0) } })
+  }
+
+  /// The value as JSON in UTF-8 on one line: the same bytes for the same value every time.
+  ///
+  /// Strings are escaped only where JSON requires it, by the short escapes where there are any; slashes and characters
+  /// beyond ASCII stay as they are. Numbers have the fewest digits that read back as the same Double, whole numbers
+  /// no fraction.
+  ///
+  /// - Parameter sortingNames: whether members are written in the order of their names' bytes instead of as given.
+  /// - Throws: `JSONError` for a number that is not finite, which JSON cannot hold.
+  package func serialized(sortingNames: Bool = false) throws(JSONError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    try append(to: &bytes, sortingNames, path: "")
+    return bytes
+  }
+
+  private func append(to bytes: inout [UInt8], _ sortingNames: Bool, path: String) throws(JSONError) {
+    switch self {
+    case .null: bytes += "null".utf8
+    case .bool(let value): bytes += (value ? "true" : "false").utf8
+    case .integer(let value): bytes += String(value).utf8
+    case .unsigned(let value): bytes += String(value).utf8
+    case .number(let value):
+      guard value.isFinite else {
+        throw JSONError(kind: .value, path: path, line: 1, column: 1, found: "\(value)", expected: "a finite number")
+      }
+      let text = value.description
+      bytes += text.hasSuffix(".0") ? text.utf8.dropLast(2) : text.utf8[...]
+    case .string(let text): Self.append(text, to: &bytes)
+    case .array(let elements):
+      bytes.append(UInt8(ascii: "["))
+      for (position, element) in elements.enumerated() {
+        if position > 0 { bytes.append(UInt8(ascii: ",")) }
+        try element.append(to: &bytes, sortingNames, path: "\(path)[\(position)]")
+      }
+      bytes.append(UInt8(ascii: "]"))
+    case .object(let members):
+      let members =
+        sortingNames ? members.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) } : members
+      bytes.append(UInt8(ascii: "{"))
+      for (position, member) in members.enumerated() {
+        if position > 0 { bytes.append(UInt8(ascii: ",")) }
+        Self.append(member.name, to: &bytes)
+        bytes.append(UInt8(ascii: ":"))
+        try member.value.append(to: &bytes, sortingNames, path: path.appendingJSONName(member.name))
+      }
+      bytes.append(UInt8(ascii: "}"))
+    }
+  }
+
+  private static func append(_ text: String, to bytes: inout [UInt8]) {
+    bytes.append(UInt8(ascii: "\""))
+    for byte in text.utf8 {
+      switch byte {
+      case UInt8(ascii: "\""): bytes += "\\\"".utf8
+      case UInt8(ascii: "\\"): bytes += "\\\\".utf8
+      case 0x08: bytes += "\\b".utf8
+      case 0x09: bytes += "\\t".utf8
+      case 0x0A: bytes += "\\n".utf8
+      case 0x0C: bytes += "\\f".utf8
+      case 0x0D: bytes += "\\r".utf8
+      case 0..<0x20: bytes += "\\u00\(byte < 0x10 ? "0" : "")\(String(byte, radix: 16))".utf8
+      default: bytes.append(byte)
+      }
+    }
+    bytes.append(UInt8(ascii: "\""))
+  }
+}
+
+extension JSONTree: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral, ExpressibleByStringLiteral,
+  ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByBooleanLiteral
+{
+  package init(dictionaryLiteral elements: (String, JSONTree)...) {
+    self = .object(elements.map { Member($0.0, $0.1) })
+  }
+  package init(arrayLiteral elements: JSONTree...) { self = .array(elements) }
+  package init(stringLiteral value: String) { self = .string(value) }
+  package init(integerLiteral value: Int64) { self = .integer(value) }
+  package init(floatLiteral value: Double) { self = .number(value) }
+  package init(booleanLiteral value: Bool) { self = .bool(value) }
+}
