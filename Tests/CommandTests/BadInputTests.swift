@@ -113,7 +113,7 @@ struct BadInputTests {
       Mistake(arguments: ["--chunk", "0"], input: "[1]", sentence: "--chunk is 0; expected 1 or more"),
       Mistake(
         arguments: ["--chunk", "1", "--engine", "reference", "--float64"], input: "[1]",
-        sentence: "--chunk does not go with",
+        sentence: "--chunk cannot be combined with",
         status: 64),
       Mistake(arguments: ["--engine", "steam"], input: "[1]", sentence: "'steam' is invalid", status: 64),
     ])

@@ -27,7 +27,7 @@ struct ConvertTests {
     try await TemporaryFolder.with { folder in
       let fixture = Fixture.all[1].path
       let converted = folder["model.safetensors"].path
-      #expect(try await BitNetProgram.run("convert", fixture, converted).text.contains("2.00 bits a ternary weight"))
+      #expect(try await BitNetProgram.run("convert", fixture, converted).text.contains("2.00 bits per ternary weight"))
       for (arguments, format) in [
         ([fixture], "Hugging Face folder"), ([converted, "--verify"], "swift-bitnet file"), ([], "swift-bitnet file"),
       ] {

@@ -122,15 +122,15 @@ import Testing
         for (arguments, status, sentence) in [
           (
             ["--device", "cpu", "--trace", file], 1 as Int32,
-            "Error: --trace is given; expected it with a GPU only; choose "
+            "Error: --trace is given; expected it only with a GPU; choose "
           ),
           (
             ["--device", "cpu", "--kernels", kernels], 1,
-            "Error: --kernels is given; expected it with a GPU only; choose "
+            "Error: --kernels is given; expected it only with a GPU; choose "
           ),
           (
             ["--device", "cuda", "--trace", file, "--no-cooperative"], 64,
-            "Error: --trace does not go with --no-cooperative.\n"
+            "Error: --trace cannot be combined with --no-cooperative.\n"
           ),
           (["--device", "cuda", "--trace", folder["none/trace.csv"].path], 1, "Error: "),
         ] {

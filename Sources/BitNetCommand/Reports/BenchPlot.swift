@@ -36,7 +36,7 @@ struct BenchPlot {
     text(
       "Latency of one product, weights from memory, \(plural(tokens, "token"))", x: 16, y: 26, style: " class=\"title\""
     )
-    text("\(machine.device), \(machine.name)" + (machine.emulated ? ": figures mean nothing" : ""), x: 16, y: 46)
+    text("\(machine.device), \(machine.name)" + (machine.emulated ? ": the times mean nothing" : ""), x: 16, y: 46)
     bar("w2a8", x: 16, y: 58, width: 12)
     text("W2A8", x: 34, y: 68)
     if hasBF16 {
