@@ -10,9 +10,9 @@ struct BenchCallers: AsyncParsableCommand {
     commandName: "callers",
     abstract: "Time tasks that share a model, next to the engine alone with a batch of as many sequences.",
     discussion: """
-      Each round decodes the same random sequences twice: as one batch given directly to the engine, and as requests of \
-      as many tasks, which the scheduler batches. The ratio is the scheduler's rate divided by the engine's in the same \
-      round.
+      Each round decodes the same random sequences twice: as one batch given directly to the engine, and as requests \
+      of as many tasks, which the scheduler batches. The ratio is the scheduler's rate divided by the engine's in the \
+      same round.
 
       Examples:
         bitnet bench callers

@@ -11,10 +11,10 @@ struct BenchKernels: ParsableCommand {
     discussion: """
       Multiplies a random ternary matrix of N rows and K columns with the int8 activations of a batch of tokens. The \
       default shapes are those of BitNet b1.58 2B and 3B. For cold times, consecutive products use different copies of \
-      the weights, enough of them that every product reads from memory; for warm times they use one copy, which a cache \
-      may hold. On a GPU with cuBLAS installed, BF16 products of the same shape alternate with them. A product that \
-      cannot be measured does not stop the others. The exit status is 1 if a product is not exact or could not be \
-      measured.
+      the weights, enough of them that every product reads from memory; for warm times they use one copy, which a \
+      cache may hold. On a GPU with cuBLAS installed, BF16 products of the same shape alternate with them. A product \
+      that cannot be measured does not stop the others. The exit status is 1 if a product is not exact or could not \
+      be measured.
 
       Examples:
         bitnet bench kernels

@@ -58,8 +58,8 @@ enum BenchMachine {
     }
   }
 
-  /// - Returns: a function that multiplies the problem's first tokens and times the product. On a GPU, `block` names the
-  ///   shape of the blocks, or is nil for the engine's choice.
+  /// - Returns: a function that multiplies the problem's first tokens and times the product. On a GPU, `block` names
+  ///   the shape of the blocks, or is nil for the engine's choice.
   func load(_ problem: ProductProblem) throws -> (_ tokens: Int, _ block: String?) throws -> Measurement {
     switch self {
     case .cuda(let benchmark):

@@ -10,7 +10,8 @@ func endProcess(by number: Int32) -> Never {
   _exit(128 + number)
 }
 
-/// If a kernel on a GPU did not end, makes the process exit without the driver's exit handlers, which might wait for it.
+/// If a kernel on a GPU did not end, makes the process exit without the driver's exit handlers, which might wait for
+/// the kernel.
 func endAtOnceIfWorkIsLeftBehind() {
   #if canImport(Glibc)
     guard DeviceCheck.leftWorkBehind else { return }

@@ -14,8 +14,8 @@ struct Verify: ParsableCommand {
     abstract: "Check that this machine computes the right results, bit for bit.",
     discussion: """
       On a GPU, compares the results of every kernel with scalar code, and the engine's logits and tokens, for random \
-      models and for the chosen model, with those of the CPU engine. On the CPU, compares the logits and tokens of each \
-      instruction set with those of the reference engine. With eight shapes or more, the check of a GPU includes \
+      models and for the chosen model, with those of the CPU engine. On the CPU, compares the logits and tokens of \
+      each instruction set with those of the reference engine. With eight shapes or more, the check of a GPU includes \
       matrices and a layer as large as those of BitNet b1.58 2B-4T. A check that fails does not stop the others. The \
       exit status is 1 if anything differs or fails.
 
@@ -26,8 +26,8 @@ struct Verify: ParsableCommand {
         cooperative  the engine with one cooperative kernel per token
         soak         the cooperative engine, decoding the same tokens repeatedly
 
-      With --random-2b, at the full size of BitNet b1.58 2B-4T, the cooperative engine is compared with the engine that \
-      launches one kernel per operation, and the latter with the CPU engine.
+      With --random-2b, at the full size of BitNet b1.58 2B-4T, the cooperative engine is compared with the engine \
+      that launches one kernel per operation, and the latter with the CPU engine.
 
       Examples:
         bitnet verify
@@ -252,7 +252,8 @@ struct Verify: ParsableCommand {
     let limit = weights.configuration.contextLength / 2
     if let tokens, !(1...max(limit, 1) ~= tokens) {
       throw CommandError(
-        "--tokens is \(tokens); expected 1 to \(limit), because the prompt and a continuation of the same length share the context"
+        "--tokens is \(tokens); expected 1 to \(limit), because the prompt and a continuation of the same length "
+          + "share the context"
       )
     }
     return weights

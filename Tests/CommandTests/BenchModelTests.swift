@@ -263,7 +263,8 @@ struct BenchModelTests {
       Mistake(arguments: ["--rounds", "0"], sentence: "--rounds is 0; expected 1 to 1000"),
       Mistake(arguments: ["--tokens", "-5"], sentence: "--tokens is -5; expected 1 to 65536"),
       Mistake(
-        arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b cannot be combined with --model.", status: 64),
+        arguments: ["--random-2b", "--model", "x"],
+        sentence: "--random-2b cannot be combined with --model.", status: 64),
       Mistake(
         arguments: ["--screen", "on"], sentence: "--screen is on; expected it only with a GPU; choose --device cuda"),
       Mistake(

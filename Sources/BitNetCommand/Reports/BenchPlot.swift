@@ -29,7 +29,8 @@ struct BenchPlot {
     }
     func bar(_ kind: String, x: Double, y: Double, width: Double) {
       body +=
-        "  <rect class=\"\(kind)\" x=\"\(x.decimals(1))\" y=\"\(y.decimals(1))\" width=\"\(max(width, 1).decimals(1))\" "
+        "  <rect class=\"\(kind)\" x=\"\(x.decimals(1))\" y=\"\(y.decimals(1))\" "
+      body += "width=\"\(max(width, 1).decimals(1))\" "
       body += "height=\"\((Self.barHeight - 2).decimals(1))\" rx=\"2\"/>\n"
     }
 

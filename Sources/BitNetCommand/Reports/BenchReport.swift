@@ -208,11 +208,11 @@ extension BenchReport {
     guard let copied = results.map(\.w2a8.copiedBytes).min() else { return "" }
     var text = """
 
-      Times are medians for one product. cold: consecutive products use different copies of the weights, \(size(copied)) or \
-      more in total; warm: one copy. speedup, GB/s (of weights: rows · columns / 4 bytes) and the share of the memory's \
-      speed come from the cold times.
-      exact: the number of products that were compared with integers computed by the host: all rows of the first token, \
-      and all rows or a random choice of them for the others.
+      Times are medians for one product. cold: consecutive products use different copies of the weights, \
+      \(size(copied)) or more in total; warm: one copy. speedup, GB/s (of weights: rows · columns / 4 bytes) and the \
+      share of the memory's speed come from the cold times.
+      exact: the number of products that were compared with integers computed by the host: all rows of the first \
+      token, and all rows or a random choice of them for the others.
 
       """
     if let library = machine.bf16Library { text += "BF16: \(library).\n" }
