@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Rehearses both calls of the run.sh that Scripts/gpu-check has packed, on the driver that runs kernels on the
-# processor, then with planted faults.
+# Rehearses both calls of the run.sh that Scripts/gpu-check packed, on the driver that runs kernels on the CPU, and then
+# repeats parts of them with planted faults.
 #
 # usage: gpu_check_rehearsal.sh BUNDLE LIBCUDAONCPU
 set -euo pipefail
 bundle=$1 library=$2
-# The results stay, to be read when something is not as expected.
+# The results are kept for reading when something is unexpected.
 results=$PWD/.build/gpu-check-results
 rm -rf "$results"
 mkdir -p "$results"
@@ -15,7 +15,7 @@ mkdir "$scratch/driver" "$scratch/tools"
 ln -s "$library" "$scratch/driver/libcuda.so.1"
 export LD_LIBRARY_PATH=$scratch/driver
 
-# In place of NVIDIA's tools, which need a GPU: only runs the command that it is given.
+# Replaces NVIDIA's tools, which need a GPU: only runs the given command.
 cat >"$scratch/tools/tool" <<'END'
 #!/usr/bin/env bash
 case $1 in --import)
@@ -30,7 +30,7 @@ chmod +x "$scratch/tools/tool"
 ln -s tool "$scratch/tools/ncu"
 ln -s tool "$scratch/tools/compute-sanitizer"
 
-# In place of bitnet: has a fault in the part of `verify` that is called for, after the first check.
+# Replaces bitnet: has a fault after the first check of the part of `verify` that FAULTY_CHECKS names.
 cat >"$scratch/faulty" <<END
 #!/usr/bin/env bash
 case \$* in *"--checks \$FAULTY_CHECKS"*) ;; *) exec "$bundle/bitnet" "\$@" ;; esac
@@ -41,7 +41,7 @@ checks='{"kind":"machine","name":"planted"}
 echo "$checks"
 case $FAULT in
   hang)
-    # As a process that the driver holds: it does not end when asked.
+    # Like a process that the driver holds: it does not end on SIGTERM.
     trap '' TERM
     sleep 1000
     ;;
@@ -50,7 +50,8 @@ case $FAULT in
     kill -SEGV $$
     ;;
   wrong)
-    echo '{"differing":3,"equal":false,"first":[{"expected":"1","found":"2","index":7}],"kind":"check","name":"the wrong check"}'
+    echo '{"differing":3,"equal":false,"first":[{"expected":"1","found":"2","index":7}],"kind":"check",' \
+      '"name":"the wrong check"}'
     exit 1
     ;;
 esac
@@ -58,7 +59,7 @@ END
 chmod +x "$scratch/faulty"
 
 failures=0
-# expect FILE PATTERN...: a summary has a line for each pattern.
+# expect FILE PATTERN...: requires a line for each pattern in a summary.
 expect() {
   local file=$1 pattern
   shift
@@ -71,7 +72,7 @@ expect() {
   done
 }
 
-# whole FOLDER: at most eight flat files, the summary in JSON and each of its lines too.
+# whole FOLDER: requires at most eight flat files, and valid JSON in the summary and in each JSON Line.
 whole() {
   python3 - "$1" <<'END'
 import json, pathlib, re, sys
@@ -88,7 +89,7 @@ for name in {"summary.jsonl", "verify.jsonl"} & set(names):
 END
 }
 
-# call NAME STATUS ARGUMENTS...: runs run.sh, whose exit status must be STATUS.
+# call NAME STATUS ARGUMENTS...: runs run.sh and requires the exit status STATUS.
 call() {
   local name=$1 expected=$2 status=0
   shift 2
@@ -103,18 +104,18 @@ call() {
   whole "$results/$name" || failures=$((failures + 1))
 }
 
-# A variant that is the kernels as they are; the archive is packed already.
+# A variant with the unchanged kernels. The archive is already packed.
 mkdir -p "$bundle/variants/same"
 cp Sources/CUDAKernels/ptx/decode.ptx "$bundle/variants/same"
 call call-1 0 1
 rm -r "$bundle/variants/same"
-for part in verify-kernels verify-products verify-operations verify-cooperative headline-screened headline-full trace-screened trace-full \
-  variants-same-verify variants-same-speed verify-soak prompts kernels; do
+for part in verify-kernels verify-products verify-operations verify-cooperative headline-screened headline-full \
+  trace-screened trace-full variants-same-verify variants-same-speed verify-soak prompts kernels; do
   expect "$results/call-1/summary.json" "\"$part\", \"result\": \"ok\""
 done
 PATH=$scratch/tools:$PATH call call-2 0 2
-for part in ncu-decode_one ncu-screen_1 ncu-gemm_activate ncu-attend_prompt kernels model model-operations sanitizer-memcheck \
-  sanitizer-initcheck sanitizer-racecheck sanitizer-synccheck; do
+for part in ncu-decode_one ncu-screen_1 ncu-gemm_activate ncu-attend_prompt kernels model model-operations \
+  sanitizer-memcheck sanitizer-initcheck sanitizer-racecheck sanitizer-synccheck; do
   expect "$results/call-2/summary.json" "\"$part\", \"result\": \"ok\""
 done
 
@@ -122,20 +123,26 @@ export BITNET=$scratch/faulty FAULTY_CHECKS=products
 few=(1 --only verify-kernels,verify-products,prompts)
 others=('"verify-kernels", "result": "ok"' '"prompts", "result": "ok"')
 FAULT=hang call hang 1 "${few[@]}" --part-limit 8
-expect "$results/hang/summary.json" '"verify-products", "result": "stopped after .*"last_check": "the check before the fault"' "${others[@]}"
+expect "$results/hang/summary.json" \
+  '"verify-products", "result": "stopped after .*"last_check": "the check before the fault"' "${others[@]}"
 FAULT=crash call crash 1 "${few[@]}"
-expect "$results/crash/summary.json" '"verify-products", "result": "failed with status 139".*cuLaunchCooperativeKernel failed' "${others[@]}"
+expect "$results/crash/summary.json" \
+  '"verify-products", "result": "failed with status 139".*cuLaunchCooperativeKernel failed' "${others[@]}"
 FAULT=wrong call wrong 1 "${few[@]}"
-expect "$results/wrong/summary.json" '"verify-products", "result": "failed with status 1".*index\\":7.*the wrong check' "${others[@]}"
+expect "$results/wrong/summary.json" \
+  '"verify-products", "result": "failed with status 1".*index\\":7.*the wrong check' "${others[@]}"
 
-# Faults of the kernels themselves: a wrong number, and a barrier of the grid that a block never reaches.
+# Faults in the kernels themselves: a wrong number, and a grid barrier that a block never reaches.
 unset BITNET
 few=(1 --only verify-operations,verify-cooperative,prompts)
 others=('"verify-operations", "result": "ok"' '"prompts", "result": "ok"')
 CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode call wrong-decode 1 "${few[@]}"
-expect "$results/wrong-decode/summary.json" '"verify-cooperative", "result": "failed with status 1".*one cooperative kernel.*token' "${others[@]}"
+expect "$results/wrong-decode/summary.json" \
+  '"verify-cooperative", "result": "failed with status 1".*one cooperative kernel.*token' "${others[@]}"
 CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_absent_block call absent-block 1 "${few[@]}"
-expect "$results/absent-block/summary.json" '"verify-cooperative", "result": "failed with status 1".*waited in vain at hand-over 1, before attention of layer 0' "${others[@]}"
+stalled='waited in vain at hand-over 1, before attention of layer 0'
+expect "$results/absent-block/summary.json" \
+  '"verify-cooperative", "result": "failed with status 1".*'"$stalled" "${others[@]}"
 
 if ((failures > 0)); then
   echo "the rehearsal found $failures failures; the results are in $results" >&2

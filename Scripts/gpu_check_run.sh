@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Checks and measures the bitnet beside this script on the machine's NVIDIA GPU, in two calls.
+# Checks and measures the bitnet in this script's folder on the machine's NVIDIA GPU, in two calls.
 #
 # usage: [OUT=FOLDER] run.sh 1|2 [--quick] [--only PART,PART] [--limit SECONDS] [--part-limit SECONDS]
 #
-# Call 1 (330 s at most) compares the kernels and the engine with the CPU, then times the engine. Call 2 (300 s at most)
-# profiles the kernels, times everything, and runs NVIDIA's sanitizers. Each leaves at most eight files in OUT (or
-# ./gpu-check-results), which grow while their parts run: a part that fails, hangs or lacks its tools stops none of the
-# others. The exit status is 0 if no part of `bitnet verify` that was chosen failed, was stopped, or found a difference.
+# Call 1 (at most 330 s) compares the kernels and the engine with the CPU, then times the engine. Call 2 (at most 300 s)
+# profiles the kernels, times everything, and runs NVIDIA's sanitizers. Each call writes at most eight files to OUT (or
+# ./gpu-check-results), which grow while its parts run. A part that fails, hangs or lacks its tools does not stop the
+# others. The exit status is 0 if no selected part of `bitnet verify` failed, was stopped, or found a difference.
 #
-#   --quick               little work, for an emulated GPU; parts and call have three times as long
-#   --only LIST           run only these parts; "verify" stands for all parts whose names start with "verify-"
+#   --quick               little work, for an emulated GPU; triples the time limits of parts and call
+#   --only LIST           run only these parts; "verify" selects all parts whose names start with "verify-"
 #   --limit SECONDS       end the call after SECONDS
-#   --part-limit SECONDS  stop each part after SECONDS at most
+#   --part-limit SECONDS  stop each part after at most SECONDS
 set -uo pipefail
-usage() { sed -n '2,15p' "$0" | sed 's/^# \{0,1\}//'; }
+usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; }
 fail() {
   echo "$1" >&2
   usage >&2
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
       ;;
     --quick) quick=yes ;;
     --only | --limit | --part-limit)
-      [ $# -ge 2 ] || fail "$1 has no value; expected one after it"
+      [ $# -ge 2 ] || fail "$1 has no value; expected $1 VALUE"
       case $1 in
         --only) only=$2 ;;
         --limit) limit=$2 ;;
@@ -43,7 +43,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ -n "$call" ] || fail "the call is missing; expected 1 or 2"
-# An emulated GPU on a busy machine takes its time.
+# An emulated GPU on a busy machine is slow.
 factor=$([ "$quick" = yes ] && echo 3 || echo 1)
 if [ -z "$limit" ]; then limit=$(((call == 1 ? 330 : 300) * factor)); fi
 for seconds in "$limit" "${part_limit:-0}"; do
@@ -51,16 +51,17 @@ for seconds in "$limit" "${part_limit:-0}"; do
 done
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# A rehearsal puts a program with a planted fault here.
+# A rehearsal substitutes a program with a planted fault.
 bitnet=${BITNET:-$here/bitnet}
 out=${OUT:-gpu-check-results}
 mkdir -p "$out" || exit 1
 out=$(cd "$out" && pwd)
 log=$out/check.log
 verify_file=$out/verify.jsonl model_file=$out/model.jsonl kernels_file=$out/kernels.jsonl trace_file=$out/trace.csv
-rm -f "$out"/{summary.json,summary.jsonl,check.log,verify.jsonl,model.jsonl,kernels.jsonl,trace.csv,probe.json,ncu.txt,sanitizer.log}
+rm -f "$out"/{summary.json,summary.jsonl,check.log,verify.jsonl,model.jsonl,kernels.jsonl,trace.csv} \
+  "$out"/{probe.json,ncu.txt,sanitizer.log}
 scratch=$(mktemp -d)
-# The driver keeps compiled kernels here from one part to the next.
+# The driver caches compiled kernels here between parts.
 mkdir "$scratch/cache"
 export CUDA_CACHE_PATH=$scratch/cache
 maximum_bytes=15000000
@@ -68,10 +69,10 @@ maximum_bytes=15000000
 now() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 begin=$(now)
 elapsed() { echo $((($(now) - begin) / 1000)); }
-# thousandths MILLISECONDS: as seconds.
+# thousandths MILLISECONDS: prints them as seconds.
 thousandths() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
 
-# quote TEXT: as a JSON string.
+# quote TEXT: prints it as a JSON string.
 quote() {
   local text
   text=$(printf %s "$1" | tr '\t\n\r' '   ' | tr -d '\000-\037' | cut -c 1-2000)
@@ -84,7 +85,7 @@ say() { echo "$*" | tee -a "$log"; }
 parts=()
 verified=true
 name=none driver=none
-# Rewritten after every part, so that whatever ends this script leaves the summary of the parts before.
+# Rewrites the summary after every part, so that it covers the earlier parts however this script ends.
 write_summary() {
   local list=''
   if [ ${#parts[@]} -gt 0 ]; then list=$(printf ',\n    %s' "${parts[@]}"); fi
@@ -105,7 +106,7 @@ END
   mv "$scratch/summary" "$out/summary.json"
 }
 
-# note NAME RESULT MILLISECONDS [ERROR] [LAST]: remembers and tells how a part ended.
+# note NAME RESULT MILLISECONDS [ERROR] [LAST]: records and prints how a part ended.
 note() {
   local line
   line="{\"name\": $(quote "$1"), \"result\": $(quote "$2"), \"seconds\": $(thousandths "$3")"
@@ -119,7 +120,7 @@ note() {
   write_summary false
 }
 
-# chosen NAME: whether --only leaves this part in.
+# chosen NAME: succeeds if --only includes this part.
 chosen() {
   local item
   [ -n "$only" ] || return 0
@@ -129,18 +130,18 @@ chosen() {
   return 1
 }
 
-# skip NAME REASON
+# skip NAME REASON: records a part as skipped.
 skip() {
   if chosen "$1"; then note "$1" "skipped, $2" 0; fi
 }
 
 running=''
-# end_group: ends the process group of the part that runs. A process that the driver holds does not die even now, and is
-# left behind.
+# end_group: ends the process group of the running part. A process that the driver holds does not die even from SIGKILL,
+# and is left behind.
 end_group() {
   [ -n "$running" ] || return 0
   kill -TERM -- "-$running" 2>/dev/null
-  # What takes a second to end is hung.
+  # A process that takes a second to end is hung.
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     kill -0 -- "-$running" 2>/dev/null || break
     sleep 0.1
@@ -153,33 +154,36 @@ finish() {
   write_summary "$1"
   rm -rf "$scratch"
 }
-# An end from outside also leaves what there is.
-trap 'say "-- ended from outside"; finish false; exit 143' TERM INT HUP
+# Keep the results when a signal ends the script.
+trap 'say "-- ended by a signal"; finish false; exit 143' TERM INT HUP
 
-# found_of FILE OFFSET PATTERN: lines that a part wrote to FILE beyond OFFSET and that have PATTERN.
+# found_of FILE OFFSET PATTERN: prints the lines with PATTERN that a part wrote to FILE beyond OFFSET.
 found_of() { tail -c "+$(($2 + 1))" "$1" 2>/dev/null | grep -a -e "$3"; }
 size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
-# named: the "name" of the JSON lines on the input.
+# named: prints the "name" of each JSON line of the input.
 named() { sed -n 's/.*"name" *: *"\([^"]*\)".*/\1/p'; }
 
-# part NAME LIMIT FILE COMMAND...: runs a command for LIMIT seconds at most, in a process group of its own. What it
-# prints is appended to FILE as it comes, what it reports as an error to the log.
+# part NAME LIMIT FILE COMMAND...: runs a command for at most LIMIT seconds, in its own process group. Its standard
+# output is appended to FILE immediately, and its standard error to the log.
 part() {
   local part=$1 most=$(($2 * factor)) file=$3 start left status=0 result error='' last='' from log_from differing
   shift 3
   chosen "$part" || return 0
   if [ -n "$part_limit" ] && ((most > part_limit)); then most=$part_limit; fi
-  # Two seconds are for its end.
+  # Leave two seconds for ending the part.
   left=$((limit - $(elapsed) - 2))
-  # A third of its time may still be enough.
+  # A third of the part's limit may still be enough.
   if ((left < 2 || left * 3 < most)); then
     note "$part" "skipped, $left s are left of the call" 0
     return 1
   fi
   if ((most > left)); then most=$left; fi
   say "== $part (at $(elapsed) s, $most s at most): $*"
-  echo "{\"kind\": \"start\", \"name\": $(quote "$part"), \"at\": $(elapsed), \"limit\": $most}" >>"$out/summary.jsonl"
-  case $file in *.jsonl) echo "{\"kind\": \"part\", \"part\": $(quote "$part"), \"command\": $(quote "$*")}" >>"$file" ;; esac
+  echo "{\"kind\": \"start\", \"name\": $(quote "$part"), \"at\": $(elapsed), \"limit\": $most}" \
+    >>"$out/summary.jsonl"
+  case $file in
+    *.jsonl) echo "{\"kind\": \"part\", \"part\": $(quote "$part"), \"command\": $(quote "$*")}" >>"$file" ;;
+  esac
   from=$(size_of "$file") log_from=$(size_of "$log")
   start=$(now)
   setsid "$@" </dev/null >>"$file" 2>>"$log" &
@@ -197,20 +201,21 @@ part() {
     result=ok
     if [ "$status" != 0 ]; then result="failed with status $status"; fi
   fi
-  # Whatever the command left behind ends with it. Nothing waits for a process that was stopped: it may never end.
+  # End all processes of the group. Do not wait for a process that was stopped: it may never end.
   end_group 2>/dev/null
   if [ "$result" != ok ]; then
-    # After a wrong option, the last line only refers to the help.
+    # After an invalid option, the last line only refers to the help.
     error=$(found_of "$log" "$log_from" '^Error' | tail -n 1)
     if [ -z "$error" ]; then error=$(found_of "$log" "$log_from" '[^[:space:]]' | tail -n 1); fi
     if [ "$file" != "$log" ]; then
-      differing=$(found_of "$file" "$from" '"equal" *: *false\|"kind" *: *"error"' | grep -v '"kind" *: *"end"' | head -n 4 | tr '\n' ' ')
+      differing=$(found_of "$file" "$from" '"equal" *: *false\|"kind" *: *"error"' | grep -v '"kind" *: *"end"' |
+        head -n 4 | tr '\n' ' ')
       if [ -n "$differing" ]; then error="${error:+$error; }$differing"; fi
       if [ -z "$error" ]; then error=$(found_of "$file" "$from" '[^[:space:]]' | tail -n 1); fi
       last=$(found_of "$file" "$from" '"name"' | named | tail -n 1)
     fi
   fi
-  # A last line cut short would swallow the first of the next part.
+  # End an incomplete last line, or the next part's first line would continue it.
   if [ -s "$file" ] && [ -n "$(tail -c 1 "$file")" ]; then echo >>"$file"; fi
   if (($(size_of "$file") > maximum_bytes)); then
     head -c "$maximum_bytes" "$file" >"$scratch/cut" && mv "$scratch/cut" "$file"
@@ -220,11 +225,12 @@ part() {
   [ "$result" = ok ]
 }
 
-# find_tool NAME: a program on the path or where CUDA is usually installed.
+# find_tool NAME: prints the path of a program in PATH or in CUDA's usual folders.
 find_tool() {
   local place
   command -v "$1" && return
-  for place in /usr/local/cuda/bin /usr/local/cuda-*/bin /opt/cuda/bin /opt/nvidia/nsight-compute/* /usr/local/cuda/compute-sanitizer; do
+  for place in /usr/local/cuda/bin /usr/local/cuda-*/bin /opt/cuda/bin /opt/nvidia/nsight-compute/* \
+    /usr/local/cuda/compute-sanitizer; do
     if [ -x "$place/$1" ]; then
       echo "$place/$1"
       return
@@ -233,7 +239,7 @@ find_tool() {
   return 1
 }
 
-# find_python MODULE: a Python that has a module. It is not imported: that takes seconds.
+# find_python MODULE: prints the path of a Python that has a module, without importing it, which takes seconds.
 find_python() {
   local python
   for python in python3 python /opt/conda/bin/python3 /opt/venv/bin/python3 /usr/local/bin/python3 /usr/bin/python3; do
@@ -245,19 +251,22 @@ find_python() {
   return 1
 }
 
-# With PyTorch, cuBLAS is in the wheels' folders, which the loader does not know.
+# With PyTorch, cuBLAS is in the folders of its wheels, which the loader does not search.
 python=$(find_python torch) || python=$(command -v python3)
 if [ -n "$python" ]; then
   wheels=$("$python" -c '
 import glob, site, sysconfig
 places = [sysconfig.get_paths()["purelib"], *site.getsitepackages(), site.getusersitepackages()]
-print(":".join(dict.fromkeys(folder for place in places for folder in sorted(glob.glob(place + "/nvidia/*/lib")))))' 2>/dev/null)
+folders = [folder for place in places for folder in sorted(glob.glob(place + "/nvidia/*/lib"))]
+print(":".join(dict.fromkeys(folders)))' 2>/dev/null)
   if [ -n "$wheels" ]; then export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$wheels; fi
 fi
 
-# What the GPU is called; nvidia-smi can hang with the driver.
+# The name of the GPU. nvidia-smi can hang with the driver.
 if smi=$(command -v nvidia-smi); then
-  if facts=$(timeout -k 1 5 "$smi" --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1) && [ -n "$facts" ]; then
+  facts=$(timeout -k 1 5 "$smi" --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -n 1) ||
+    facts=''
+  if [ -n "$facts" ]; then
     name=${facts%,*} driver=${facts##*, }
   fi
 fi
@@ -280,7 +289,7 @@ else
   model+=(--random-2b)
 fi
 
-# Parts in the order of what is lost without them.
+# Parts in the order of their importance.
 call_1() {
   local variant spent
   if [ -n "$smi" ]; then
@@ -288,13 +297,14 @@ call_1() {
   else
     skip nvidia-smi "it is not installed"
   fi
-  # Each in a process of its own: after an error on the device, nothing works in the same process.
-  # The first one waits for the driver to compile all kernels: 26 s on an H100's machine.
+  # Each part is a separate process, because after an error on the device nothing works in the same process. The first
+  # part waits for the driver to compile all kernels: 26 s on an H100's machine.
   part verify-kernels 75 "$verify_file" "${verify[@]}" --checks kernels
   part verify-products 30 "$verify_file" "${verify[@]}" --checks products
   part verify-operations 40 "$verify_file" "${verify[@]}" --checks operations
   if ! part verify-cooperative 40 "$verify_file" "${verify[@]}" --checks cooperative; then
-    part headline-operations 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 --no-cooperative
+    part headline-operations 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 \
+      --no-cooperative
   fi
   part headline-screened 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 --screen on
   part headline-full 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 --screen off
@@ -303,22 +313,24 @@ call_1() {
   if cupy=$(find_python cupy); then
     part probe 25 "$out/probe.json" "$cupy" "$here/gpu_check_probe.py"
   else
-    skip probe "there is no CuPy"
+    skip probe "CuPy is not installed"
   fi
   spent=$(elapsed)
   for variant in "$here"/variants/*/; do
     if [ ! -d "$variant" ]; then
-      skip variants "the archive has none"
+      skip variants "the archive contains none"
       break
     fi
     variant=${variant%/}
     if (($(elapsed) - spent > 60 * factor)); then
-      skip "variants-${variant##*/}" "the variants' 60 s are over"
+      skip "variants-${variant##*/}" "the 60 s for variants are over"
       continue
     fi
-    part "variants-${variant##*/}-verify" 15 "$verify_file" "${verify[@]}" --checks cooperative "${short[@]}" --kernels "$variant"
-    # Also one that is wrong is timed: the next version may be right.
-    part "variants-${variant##*/}-speed" 20 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --kernels "$variant"
+    part "variants-${variant##*/}-verify" 15 "$verify_file" "${verify[@]}" --checks cooperative "${short[@]}" \
+      --kernels "$variant"
+    # Time a wrong variant too: its next version may be right.
+    part "variants-${variant##*/}-speed" 20 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none \
+      --kernels "$variant"
   done
   part verify-soak 20 "$verify_file" "${verify[@]}" --checks soak
   part prompts 25 "$model_file" "${model[@]}" --prompt "$prompts" --depth none --batch none
@@ -330,9 +342,10 @@ call_1() {
   fi
 }
 
-# trace NAME SCREEN: clocks of the phases of a step, with the kernel that records them.
+# trace NAME SCREEN: records the clocks of the phases of a step, with the kernel that writes them.
 trace() {
-  part "trace-$1" 15 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --screen "$2" --trace "$scratch/trace"
+  part "trace-$1" 15 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --screen "$2" \
+    --trace "$scratch/trace"
   if [ -s "$scratch/trace" ] && chosen "trace-$1"; then
     {
       echo "# screen $2, depths $depths"
@@ -359,10 +372,11 @@ call_2() {
   else
     part kernels 80 "$kernels_file" "${kernels[@]}"
     part model 60 "$model_file" "${model[@]}"
-    part model-operations 20 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none --no-cooperative
+    part model-operations 20 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch none \
+      --no-cooperative
   fi
   sanitizer=$(find_tool compute-sanitizer) || sanitizer=''
-  # Kernels whose blocks wait for each other spin for minutes under these tools, hence only the kernels that do not.
+  # Kernels whose blocks wait for each other spin for minutes under these tools, so check only the other kernels.
   for tool in memcheck:operations initcheck:operations racecheck:kernels synccheck:kernels; do
     checks=${tool#*:} tool=${tool%:*}
     if [ -n "$sanitizer" ]; then
@@ -376,12 +390,12 @@ call_2() {
   if [ "$quick" = no ] && torch=$(find_python torch); then
     part torch 60 "$kernels_file" "$torch" "$here/torch_products.py"
   else
-    skip torch "there is no torch, or no GPU for it"
+    skip torch "torch is not installed, or has no GPU"
   fi
 }
 
-# profile NCU KERNEL OPTIONS...: the sections of one launch, then each instruction's samples. The clocks stay as they
-# are.
+# profile NCU KERNEL OPTIONS...: prints the sections of one launch, then each instruction's samples. The device's clocks
+# are not changed.
 profile() {
   local ncu=$1 kernel=$2 report=$scratch/$2.ncu-rep
   shift 2

@@ -3,7 +3,7 @@ import ArgumentParser
 struct Bench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench",
-    abstract: "Measure how fast this machine computes.",
+    abstract: "Measure the speed of this machine.",
     discussion: """
       Examples:
         bitnet bench kernels --device cuda --plot kernels.svg

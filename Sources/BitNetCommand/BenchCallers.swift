@@ -8,35 +8,38 @@ import BitNetServing
 struct BenchCallers: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "callers",
-    abstract: "Time tasks that share a model, beside the engine alone with a batch of as many sequences.",
+    abstract: "Time tasks that share a model, next to the engine alone with a batch of as many sequences.",
     discussion: """
-      Each round decodes the same random sequences in both ways, one after the other: as one batch that is given to the engine, and as \
-      requests of as many tasks, which the scheduler batches. The ratio is the scheduler's rate over the engine's in the same round.
+      Each round decodes the same random sequences twice: as one batch given directly to the engine, and as requests \
+      of as many tasks, which the scheduler batches. The ratio is the scheduler's rate divided by the engine's in the \
+      same round.
 
       Examples:
         bitnet bench callers
         bitnet bench callers --random-2b --callers 1,8 --json
       """)
 
-  @Flag(name: .customLong("random-2b"), help: "Random weights in the shape of BitNet b1.58 2B-4T, made in memory.")
+  @Flag(
+    name: .customLong("random-2b"), help: "Use random weights in the shape of BitNet b1.58 2B-4T, generated in memory.")
   var random2B = false
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Tasks that generate at once.", valueName: "list"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("The numbers of tasks that generate at once.", valueName: "list"))
   var callers = "1,8"
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Times that each is measured.", valueName: "count"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("How often to repeat each measurement.", valueName: "count"))
   var rounds = 5
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens of each task.", valueName: "count"))
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("The number of tokens that each task generates.", valueName: "count"))
   var tokens = 64
 
-  @Flag(help: "Print JSON Lines, each as soon as it is measured.")
+  @Flag(help: "Print JSON Lines, each as soon as it has been measured.")
   var json = false
 
   @OptionGroup(title: "Model") var model: ModelOptions
 
   func validate() throws {
-    if random2B, model.source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
+    if random2B, model.source.model != nil { throw ValidationError("--random-2b cannot be combined with --model.") }
   }
 
   private struct Machine: Encodable {
@@ -53,7 +56,8 @@ struct BenchCallers: AsyncParsableCommand {
     let (engine, note) = try model.loadOptions().makeEngine(for: weights)
     guard 1..<engine.contextLength ~= tokens else {
       throw CommandError(
-        "--tokens is \(tokens); expected 1 to \(engine.contextLength - 1), because the context has \(engine.contextLength)"
+        "--tokens is \(tokens); expected 1 to \(engine.contextLength - 1), because the context has "
+          + "\(engine.contextLength) positions"
       )
     }
     let machine = Machine(

@@ -1,23 +1,20 @@
 import ArgumentParser
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDiagnostics
-import BitNetInference
 import BitNetModelFiles
-import BitNetTokenization
 
 struct BenchKernels: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "kernels",
-    abstract: "Time the W2A8 product alone, next to BF16, and check that it is exact.",
+    abstract: "Time the W2A8 matrix product alone, next to BF16, and check that it is exact.",
     discussion: """
-      A matrix of N rows and K columns of ternary weights, random ones, is multiplied with tokens of int8 activations. The default \
-      shapes are those of BitNet b1.58 2B and 3B. Cold times are those with so many copies of the weights in turn that they come from \
-      memory, warm ones those with one copy, which may be in a cache. On a GPU, cuBLAS multiplies as many BF16 weights in turns with \
-      it, if it is installed. A product that cannot be measured does not stop the others. The exit status is 1 if a product is not \
-      exact or could not be measured.
+      Multiplies a random ternary matrix of N rows and K columns with the int8 activations of a batch of tokens. The \
+      default shapes are those of BitNet b1.58 2B and 3B. For cold times, consecutive products use different copies of \
+      the weights, enough of them that every product reads from memory; for warm times they use one copy, which a \
+      cache may hold. On a GPU with cuBLAS installed, BF16 products of the same shape alternate with them. A product \
+      that cannot be measured does not stop the others. The exit status is 1 if a product is not exact or could not \
+      be measured.
 
       Examples:
         bitnet bench kernels
@@ -28,36 +25,41 @@ struct BenchKernels: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What to measure: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
+      "The device to measure: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one, otherwise the CPU.",
       valueName: "device"))
   var device = DeviceChoice.auto
 
   @Option(
     help: ArgumentHelp(
-      "Rows and columns of the weights, as in 2560x6912; may be repeated. (default: eight shapes)", valueName: "NxK"))
+      "Rows and columns of the weights, as in 2560x6912. May be repeated. (default: eight shapes)", valueName: "NxK"))
   var shape: [String] = []
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens that are multiplied at once.", valueName: "list"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("The numbers of tokens to multiply at once.", valueName: "list"))
   var batch = "1,2,4,8,64,512"
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+      "On a GPU, load kernels from the files NAME.ptx in this folder instead of the built-in ones.", valueName: "folder"
+    ))
   var kernels: String?
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, multiply in blocks of these rows and tokens: \(CUDAKernelBenchmark.blocks.joined(separator: ", ")), or all, one after the other. (default: what the engine takes)",
+      """
+      On a GPU, multiply in blocks of this many rows and tokens: \
+      \(CUDAKernelBenchmark.blocks.joined(separator: ", ")), or all in turn. (default: the engine's choice)
+      """,
       valueName: "RxT"))
   var block: String?
 
-  @Flag(help: "Measure for a fraction of the time, less precisely.")
+  @Flag(help: "Measure for a fraction of the time, with less precision.")
   var quick = false
 
-  @Flag(help: "Print JSON Lines, each as soon as its product is measured.")
+  @Flag(help: "Print JSON Lines, each as soon as its product has been measured.")
   var json = false
 
-  @Option(help: ArgumentHelp("An SVG file to draw the latencies of the smallest batch in.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("Write a chart of the latencies of the smallest batch to this SVG file.", valueName: "file"))
   var plot: String?
 
   @OptionGroup(title: "CPU") var processor: ProcessorOptions
@@ -70,11 +72,11 @@ struct BenchKernels: ParsableCommand {
     let shapes = try shape.isEmpty ? Self.usualShapes : shape.map(BenchShape.parse)
     let batches = try numbers(batch, of: "--batch", 1...BenchShape.tokenLimit)
     guard let plot else { return try measure(shapes, batches, plot: nil) }
-    // It is made first: who cannot write it should not have to wait to hear of it.
+    // Create the file first, so that an unwritable path fails before the measurement.
     try removingPartialOutput(of: plot) { try measure(shapes, batches, plot: OutputFile(path: plot, overwrite: true)) }
   }
 
-  /// The blocks that an option names.
+  /// The blocks that --block names.
   private static func blocks(_ text: String) throws -> [String?] {
     if text == "all" { return CUDAKernelBenchmark.blocks }
     guard CUDAKernelBenchmark.blocks.contains(text) else {
@@ -107,7 +109,7 @@ struct BenchKernels: ParsableCommand {
     if let complaint = report.complaint { throw CommandError(complaint) }
   }
 
-  /// Measures a matrix's products and prints each result at once. An error is a result too.
+  /// Measures a matrix's products and prints each result, or error, as soon as it is known.
   private func measure(
     _ shape: BenchShape, _ batches: [Int], _ blocks: [String?]?, on machine: BenchMachine, _ report: inout BenchReport
   ) throws {
@@ -138,16 +140,16 @@ struct BenchKernels: ParsableCommand {
   }
 }
 
-/// Rows and columns of a ternary matrix.
+/// The rows and columns of a ternary matrix, from an option.
 struct BenchShape: CustomStringConvertible {
   let rows: Int
   let columns: Int
 
   private static let sideLimit = 1 << 20
-  /// Bytes of weights.
+  /// The most bytes of weights.
   private static let byteLimit = 4 << 30
   static let tokenLimit = 16384
-  /// Activations, or products, of a batch.
+  /// The most activations, or products, of a batch.
   private static let batchLimit = 1 << 30
 
   var description: String { "\(rows)x\(columns)" }
@@ -171,7 +173,7 @@ struct BenchShape: CustomStringConvertible {
     return shape
   }
 
-  /// Whether a product with so many tokens can be measured.
+  /// - Throws: `CommandError` when a product with this many tokens cannot be measured.
   func check(on machine: BenchMachine, tokens: Int) throws {
     if case .cuda = machine, columns > CUDAKernelBenchmark.columnLimit {
       throw CommandError(

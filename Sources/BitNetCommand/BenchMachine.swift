@@ -1,18 +1,14 @@
 import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetDiagnostics
-import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
-/// What the kernels are measured on.
+/// The device whose kernels are measured.
 enum BenchMachine {
   case cuda(CUDAKernelBenchmark)
   case cpu(CPUKernelBenchmark)
 
-  /// What a product gave and how long it took, whatever computed it.
+  /// The results of a product and its times, on any device.
   struct Measurement {
     let kernel: String
     let products: [Int32]
@@ -24,7 +20,7 @@ enum BenchMachine {
     let bf16Absence: String?
   }
 
-  /// - Returns: the machine, and why it is this one.
+  /// - Returns: the machine, and the reason for the choice.
   static func choose(
     _ device: DeviceChoice, threads: Int?, instructionSet: InstructionSet?, isQuick: Bool
   ) throws -> (BenchMachine, reason: String) {
@@ -32,11 +28,12 @@ enum BenchMachine {
       .cpu(CPUKernelBenchmark(threads: threads, instructionSet: instructionSet, isQuick: isQuick))
     }
     switch device {
-    case .cpu: return (processor(), "as asked for")
-    case .cuda(let ordinal): return (.cuda(try CUDAKernelBenchmark(device: ordinal, isQuick: isQuick)), "as asked for")
+    case .cpu: return (processor(), "chosen by --device")
+    case .cuda(let ordinal):
+      return (.cuda(try CUDAKernelBenchmark(device: ordinal, isQuick: isQuick)), "chosen by --device")
     case .auto:
       do {
-        return (.cuda(try CUDAKernelBenchmark(isQuick: isQuick)), "a driver and a GPU are there")
+        return (.cuda(try CUDAKernelBenchmark(isQuick: isQuick)), "a GPU is available")
       } catch {
         return (processor(), "no GPU can be used: \(error)")
       }
@@ -61,8 +58,8 @@ enum BenchMachine {
     }
   }
 
-  /// - Returns: a function that multiplies the problem's first tokens, on a GPU in blocks of a certain shape if told,
-  ///   and times it.
+  /// - Returns: a function that multiplies the problem's first tokens and times the product. On a GPU, `block` names
+  ///   the shape of the blocks, or is nil for the engine's choice.
   func load(_ problem: ProductProblem) throws -> (_ tokens: Int, _ block: String?) throws -> Measurement {
     switch self {
     case .cuda(let benchmark):
@@ -81,7 +78,7 @@ enum BenchMachine {
         return Measurement(
           kernel: benchmark.instructionSet.rawValue, products: m.products, stride: m.stride, copies: loaded.copyCount,
           cold: m.cold,
-          warm: m.warm, bf16: nil, bf16Absence: "it is measured on GPUs only")
+          warm: m.warm, bf16: nil, bf16Absence: "measured only on GPUs")
       }
     }
   }

@@ -1,22 +1,19 @@
 import ArgumentParser
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetRandomModels
-import BitNetTokenization
 
 struct BenchModel: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "model",
-    abstract: "Time a model: prompts, and decoding alone, deep in the context and in batches.",
+    abstract: "Time a model: prompts, and decoding alone, at depth and in batches.",
     discussion: """
-      Prompts and continuations are random tokens, chosen greedily from then on. The floor is the time that reading the bytes of a token \
-      (weights, output head, cache) takes at the memory's speed, which is measured too. A list can be "none". A measurement that fails \
-      does not stop the others; the exit status is then 1.
+      Prompts are random tokens, and decoding continues them greedily. The floor is the time that it takes to read the \
+      bytes of a token (weights, output head, cache) at the memory bandwidth, which is measured too. A list can be \
+      "none". A measurement that fails does not stop the others; the exit status is then 1.
 
       Examples:
         bitnet bench model
@@ -27,60 +24,73 @@ struct BenchModel: ParsableCommand {
 
   static let random2BName = "random weights in the shape of BitNet b1.58 2B-4T"
 
-  @Flag(name: .customLong("random-2b"), help: "Random weights in the shape of BitNet b1.58 2B-4T, made in memory.")
+  @Flag(
+    name: .customLong("random-2b"), help: "Use random weights in the shape of BitNet b1.58 2B-4T, generated in memory.")
   var random2B = false
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens of prompts. (default: 128,512,2048)", valueName: "list"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("The lengths of prompts, in tokens. (default: 128,512,2048)", valueName: "list"))
   var prompt: String?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Tokens in the cache before decoding. (default: 0,1024,3072)", valueName: "list"))
+    help: ArgumentHelp("The numbers of tokens in the cache before decoding. (default: 0,1024,3072)", valueName: "list"))
   var depth: String?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Sequences that are decoded together. (default: 1,2,4,8,16,32)", valueName: "list"))
+    help: ArgumentHelp("The numbers of sequences to decode together. (default: 1,2,4,8,16,32)", valueName: "list"))
   var batch: String?
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Times that each is measured. (default: 5)", valueName: "count"))
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("How often to repeat each measurement. (default: 5)", valueName: "count"))
   var rounds: Int?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Tokens that are decoded each time. (default: 64)", valueName: "count"))
+    parsing: .unconditional,
+    help: ArgumentHelp("The number of tokens to decode each time. (default: 64)", valueName: "count"))
   var tokens: Int?
 
-  @Flag(help: "Measure little: short prompts, few tokens, two rounds.")
+  @Flag(help: "Measure briefly: short prompts, few tokens, two rounds.")
   var quick = false
 
-  @Flag(help: "Print JSON Lines, each as soon as it is measured.")
+  @Flag(help: "Print JSON Lines, each as soon as it has been measured.")
   var json = false
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, whether an int8 copy of the output head screens the vocabulary: on, off, or auto, where it pays and fits.",
+      """
+      On a GPU, whether an int8 copy of the output head screens the vocabulary: on, off, or auto (if it is faster and \
+      fits).
+      """,
       valueName: "choice"))
   var screen = ScreenChoice.auto
 
-  @Flag(help: "On a GPU, decode with a kernel for each operation instead of one cooperative kernel.")
+  @Flag(help: "On a GPU, decode with one kernel per operation instead of one cooperative kernel.")
   var noCooperative = false
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, write the clocks of each phase and block of a decode step at each --depth to a CSV file, and print a summary.",
+      """
+      On a GPU, write the clock readings of each phase and block of a decode step, at each --depth, to this CSV file, \
+      and print a summary.
+      """,
       valueName: "file"))
   var trace: String?
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+      "On a GPU, load kernels from the files NAME.ptx in this folder instead of the built-in ones.", valueName: "folder"
+    ))
   var kernels: String?
 
   @OptionGroup(title: "Model") var model: ModelOptions
 
   func validate() throws {
-    if random2B, model.source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
-    if trace != nil, noCooperative { throw ValidationError("--trace does not go with --no-cooperative.") }
+    if random2B, model.source.model != nil { throw ValidationError("--random-2b cannot be combined with --model.") }
+    if trace != nil, noCooperative { throw ValidationError("--trace cannot be combined with --no-cooperative.") }
   }
 
   func run() throws {
@@ -111,7 +121,7 @@ struct BenchModel: ParsableCommand {
       if json { try ByteOutput.standard.write("left_out", BenchModelReport.LeftOut(sentence: sentence)) }
       return true
     }
-    /// Measures and prints: the result, or the error in its place.
+    /// Measures, and prints the result or the error in its place.
     func measure<Found: Encodable>(
       _ kind: String, _ line: (Found) -> String, _ failure: BenchModelReport.Failure, _ body: () throws -> Found
     ) throws -> [Found] {
@@ -172,7 +182,7 @@ struct BenchModel: ParsableCommand {
 
   private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, fallbackReason: String?) {
     if case .cpu = model.device { try refuseGPUOptions("; choose --device cuda") }
-    // What is measured is known to be right from bitnet verify.
+    // Results are checked by bitnet verify.
     var cuda = LanguageModel.CUDAOptions(checksDevice: false)
     cuda.usesCooperativeKernel = !noCooperative
     var options = try model.loadOptions(cuda: cuda)
@@ -180,7 +190,7 @@ struct BenchModel: ParsableCommand {
     return try options.makeEngine(for: weights)
   }
 
-  /// Throws when an option is given that only a GPU has.
+  /// Refuses options that need a GPU.
   ///
   /// - Parameter reason: ends the sentence.
   private func refuseGPUOptions(_ reason: String) throws {
@@ -188,7 +198,7 @@ struct BenchModel: ParsableCommand {
       $0.1
     }
     let option = screen != .auto ? "--screen is \(screen.rawValue)" : given.map { "\($0.0) is given" }
-    if let option { throw CommandError("\(option); expected it with a GPU only\(reason)") }
+    if let option { throw CommandError("\(option); expected it only with a GPU\(reason)") }
   }
 
   private func write(_ kind: String, _ content: some Encodable, _ text: String) throws {

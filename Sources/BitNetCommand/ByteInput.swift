@@ -1,9 +1,9 @@
 import Foundation
 
-/// An open file that is read from its beginning to its end.
+/// An open file that is read from beginning to end.
 struct ByteInput {
   private let descriptor: Int32
-  /// For errors.
+  /// The name for errors.
   let name: String
 
   static let standard = ByteInput(descriptor: STDIN_FILENO, name: "standard input")
@@ -49,13 +49,13 @@ struct ByteInput {
   }
 }
 
-/// The lines of an input, without their ends.
+/// The lines of an input, without their line ends.
 struct LineReader {
   private let input: ByteInput
   private var buffer: [UInt8] = []
   private var start = 0
   private var isAtEnd = false
-  /// Of the line that was returned last, from 1.
+  /// The number of the line that was returned last, from 1.
   private(set) var lineNumber = 0
 
   init(_ input: ByteInput = .standard) { self.input = input }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// Standard output or standard error, without a buffer: what is written is there at once.
+/// Standard output or standard error, without a buffer.
 struct ByteOutput: Sendable {
   static let standard = ByteOutput(descriptor: STDOUT_FILENO, name: "standard output")
   static let errors = ByteOutput(descriptor: STDERR_FILENO, name: "standard error")
@@ -26,6 +26,6 @@ struct ByteOutput: Sendable {
     }
   }
 
-  /// A line for people on standard error. If nobody can read it, that is no reason to stop.
+  /// Writes a line to standard error. Failures are ignored: nothing depends on the note.
   static func note(_ line: String) { try? errors.write(line + "\n") }
 }

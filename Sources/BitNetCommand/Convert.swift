@@ -1,18 +1,15 @@
 import ArgumentParser
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetInference
 import BitNetModelFiles
 import BitNetTokenization
 
 struct Convert: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Write a Hugging Face model as one file that loads at once.",
+    abstract: "Convert a Hugging Face model to a single file that loads instantly.",
     discussion: """
-      The file is a .safetensors file with the weights as engines use them, the configuration, the tokenizer and the chat template. \
-      It appears under its name when it is complete.
+      The output is a .safetensors file that holds the weights in the layout of the engines, the configuration, the \
+      tokenizer and the chat template. It appears under its name only when it is complete.
 
       Examples:
         bitnet convert bitnet-b1.58-2B-4T model.safetensors
@@ -25,10 +22,10 @@ struct Convert: ParsableCommand {
   @Argument(help: "The file to write.")
   var output: String
 
-  @Flag(help: "Replace the file if it is there.")
+  @Flag(help: "Replace the file if it exists.")
   var overwrite = false
 
-  @Flag(help: "Leave the tokenizer out, for instance when it is of a kind that cannot be read.")
+  @Flag(help: "Leave out the tokenizer, for example if its kind is not supported.")
   var noTokenizer = false
 
   func run() throws {
@@ -46,9 +43,9 @@ struct Convert: ParsableCommand {
     let bits = Double(summary.tileByteCount) * 8 / Double(summary.configuration.ternaryWeightCount)
     let seconds = start.duration(to: clock.now) / .seconds(1)
     try ByteOutput.standard.write(
-      "\(output): \(summary.byteCount) bytes, \(bits.decimals(2)) bits a ternary weight, in \(duration(seconds))\n")
+      "\(output): \(summary.byteCount) bytes, \(bits.decimals(2)) bits per ternary weight, in \(duration(seconds))\n")
     if !summary.hasTokenizer {
-      ByteOutput.note("Note: the file has no tokenizer; generating text will need one.")
+      ByteOutput.note("Note: the file has no tokenizer, so it cannot generate text.")
     }
   }
 }

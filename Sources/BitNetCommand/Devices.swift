@@ -1,16 +1,11 @@
 import ArgumentParser
-import BitNet
 import BitNetCPUEngine
 import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetDiagnostics
-import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
 struct Devices: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "List what models can run on.",
+    abstract: "List the CPU and the GPUs that models can run on.",
     discussion: """
       Examples:
         bitnet devices
@@ -22,36 +17,36 @@ struct Devices: ParsableCommand {
     struct CPU: Encodable {
       let threads: Int
       let instructionSets: [String]
-      /// With --bandwidth: bytes read from memory in a second.
+      /// With --bandwidth: bytes read from memory per second.
       let bytesPerSecond: Double?
     }
     struct GPU: Encodable {
-      /// What --device takes.
+      /// The value for --device.
       let device: String
       let name: String
       let computeCapability: String
       let multiprocessors: Int
       let memoryBytes: Int
-      /// As the driver tells it.
+      /// Computed from the bus width and the clock that the driver reports.
       let nominalBytesPerSecond: Double?
-      /// With --bandwidth: bytes read and written in a second by a copy.
+      /// With --bandwidth: bytes that a copy reads and writes per second.
       let bytesPerSecond: Double?
     }
     let cpu: CPU
     let gpus: [GPU]
-    /// Why there are no GPUs.
+    /// The reason why no GPU can be used; nil if there are GPUs.
     let noGPU: String?
     /// The driver's CUDA version.
     let cudaVersion: String?
   }
 
   @Flag(
-    help: "Measure how fast memory is read, which bounds how fast models decode. Takes half a gigabyte for a second.")
+    help: "Measure the memory bandwidth, which bounds the speed of decoding. Takes a second and 0.5 GB of memory.")
   var bandwidth = false
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Threads that read. (default: one for each processor)", valueName: "count"))
+    help: ArgumentHelp("The number of threads that read memory. (default: one per physical core)", valueName: "count"))
   var threads: Int?
 
   @Flag(help: "Print JSON.")
@@ -72,7 +67,7 @@ struct Devices: ParsableCommand {
         ("  name", gpu.name), ("  compute capability", gpu.computeCapability),
         ("  multiprocessors", "\(gpu.multiprocessors)"),
       ]
-      let nominal = gpu.nominalBytesPerSecond.map { ", \(($0 / 1e9).decimals(0)) GB/s by its data sheet" } ?? ""
+      let nominal = gpu.nominalBytesPerSecond.map { ", \(($0 / 1e9).decimals(0)) GB/s nominal" } ?? ""
       rows.append(("  memory", "\((Double(gpu.memoryBytes) / 1e9).decimals(1)) GB" + nominal))
       if let speed = gpu.bytesPerSecond {
         rows.append(("  copy", "\((speed / 1e9).decimals(1)) GB/s read and written"))

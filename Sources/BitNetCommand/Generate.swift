@@ -1,19 +1,14 @@
 import ArgumentParser
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
-import BitNetInference
-import BitNetModelFiles
 import BitNetTokenization
 import Foundation
 
 struct Generate: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Continue a text.",
+    abstract: "Generate a continuation of a text.",
     discussion: """
-      Prints the prompt and its continuation as it is made, and then, on standard error, how fast that was. Ctrl-C stops. With \
-      --chat-format the prompt is a user's message instead, and only the answer is printed.
+      Prints the prompt and its continuation while it is generated, and then the speed on standard error. Ctrl-C stops \
+      the generation. With --chat-format, the prompt is a user's chat message, and only the answer is printed.
 
       Examples:
         bitnet generate --prompt "Once upon a time" --seed 7
@@ -25,16 +20,17 @@ struct Generate: AsyncParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("The text to continue. (default: standard input, without a last line end)", valueName: "text"))
+    help: ArgumentHelp(
+      "The text to continue. (default: standard input without its final line break)", valueName: "text"))
   var prompt: String?
 
-  @Flag(help: "Read a prompt from each line, and continue each by itself.")
+  @Flag(help: "Read one prompt from each line of standard input, and continue each on its own.")
   var interactive = false
 
-  @Option(parsing: .unconditional, help: ArgumentHelp("Tokens to generate at most.", valueName: "count"))
+  @Option(parsing: .unconditional, help: ArgumentHelp("The most tokens to generate.", valueName: "count"))
   var maxTokens = 256
 
-  @Option(help: "Write the prompt as a user's message of a chat, in this form.")
+  @Option(help: "Treat the prompt as a user's chat message, and write it in this format.")
   var chatFormat: ChatTemplate?
 
   @Option(
@@ -42,28 +38,29 @@ struct Generate: AsyncParsableCommand {
     help: ArgumentHelp("Stop at this text, which is not printed. May be repeated.", valueName: "text"))
   var stops: [String] = []
 
-  @Flag(name: .customLong("ignore-eos"), help: "Go on where the model would end its text.")
+  @Flag(name: .customLong("ignore-eos"), help: "Continue after end-of-sequence tokens.")
   var ignoresEnd = false
 
   @Flag(
     name: .customLong("special"),
-    help: "Take special tokens that are written in the prompt, such as <|eot_id|>, for such.")
+    help: "Parse special tokens in the prompt (such as <|eot_id|>) as tokens instead of text.")
   var specials = false
 
-  @Flag(help: "Print the new text only, not the prompt before it.")
+  @Flag(help: "Do not print the prompt before the generated text.")
   var noEcho = false
 
   @Flag(
-    help: "Print one JSON object with text, tokens and statistics; with --interactive, one on a line for each prompt.")
+    help: "Print a JSON object with text, tokens and statistics; with --interactive, one per line and prompt.")
   var json = false
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "With --json, the log probabilities of tokens and of this many likeliest ones.", valueName: "count"))
+      "With --json, print the log probability of each token and of this many most likely alternatives.",
+      valueName: "count"))
   var logprobs: Int?
 
-  @Flag(help: "Leave out the statistics on standard error.")
+  @Flag(help: "Do not print statistics on standard error.")
   var quiet = false
 
   @OptionGroup(title: "Model") var model: ModelOptions
@@ -71,9 +68,9 @@ struct Generate: AsyncParsableCommand {
 
   func validate() throws {
     if interactive, prompt != nil {
-      throw ValidationError("--interactive reads prompts line by line; it takes no --prompt.")
+      throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
-    if logprobs != nil, !json { throw ValidationError("--logprobs needs --json.") }
+    if logprobs != nil, !json { throw ValidationError("--logprobs is given without --json; expected both.") }
     if prompt == nil, !interactive, ByteInput.standardIsTerminal {
       throw ValidationError("There is no prompt; expected --prompt, --interactive, or text on standard input.")
     }

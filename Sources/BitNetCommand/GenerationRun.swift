@@ -1,27 +1,22 @@
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 import Foundation
 import Synchronization
 
-/// A generation as it went.
+/// The course of a generation.
 struct GenerationRun: Sendable {
   var text = ""
   var tokens: [SampledToken] = []
-  /// Nil when it was stopped before the first token.
+  /// Nil when the generation was stopped before the first token.
   var statistics: GenerationStatistics?
-  /// Nil when Ctrl-C stopped it.
+  /// Nil when Ctrl-C stopped the generation.
   var finish: FinishReason?
 
-  /// Generates to the end, or until Ctrl-C. Another Ctrl-C a second later, while a step still runs, ends the process.
+  /// Generates to the end, or until Ctrl-C. If a step still runs a second later, another Ctrl-C ends the process.
   ///
   /// - Parameters:
-  ///   - prompt: what is written before the first piece: not at all if generating fails before.
-  ///   - write: takes each piece of text as it is made.
+  ///   - prompt: text to write before the first piece; not written if the generation fails before that.
+  ///   - write: called with each piece of text as soon as it is generated.
   static func stream(
     _ generation: Generation, after prompt: String = "", write: @escaping @Sendable (String) throws -> Void
   ) async throws -> GenerationRun {
@@ -38,7 +33,7 @@ struct GenerationRun: Sendable {
           prompt = ""
         }
       } catch is CancellationError {
-        // What was made until then is the result.
+        // The text generated so far is the result.
       }
       return run
     }
@@ -46,7 +41,7 @@ struct GenerationRun: Sendable {
     let interrupts = SignalHandler([SIGINT]) { number in
       task.cancel()
       pressed.withLock { first in
-        // A key that is held down repeats: that is not a second time.
+        // A key that is held down repeats, which does not count as another press.
         if let first, ContinuousClock.now - first > .seconds(1) { endProcess(by: number) }
         first = first ?? .now
       }
@@ -57,13 +52,13 @@ struct GenerationRun: Sendable {
 }
 
 extension GenerationStatistics {
-  /// Rows of a table: what was read and what was written, and how fast.
+  /// Rows of a table: the tokens of prompt and answer, and their rates.
   var rows: [(label: String, value: String)] {
-    let cached = cachedTokens > 0 ? ", \(cachedTokens) of them kept from before" : ""
+    let cached = cachedTokens > 0 ? ", \(cachedTokens) of them cached" : ""
     var generated = plural(generatedTokens, "token")
-    if generatedTokens > 1 { generated += ", \(decodeRate.decimals(1)) a second" }
+    if generatedTokens > 1 { generated += ", \(decodeRate.decimals(1)) per second" }
     return [
-      ("prompt", "\(plural(promptTokens, "token"))\(cached), \(promptRate.decimals(1)) a second"),
+      ("prompt", "\(plural(promptTokens, "token"))\(cached), \(promptRate.decimals(1)) per second"),
       ("generated", "\(generated), the first after \(duration(timeToFirstToken / .seconds(1)))"),
     ]
   }

@@ -1,7 +1,7 @@
 import BitNet
 import BitNetTokenization
 
-/// Generates from one prompt after the other.
+/// A model and the options with which it continues prompts, one after another.
 struct GenerationSession {
   let model: LanguageModel
   let options: GenerationOptions

@@ -5,14 +5,13 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetInference
 import BitNetModelFiles
-import BitNetTokenization
 
 struct Logits: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Write the logits after each token of a prompt, for comparisons.",
+    abstract: "Write the logits after each token of a prompt to a file, for comparison.",
     discussion: """
-      The output is [tokens][vocabulary] numbers, little-endian, without a header. A model without a tokenizer will do. The engines cpu, \
-      cuda and reference-float give the same bits; reference computes in Double.
+      The output is an array [tokens][vocabulary] of little-endian floating-point numbers, without a header. The model \
+      needs no tokenizer. The engines cpu, cuda and reference-float give the same bits; reference computes in Double.
 
       Examples:
         echo "[4093, 2154, 713]" > tokens.json
@@ -40,10 +39,10 @@ struct Logits: ParsableCommand {
     }
   }
 
-  @Option(help: ArgumentHelp("A JSON array of token ids; - for standard input.", valueName: "file"))
+  @Option(help: ArgumentHelp("A file with a JSON array of token ids; - for standard input.", valueName: "file"))
   var tokens: String
 
-  @Option(help: ArgumentHelp("Where the numbers go; - for standard output.", valueName: "file"))
+  @Option(help: ArgumentHelp("The file to write; - for standard output.", valueName: "file"))
   var output: String
 
   @Flag(help: "Write 64-bit numbers instead of 32-bit ones.")
@@ -51,17 +50,19 @@ struct Logits: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What computes them: cpu, cuda (or cuda:N), reference or reference-float. (default: cpu)", valueName: "engine"))
+      "The engine: cpu, cuda (cuda:N for GPU number N), reference or reference-float. (default: cpu)",
+      valueName: "engine"))
   var engine: EngineKind?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Tokens to feed at a time. (default: as many as have 64 MB of logits)", valueName: "count"))
+    help: ArgumentHelp(
+      "The number of tokens to run at a time. (default: as many as give 64 MB of logits)", valueName: "count"))
   var chunk: Int?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Positions that a prompt can have. (default: the model's own)", valueName: "count"))
+    help: ArgumentHelp("The most positions of a prompt. (default: the model's context length)", valueName: "count"))
   var context: Int?
 
   @OptionGroup var source: ModelSource
@@ -69,7 +70,8 @@ struct Logits: ParsableCommand {
 
   func validate() throws {
     if chunk != nil, float64, engine == .reference {
-      throw ValidationError("--chunk does not go with --engine reference --float64, which takes a prompt as a whole.")
+      throw ValidationError(
+        "--chunk cannot be combined with --engine reference --float64, which runs the prompt as a whole.")
     }
   }
 
@@ -123,7 +125,7 @@ struct Logits: ParsableCommand {
     }
   }
 
-  /// Gives the logits, in the form in which they are written, a chunk at a time: they are many.
+  /// Computes the logits chunk by chunk, because they are many, and hands over their bytes in the output's form.
   private func rows(of tokens: [Int32], through engine: some Engine, _ write: (UnsafeRawBufferPointer) throws -> Void)
     throws
   {

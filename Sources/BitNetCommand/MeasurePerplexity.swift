@@ -1,18 +1,13 @@
 import ArgumentParser
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
-import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
 struct MeasurePerplexity: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "perplexity",
     abstract: "Measure how well a model predicts a text.",
     discussion: """
-      The text is cut into windows that follow one another; each begins anew, with the token that begins a sequence if the model has one.
+      The text is cut into consecutive windows. Each starts with an empty context, and with the beginning-of-sequence \
+      token if the model has one.
 
       Examples:
         bitnet perplexity book.txt
@@ -23,7 +18,8 @@ struct MeasurePerplexity: AsyncParsableCommand {
   var file: String?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Positions of a window. (default: the context)", valueName: "count"))
+    parsing: .unconditional,
+    help: ArgumentHelp("The number of positions in a window. (default: the context length)", valueName: "count"))
   var window: Int?
 
   @Flag(help: "Print a JSON object.")
@@ -65,7 +61,7 @@ struct MeasurePerplexity: AsyncParsableCommand {
     }
     try ByteOutput.standard.write(
       table([
-        ("tokens", "\(result.tokens), \((Double(result.tokens) / seconds).decimals(1)) a second"),
+        ("tokens", "\(result.tokens), \((Double(result.tokens) / seconds).decimals(1)) per second"),
         ("nats per token", result.natsPerToken.decimals(4)),
         ("perplexity", result.perplexity.decimals(3)),
         ("bits per byte", result.bitsPerByte.decimals(4)),

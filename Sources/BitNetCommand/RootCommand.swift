@@ -6,7 +6,7 @@ struct RootCommand: AsyncParsableCommand {
     commandName: "bitnet",
     abstract: "Run BitNet b1.58 language models: ternary weights, 8-bit activations.",
     discussion: """
-      Without --model, commands use a small model that is part of the program and writes fairy tales.
+      Without --model, commands use a small built-in demo model, which writes fairy tales.
 
       Examples:
         bitnet generate --prompt "Once upon a time" --seed 7

@@ -2,9 +2,9 @@ import BitNetModelFiles
 import Foundation
 import Synchronization
 
-/// Handles signals on a thread of its own, where everything is allowed, until it is cancelled.
+/// Handles signals on a separate thread, which may call any function, until it is cancelled.
 ///
-/// Of several handlers of a signal, the newest has it.
+/// If a signal has several handlers, the newest is called.
 final class SignalHandler: Sendable {
   private let signals: [Int32]
 
@@ -19,10 +19,10 @@ final class SignalHandler: Sendable {
   }
 }
 
-/// Carries signals from where they arrive, and next to nothing may be called, to the thread that handles them.
+/// Passes signals from the system's handler, which may call next to nothing, to the thread that handles them.
 ///
-/// A pipe rather than dispatch sources: on Linux, one that is made after another of the same signal was cancelled can
-/// miss it.
+/// This is a pipe and not dispatch sources because on Linux a source that is created after another one for the same
+/// signal was cancelled can miss the signal.
 private final class SignalRelay: Sendable {
   private typealias Handler = (owner: ObjectIdentifier, body: @Sendable (Int32) -> Void)
 
@@ -81,7 +81,7 @@ func removingPartialOutput<Result>(of output: String, _ body: () throws -> Resul
   return try body()
 }
 
-/// Lets this thread take every signal, whatever those block that started the program and the other threads.
+/// Unblocks every signal for this thread, regardless of the signals that the parent process and other threads block.
 func unblockSignals() {
   var signals = sigset_t()
   sigfillset(&signals)

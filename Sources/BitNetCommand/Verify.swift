@@ -8,26 +8,26 @@ import BitNetDiagnostics
 import BitNetInference
 import BitNetModelFiles
 import BitNetRandomModels
-import BitNetTokenization
 
 struct Verify: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Check that this machine computes what it should, bit for bit.",
+    abstract: "Check that this machine computes the right results, bit for bit.",
     discussion: """
-      On a GPU, compare the results of every kernel with scalar code, and the logits and tokens of random models and of the model with \
-      those of the CPU engine. On the CPU, compare the logits and tokens of each instruction set with those of the \
-      reference engine. With eight shapes or more, a GPU also gets matrices and a layer as large as those of BitNet b1.58 2B-4T. A check \
-      that fails does not stop the others. The exit status is 1 if anything differs or fails.
+      On a GPU, compares the results of every kernel with scalar code, and the engine's logits and tokens, for random \
+      models and for the chosen model, with those of the CPU engine. On the CPU, compares the logits and tokens of \
+      each instruction set with those of the reference engine. With eight shapes or more, the check of a GPU includes \
+      matrices and a layer as large as those of BitNet b1.58 2B-4T. A check that fails does not stop the others. The \
+      exit status is 1 if anything differs or fails.
 
       --checks selects parts of the checks on a GPU:
-        kernels      every kernel by itself, with its registers and local memory
+        kernels      every kernel on its own, with its registers and local memory
         products     products with random ternary matrices
-        operations   the engine with one kernel for each operation
-        cooperative  the engine with one cooperative kernel for each token
-        soak         the cooperative engine, decoding the same tokens again and again
+        operations   the engine with one kernel per operation
+        cooperative  the engine with one cooperative kernel per token
+        soak         the cooperative engine, decoding the same tokens repeatedly
 
-      --random-2b compares, at the full size of BitNet b1.58 2B-4T, the cooperative engine with the one that launches a kernel for each \
-      operation, and this one with the CPU.
+      With --random-2b, at the full size of BitNet b1.58 2B-4T, the cooperative engine is compared with the engine \
+      that launches one kernel per operation, and the latter with the CPU engine.
 
       Examples:
         bitnet verify
@@ -38,43 +38,53 @@ struct Verify: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "What to check: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
+      "The device to check: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one, otherwise the CPU.",
       valueName: "device"))
   var device = DeviceChoice.auto
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, the parts to check. (default: kernels,products,operations,cooperative; with --random-2b operations,cooperative)",
+      """
+      On a GPU, the parts to check. (default: kernels,products,operations,cooperative; with --random-2b \
+      operations,cooperative)
+      """,
       valueName: "list"))
   var checks: String?
 
   @Flag(
-    name: .customLong("random-2b"), help: "On a GPU, check at the full size of BitNet b1.58 2B-4T, with random weights."
+    name: .customLong("random-2b"),
+    help: "On a GPU, check at the full size of BitNet b1.58 2B-4T, with random weights."
   )
   var random2B = false
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Random matrices, and random models. (default: 16; 4 on the CPU, 2 on an emulated GPU)", valueName: "count"))
+      "The number of random matrices, and of random models. (default: 16; 4 on the CPU, 2 on an emulated GPU)",
+      valueName: "count"))
   var shapes: Int?
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Tokens of the model's prompt and continuations. (default: 64; 16 with --random-2b, 4 on an emulated GPU)",
+      """
+      The number of tokens in the model's prompt, and in each continuation. (default: 64; 16 with --random-2b, 4 on an \
+      emulated GPU)
+      """,
       valueName: "count"))
   var tokens: Int?
 
-  @Option(help: ArgumentHelp("Seed of all random inputs: the same seed repeats the same checks.", valueName: "number"))
+  @Option(
+    help: ArgumentHelp("The seed of all random inputs. The same seed repeats the same checks.", valueName: "number"))
   var seed: UInt64 = 1
 
-  @Flag(help: "Print JSON Lines, each as soon as its check is made.")
+  @Flag(help: "Print JSON Lines, each as soon as its check is complete.")
   var json = false
 
   @Option(
     help: ArgumentHelp(
-      "On a GPU, load kernels from NAME.ptx files in a folder instead of those built in.", valueName: "folder"))
+      "On a GPU, load kernels from the files NAME.ptx in this folder instead of the built-in ones.", valueName: "folder"
+    ))
   var kernels: String?
 
   @OptionGroup(title: "Model") var source: ModelSource
@@ -86,7 +96,7 @@ struct Verify: ParsableCommand {
   }
 
   func validate() throws {
-    if random2B, source.model != nil { throw ValidationError("--random-2b does not go with --model.") }
+    if random2B, source.model != nil { throw ValidationError("--random-2b cannot be combined with --model.") }
   }
 
   func run() throws {
@@ -116,8 +126,8 @@ struct Verify: ParsableCommand {
         guard let part = Part(rawValue: String(name)) else {
           let names = Part.allCases.map(\.rawValue)
           throw CommandError(
-            "--checks has \"\(name)\"; expected a list of \(names.dropLast().joined(separator: ", ")) and \(names.last!), as in "
-              + "kernels,products")
+            "--checks has \"\(name)\"; expected a list of \(names.dropLast().joined(separator: ", ")) "
+              + "and \(names.last!), as in kernels,products")
         }
         return part
       })
@@ -139,7 +149,7 @@ struct Verify: ParsableCommand {
         model: modelName, seed: seed,
         checks: Part.allCases.filter(parts.contains).map(\.rawValue), note: nil))
     let count = shapes ?? (isEmulated ? 2 : 16)
-    // Few shapes are for tools that make everything slow.
+    // Few shapes mean a tool, such as a sanitizer, that makes everything slow.
     let isShort = isEmulated || count < 8
     if parts.contains(.kernels) {
       try verification.kernels { try report.write(kernel: $0, $1) }
@@ -171,7 +181,8 @@ struct Verify: ParsableCommand {
     try report.finish()
   }
 
-  /// Compares forms of the engine with each other on the device, which is fast, and little with the CPU, which is not.
+  /// Compares the forms of the engine mostly with each other on the device, which is fast, and only a little with the
+  /// CPU, which is slow.
   private func verifyFullSize(
     _ weights: ModelWeights, _ parts: Set<Part>, tokens: Int, simple: EngineComparison.Candidate,
     cooperative: [EngineComparison.Candidate], cpu: EngineComparison.Candidate, _ report: VerifyReport
@@ -194,10 +205,10 @@ struct Verify: ParsableCommand {
   private func verifyCPU(_ instructionSet: InstructionSet?, note: String?) throws {
     let way = note.map { "; no GPU can be used: \($0)" } ?? "; choose --device cuda"
     if let checks {
-      throw CommandError("--checks is \"\(checks)\"; expected none on the CPU, whose checks have no parts\(way)")
+      throw CommandError("--checks is \"\(checks)\"; expected no --checks on the CPU, whose checks have no parts\(way)")
     }
     if random2B {
-      throw CommandError("--random-2b compares the forms of the engine on a GPU; expected none on the CPU\(way)")
+      throw CommandError("--random-2b compares the forms of the engine on a GPU; expected a GPU\(way)")
     }
     let weights = try loadWeights()
     let sets = instructionSet.map { [$0] } ?? InstructionSet.available
@@ -235,13 +246,15 @@ struct Verify: ParsableCommand {
     .summary
   }
 
-  /// The model, whose context has room for prompt and continuation.
+  /// Loads the model, and checks that its context has room for prompt and continuation.
   private func loadWeights() throws -> ModelWeights {
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: seed) : try source.loadWeights()
     let limit = weights.configuration.contextLength / 2
     if let tokens, !(1...max(limit, 1) ~= tokens) {
       throw CommandError(
-        "--tokens is \(tokens); expected 1 to \(limit): a prompt and a continuation as long share the context")
+        "--tokens is \(tokens); expected 1 to \(limit), because the prompt and a continuation of the same length "
+          + "share the context"
+      )
     }
     return weights
   }
@@ -255,7 +268,7 @@ struct Verify: ParsableCommand {
     try show("the model", report) { try comparison.model(weights, tokens: tokens, progress: $0, $1) }
   }
 
-  /// Makes checks and prints each as soon as it is made.
+  /// Runs checks, and prints each as soon as it is complete.
   private func show(
     _ label: String, _ report: VerifyReport,
     _ body: (_ progress: (Double) -> Void, _ report: EqualityCheck.Report) throws -> Void

@@ -4,11 +4,11 @@ package import BitNetInference
 import BitNetRandomModels
 import Synchronization
 
-/// Checks a GPU before its first use, so that one that nobody tried neither computes wrong tokens nor hangs: every
-/// kernel against scalar code, and the engine in all its forms against another engine on a small model.
+/// Checks a GPU before its first use, so that an untested GPU neither computes wrong tokens nor hangs: compares every
+/// kernel with scalar code, and the engine in all its forms with another engine on small models.
 ///
-/// A GPU that passes is remembered in the cache folder and not checked again with the same driver and kernels. One that
-/// fails is remembered until the process ends: what was wrong may pass.
+/// A GPU that passes is remembered in the cache folder and not checked again with the same driver and kernels. A GPU
+/// that fails is remembered only until the process ends, because the fault may be temporary.
 package struct DeviceCheck: Sendable {
   package typealias MakeEngine = @Sendable (ModelWeights) throws -> any Engine
 
@@ -16,43 +16,43 @@ package struct DeviceCheck: Sendable {
   private let folder: String?
   private let expected: MakeEngine
 
-  /// A kernel of the check takes microseconds. Blocks that wait for each other in vain give up after about six seconds,
-  /// with a report of where: that comes first.
+  /// A kernel of the check takes microseconds. Blocks that wait for each other in vain give up after about six seconds
+  /// and report the place; this limit leaves time for that.
   private static let patience = Duration.seconds(15)
-  /// A small model on an emulated GPU takes seconds, and more where other programs need the processor.
+  /// A small model on an emulated GPU takes seconds, and longer when other programs use the CPU.
   private static let emulatedPatience = Duration.seconds(120)
-  /// The driver compiles an image in a second or a few.
+  /// The driver compiles an image in one to a few seconds.
   private static let compilationPatience = Duration.seconds(120)
-  /// Bytes that must be free on the GPU.
+  /// The bytes that must be free on the GPU.
   private static let memory = 256_000_000
   private static let seed: UInt64 = 1
 
-  /// The results in this process, by all that they depend on.
+  /// The results in this process. The key holds everything that a result depends on.
   private static let results = Mutex<[String: Result<Void, CUDAError>]>([:])
   private static let threadsLeftBehind = Atomic(0)
 
-  /// Whether a check was given up while a call of the driver waited for the GPU. When the process ends, the driver may
-  /// wait for it again unless it ends with `_exit`.
+  /// Whether a check was given up while a driver call waited for the GPU. At the end of the process the driver may wait
+  /// for the GPU again, unless the process ends with `_exit`.
   package static var leftWorkBehind: Bool { threadsLeftBehind.load(ordering: .acquiring) > 0 }
 
   /// - Parameters:
-  ///   - folder: where GPUs that passed are remembered; nil not to remember them.
-  ///   - expected: makes the engine that is right.
+  ///   - folder: the folder that remembers GPUs that passed; nil for none.
+  ///   - expected: makes the engine whose results are taken to be right.
   package init(_ device: CUDADevice, folder: String? = Self.cacheFolder, expected: @escaping MakeEngine) {
     (self.device, self.folder, self.expected) = (device, folder, expected)
   }
 
   /// The folder "swift-bitnet" in the user's cache folder (`XDG_CACHE_HOME` or ~/.cache; ~/Library/Caches on macOS);
-  /// nil where there is none.
+  /// nil if the environment names none.
   package static var cacheFolder: String? { DeviceCheckRecord.cacheFolder }
 
-  /// Checks the GPU unless it has passed before, in about a second after the driver has compiled the kernels, which
-  /// takes it some seconds the first time. Two calls in one process take turns.
+  /// Checks the GPU unless it has passed before. This takes about a second, plus some seconds the first time, in which
+  /// the driver compiles the kernels. Concurrent calls in one process take turns.
   ///
-  /// - Parameter willStart: called with the GPU's name before the kernels are compiled; not at all for a GPU that has
-  ///   passed before.
-  /// - Throws: `CUDAError.untrusted` for a GPU that computes something else, fails or does not come to an end; what
-  ///   keeps it from being used at all, such as `.deviceTooOld` or `.outOfMemory`, as it is.
+  /// - Parameter willStart: called with the GPU's name before the kernels are compiled. It is not called for a GPU that
+  ///   has passed before.
+  /// - Throws: `CUDAError.untrusted` for a GPU that computes wrong numbers, fails or hangs. Errors that prevent its use
+  ///   altogether, such as `.deviceTooOld` or `.outOfMemory`, are thrown unchanged.
   package func run(willStart: @escaping @Sendable (String) -> Void = { _ in }) throws(CUDAError) {
     let record = DeviceCheckRecord(device, folder: folder)
     let key = record.text + (folder ?? "")
@@ -65,7 +65,7 @@ package struct DeviceCheck: Sendable {
         record.save()
         results[key] = result
       case .failure(.untrusted): results[key] = result
-      // Another time there may be more memory.
+      // Next time there may be more memory.
       case .failure: break
       }
       return result
@@ -88,7 +88,7 @@ package struct DeviceCheck: Sendable {
   }
 
   private func untrusted(_ error: any Error) -> CUDAError {
-    // One sentence: messages of the driver's compiler have lines.
+    // Keep it one sentence: messages of the driver's compiler have several lines.
     .untrusted(
       device: device.name, ordinal: device.ordinal,
       reason: "\(error)".split(whereSeparator: \.isNewline).joined(separator: "; "))
@@ -128,9 +128,9 @@ package struct DeviceCheck: Sendable {
     }
   }
 
-  /// Models with a head of their own, which do not just repeat what they read: a small one of awkward widths, and two
-  /// layers as large as those of BitNet b1.58 2B-4T, for which kernels have code of its own. An emulated GPU would take
-  /// minutes for that.
+  /// Checks the engine on models with a separate output head, because models with a tied one mostly repeat their input:
+  /// a small model of awkward widths, and two layers as large as those of BitNet b1.58 2B-4T, for which some kernels
+  /// have separate code. The latter would take an emulated GPU minutes.
   private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary) throws {
     var generator = SplitMix64(seed: Self.seed)
     var small = ModelConfiguration.random(using: &generator), large = ModelConfiguration.bitNet2B4T
@@ -140,7 +140,7 @@ package struct DeviceCheck: Sendable {
     if !device.isEmulated { try checkEngines(work, library, large, label: "two layers of 2B-4T's size") }
   }
 
-  /// Compares the engine that launches a kernel for each operation first: it is the simpler one.
+  /// Compares the engine that launches a kernel per operation first, because it is simpler.
   private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary, _ shape: ModelConfiguration, label: String)
     throws
   {
@@ -161,7 +161,7 @@ package struct DeviceCheck: Sendable {
     }
   }
 
-  /// A check that failed.
+  /// The result of a failed check, as a sentence.
   private struct Failure: Error, CustomStringConvertible {
     let description: String
   }
@@ -169,7 +169,7 @@ package struct DeviceCheck: Sendable {
   private static func require(_ check: EqualityCheck) throws {
     guard !check.isEqual else { return }
     let reason = check.error ?? check.first ?? "\(check.differing) of \(check.compared) numbers differ"
-    // The sentences about kernels begin with the kernel's name.
+    // Sentences about kernels already begin with the kernel's name.
     throw Failure(description: check.candidate == nil ? reason : "\(check.name): \(reason)")
   }
 }

@@ -11,9 +11,9 @@ import BitNetCUDAEngine
 
 /// Remembers that a GPU has passed its check, in a file for each GPU, driver and build of the kernels.
 ///
-/// A folder or file that cannot be read or written is no error: the check is then made again.
+/// A folder or file that cannot be read or written is not an error; the check is then repeated.
 package struct DeviceCheckRecord {
-  /// Everything the result depends on, and the contents of the file.
+  /// Everything that the result depends on. This is also the contents of the file.
   package let text: String
   private let folder: String?
   private static let longest = 4096
@@ -31,10 +31,10 @@ package struct DeviceCheckRecord {
       """
   }
 
-  /// The user's folder for files that can be made again; nil where the environment names none.
+  /// The user's cache folder; nil if the environment names none.
   static var cacheFolder: String? {
     func variable(_ name: String) -> String? {
-      // The standard ignores relative paths.
+      // The XDG specification ignores relative paths.
       getenv(name).map { String(cString: $0) }.flatMap { $0.hasPrefix("/") ? $0 : nil }
     }
     #if canImport(Darwin)
@@ -44,8 +44,8 @@ package struct DeviceCheckRecord {
     #endif
   }
 
-  /// The kernel module's version, which changes more often than the version of CUDA that it supports; empty where it is
-  /// not known.
+  /// The version of the kernel module, which changes more often than the CUDA version that it supports; empty if
+  /// unknown.
   private static var driverBuild: String {
     let text = read("/proc/driver/nvidia/version") ?? ""
     return text.split(separator: "\n").first.map { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
@@ -63,7 +63,7 @@ package struct DeviceCheckRecord {
       parent += "/" + name
       mkdir(parent, 0o700)
     }
-    // Renamed when it is whole: another process reads nothing or all of it.
+    // Rename the file when it is complete, so that another process reads all of it or nothing.
     let draft = "\(path).\(getpid())"
     guard let file = fopen(draft, "w") else { return }
     let isWritten = fputs(text, file) >= 0
@@ -80,11 +80,11 @@ package struct DeviceCheckRecord {
 }
 
 extension KernelImages {
-  /// Changes with any byte of the kernels that are in use.
+  /// A hash that changes with any byte of the kernels in use.
   static var fingerprint: UInt64 {
     var all: UInt64 = 0
     for name in names {
-      // Images that are in use can be read.
+      // Images in use can be read, so nothing is thrown here.
       try? withImage(name) { image in all = fnv(image, after: all) }
     }
     return all
@@ -93,7 +93,7 @@ extension KernelImages {
 
 /// The FNV-1a hash of bytes.
 ///
-/// - Parameter after: the hash of bytes before these; 0 for none.
+/// - Parameter after: the hash of the preceding bytes; 0 for none.
 private func fnv(_ bytes: some Sequence<UInt8>, after: UInt64 = 0) -> UInt64 {
   bytes.reduce(after ^ 0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
 }

@@ -1,16 +1,16 @@
 /// A comparison of numbers that must be equal, bit for bit, and its result.
 package struct EqualityCheck: Sendable {
-  /// A way to hand over each check as soon as it is made.
+  /// Receives each check as soon as it is complete.
   package typealias Report = (EqualityCheck) throws -> Void
 
   package let name: String
-  /// The engine that is checked; nil where it is no engine.
+  /// The engine that is checked; nil when the check is not about an engine.
   package let candidate: String?
-  /// The engine that it is compared with; nil where it is no engine.
+  /// The engine that the candidate is compared with; nil when the check is not about an engine.
   package let reference: String?
-  /// As in "16 shapes".
+  /// The number and kind of cases, as in "16 shapes".
   package let cases: String
-  /// Numbers that were compared: products, logits, tokens.
+  /// The count of numbers that were compared: products, logits, tokens.
   package internal(set) var compared = 0
   package internal(set) var differing = 0
   /// The first difference, in a sentence.
@@ -22,9 +22,9 @@ package struct EqualityCheck: Sendable {
   /// Whether nothing differs and nothing failed.
   package var isEqual: Bool { differing == 0 && error == nil }
 
-  /// Makes a check.
+  /// Runs a check.
   ///
-  /// - Parameter body: compares. An error that it throws becomes the check's result.
+  /// - Parameter body: makes the comparisons. An error that it throws becomes the check's result.
   package init(
     _ name: String, candidate: String? = nil, reference: String? = nil, cases: String,
     _ body: (inout EqualityCheck) throws -> Void
@@ -40,7 +40,7 @@ package struct EqualityCheck: Sendable {
   }
 }
 
-/// An error and the case in which it came up.
+/// An error, and the case in which it occurred.
 package struct CheckError: Error, CustomStringConvertible {
   let place: String
   let error: any Error
@@ -56,22 +56,21 @@ package struct CheckError: Error, CustomStringConvertible {
 extension EqualityCheck {
   /// Compares lists of numbers.
   ///
-  /// - Parameter place: names the number at an index, for the sentence about the first that differs.
+  /// - Parameter place: names the number at an index, for the sentence about the first difference.
   package mutating func compare(_ found: [Int32], _ expected: [Int32], place: (Int) -> String) {
     compare(found, expected, place: place, show: { "\($0)" }, isEqual: ==)
   }
 
   /// Compares the bits of lists of numbers.
   ///
-  /// - Parameter place: names the number at an index, for the sentence about the first that differs.
+  /// - Parameter place: names the number at an index, for the sentence about the first difference.
   package mutating func compare(_ found: [Float], _ expected: [Float], place: (Int) -> String) {
     compare(found, expected, place: place, show: Self.describe) { $0.bitPattern == $1.bitPattern }
   }
 
   /// A number and its bits, as in "1.5 (0x3fc00000)".
   private static func describe(_ value: Float) -> String {
-    let digits = String(value.bitPattern, radix: 16)
-    return "\(value) (0x\(String(repeating: "0", count: 8 - digits.count))\(digits))"
+    "\(value) (0x\(KernelComparison.hexadecimal(UInt64(value.bitPattern), digits: 8)))"
   }
 
   private mutating func compare<Value>(

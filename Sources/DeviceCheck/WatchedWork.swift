@@ -1,10 +1,10 @@
 import Dispatch
 import Synchronization
 
-/// Blocking work on a thread of its own, which is given up when one of its steps takes too long.
+/// Blocking work on a separate thread. It is given up when one of its steps takes too long.
 ///
-/// A call of the driver that waits for a kernel that never ends cannot be interrupted: its thread stays behind, with
-/// all that it holds.
+/// A driver call that waits for a kernel that never ends cannot be interrupted. Its thread is left behind, with
+/// everything that it holds.
 package final class WatchedWork: Sendable {
   /// A step that took too long.
   package struct Overdue: Error, CustomStringConvertible {
@@ -14,7 +14,7 @@ package final class WatchedWork: Sendable {
     package var description: String { "\(step) did not end within \(patience.components.seconds) seconds" }
   }
 
-  /// What the work gets after it was given up, when it comes to its next step after all.
+  /// Thrown to work that was given up and then reaches its next step after all.
   package struct GivenUp: Error {}
 
   private struct State {
@@ -27,10 +27,10 @@ package final class WatchedWork: Sendable {
   private let state = Mutex(State())
   private let ended = DispatchSemaphore(value: 0)
 
-  /// Does work and waits for it.
+  /// Runs work and waits for it.
   ///
   /// - Parameters:
-  ///   - giveUp: called when a step is overdue, before the work can come to another.
+  ///   - giveUp: called when a step is overdue, before the work can begin another step.
   ///   - body: the work. It begins each of its steps with `begin`.
   /// - Throws: what `body` throws, or `Overdue`.
   package static func run(giveUp: () -> Void, _ body: @escaping @Sendable (WatchedWork) throws -> Void) throws {
@@ -57,7 +57,7 @@ package final class WatchedWork: Sendable {
   ///
   /// - Parameters:
   ///   - step: completes the sentence "… did not end".
-  ///   - patience: how long it may take.
+  ///   - patience: the time that the step may take.
   package func begin(_ step: String, patience: Duration) throws {
     try state.withLock { state in
       if state.isGivenUp { throw GivenUp() }

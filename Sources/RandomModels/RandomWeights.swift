@@ -2,8 +2,8 @@ package import BitNetInference
 package import BitNetTernary
 
 extension ModelWeights {
-  /// Random weights of a given shape, the same for the same seed: to check and to measure engines by. A model as large
-  /// as BitNet b1.58 2B-4T takes a few seconds.
+  /// Random weights of a given shape, for checks and measurements of engines. The same seed gives the same weights. A
+  /// model as large as BitNet b1.58 2B-4T takes a few seconds.
   ///
   /// - Throws: `ConfigurationError` when the configuration is out of range.
   package init(random configuration: ModelConfiguration, seed: UInt64) throws {
@@ -19,7 +19,7 @@ extension ModelWeights {
     func table(_ name: String) throws -> EmbeddingTable {
       try EmbeddingTable(random: name, rows: c.vocabularySize, columns: c.hiddenSize, using: &generator)
     }
-    // The order of the draws is part of what a seed means: each matrix after the norm of its input, then the other
+    // The order of the draws determines the weights of a seed: each matrix after the norm of its input, then the other
     // norms.
     let layers = try (0..<c.layerCount).map { _ in
       var norms: [NormRole: [Float]] = [:]
@@ -66,8 +66,8 @@ extension TernaryMatrix {
   /// A matrix of random codes, half of them 0.
   ///
   /// - Parameters:
-  ///   - rows: rows of each stacked part.
-  ///   - scales: one for each part.
+  ///   - rows: the rows of each stacked part.
+  ///   - scales: one scale for each part.
   package init(random rows: [Int], columns: Int, scales: [Double], using generator: inout SplitMix64)
     throws(TernaryError)
   {
@@ -84,17 +84,17 @@ extension TernaryMatrix {
     try self.init(rows: rows, columns: columns, scales: scales, tiles: buffer.shared)
   }
 
-  /// Fills the tiles of one part whole words at a time; codes beyond its rows and columns are zeros.
+  /// Fills the tiles of one part, a word at a time. Codes beyond its rows and columns are zeros.
   private static func fill(
     _ words: UnsafeMutableBufferPointer<UInt32>, rows: Int, columns: Int, _ tilesPerRow: Int,
     _ generator: inout SplitMix64
   ) {
     for index in words.indices {
       let fields = UInt32(truncatingIfNeeded: generator.next())
-      // A code takes two bits. 0 is none; it becomes 2, which stands for the weight 0.
+      // A code takes two bits. 0 is not a code; it becomes 2, which means the weight 0.
       words[index] = (fields | (~(fields | fields >> 1) & 0x5555_5555) << 1).littleEndian
     }
-    // Padding is in the last tile of a row of tiles, and in the last row of tiles.
+    // Only the last tile of a row of tiles, and the last row of tiles, contain padding.
     for tile in 0..<words.count / Tile.words {
       let (row, column) = (tile / tilesPerRow * Tile.rows, tile % tilesPerRow * Tile.columns)
       guard row + Tile.rows > rows || column + Tile.columns > columns else { continue }
@@ -128,7 +128,7 @@ extension EmbeddingTable {
   }
 }
 
-/// A small, fast generator: the same seed gives the same numbers everywhere.
+/// A small, fast generator. The same seed gives the same numbers on every platform.
 package struct SplitMix64: RandomNumberGenerator {
   private var state: UInt64
 

@@ -65,7 +65,8 @@ struct BadInputTests {
       sentence: "/no/such/folder/model: the file cannot be created"),
     Mistake(arguments: ["inspect", "/no/such/model"], sentence: "/no/such/model: the file cannot be opened"),
     Mistake(
-      arguments: ["perplexity", "/no/such/text"], sentence: "/no/such/text cannot be opened: No such file or directory"),
+      arguments: ["perplexity", "/no/such/text"],
+      sentence: "/no/such/text cannot be opened: No such file or directory"),
     Mistake(arguments: ["perplexity", Repository.path("Sources")], sentence: "cannot be read: Is a directory"),
     Mistake(arguments: ["perplexity", fixture + "/model.safetensors"], sentence: "is not UTF-8 text"),
     Mistake(arguments: ["perplexity"], sentence: "the length of the text is 0 tokens; expected 1 or more"),
@@ -84,7 +85,8 @@ struct BadInputTests {
       arguments: ["tokenize", "--jsonl"], input: "{\"text\": \"a\"}\n{\"text\": \"\\ud800\"}\n",
       sentence: "line 2 of standard input is not"),
     Mistake(
-      arguments: ["tokenize", "--jsonl"], input: "{\"text\"", sentence: "line 1 of standard input is not a JSON object"),
+      arguments: ["tokenize", "--jsonl"], input: "{\"text\"",
+      sentence: "line 1 of standard input is not a JSON object"),
     Mistake(
       arguments: ["tokenize", "--jsonl", "--decode"], input: "{\"ids\": [1.5]}",
       sentence: "line 1 of standard input is not"),
@@ -105,7 +107,8 @@ struct BadInputTests {
         arguments: [], input: "\(Array(repeating: 1, count: 513))",
         sentence: "the prompt has 513 tokens; the context holds 512"),
       Mistake(
-        arguments: ["--chunk", "2"], input: "\(Array(repeating: 1, count: 513))", sentence: "the prompt has 513 tokens"),
+        arguments: ["--chunk", "2"], input: "\(Array(repeating: 1, count: 513))",
+        sentence: "the prompt has 513 tokens"),
       Mistake(arguments: [], input: "[1.5]", sentence: "standard input is not a JSON array of token ids"),
       Mistake(arguments: [], input: "[1, 2", sentence: "standard input is not a JSON array of token ids"),
       Mistake(arguments: [], input: "{}", sentence: "standard input is not a JSON array of token ids"),
@@ -113,7 +116,7 @@ struct BadInputTests {
       Mistake(arguments: ["--chunk", "0"], input: "[1]", sentence: "--chunk is 0; expected 1 or more"),
       Mistake(
         arguments: ["--chunk", "1", "--engine", "reference", "--float64"], input: "[1]",
-        sentence: "--chunk does not go with",
+        sentence: "--chunk cannot be combined with",
         status: 64),
       Mistake(arguments: ["--engine", "steam"], input: "[1]", sentence: "'steam' is invalid", status: 64),
     ])

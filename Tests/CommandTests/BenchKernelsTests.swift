@@ -150,7 +150,7 @@ struct BenchKernelsTests {
         #expect(table.status == 0, "\(table.errors)")
         #expect(
           table.text.hasPrefix(
-            "cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1): a driver and a GPU are there\nNOTE: "))
+            "cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1): a GPU is available\nNOTE: "))
         #expect(table.text.contains("all 17\n") && table.text.contains("all 136\n"))
         #expect(table.text.contains("BF16 -: cuBLAS is not looked for, as the device is emulated.\n"))
       }

@@ -185,7 +185,7 @@ struct BenchModelTests {
         #expect(refused.status == 1 && refused.text.isEmpty)
         #expect(
           refused.errors.hasPrefix(
-            "Error: --no-cooperative is given; expected it with a GPU only; no GPU can be used: no NVIDIA GPU"),
+            "Error: --no-cooperative is given; expected it only with a GPU; no GPU can be used: no NVIDIA GPU"),
           "\(refused.errors)")
       }
     }
@@ -263,12 +263,13 @@ struct BenchModelTests {
       Mistake(arguments: ["--rounds", "0"], sentence: "--rounds is 0; expected 1 to 1000"),
       Mistake(arguments: ["--tokens", "-5"], sentence: "--tokens is -5; expected 1 to 65536"),
       Mistake(
-        arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
+        arguments: ["--random-2b", "--model", "x"],
+        sentence: "--random-2b cannot be combined with --model.", status: 64),
       Mistake(
-        arguments: ["--screen", "on"], sentence: "--screen is on; expected it with a GPU only; choose --device cuda"),
+        arguments: ["--screen", "on"], sentence: "--screen is on; expected it only with a GPU; choose --device cuda"),
       Mistake(
         arguments: ["--no-cooperative"],
-        sentence: "--no-cooperative is given; expected it with a GPU only; choose --device cuda"),
+        sentence: "--no-cooperative is given; expected it only with a GPU; choose --device cuda"),
       Mistake(arguments: ["--screen", "maybe"], sentence: "'maybe' is invalid", status: 64),
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
     ])

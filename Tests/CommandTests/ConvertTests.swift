@@ -27,7 +27,7 @@ struct ConvertTests {
     try await TemporaryFolder.with { folder in
       let fixture = Fixture.all[1].path
       let converted = folder["model.safetensors"].path
-      #expect(try await BitNetProgram.run("convert", fixture, converted).text.contains("2.00 bits a ternary weight"))
+      #expect(try await BitNetProgram.run("convert", fixture, converted).text.contains("2.00 bits per ternary weight"))
       for (arguments, format) in [
         ([fixture], "Hugging Face folder"), ([converted, "--verify"], "swift-bitnet file"), ([], "swift-bitnet file"),
       ] {
@@ -92,7 +92,8 @@ struct ConvertTests {
     let (hidden, vocabulary) = (2048, 1 << 18)
     let config = """
       {"architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "hidden_act": "relu2", "hidden_size": \(hidden),
-       "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 64,
+       "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1,
+        "head_dim": 64,
        "vocab_size": \(vocabulary), "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "max_position_embeddings": 512,
        "tie_word_embeddings": true, "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
        "quantization_mode": "offline"}}
@@ -119,7 +120,8 @@ struct ConvertTests {
       if tensor.name.hasSuffix("scale") { scales.append(offset) }
       defer { offset = end }
       return
-        "\"\(tensor.name)\": {\"dtype\": \"\(tensor.type)\", \"shape\": \(tensor.shape), \"data_offsets\": [\(offset), \(end)]}"
+        "\"\(tensor.name)\": {\"dtype\": \"\(tensor.type)\", \"shape\": \(tensor.shape), "
+        + "\"data_offsets\": [\(offset), \(end)]}"
     }
     let header = Data("{\(entries.joined(separator: ", "))}".utf8)
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)

@@ -122,15 +122,15 @@ import Testing
         for (arguments, status, sentence) in [
           (
             ["--device", "cpu", "--trace", file], 1 as Int32,
-            "Error: --trace is given; expected it with a GPU only; choose "
+            "Error: --trace is given; expected it only with a GPU; choose "
           ),
           (
             ["--device", "cpu", "--kernels", kernels], 1,
-            "Error: --kernels is given; expected it with a GPU only; choose "
+            "Error: --kernels is given; expected it only with a GPU; choose "
           ),
           (
             ["--device", "cuda", "--trace", file, "--no-cooperative"], 64,
-            "Error: --trace does not go with --no-cooperative.\n"
+            "Error: --trace cannot be combined with --no-cooperative.\n"
           ),
           (["--device", "cuda", "--trace", folder["none/trace.csv"].path], 1, "Error: "),
         ] {
@@ -226,7 +226,7 @@ import Testing
     }
 
     @Test(
-      "A block that hangs: the error names hand-over, phase and layer, a block that waited, and the one that did not come",
+      "When a block hangs, the error names hand-over, phase, layer, a block that waited and the block that hangs",
       arguments: [0, 1, 2])
     func absentBlock(seed: Int) async throws {
       try await TemporaryFolder.with { folder in
@@ -237,8 +237,10 @@ import Testing
           ["generate", "--prompt", "Once", "--max-tokens", "3", "--device", "cuda", "--no-device-check"],
           environment: environment)
         // A block on each of four multiprocessors.
-        let sentence =
-          #/the GPU kernel of the decode step stalled: block [0-2] waited in vain at hand-over 1, before attention of layer 0 \(ticket 0x[0-9a-f]+, barrier 0x[0-9a-f]+\); 1 of 4 blocks did not come, the first of them block 3/#
+        let sentence = try Regex(
+          "the GPU kernel of the decode step stalled: block [0-2] waited in vain at hand-over 1, "
+            + #"before attention of layer 0 \(ticket 0x[0-9a-f]+, barrier 0x[0-9a-f]+\); "#
+            + "1 of 4 blocks did not come, the first of them block 3")
         #expect(output.status == 1 && output.errors.firstMatch(of: sentence) != nil, "\(output.errors)")
       }
     }

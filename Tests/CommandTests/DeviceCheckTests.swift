@@ -28,7 +28,7 @@ import Testing
     }
 
     @Test(
-      "A GPU that computes something else, stalls or never ends gets no token to compute: auto tells why and uses the CPU, cuda fails",
+      "A GPU that computes wrong numbers, stalls or never ends is not used: auto says why and uses the CPU, cuda fails",
       arguments: [
         // A product that is wrong, the decode step that is wrong, a block that does not come to the barrier of the
         // grid, threads that do not come to one of their block, and a kernel that never ends.

@@ -254,7 +254,8 @@ struct VerifyTests {
         arguments: ["--random-2b"],
         sentence: "--random-2b compares the forms of the engine on a GPU; expected none on the CPU"),
       Mistake(
-        arguments: ["--random-2b", "--model", "x"], sentence: "--random-2b does not go with --model.", status: 64),
+        arguments: ["--random-2b", "--model", "x"],
+        sentence: "--random-2b cannot be combined with --model.", status: 64),
     ])
   func mistakes(_ mistake: Mistake) async throws {
     let device = mistake.arguments.contains("--device") ? [] : ["--device", "cpu"]

@@ -61,9 +61,7 @@ struct DeviceCheckTests {
     }
   }
 
-  @Test(
-    "refuses a GPU whose engine gives other numbers, for as long as the process runs; the file of a GPU that passed is not made"
-  )
+  @Test("refuses a GPU whose engine gives other numbers, until the process ends, and writes no record of a pass")
   func failure() throws {
     try withFolder { folder in
       let wrong: DeviceCheck.MakeEngine = {

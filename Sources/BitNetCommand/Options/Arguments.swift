@@ -1,4 +1,4 @@
-/// The number of bytes that an option such as --cache-size gives: a number, and a unit of 1000 or 1024 bytes and so on.
+/// The value of an option such as --cache-size: a number, and a unit that is a power of 1000 or 1024.
 ///
 /// - Throws: `CommandError` for anything else, and for more than 1000 terabytes.
 func byteCount(_ text: String, of option: String) throws -> Int {

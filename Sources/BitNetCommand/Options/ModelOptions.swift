@@ -2,19 +2,20 @@ import ArgumentParser
 import BitNet
 import Foundation
 
-/// A model and what it runs on.
+/// Options that choose a model and the device it runs on.
 struct ModelOptions: ParsableArguments {
   @OptionGroup var source: ModelSource
 
   @Option(
     help: ArgumentHelp(
-      "What to run on: auto (a GPU if there is one, else the CPU), cpu, or cuda, with the GPU's number as cuda:N.",
+      "The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one, otherwise the CPU.",
       valueName: "device"))
   var device = DeviceChoice.auto
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Positions that prompt and answer have together. (default: the model's own)", valueName: "count")
+    help: ArgumentHelp(
+      "The most positions for prompt and answer together. (default: the model's context length)", valueName: "count")
   )
   var context: Int?
 
@@ -22,22 +23,24 @@ struct ModelOptions: ParsableArguments {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      Memory for keys and values, shared by all generations and kept for prompts that begin alike: bytes, or a number \
-      with K, M, G, T, Ki, Mi, Gi or Ti. One whole context always fits. (default: a quarter of the memory on the CPU, \
-      nine tenths of the free memory on a GPU)
+      Memory for the KV cache, in bytes or with a unit (K, M, G, T, Ki, Mi, Gi, Ti). All generations share it, and \
+      later prompts that begin alike reuse it. There is always room for one full context. (default: a quarter of the \
+      memory on the CPU, nine tenths of the free memory on a GPU)
       """, valueName: "bytes"))
   var cacheSize: String?
 
   @OptionGroup var processor: ProcessorOptions
 
   @Flag(
-    help:
-      "On the CPU, read the weights in the mapped file, memory that processes share, instead of copying them: slower.")
+    help: """
+      On the CPU, read the weights from the mapped file, which processes share, instead of copying them. Slower, but \
+      takes less memory.
+      """)
   var mapped = false
 
   @Flag(
     name: .customLong("no-device-check"),
-    help: "Do not check a GPU before its first use, which takes up to half a minute once.")
+    help: "Skip the check before the first use of a GPU, which takes up to half a minute once.")
   var skipsDeviceCheck = false
 
   /// - Parameter cuda: how a GPU is used, besides what the flags say.
@@ -52,7 +55,7 @@ struct ModelOptions: ParsableArguments {
       cacheBytes: try cacheSize.map { try byteCount($0, of: "--cache-size") })
   }
 
-  /// The model, and the seconds that loading took.
+  /// Loads the model; returns it and the seconds that loading took.
   func load() async throws -> (model: LanguageModel, seconds: Double) {
     let clock = ContinuousClock()
     let start = clock.now
@@ -77,6 +80,6 @@ struct ModelOptions: ParsableArguments {
 }
 
 extension LanguageModel {
-  /// What the model runs on, and why it is not a GPU if that was left open.
+  /// The engine, and the reason why it is not on a GPU if the choice was automatic.
   var engineDescription: String { device.description + (device.fallbackReason.map { " (no GPU: \($0))" } ?? "") }
 }

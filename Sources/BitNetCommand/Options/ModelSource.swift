@@ -6,20 +6,20 @@ import BitNetModelFiles
 import BitNetTokenization
 import Foundation
 
-/// Which model.
+/// The option that chooses a model.
 struct ModelSource: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)",
+      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the built-in demo model)",
       valueName: "path"))
   var model: String?
 
-  /// The demo model's file, which is part of the program.
+  /// The demo model's file, which is embedded in the program.
   static var demo: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size())
   }
 
-  /// The weights, without a tokenizer being asked for.
+  /// Loads the weights; a tokenizer is not needed.
   func loadWeights() throws -> ModelWeights {
     guard let model else { return try ModelLoader.load(embedded: Self.demo).weights }
     let bar = ProgressBar("loading")
@@ -27,7 +27,7 @@ struct ModelSource: ParsableArguments {
     return try ModelLoader.load(path: model, progress: bar.update).weights
   }
 
-  /// The tokenizer, without the weights being read.
+  /// Loads the tokenizer without reading the weights.
   func loadTokenizer() throws -> Tokenizer {
     guard let model else { return try tokenizer(of: ModelLoader.load(embedded: Self.demo), name: "the demo model") }
     var isFolder: ObjCBool = false

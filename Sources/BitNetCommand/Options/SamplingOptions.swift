@@ -1,52 +1,50 @@
 import ArgumentParser
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
-/// How tokens are chosen.
+/// Options for the sampling of tokens.
 struct SamplingOptions: ParsableArguments {
   enum Preset: String, ExpressibleByArgument, CaseIterable {
     case greedy
     case suggested
   }
 
-  @Option(help: "Where sampling starts from: the likeliest token always, or what the model's makers suggest.")
+  @Option(
+    help: "The parameters to start from: always the most likely token, or those that the model's authors suggest.")
   var sampling = Preset.suggested
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("0 takes the likeliest token; higher is more varied.", valueName: "number"))
+    help: ArgumentHelp(
+      "0 always takes the most likely token; higher values give more varied text.", valueName: "number"))
   var temperature: Float?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Choose among the k likeliest tokens; 0 for all.", valueName: "k"))
+    parsing: .unconditional, help: ArgumentHelp("Sample from the k most likely tokens; 0 for all.", valueName: "k"))
   var topK: Int?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Choose among the likeliest tokens that make up this probability.", valueName: "share"))
+    help: ArgumentHelp(
+      "Sample from the most likely tokens whose probabilities add up to this share.", valueName: "share"))
   var topP: Float?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Choose among tokens at least this share as likely as the likeliest.", valueName: "share"))
+    help: ArgumentHelp("Sample from tokens at least this share as likely as the most likely one.", valueName: "share"))
   var minP: Float?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Above 1, tokens that were there before become less likely.", valueName: "number"))
+    help: ArgumentHelp("Values above 1 make tokens that already occurred less likely.", valueName: "number"))
   var repetitionPenalty: Float?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("The same seed gives the same text again. (default: a new one each time)", valueName: "number"))
+    help: ArgumentHelp("The same seed gives the same text again. (default: a new seed each time)", valueName: "number"))
   var seed: UInt64?
 
-  /// The model's suggestion or the greedy choice, with the values that were given in their place.
+  /// The preset's parameters, with the values of the options that were given.
   func parameters(for model: LanguageModel) throws -> SamplingParameters {
     var parameters = sampling == .greedy ? .greedy : model.suggestedSampling
     parameters.temperature = temperature ?? parameters.temperature
@@ -57,16 +55,16 @@ struct SamplingOptions: ParsableArguments {
     try parameters.validate()
     let filters = [("top-k", topK != nil), ("top-p", topP != nil), ("min-p", minP != nil)]
     if parameters.temperature == 0, let filter = filters.first(where: \.1) {
-      throw CommandError("\(filter.0) has no effect at temperature 0; expected a --temperature above 0 beside it")
+      throw CommandError("\(filter.0) has no effect at temperature 0; expected a --temperature above 0")
     }
-    // Short enough to be typed again.
+    // Short enough to type again.
     parameters.seed = seed ?? (parameters.temperature == 0 ? 0 : UInt64(UInt32.random(in: 0...UInt32.max)))
     return parameters
   }
 }
 
 extension SamplingParameters {
-  /// In words, with the seed by which a text can be had again.
+  /// In words, with the seed that gives the same text again.
   var summary: String {
     var parts = temperature == 0 ? ["greedy"] : ["temperature \(temperature)"]
     if temperature > 0 {

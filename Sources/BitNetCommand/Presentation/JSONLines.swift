@@ -1,4 +1,4 @@
-/// A line of JSON Lines: the fields of `content`, and `kind`, which says what they are.
+/// A line of JSON Lines: the fields of `content`, and `kind`, which names the type of the line.
 private struct JSONLine<Content: Encodable>: Encodable {
   private enum Key: String, CodingKey { case kind }
   let kind: String
@@ -12,7 +12,7 @@ private struct JSONLine<Content: Encodable>: Encodable {
 }
 
 extension ByteOutput {
-  /// Writes a line of JSON Lines. It is not buffered: lines survive whatever happens to the process later.
+  /// Writes a line of JSON Lines, without a buffer: it is kept if the process is killed later.
   func write(_ kind: String, _ content: some Encodable) throws {
     try write(jsonText(JSONLine(kind: kind, content: content), onOneLine: true))
   }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// JSON as all commands write it: names in snake_case and in alphabetical order.
+/// JSON in the form of all commands: names in snake_case and in alphabetical order.
 func jsonText(_ value: some Encodable, onOneLine: Bool = false) throws -> String {
   let encoder = JSONEncoder()
   encoder.outputFormatting =

@@ -1,7 +1,7 @@
 import Foundation
 import Synchronization
 
-/// A bar on standard error that shows how far a job has come; nothing at all when that is not a terminal.
+/// A progress bar on standard error. It is not drawn when standard error is not a terminal.
 final class ProgressBar: Sendable {
   private struct State {
     var drawn: ContinuousClock.Instant?
@@ -30,7 +30,7 @@ final class ProgressBar: Sendable {
     }
   }
 
-  /// Takes the bar away.
+  /// Removes the bar.
   func finish() {
     state.withLock { state in
       if state.drawn != nil, !state.isFinished { try? ByteOutput.errors.write("\r\u{1B}[K") }

@@ -1,19 +1,13 @@
-import BitNetTernary
-import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDiagnostics
 import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
-/// What `bench model` found: printed as a table or as JSON Lines.
+/// The results of `bench model`, printed as a table or as JSON Lines.
 struct BenchModelReport {
-  /// The fields of `ModelBenchmark.Machine` and the reason for the choice.
+  /// The fields of `ModelBenchmark.Machine`, and `note`.
   struct Machine: Encodable {
     let measured: ModelBenchmark.Machine
-    /// Why it is not a GPU, if that was left open.
+    /// The reason why it is not a GPU, if the choice was automatic.
     let note: String?
 
     init(_ measured: ModelBenchmark.Machine, note: String?) { (self.measured, self.note) = (measured, note) }
@@ -73,10 +67,10 @@ struct BenchModelReport {
   }
 
   struct End: Encodable {
-    /// Prompts and decodings that were measured.
+    /// The number of prompts and decodings that were measured.
     let measured: Int
     let failed: Int
-    /// As in the first line, after all has been measured.
+    /// As in the first line, but after all measurements.
     let graph: Bool?
     let graphReason: String?
   }
@@ -85,12 +79,12 @@ struct BenchModelReport {
     let name: String
     let parameters: Int
     let contextLength: Int
-    /// Bytes that each token reads.
+    /// The bytes that each token reads.
     let ternaryBytes: Int
     let headBytes: Int
-    /// Whether these are the int8 copy of the head that screens the vocabulary.
+    /// Whether `headBytes` counts the int8 copy of the head that screens the vocabulary.
     let headIsScreened: Bool
-    /// Bytes that each token reads for each position before it.
+    /// The bytes that each token reads for each position before it.
     let cacheBytesPerPosition: Int
   }
 
@@ -112,16 +106,16 @@ struct BenchModelReport {
 
   let machine: Machine
   let model: Model
-  /// Times that each was measured.
+  /// How often each measurement was repeated.
   let rounds: Int
   var prompts: [ModelBenchmark.Prompt] = []
   var decoding: [ModelBenchmark.Decoding] = []
   var batches: [ModelBenchmark.Decoding] = []
   /// Nil until the end.
   var memory: Memory?
-  /// What did not fit in the context.
+  /// The measurements that did not fit in the context, in words.
   var leftOut: [String] = []
-  /// Measurements that failed, that of the memory's speed included.
+  /// The number of measurements that failed, that of the memory's speed included.
   var failures: Int
 
   init(machine: Machine, model: Model, rounds: Int) {
@@ -153,7 +147,7 @@ extension BenchModelReport {
 
   fileprivate static let columns = TableColumns([.left(22), .right(10), .right(20), .right(10), .right(10), .right(14)])
 
-  /// What comes before the results.
+  /// The text before the results.
   var heading: String {
     let note = machine.note, machine = machine.measured
     var text = "\(machine.name)" + (note.map { " (no GPU: \($0))" } ?? "") + "\n"
@@ -168,11 +162,11 @@ extension BenchModelReport {
       ("memory", speed.map { "\($0) \(measure)" } ?? "FAILED: \(machine.memoryError ?? "")"),
       (
         "bytes of a token",
-        "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each token before"
+        "\(size(model.ternaryBytes)) of weights, \(head), \(size(model.cacheBytesPerPosition)) for each earlier token"
       ),
     ]
     if machine.cooperative == false {
-      rows.append(("decoding", "a kernel for each operation, without the cooperative kernel"))
+      rows.append(("decoding", "one kernel per operation, without the cooperative kernel"))
     }
     if let reason = machine.graphReason {
       rows.append(("decoding", "launched kernel by kernel, because no graph could be recorded: \(reason)"))
@@ -184,11 +178,11 @@ extension BenchModelReport {
       ])
   }
 
-  /// What comes after them.
+  /// The text after the results.
   var notes: String {
-    var text = "\nTokens a second are medians of \(plural(rounds, "round")).\n"
+    var text = "\nTokens per second are medians of \(plural(rounds, "round")).\n"
     if (decoding + batches).contains(where: { $0.shareOfFloor > 1 }), !machine.measured.emulated {
-      text += "Above 100 %: a cache was faster than memory, or memory faster than when it was measured.\n"
+      text += "Above 100 %: a cache was faster than memory, or memory was faster than when it was measured.\n"
     }
     if failures > 0 { text += "\(plural(failures, "measurement")) failed.\n" }
     for sentence in leftOut { text += "Left out: \(sentence).\n" }

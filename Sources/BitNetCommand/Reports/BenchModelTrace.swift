@@ -1,12 +1,6 @@
-import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
 import BitNetCUDAEngine
-import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
-/// Where the time of one decode step goes, phase by phase: medians and maxima over blocks and layers.
+/// The time of each phase of one decode step: medians and maxima over blocks and layers.
 struct BenchModelTrace: Encodable {
   struct Part: Encodable {
     let name: String
@@ -19,12 +13,12 @@ struct BenchModelTrace: Encodable {
   }
 
   let depth: Int
-  /// Of the layers, without the output head.
+  /// The time of all layers, without the output head.
   let layersMicroseconds: Double
   let clocksPerMicrosecond: Double
   let phases: [Phase]
 
-  /// Steps that are run; the last one counts.
+  /// The number of steps that are run. The last one is traced.
   static let steps = 8
 
   init(_ trace: DecodeTrace, depth: Int) {
@@ -40,7 +34,7 @@ struct BenchModelTrace: Encodable {
     }
   }
 
-  /// A table for people: a row for each phase, median and maximum of each part in microseconds.
+  /// A table with a row for each phase: median and maximum of each part, in microseconds.
   var text: String {
     let time = layersMicroseconds.decimals(0)
     var text = "layers of a step at depth \(depth): \(time) µs; medians and maxima over blocks and layers, in µs\n"

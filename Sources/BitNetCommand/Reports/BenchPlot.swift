@@ -29,14 +29,15 @@ struct BenchPlot {
     }
     func bar(_ kind: String, x: Double, y: Double, width: Double) {
       body +=
-        "  <rect class=\"\(kind)\" x=\"\(x.decimals(1))\" y=\"\(y.decimals(1))\" width=\"\(max(width, 1).decimals(1))\" "
+        "  <rect class=\"\(kind)\" x=\"\(x.decimals(1))\" y=\"\(y.decimals(1))\" "
+      body += "width=\"\(max(width, 1).decimals(1))\" "
       body += "height=\"\((Self.barHeight - 2).decimals(1))\" rx=\"2\"/>\n"
     }
 
     text(
       "Latency of one product, weights from memory, \(plural(tokens, "token"))", x: 16, y: 26, style: " class=\"title\""
     )
-    text("\(machine.device), \(machine.name)" + (machine.emulated ? ": figures mean nothing" : ""), x: 16, y: 46)
+    text("\(machine.device), \(machine.name)" + (machine.emulated ? ": the times mean nothing" : ""), x: 16, y: 46)
     bar("w2a8", x: 16, y: 58, width: 12)
     text("W2A8", x: 34, y: 68)
     if hasBF16 {

@@ -1,17 +1,11 @@
-import BitNetTernary
-import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetDiagnostics
 import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
+import BitNetTernary
 
-/// What `bench kernels` found: printed as a table or as JSON Lines.
+/// The results of `bench kernels`, printed as a table or as JSON Lines.
 struct BenchReport {
   struct Machine: Encodable {
-    /// As --device takes it.
+    /// The value for --device.
     let device: String
     /// The GPU's name, or the processor's instruction set.
     let name: String
@@ -19,13 +13,13 @@ struct BenchReport {
     let emulated: Bool
     /// The CUDA version that the driver supports.
     let driver: String?
-    /// Of the CPU.
+    /// The number of CPU threads; nil for a GPU.
     let threads: Int?
     /// Nil if it could not be measured.
     let memoryBytesPerSecond: Double?
     /// `copy`: bytes read and written by a copy; `read`: bytes read.
     let memoryMeasure: String
-    /// The error that kept the memory's speed from being measured.
+    /// The error that prevented the memory's speed from being measured.
     let memoryError: String?
     let bf16Library: String?
   }
@@ -44,15 +38,15 @@ struct BenchReport {
 
   struct End: Encodable {
     let products: Int
-    /// Products that are not exact.
+    /// The number of products that are not exact.
     let wrong: Int
-    /// Measurements that failed: of products, and of the memory's speed.
+    /// The number of measurements that failed: of products, and of the memory's speed.
     let failed: Int
     /// Whether nothing is wrong and nothing failed.
     let equal: Bool
   }
 
-  /// Seconds of one product.
+  /// The time of one product, in seconds.
   struct Times: Encodable {
     let median: Double
     let minimum: Double
@@ -71,7 +65,7 @@ struct BenchReport {
   }
 
   struct Timing: Encodable {
-    /// Copies of the weights that the cold products take in turn, and bytes of all of them.
+    /// The number of copies of the weights that the cold products cycle through, and the bytes of all copies.
     let copies: Int
     let copiedBytes: Int
     let cold: Times
@@ -82,10 +76,10 @@ struct BenchReport {
     let exact: Bool
     let products: Int
     let compared: Int
-    /// Rows of which every token was compared; of token 0, all rows were.
+    /// Rows that were compared for every token. For token 0, all rows were.
     let rowsOfEveryToken: Int
     let wrong: Int
-    /// The first that is wrong.
+    /// The first wrong product, in words.
     let first: String?
   }
 
@@ -99,13 +93,13 @@ struct BenchReport {
     let w2a8: Timing
     let bf16: Timing?
     let bf16Absence: String?
-    /// The BF16 product's cold time over this one's.
+    /// The cold time of the BF16 product divided by that of the W2A8 product.
     let speedup: Double?
-    /// Bytes of weights, rows · columns / 4, over the cold time.
+    /// Bytes of weights (rows · columns / 4) divided by the cold time.
     let bytesPerSecond: Double
-    /// `bytesPerSecond` over the machine's `memoryBytesPerSecond`; nil if that is unknown.
+    /// `bytesPerSecond` divided by the machine's `memoryBytesPerSecond`; nil if that is unknown.
     let shareOfMemory: Double?
-    /// Multiplications and additions over the cold time.
+    /// Multiplications and additions divided by the cold time.
     let operationsPerSecond: Double
   }
 
@@ -115,7 +109,7 @@ struct BenchReport {
 }
 
 extension BenchReport.Result {
-  /// - Parameter memory: the memory's bytes a second; nil if they are unknown.
+  /// - Parameter memory: the memory's bytes per second; nil if unknown.
   init(_ problem: ProductProblem, tokens: Int, _ measurement: BenchMachine.Measurement, memory: Double?) {
     let check = problem.check(measurement.products, stride: measurement.stride, tokens: tokens)
     let w2a8 = BenchReport.Timing(
@@ -160,7 +154,7 @@ extension BenchReport.Result {
 }
 
 extension BenchReport {
-  /// Why the exit status is 1, in a sentence; nil when all products are exact.
+  /// The reason for an exit status of 1, in a sentence; nil when all products are exact.
   var complaint: String? {
     let wrong = results.filter { !$0.check.exact }
     let total = plural(results.count + failures.count, "product")
@@ -169,7 +163,8 @@ extension BenchReport {
     }
     if let error = machine.memoryError, failures.isEmpty { return "the memory's speed could not be measured: \(error)" }
     return failures.first.map {
-      "\(failures.count) of \(total) could not be measured, the first \($0.shape) with \(plural($0.tokens, "token")): \($0.error)"
+      "\(failures.count) of \(total) could not be measured, the first \($0.shape) with "
+        + "\(plural($0.tokens, "token")): \($0.error)"
     }
   }
 
@@ -182,7 +177,7 @@ extension BenchReport {
   static let columns = TableColumns(
     [.left(13), .left(11), .right(6)] + [10, 10, 10, 10, 8, 9, 9].map { .right($0) } + [.left(0)])
 
-  /// What comes before the results.
+  /// The text before the results.
   var heading: String {
     var name = machine.name
     if let driver = machine.driver { name += ", driver for CUDA \(driver)" }
@@ -190,7 +185,8 @@ extension BenchReport {
     var text = "\(machine.device) (\(name)): \(machine.reason)\n"
     if machine.emulated {
       text +=
-        "NOTE: this device is emulated on the CPU. All times below are the emulator's and mean nothing; the products are real.\n"
+        "NOTE: this device is emulated on the CPU. All times below are the emulator's and mean nothing; "
+        + "the products are real.\n"
     }
     if let memory = machine.memoryBytesPerSecond {
       text +=
@@ -207,15 +203,16 @@ extension BenchReport {
       ])
   }
 
-  /// What comes after them.
+  /// The text after the results.
   var notes: String {
     guard let copied = results.map(\.w2a8.copiedBytes).min() else { return "" }
     var text = """
 
-      Times are medians for one product. cold: with copies of the weights in turn, \(size(copied)) or more together; warm: with one \
-      copy. speedup, GB/s (weights, rows · columns / 4 bytes) and their share of the memory's speed are those of the cold times.
-      exact: products that were compared with integers computed by the host: all rows of the first token; of the others all rows, or \
-      a random choice.
+      Times are medians for one product. cold: consecutive products use different copies of the weights, \
+      \(size(copied)) or more in total; warm: one copy. speedup, GB/s (of weights: rows · columns / 4 bytes) and the \
+      share of the memory's speed come from the cold times.
+      exact: the number of products that were compared with integers computed by the host: all rows of the first \
+      token, and all rows or a random choice of them for the others.
 
       """
     if let library = machine.bf16Library { text += "BF16: \(library).\n" }

@@ -1,12 +1,7 @@
 import BitNet
-import BitNetCPUEngine
-import BitNetCUDADriver
-import BitNetCUDAEngine
 import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
-/// What `generate --json` prints.
+/// The output of `generate --json`.
 struct GenerationReport: Encodable {
   struct Alternative: Encodable {
     let id: Int32

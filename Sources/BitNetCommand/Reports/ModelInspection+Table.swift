@@ -2,7 +2,7 @@ import BitNetInference
 import BitNetModelFiles
 
 extension ModelInspection {
-  /// The findings as lines of a table for people, in order.
+  /// The results as rows of a table, in order.
   var table: [(label: String, value: String)] {
     let model = configuration
     let everything = files.reduce(0) { $0 + $1.byteCount }

@@ -1,29 +1,25 @@
-import BitNet
-import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 import BitNetDiagnostics
 import BitNetInference
-import BitNetModelFiles
-import BitNetTokenization
 
-/// Prints what `verify` finds as soon as it is found: as a table, or as JSON Lines.
+/// Prints each result of `verify` as soon as it is known, as a table or as JSON Lines.
 final class VerifyReport {
   struct Machine: Encodable {
-    /// As --device takes it.
+    /// The value for --device.
     let device: String
     let name: String
     let emulated: Bool
     /// The CUDA version that the driver supports.
     let driver: String?
-    /// The engine that is taken to be right.
+    /// The engine whose results are taken to be right.
     let expected: String
     let model: String
     let seed: UInt64
     /// The parts that are checked; nil on the CPU, which has no parts.
     let checks: [String]?
-    /// Why it is not a GPU, if that was left open.
+    /// The reason why it is not a GPU, if the choice was automatic.
     let note: String?
   }
 
@@ -94,7 +90,7 @@ final class VerifyReport {
     }
   }
 
-  /// Sums up the kernels for people.
+  /// Prints a summary of the kernels in the table.
   func writeKernelSummary() throws {
     guard !json else { return }
     try ByteOutput.standard.write(

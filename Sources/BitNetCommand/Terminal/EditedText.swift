@@ -1,8 +1,8 @@
-/// Text that is being edited, as what stands before the cursor and what stands after it.
+/// Text that is being edited, as the characters before the cursor and those after it.
 struct EditedText {
   private(set) var before = ""
   private(set) var after = ""
-  /// What was deleted last by word or to an end of the line.
+  /// The text of the last deletion by word or to an end of the line.
   private var cut = ""
 
   init() {}
@@ -41,7 +41,7 @@ struct EditedText {
 
   mutating func deleteToEnd() { cutRight(afterInLine.count) }
 
-  /// Moves to the same column of the line above; false in the first line.
+  /// Moves to the same column of the line above. Returns false in the first line.
   mutating func moveUp() -> Bool {
     let column = beforeInLine.count
     guard column < before.count else { return false }
@@ -51,7 +51,7 @@ struct EditedText {
     return true
   }
 
-  /// Moves to the same column of the line below; false in the last line.
+  /// Moves to the same column of the line below. Returns false in the last line.
   mutating func moveDown() -> Bool {
     let column = beforeInLine.count
     let rest = afterInLine.count
@@ -61,7 +61,7 @@ struct EditedText {
     return true
   }
 
-  /// A backslash at the end, which asks for a further line, becomes that line's beginning.
+  /// Replaces a backslash at the end, which asks for another line, by a line break. Returns false without one.
   mutating func continueAfterBackslash() -> Bool {
     guard after.isEmpty, before.hasSuffix("\\") else { return false }
     before.removeLast()
@@ -77,7 +77,7 @@ struct EditedText {
   private var wordLeft: Int { Self.wordLength(before.reversed()) }
   private var wordRight: Int { Self.wordLength(after) }
 
-  /// Characters up to the far end of the next word.
+  /// The number of characters up to the end of the next word.
   private static func wordLength(_ characters: some Sequence<Character>) -> Int {
     var (length, isInWord) = (0, false)
     for character in characters {

@@ -1,14 +1,14 @@
 import Foundation
 
-/// What was typed before, the newest last; kept in a file when it has one.
+/// The earlier input, newest last, and the file that keeps it, if any.
 ///
-/// The file is a convenience: where it cannot be read or written, the history lives as long as the program.
+/// The file is optional: if it cannot be read or written, the history lasts as long as the program.
 struct History {
   private static let limit = 1000
   private(set) var entries: [String] = []
   private let file: URL?
 
-  /// - Parameter file: one entry a line, in which `\n` stands for a new line and `\\` for a backslash.
+  /// - Parameter file: one entry per line, with `\n` for a line break and `\\` for a backslash.
   init(file: URL? = nil) {
     self.file = file
     guard let file, let data = try? Data(contentsOf: file) else { return }
@@ -19,7 +19,7 @@ struct History {
     }
   }
 
-  /// The program's own, where the XDG base directories have such files.
+  /// The program's own history, in the folder that the XDG base directories name for such files.
   static func standard() -> History {
     let state = ProcessInfo.processInfo.environment["XDG_STATE_HOME"].flatMap {
       $0.hasPrefix("/") ? URL(filePath: $0) : nil
@@ -35,7 +35,7 @@ struct History {
     guard let file else { return }
     try? FileManager.default.createDirectory(
       at: file.deletingLastPathComponent(), withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    // Appended, so that programs that run at the same time do not lose each other's entries.
+    // Append, so that programs that run at the same time do not lose each other's entries.
     let descriptor = open(file.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { return }
     defer { close(descriptor) }

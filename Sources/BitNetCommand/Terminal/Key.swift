@@ -1,6 +1,6 @@
-/// What a person pressed.
+/// A key press.
 enum Key: Equatable {
-  /// Text that was typed or pasted; a pasted one may have several lines.
+  /// Typed or pasted text. Pasted text may have several lines.
   case text(String)
   case enter
   /// Alt-Enter.
@@ -10,15 +10,15 @@ enum Key: Equatable {
   case backspace, delete
   case deleteWordLeft, deleteWordRight
   case deleteToStart, deleteToEnd
-  /// Puts back what was deleted last by word or to an end of the line.
+  /// Inserts the text of the last deletion by word or to an end of the line.
   case yank
   case earlier, later
   case clearScreen
   case interrupt, suspend
-  /// Ctrl-D: the end of the input on an empty line, else like `delete`.
+  /// Ctrl-D: the end of the input on an empty line, otherwise like `delete`.
   case endOrDelete
-  /// The terminal is gone.
+  /// The terminal was closed.
   case hangUp
-  /// A key that means nothing here.
+  /// A key without a function.
   case other
 }

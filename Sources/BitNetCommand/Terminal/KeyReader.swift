@@ -1,14 +1,14 @@
 import Foundation
 
-/// Turns the bytes that a terminal sends into keys.
+/// Converts the bytes that a terminal sends into keys.
 struct KeyReader {
   private var buffer: [UInt8] = []
   private var position = 0
 
-  /// Milliseconds after which an escape by itself is the escape key and not the beginning of a sequence.
+  /// Milliseconds after which a lone escape character is the escape key and not the beginning of a sequence.
   private static let escapeTimeout: Int32 = 50
 
-  /// The next key; waits for it.
+  /// Waits for the next key and returns it.
   mutating func next() -> Key {
     guard let byte = nextByte(timeout: -1) else { return .hangUp }
     switch byte {
@@ -41,7 +41,7 @@ struct KeyReader {
     }
   }
 
-  /// A character of one or more bytes; a broken one is ignored.
+  /// A character of one or more bytes. Invalid bytes are ignored.
   private mutating func character(_ first: UInt8) -> Key {
     var bytes = [first]
     let count = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1
@@ -63,7 +63,7 @@ struct KeyReader {
     }
   }
 
-  /// What follows `ESC [`: parameters, and a letter or a tilde.
+  /// A sequence after `ESC [`: parameters, and a letter or a tilde.
   private mutating func controlSequence() -> Key {
     var parameters = ""
     while let byte = nextByte(timeout: Self.escapeTimeout) {
@@ -84,7 +84,7 @@ struct KeyReader {
     return .other
   }
 
-  /// - Parameter withModifier: whether Ctrl, Alt or Shift was held: arrows then go by words.
+  /// - Parameter withModifier: whether Ctrl, Alt or Shift was held; arrow keys then move by words.
   private static func cursorKey(_ byte: UInt8, withModifier: Bool) -> Key {
     switch UnicodeScalar(byte) {
     case "A": .up
@@ -97,7 +97,7 @@ struct KeyReader {
     }
   }
 
-  /// Pasted text up to its closing mark, without control characters.
+  /// Pasted text up to its closing marker, without control characters.
   private mutating func pasted() -> Key {
     let mark = Array("\u{1B}[201~".utf8)
     var bytes: [UInt8] = []

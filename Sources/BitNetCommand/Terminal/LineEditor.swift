@@ -2,16 +2,16 @@
 struct LineEditor {
   enum Result: Equatable {
     case text(String)
-    /// Ctrl-C, which drops what was typed.
+    /// Ctrl-C, which drops the typed text.
     case interrupted(wasEmpty: Bool)
-    /// Ctrl-D on an empty line, or the terminal is gone.
+    /// Ctrl-D on an empty line, or the terminal was closed.
     case end
   }
 
   private let terminal: Terminal
   private var keys = KeyReader()
   private var edited = EditedText()
-  /// The row of the cursor, counted from the first that is drawn.
+  /// The row of the cursor, counted from the first row that is drawn.
   private var cursorRow = 0
 
   init(_ terminal: Terminal) { self.terminal = terminal }
@@ -20,7 +20,7 @@ struct LineEditor {
   mutating func read(prompt: String, history: [String]) throws -> Result {
     edited.replace(with: "")
     cursorRow = 0
-    // The earlier texts and, last, the new one, which waits while others are looked at.
+    // The earlier texts and, last, the new one, which is kept while earlier ones are shown.
     var choices = history + [""]
     var chosen = history.count
     func choose(_ index: Int, _ edited: inout EditedText) {
@@ -80,14 +80,14 @@ struct LineEditor {
     return result
   }
 
-  /// Leaves the whole text on the screen, the cursor on the line after it.
+  /// Leaves the whole text on the screen, and the cursor on the line after it.
   private mutating func finishDrawing(_ prompt: String) throws {
     edited.moveToTextEnd()
     try draw(prompt, whole: true)
     try ByteOutput.standard.write("\r\n")
   }
 
-  /// Draws prompt and text over what was drawn before; of a text higher than the screen, the part around the cursor.
+  /// Redraws prompt and text. If the text is higher than the screen, draws the part around the cursor.
   private mutating func draw(_ prompt: String, whole: Bool = false) throws {
     let size = terminal.size
     let layout = TextLayout(prompt: prompt, text: edited, columns: size.columns)

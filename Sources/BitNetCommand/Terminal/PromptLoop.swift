@@ -1,15 +1,14 @@
-/// Reads prompts, one after the other, and hands each to a body: on a terminal with editing and history, else line by
-/// line.
+/// Reads prompts and passes each to a body: on a terminal with editing and history, otherwise line by line.
 struct PromptLoop {
   private let terminal = Terminal()
   private var history: History
 
   init(history: History) { self.history = history }
 
-  /// Runs until the input ends or `body` returns false. On a terminal, what `body` throws is shown and the loop goes
-  /// on.
+  /// Runs until the input ends or `body` returns false. On a terminal, errors that `body` throws are shown, and the
+  /// loop continues.
   ///
-  /// A line that ends with a backslash continues on the next.
+  /// A line that ends with a backslash continues on the next line.
   mutating func run(_ body: (String) async throws -> Bool) async throws {
     guard let terminal else {
       var lines = LineReader()

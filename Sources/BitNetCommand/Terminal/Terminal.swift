@@ -1,12 +1,12 @@
 import Foundation
 import Synchronization
 
-/// Columns and rows of a terminal.
+/// The columns and rows of a terminal.
 struct TerminalSize {
   var columns: Int
   var rows: Int
 
-  /// 80 by 24 where the terminal does not say.
+  /// The size of a terminal; 80 by 24 if the terminal does not report it.
   static func current(_ descriptor: Int32) -> TerminalSize {
     var size = winsize()
     guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0, size.ws_row > 0 else {
@@ -16,22 +16,21 @@ struct TerminalSize {
   }
 }
 
-/// The terminal on standard input and output, whose modes are put back when it is released or a signal ends the
-/// process.
+/// The terminal on standard input and output. Its modes are restored when it is released or a signal ends the process.
 final class Terminal {
   enum Mode {
-    /// Every key arrives as it is pressed, Ctrl-C too; pasted text is marked.
+    /// Every key arrives when it is pressed, including Ctrl-C, and pasted text is marked.
     case editing
-    /// Keys wait unseen until the next prompt; Ctrl-C is a signal.
+    /// Keys wait without echo until the next prompt, and Ctrl-C is a signal.
     case answering
   }
 
-  /// The modes in which the terminal was found, while there is a `Terminal`.
+  /// The terminal's original modes, while there is a `Terminal`.
   private static let found = Mutex<termios?>(nil)
 
   private let original: termios
   private let endings = SignalHandler([SIGTERM, SIGHUP]) { endProcess(by: $0) }
-  /// Ctrl-C stops answers and clears lines; in between it must not end the program.
+  /// Ctrl-C stops answers and clears lines. In between it must not end the program.
   private let interrupts = SignalHandler([SIGINT]) { _ in }
 
   /// Nil unless standard input and output are a terminal that can move its cursor.
@@ -69,15 +68,15 @@ final class Terminal {
     try ByteOutput.standard.write(mode == .editing ? "\u{1B}[?2004h" : "\u{1B}[?2004l")
   }
 
-  /// Puts the terminal back as it was found, if it is in use.
+  /// Restores the terminal's original modes, if it is in use.
   static func restore() {
     guard var modes = found.withLock({ $0 }) else { return }
     tcsetattr(STDIN_FILENO, TCSADRAIN, &modes)
     try? ByteOutput.standard.write("\u{1B}[?2004l")
   }
 
-  /// Stops the program as Ctrl-Z does, with the terminal as it was found; returns when it goes on, in the mode for
-  /// editing.
+  /// Suspends the program as Ctrl-Z does, with the terminal's original modes. Returns when the program continues, in
+  /// the mode for editing.
   func suspend() throws {
     Self.restore()
     kill(getpid(), SIGTSTP)

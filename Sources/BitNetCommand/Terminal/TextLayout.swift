@@ -1,12 +1,12 @@
-/// Text as rows of a terminal.
+/// The layout of text in the rows of a terminal.
 struct TextLayout {
   private(set) var rows = [""]
-  /// Where the cursor is.
+  /// The position of the cursor.
   private(set) var cursor = (row: 0, column: 0)
   private var column = 0
 
-  /// Lines are indented by the width of the prompt. The last column stays free: terminals differ in what they do after
-  /// it.
+  /// Lines are indented by the width of the prompt. The last column stays empty, because terminals differ in how they
+  /// wrap after it.
   init(prompt: String, text: EditedText, columns: Int) {
     let width = max(2, columns - 1)
     for character in prompt { put(String(character), character.columns, width) }
@@ -42,7 +42,7 @@ struct TextLayout {
 }
 
 extension Character {
-  /// Columns of a terminal that the character takes: 0, 1 or 2.
+  /// The number of terminal columns of the character: 0, 1 or 2.
   var columns: Int {
     guard let first = unicodeScalars.first else { return 0 }
     if unicodeScalars.contains("\u{FE0F}") || first.properties.isEmojiPresentation { return 2 }

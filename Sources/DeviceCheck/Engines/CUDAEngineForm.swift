@@ -12,7 +12,7 @@ package struct CUDAEngineForm: Sendable {
     self.screensHead = screensHead
   }
 
-  /// The engine for a comparison, made by `make` with the form's options.
+  /// The engine as a candidate for a comparison, made by `make` with the form's options.
   package func candidate(_ make: @escaping (ModelWeights, CUDAEngine.Options) throws -> any Engine)
     -> EngineComparison.Candidate
   {

@@ -1,8 +1,8 @@
 package import BitNetInference
 
-/// Compares engines with one that is taken to be right: logits and tokens, bit for bit.
+/// Compares the logits and tokens of engines with those of an engine that is taken to be right, bit for bit.
 ///
-/// Every check is reported as soon as it is made, and an error in one of them does not stop the others.
+/// Every check is reported as soon as it is complete, and an error in one check does not stop the others.
 package struct EngineComparison {
   package typealias MakeEngine = (ModelWeights) throws -> any Engine
 
@@ -22,9 +22,9 @@ package struct EngineComparison {
   package let seed: UInt64
 
   /// - Parameters:
-  ///   - expected: the engine that is right.
+  ///   - expected: the engine whose results are taken to be right.
   ///   - candidates: the engines to check.
-  ///   - seed: of everything random: the same seed checks the same.
+  ///   - seed: the seed of all random inputs. The same seed repeats the same checks.
   package init(expected: Candidate, candidates: [Candidate], seed: UInt64) {
     self.expected = expected
     self.candidates = candidates
@@ -34,11 +34,11 @@ package struct EngineComparison {
   /// Runs prompts of random tokens through a model and continues them, one sequence alone and several together.
   ///
   /// - Parameters:
-  ///   - label: names the model in the checks.
-  ///   - count: tokens of each prompt, and of each continuation. Both together fit in the context.
-  ///   - parts: what to compare.
-  ///   - progress: called with 0…1.
-  ///   - report: gets a check of each part for each candidate.
+  ///   - label: the model's name in the checks.
+  ///   - count: the number of tokens in each prompt, and in each continuation: at most half the context length.
+  ///   - parts: the parts to compare.
+  ///   - progress: called with the finished share, 0…1.
+  ///   - report: called with a check of each part for each candidate.
   package func model(
     _ weights: ModelWeights, label: String = "the model", tokens count: Int, parts: [ModelPart] = ModelPart.allCases,
     progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
@@ -67,7 +67,7 @@ package struct EngineComparison {
     }
   }
 
-  /// A check of one candidate against the engine that is right.
+  /// Compares one candidate with the expected engine.
   package func check(
     _ name: String, _ candidate: Candidate, cases: String, _ body: (inout EqualityCheck) throws -> Void
   ) -> EqualityCheck {

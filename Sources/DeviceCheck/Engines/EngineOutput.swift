@@ -1,6 +1,6 @@
 package import BitNetInference
 
-/// Numbers that an engine computed, and what they belong to.
+/// Numbers that an engine computed, and the name of their place.
 package struct EngineOutput {
   package enum Values {
     /// `[tokens][vocabulary]`
@@ -17,7 +17,7 @@ package struct EngineOutput {
     self.values = values
   }
 
-  /// The numbers of an engine's answer.
+  /// The numbers in a result of an engine.
   package static func list(_ output: StepResult, place: String, vocabulary: Int) -> [EngineOutput] {
     if !output.values.isEmpty { return [.init(place: place, values: .logits(output.values, vocabulary: vocabulary))] }
     guard let sampled = output.tokens.first else { return [] }
@@ -30,7 +30,7 @@ package struct EngineOutput {
 }
 
 extension EqualityCheck {
-  /// Compares what two engines computed when they did the same.
+  /// Compares the outputs of two engines that did the same work.
   package mutating func compare(_ found: [EngineOutput], _ expected: [EngineOutput], place: String) {
     for (one, other) in zip(found, expected) {
       let here = "\(place): \(other.place)"
@@ -64,8 +64,8 @@ extension Engine {
 }
 
 extension Engine {
-  /// The tokens that continue each sequence of a batch in which every entry samples, and the logits after them. Tokens
-  /// are the same for many wrong numbers; the logits come from all keys and values that were written meanwhile.
+  /// The tokens that continue each sequence of a batch in which every entry samples, and the logits after them. Many
+  /// wrong numbers give the right tokens, but the logits depend on all keys and values that were written meanwhile.
   ///
   /// - Parameter place: names the sequence of an entry.
   package func continuationWithLogits(_ batch: Batch, limit: Int, place: (Int) -> String) throws -> [EngineOutput] {
@@ -81,16 +81,17 @@ extension Engine {
 }
 
 extension SamplingParameters {
-  /// In a few words, for the place of a difference.
+  /// The parameters in a few words, for the place of a difference.
   package var text: String {
     temperature == 0
       ? "greedy"
-      : "temperature \(temperature), top-k \(topK), top-p \(topP), min-p \(minP), penalty \(repetitionPenalty), seed \(seed)"
+      : "temperature \(temperature), top-k \(topK), top-p \(topP), min-p \(minP), penalty \(repetitionPenalty), "
+        + "seed \(seed)"
   }
 }
 
 extension Batch.Want {
-  /// In a few words, for the place of a difference.
+  /// The request in a few words, for the place of a difference.
   package func text(_ rows: Batch.Rows) -> String {
     switch (rows, self) {
     case (.none, _): "no output"

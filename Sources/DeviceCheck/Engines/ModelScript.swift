@@ -2,12 +2,12 @@ import BitNetInference
 import BitNetRandomModels
 
 extension EngineComparison {
-  /// The parts of the comparison on a model, each a check of its own.
+  /// The parts of the comparison on a model. Each is a separate check.
   package enum ModelPart: String, CaseIterable, Sendable {
     case prompt = "logits of a prompt"
     case greedy = "most likely tokens"
     case drawn = "drawn tokens"
-    /// Some take the most likely tokens, the others draw.
+    /// Half of the sequences are greedy, the others are sampled.
     case together = "tokens of 4 sequences together"
   }
 }
@@ -20,7 +20,7 @@ struct ModelScript {
   private let drawn: [SamplingParameters]
   private static let sequences = 4
 
-  /// - Parameter count: tokens of each prompt, and of each continuation.
+  /// - Parameter count: the number of tokens in each prompt, and in each continuation.
   init(_ configuration: ModelConfiguration, tokens count: Int, seed: UInt64) {
     var generator = SplitMix64(seed: seed)
     let vocabulary = Int32(configuration.vocabularySize)
@@ -52,7 +52,7 @@ struct ModelScript {
   private func continuations(_ engine: any Engine, _ sampling: [SamplingParameters]) throws -> [EngineOutput] {
     let ids = sampling.map { _ in engine.makeSequence() }
     defer { for id in ids { engine.removeSequence(id) } }
-    // The last token of each prompt comes alone, and so goes the way of single tokens.
+    // The last token of each prompt comes alone, and so takes the path of single tokens.
     if count > 1 {
       _ = try engine.step(
         Batch(ids.indices.map { .init(sequence: ids[$0], tokens: prompts[$0].dropLast(), rows: .none) }))

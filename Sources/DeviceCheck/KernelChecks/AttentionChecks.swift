@@ -5,7 +5,7 @@ import BitNetInference
 package import BitNetRandomModels
 import BitNetTernary
 
-/// Rows of a batch whose queries are rotated and whose keys and values go to the cache.
+/// Rows of a batch whose queries are rotated, and whose keys and values are stored in the cache.
 package struct RotaryCheck: KernelCheck {
   private let heads: Heads
   private let cache: RandomCache
@@ -13,7 +13,7 @@ package struct RotaryCheck: KernelCheck {
   private let qkv: [Float]
   private let slots: [Int32]
   private let positions: [Int32]
-  /// Rows that the kernel is to take.
+  /// The rows that the kernel processes.
   private let rows: [Int]
 
   package init(_ generator: inout SplitMix64) {
@@ -21,7 +21,7 @@ package struct RotaryCheck: KernelCheck {
     self.init(&generator, heads, rowCount: generator.int(1...20), length: 200)
   }
 
-  /// - Parameter length: positions that sequences have at most, no fewer than rows.
+  /// - Parameter length: the most positions of a sequence, `rowCount` or more.
   init(_ generator: inout SplitMix64, _ heads: Heads, rowCount: Int, length: Int) {
     self.heads = heads
     let room = (0..<generator.int(1...3)).map { _ in generator.int(rowCount...length) }
@@ -31,7 +31,7 @@ package struct RotaryCheck: KernelCheck {
     qkv[generator.int(0...qkv.count - 1)] = .nan
     self.qkv = qkv
     let slots = (0..<rowCount).map { _ in Int32(generator.int(0...room.count - 1)) }
-    // Rows of one sequence have positions of their own.
+    // Rows of one sequence have different positions.
     let starts = room.map { generator.int(0...$0 - rowCount) }
     positions = (0..<rowCount).map { Int32(starts[Int(slots[$0])] + $0) }
     self.slots = slots
@@ -68,7 +68,7 @@ package struct DecodeAttentionCheck: KernelCheck {
   private let heads: Heads
   private let cache: RandomCache
   private let angles: RandomAngles
-  /// Rows of the batch; those that decode, each with a sequence and a position of its own.
+  /// The number of rows of the batch, and the rows that decode, each with its own sequence and position.
   private let rowCount: Int
   private let rows: [Int]
   private let slots: [Int32]
@@ -76,7 +76,7 @@ package struct DecodeAttentionCheck: KernelCheck {
   private let qkv: [Float]
   private let outStride: Int
   private let blocks: Int
-  /// Chunks that there is room for.
+  /// The number of chunks that there is room for.
   private let chunks: Int
 
   package init(_ generator: inout SplitMix64, maximumSize: Int = 256, lengths range: ClosedRange<Int> = 0...299) {
@@ -93,8 +93,8 @@ package struct DecodeAttentionCheck: KernelCheck {
   }
 
   /// - Parameters:
-  ///   - decoding: rows that do.
-  ///   - lengths: positions of each sequence before its token; `rowCount` or more sequences.
+  ///   - decoding: the number of rows that decode.
+  ///   - lengths: the positions of each sequence before its token, for `rowCount` or more sequences.
   init(_ generator: inout SplitMix64, _ heads: Heads, rowCount: Int, decoding: Int, lengths: [Int], blocks: Int) {
     (self.heads, self.rowCount, self.blocks) = (heads, rowCount, blocks)
     rows = Array((0..<rowCount).shuffled(using: &generator).prefix(decoding))
@@ -109,7 +109,7 @@ package struct DecodeAttentionCheck: KernelCheck {
 
   package var shape: String { "\(heads.shape), rows \(rows) at \(positions), \(blocks) blocks" }
 
-  /// Runs it twice, because the second launch uses what the first one leaves behind.
+  /// Runs the kernel twice, because the second launch uses the state that the first one leaves.
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
     let width = heads.width
     var after = cache
@@ -150,18 +150,18 @@ package struct DecodeAttentionCheck: KernelCheck {
       try after.compare(uploaded, in: &comparison)
       comparison.compare(
         try arrivals.values(), [UInt32](repeating: 0, count: rowCount * Int(heads.keyValueHeads)), "arrivals")
-      // What the first launch stored is there now; its outputs are not.
+      // Keep the keys and values that the first launch stored, but reset its outputs.
       try before.withUnsafeBytes { try out.copy(from: $0) }
     }
     return comparison
   }
 }
 
-/// Neighbouring tokens of several sequences, keys and values in the cache already.
+/// Neighbouring tokens of several sequences, whose keys and values are already in the cache.
 package struct PromptAttentionCheck: KernelCheck {
   private let heads: Heads
   private let cache: RandomCache
-  /// Tokens and the first one's position for each sequence; the rows of a sequence follow one another.
+  /// The number of tokens and the first token's position, for each sequence. The rows of a sequence are consecutive.
   private let sequences: [(tokens: Int, start: Int)]
   private let qkv: [Float]
   private let outStride: Int
@@ -203,7 +203,8 @@ package struct PromptAttentionCheck: KernelCheck {
   }
 
   package var shape: String {
-    "\(heads.shape), \(sequences.map { "\($0.tokens) tokens from \($0.start) on" }.joined(separator: ", ")), \(tiles.count) tiles"
+    let work = sequences.map { "\($0.tokens) tokens from \($0.start) on" }.joined(separator: ", ")
+    return "\(heads.shape), \(work), \(tiles.count) tiles"
   }
 
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {

@@ -4,10 +4,10 @@ import CBitNetCUDAKernels
 import BitNetInference
 package import BitNetRandomModels
 
-/// Logits of a head in full.
+/// The logits of a full head.
 package struct HeadCheck: KernelCheck {
   private let inputs: HeadInputs
-  /// 1, 4 or 8 outputs at a time.
+  /// The number of outputs at a time: 1, 4 or 8.
   private let tokens: Int
   private let blocks: Int
 
@@ -67,7 +67,7 @@ package struct ScreenCopyCheck: KernelCheck {
   }
 }
 
-/// Bounds of logits from the int8 copy, which scalar code makes, and then the logits that can matter.
+/// The bounds of logits from an int8 copy that scalar code makes, and then the logits that can matter.
 package struct ScreenCheck: KernelCheck {
   package enum Stage {
     case bounds, logits
@@ -75,12 +75,12 @@ package struct ScreenCheck: KernelCheck {
 
   private let inputs: HeadInputs
   private let stage: Stage
-  /// 1 or 4 outputs at a time.
+  /// The number of outputs at a time: 1 or 4.
   private let tokens: Int
   private let blocks: Int
   private let windows: [Float]
 
-  /// - Parameter stage: what is compared.
+  /// - Parameter stage: the results to compare.
   package init(_ generator: inout SplitMix64, _ stage: Stage, tokens: Int) {
     let inputs = HeadInputs(hardToBound: &generator)
     self.init(inputs, stage, tokens: tokens, blocks: generator.int(1...6), &generator)
@@ -136,8 +136,8 @@ package struct ScreenCheck: KernelCheck {
       let best = ScalarArithmetic.bestKey(logits)
       comparison.require(
         floors[output] >> 32 <= best >> 32,
-        "floor[\(output)] is 0x\(KernelComparison.hexadecimal(floors[output] >> 32, digits: 8)) in its upper half; expected the largest "
-          + "logit's 0x\(KernelComparison.hexadecimal(best >> 32, digits: 8)) or less")
+        "floor[\(output)] is 0x\(KernelComparison.hexadecimal(floors[output] >> 32, digits: 8)) in its upper half; "
+          + "expected the largest logit's 0x\(KernelComparison.hexadecimal(best >> 32, digits: 8)) or less")
     }
     return comparison
   }
@@ -147,7 +147,7 @@ package struct ScreenCheck: KernelCheck {
     var computed = 0
     for (output, logits) in exact.enumerated() {
       let largest = logits.reduce(-Float.infinity) { max($0, $1.isNaN ? -.infinity : $1) }
-      // What is left out must not matter; a NaN among the logits survives always.
+      // Only logits that cannot matter may be left out. A NaN always survives.
       var expected = logits
       for (id, right) in logits.enumerated() {
         if found[output * inputs.vocabulary + id] == -.infinity && right < largest - windows[output] {
@@ -159,7 +159,7 @@ package struct ScreenCheck: KernelCheck {
         Array(found[output * inputs.vocabulary..<(output + 1) * inputs.vocabulary]), expected,
         "logits, with a window of \(windows[output]) below \(largest), of output \(output)")
     }
-    // Rows whose logit is minus infinity may have been computed or not.
+    // Rows whose logit is minus infinity may or may not have been computed.
     let infinite = exact.joined().count { $0 == -.infinity }
     comparison.require(
       (computed - infinite...computed).contains(survivors),

@@ -4,8 +4,7 @@ import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
 
-/// A random output head, and the rows that it is to give the logits of. What scalar code computes of it is computed
-/// once.
+/// A random output head, and the rows whose logits it computes. The results of scalar code are computed only once.
 final class HeadInputs {
   let hidden: Int
   let vocabulary: Int
@@ -14,9 +13,9 @@ final class HeadInputs {
   private let epsilon: Float
   /// `[rows][hidden]`.
   let x: [Float]
-  /// Which row of x each output belongs to.
+  /// The row of x that each output belongs to.
   let rows: [Int32]
-  /// Bytes of a row in the int8 copy.
+  /// The bytes of a row in the int8 copy.
   let screenStride: Int
 
   private init(hidden: Int, table: [UInt16], norm: [Float], epsilon: Float = 1e-5, x: [Float], rows: [Int32]) {
@@ -46,23 +45,24 @@ final class HeadInputs {
     self.init(hidden: hidden, table: table, norm: norm, x: x, rows: rows)
   }
 
-  /// Plain numbers, drawn fast.
+  /// Plain numbers, which are fast to draw.
   ///
   /// - Parameters:
-  ///   - rowCount: rows of x.
-  ///   - outputs: as many or more.
+  ///   - rowCount: the rows of x.
+  ///   - outputs: the number of outputs, `rowCount` or more.
   convenience init(_ generator: inout SplitMix64, vocabulary: Int, hidden: Int, rowCount: Int, outputs: Int) {
     self.init(
       hidden: hidden, table: generator.bfloat16Bits(vocabulary * hidden), norm: generator.norm(hidden),
       x: (0..<rowCount * hidden).map { _ in generator.float() }, rows: (0..<outputs).map { Int32($0 % rowCount) })
   }
 
-  /// A table of rows that are hard to bound, each followed by its negative: what is above for one is below for the
-  /// other.
+  /// A table of rows whose logits are hard to bound. Each row is followed by its negative, so that both bounds are
+  /// tested.
   convenience init(hardToBound generator: inout SplitMix64) {
     let hidden = generator.chance(50) ? generator.int(1...700) : 8 * generator.int(1...88)
     let rowCount = generator.int(1...6)
-    // Activations that the screen's sixteen bits hold exactly, now and then: what is left is the rounding of the sums.
+    // Sometimes activations that the screen's sixteen bits represent exactly, which leaves only the rounding of the
+    // sums.
     let isExact = generator.chance(25)
     let epsilon: Float = isExact ? 0 : 1e-5
     var norm = generator.norm(hidden)
@@ -110,7 +110,7 @@ final class HeadInputs {
     self.init(hidden: hidden, table: table, norm: norm, epsilon: epsilon, x: x, rows: rows)
   }
 
-  /// Logits of each output.
+  /// The logits of each output.
   private(set) lazy var logits: [[Float]] = {
     let used = Set(rows).sorted()
     let logits = ScalarArithmetic.logits(
@@ -128,7 +128,7 @@ final class HeadInputs {
       vocabulary: Int32(vocabulary), unused: 0)
   }
 
-  /// Shared memory of the kernels that work on `tokens` outputs at a time.
+  /// The shared memory of the kernels that work on `tokens` outputs at a time.
   func sharedBytes(tokens: Int) -> Int {
     Int(rowScratchBytes) + 64 * tokens + tokens * ((hidden + 255) / 256 * 256) * 4
   }

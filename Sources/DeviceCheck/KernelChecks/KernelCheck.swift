@@ -1,27 +1,27 @@
 import BitNetTernary
 
-/// One launch of a kernel with random inputs, or the few that belong together.
+/// One launch of a kernel with random inputs, or a few launches that belong together.
 package protocol KernelCheck {
-  /// The inputs' sizes, and how the work is dealt out.
+  /// The sizes of the inputs, and the distribution of the work.
   var shape: String { get }
-  /// Runs the kernel on a device and compares all it leaves in memory with what scalar code computes.
+  /// Runs the kernel on a device and compares all memory that it writes with the results of scalar code.
   ///
-  /// - Throws: what the driver says, as for a kernel that touches memory it must not.
+  /// - Throws: the driver's error, for example for a kernel that accesses invalid memory.
   func comparison(on device: KernelCheckDevice) throws -> KernelComparison
 }
 
-/// Numbers that a kernel left in memory, held against those that scalar code gives.
+/// A comparison of the numbers that a kernel wrote with those of scalar code.
 package struct KernelComparison {
   package private(set) var compared = 0
   package private(set) var differing = 0
-  /// Where the first difference is, what was found and what was expected.
+  /// The place of the first difference, with the found and the expected number.
   package private(set) var first: String?
 
   package init() {}
 
-  /// Compares numbers that must have the same bits, unless they are not numbers.
+  /// Compares floats, which must have the same bits unless both are NaN.
   ///
-  /// - Parameter width: of a row, where the numbers are rows.
+  /// - Parameter width: the length of a row, when the numbers are rows.
   package mutating func compare(_ found: [Float], _ expected: [Float], _ name: String = "output", width: Int? = nil) {
     compare(found, expected, name, width, isEqual: { $0.bitPattern == $1.bitPattern || ($0.isNaN && $1.isNaN) }) {
       "\($0) (0x\(Self.hexadecimal(UInt64($0.bitPattern), digits: 8)))"
@@ -31,18 +31,18 @@ package struct KernelComparison {
   package mutating func compare<Value: FixedWidthInteger>(
     _ found: [Value], _ expected: [Value], _ name: String = "output", width: Int? = nil
   ) {
-    // Wide ones are fields put together.
+    // Wide integers are packed fields, so show them in hexadecimal.
     compare(found, expected, name, width, isEqual: ==) {
       Value.bitWidth == 64 ? "0x\(Self.hexadecimal(UInt64(truncatingIfNeeded: $0), digits: 16))" : "\($0)"
     }
   }
 
-  /// Bits of bfloat16 numbers.
+  /// Compares bfloat16 numbers, given as bits.
   package mutating func compare(bfloat16 found: [UInt16], _ expected: [UInt16], _ name: String, width: Int? = nil) {
     compare(found.map { Float(bfloat16Bits: $0) }, expected.map { Float(bfloat16Bits: $0) }, name, width: width)
   }
 
-  /// Counts one comparison of another kind.
+  /// Records the result of another kind of comparison.
   package mutating func require(_ isRight: Bool, _ sentence: @autoclosure () -> String) {
     compared += 1
     if !isRight { note(sentence(), count: 1) }

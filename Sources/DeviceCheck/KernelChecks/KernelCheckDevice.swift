@@ -1,28 +1,26 @@
 package import BitNetCUDADriver
 package import BitNetCUDAEngine
 
-/// A device that kernels are checked on, and the memory that a check gives them.
+/// The device on which kernels are checked, and the memory that a check allocates there.
 package final class KernelCheckDevice {
   package let library: KernelLibrary
-  /// Functions that run in the place of a kernel's own.
+  /// Functions that run instead of a kernel's own.
   private let substitutes: [Kernel: CUDAFunction]
   private let runsBlocksTogether: Bool
-  /// Until the device goes: kernels know addresses alone.
+  /// Kept until the device is released, because kernels hold only addresses.
   private var buffers: [CUDABuffer] = []
 
   /// - Parameters:
-  ///   - runsBlocksTogether: launch grids that fit the device cooperatively. On a GPU that makes no difference; the
-  ///     emulator runs the blocks of other grids one after the other.
-  ///   - substitutes: functions to run in the place of kernels, with those kernels' parameters: how mistakes are
-  ///     planted.
+  ///   - runsBlocksTogether: whether to launch grids that fit the device cooperatively. On a GPU this makes no
+  ///     difference; the emulator runs the blocks of other grids one after another.
+  ///   - substitutes: functions to run instead of kernels, with the same parameters. Tests plant mistakes this way.
   package init(_ library: KernelLibrary, runsBlocksTogether: Bool = false, substitutes: [Kernel: CUDAFunction] = [:]) {
     self.library = library
     self.runsBlocksTogether = runsBlocksTogether
     self.substitutes = substitutes
   }
 
-  /// Device memory of exactly the values' size, in an allocation of its own: what lies before and after cannot be
-  /// touched unnoticed.
+  /// Allocates device memory of exactly the values' size, so that an access before or after it does not go unnoticed.
   package func buffer<Element: BitwiseCopyable>(_ values: [Element]) throws -> CUDABuffer {
     try values.withUnsafeBytes { try buffer(bytes: $0) }
   }
@@ -34,12 +32,12 @@ package final class KernelCheckDevice {
     return buffer
   }
 
-  /// The address of such memory, 0 for none.
+  /// The address of such memory; 0 when there are no values.
   package func address<Element: BitwiseCopyable>(_ values: [Element]?) throws -> UInt64 {
     try values.map { try buffer($0).address } ?? 0
   }
 
-  /// Runs a kernel to its end.
+  /// Runs a kernel and waits for its end.
   package func run(_ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, _ arguments: CUDAArgument...) throws {
     let function: CUDAFunction
     if let substitute = substitutes[kernel] {
@@ -65,7 +63,7 @@ extension CUDAArgument {
 }
 
 extension CUDABuffer {
-  /// All it holds.
+  /// The contents of the buffer.
   func values<Element: BitwiseCopyable>(of type: Element.Type = Element.self) throws -> [Element] {
     let count = byteCount / MemoryLayout<Element>.stride
     return try [Element](unsafeUninitializedCapacity: count) { values, initialized in

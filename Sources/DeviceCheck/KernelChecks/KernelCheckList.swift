@@ -4,8 +4,8 @@ import CBitNetCUDAKernels
 import BitNetInference
 import BitNetRandomModels
 
-/// Checks of all kernels but the cooperative ones, which are engines rather than kernels: those that every other one
-/// relies on come first.
+/// Checks of all kernels except the cooperative ones, which are checked as engines. The kernels that all others rely on
+/// come first.
 package struct KernelCheckList {
   package static let kernels: [Kernel] = [
     .embedRows, .quantizeRows, .gemvExact, .gemvProject, .gemvAdd, .gemvActivate, .fewExact, .fewProject, .fewAdd,
@@ -25,18 +25,18 @@ package struct KernelCheckList {
   private let seed: UInt64
 
   /// - Parameters:
-  ///   - shapes: random ones for each kernel.
-  ///   - isShort: without the shapes of BitNet b1.58 2B-4T.
-  ///   - seed: of everything random: the same seed checks the same.
+  ///   - shapes: the number of random shapes for each kernel.
+  ///   - isShort: whether to leave out the shapes of BitNet b1.58 2B-4T.
+  ///   - seed: the seed of all random inputs. The same seed repeats the same checks.
   package init(shapes: Int, isShort: Bool, seed: UInt64) {
     (self.shapes, self.isShort, self.seed) = (shapes, isShort, seed)
   }
 
-  /// Checks the kernels one after another. What one of them throws is the result of its own check.
+  /// Checks the kernels one after another. An error of a kernel is the result of its own check.
   ///
   /// - Parameters:
-  ///   - device: a new one for each case.
-  ///   - each: called with each kernel's check as soon as it is made.
+  ///   - device: makes a new device for each case.
+  ///   - each: called with each kernel's check as soon as it is complete.
   package func run(on device: () -> KernelCheckDevice, each: (EqualityCheck) throws -> Void) rethrows {
     var large = LargeCases(seed: seed)
     for kernel in Self.kernels { try each(check(kernel, on: device, &large)) }
@@ -90,7 +90,7 @@ package struct KernelCheckList {
 private struct LargeCases {
   private var generator: SplitMix64
   private let heads = Heads(keyValueHeads: 5, group: 4, size: 128)
-  /// A part of the vocabulary. Its logits take long, so the kernels share them.
+  /// A part of the vocabulary. Its logits take long to compute, so the kernels share them.
   private var head: HeadInputs?
 
   init(seed: UInt64) { generator = SplitMix64(seed: ~seed) }
@@ -104,7 +104,7 @@ private struct LargeCases {
     case .embedRows: return EmbeddingCheck(&generator, vocabulary: 1000, hidden: 2560, rows: 64)
     case .quantizeRows: return QuantizerCheck(&generator, columns: [2560, 6912][index], rows: 64)
     case .rotateAndAppend: return RotaryCheck(&generator, heads, rowCount: 64, length: 300)
-    // Eighteen chunks and fewer; alone, and beside others.
+    // Eighteen chunks and fewer, alone and together with other sequences.
     case .attendDecode:
       return DecodeAttentionCheck(
         &generator, heads, rowCount: [4, 1][index], decoding: [4, 1][index],
@@ -141,7 +141,7 @@ private struct LargeCases {
 }
 
 extension Kernel {
-  /// Which product it is, if it is one.
+  /// The product that the kernel computes, if any.
   fileprivate var product: (path: Products.Path, outcome: Products.Outcome)? {
     for path in Products.Path.allCases {
       for outcome in [Products.Outcome.project, .add, .activate, .exact] where Products.kernel(path, outcome) == self {
@@ -153,7 +153,7 @@ extension Kernel {
 }
 
 extension EqualityCheck {
-  /// - Parameter place: what was run, for the sentence about the first number that differs.
+  /// - Parameter place: describes the run, for the sentence about the first number that differs.
   fileprivate mutating func add(_ comparison: KernelComparison, place: String) {
     compared += comparison.compared
     differing += comparison.differing

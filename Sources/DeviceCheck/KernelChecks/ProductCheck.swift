@@ -11,36 +11,36 @@ package struct ProductCheck: KernelCheck {
   private let outcome: Products.Outcome
   private let matrix: TernaryMatrix
   package var tokens: Int
-  /// Warps that share a tile row, and blocks of the grid.
+  /// The number of warps that share a tile row, and the number of blocks in the grid.
   package var split: Int
   package var blocks: Int
-  /// Rounds of copies on the way or in use, on the paths for many tokens: as many as the device has room for at most.
+  /// The number of pipeline stages on the paths for many tokens; at most as many as the device has room for.
   package var stages: Int
   private let x: [Float]
   private let xStride: Int
   private let norm: [Float]?
   private let epsilon: Float = 1e-5
   private let isSquaredReLU: Bool
-  /// What the products start from, for kernels without quantiser: rows of `codeStride` bytes, the last one cut to whole
+  /// The quantised activations, for kernels without quantiser: rows of `codeStride` bytes, the last row cut to whole
   /// tiles.
   private let codeStride: Int
   private let codes: [ScalarArithmetic.Codes]
-  /// What the output holds before, and elements from one token to the next.
+  /// The initial contents of the output, and the distance between two tokens in elements.
   private let before: [Float]
   private let stride: Int
 
   /// - Parameters:
-  ///   - shape: rows of each part and columns; random ones when nil.
-  ///   - count: tokens; a random number when nil.
+  ///   - shape: the rows of each part, and the columns; random when nil.
+  ///   - count: the number of tokens; random when nil.
   package init(
     _ path: Products.Path, _ outcome: Products.Outcome, _ generator: inout SplitMix64,
     shape: (rows: [Int], columns: Int)? = nil,
     tokens count: Int? = nil
   ) throws {
     (self.path, self.outcome) = (path, outcome)
-    // Enough for every stage to be used several times, now and then.
+    // Sometimes enough columns to use every stage several times.
     let longest = path.gemm != nil && generator.chance(30) ? 4000 : 600
-    // Rows that the quantiser keeps whole in registers, and one that it does not.
+    // Two widths that the quantiser keeps entirely in registers, and one that it does not.
     func randomColumns() -> Int {
       path == .few && generator.chance(30) ? [2560, 6912, 7000][generator.int(0...2)] : generator.int(1...longest)
     }
@@ -104,7 +104,7 @@ package struct ProductCheck: KernelCheck {
         ? "\(blocks) blocks, \(split) warps a row, \(norm == nil ? "without" : "with") norm" : "\(stages) stages")
   }
 
-  /// Sums over the columns, `[rows][tokens]`.
+  /// The sums over the columns, `[rows][tokens]`.
   private func sums() -> [[Int32]] {
     (0..<matrix.paddedRows).map { row in
       if tokens < 3 { return codes.prefix(tokens).map { matrix.dot(row: row, activations: $0.codes) } }
@@ -119,7 +119,7 @@ package struct ProductCheck: KernelCheck {
     }
   }
 
-  /// The output of the kernels that end in floats: what no product goes to stays.
+  /// The output of the kernels that write floats. Elements without a product keep their initial values.
   private func expected() -> [Float] {
     var out = before
     let sums = sums()
@@ -184,9 +184,9 @@ package struct ProductCheck: KernelCheck {
     default:
       let tile = path.gemm!
       let stages = min(stages, tile.mostStages(sharedBytes: device.library.context.device.sharedMemoryPerBlock))
-      // The engine does not take these blocks on a device without the shared memory they need.
+      // The engine does not use these blocks on a device without enough shared memory.
       guard stages >= tile.fewestStages else { return KernelComparison() }
-      // There are as many blocks as there is work for; more have none.
+      // The grid has a block for each piece of work; an additional block has none.
       let grid = tile.grid(tokens: tokens, m), more = blocks == 1 ? 1 : 0
       try device.run(
         kernel, CUDAGrid(grid.x + more, grid.y), sharedBytes: tile.sharedBytes(stages: stages), .value(m),

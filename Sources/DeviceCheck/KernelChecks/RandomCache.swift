@@ -4,21 +4,22 @@ import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
 
-/// Pages of several sequences, filled with random keys and values up to each sequence's length; nonsense lies beyond.
+/// Pages of several sequences, filled with random keys and values up to each sequence's length, and with NaNs beyond
+/// it.
 struct RandomCache {
   let heads: Heads
   let layers: Int
   let layer: Int
   /// `[sequences][chunks]`, a page being `[layers][keys, values][heads][64][padded]`.
   private var pages: [[[UInt16]]] = []
-  /// Pages that the table has room for, for each sequence.
+  /// The number of pages of each sequence that the table has room for.
   private let capacity: Int
-  /// Of the order in which pages lie in memory.
+  /// Determines the order of the pages in memory.
   private let placement: SplitMix64
 
   /// - Parameters:
-  ///   - lengths: positions that each sequence has keys and values of.
-  ///   - room: positions that each sequence has pages for.
+  ///   - lengths: the number of positions of each sequence that have keys and values.
+  ///   - room: the number of positions of each sequence that have pages.
   init(_ heads: Heads, lengths: [Int], room: [Int], _ generator: inout SplitMix64) {
     self.heads = heads
     layers = generator.int(1...2)
@@ -39,7 +40,7 @@ struct RandomCache {
 
   private var pageCount: Int { layers * 2 * Int(heads.keyValueHeads) * attentionChunkLength * Int(heads.padded) }
 
-  /// Where a position's key or value begins in its page.
+  /// The index in its page at which a position's key or value begins.
   private func place(isValue: Bool, head: Int, position: Int) -> Int {
     (((2 * layer + (isValue ? 1 : 0)) * Int(heads.keyValueHeads) + head) * attentionChunkLength + position
       % attentionChunkLength)
@@ -64,7 +65,7 @@ struct RandomCache {
     }
   }
 
-  /// Keys or values of one head of the layer, `[count][size]`.
+  /// The keys or values of one head of the layer, `[count][size]`.
   private func rows(isValue: Bool, sequence: Int, head: Int, count: Int) -> [Float] {
     var rows: [Float] = []
     rows.reserveCapacity(count * Int(heads.size))
@@ -77,12 +78,12 @@ struct RandomCache {
     return rows
   }
 
-  /// Attention of all query heads of some tokens of a sequence.
+  /// The attention of all query heads of some tokens of a sequence.
   ///
   /// - Parameters:
-  ///   - queries: for each token its query heads, one after another, rotated.
-  ///   - counts: positions that each token sees.
-  /// - Returns: for each token `[queryHeads][size]`.
+  ///   - queries: the rotated query heads of each token, one after another.
+  ///   - counts: the number of positions that each token sees.
+  /// - Returns: `[queryHeads][size]` for each token.
   func attention(_ queries: [ArraySlice<Float>], sequence: Int, counts: [Int]) -> [[Float]] {
     let size = Int(heads.size), group = Int(heads.queryHeads / heads.keyValueHeads)
     var out = queries.map { _ in [Float]() }
@@ -100,7 +101,7 @@ struct RandomCache {
     return out
   }
 
-  /// The cache on a device, its pages scattered.
+  /// The cache on a device, with scattered pages.
   struct Uploaded {
     let pages: Pages
     fileprivate let buffers: [[CUDABuffer]]
@@ -111,7 +112,7 @@ struct RandomCache {
     var generator = placement
     places.shuffle(using: &generator)
     var buffers = pages.map { [CUDABuffer?](repeating: nil, count: $0.count) }
-    // No page is where the table has none.
+    // An invalid address where the table has no page.
     var table = [UInt64](repeating: 16, count: pages.count * capacity)
     for (sequence, chunk) in places {
       let buffer = try device.buffer(pages[sequence][chunk])
@@ -152,7 +153,7 @@ struct RandomAngles {
     return ScalarArithmetic.rotated(x, cosines: cosines[range], sines: sines[range])
   }
 
-  /// Several heads, one after another.
+  /// Rotates several heads, one after another.
   func rotated(_ x: ArraySlice<Float>, size: Int, position: Int) -> [Float] {
     stride(from: x.startIndex, to: x.endIndex, by: size).flatMap { rotated(x[$0..<$0 + size], position: position) }
   }
@@ -167,7 +168,7 @@ extension Heads {
       scale: Float(1 / Double(size).squareRoot()), unused: 0)
   }
 
-  /// Of a row of queries, keys and values; of its queries.
+  /// The width of a row of queries, keys and values, and of its queries.
   var width: Int { Int((queryHeads + 2 * keyValueHeads) * size) }
   var queryWidth: Int { Int(queryHeads * size) }
 

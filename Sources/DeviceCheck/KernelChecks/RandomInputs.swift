@@ -2,20 +2,20 @@ import BitNetInference
 package import BitNetRandomModels
 package import BitNetTernary
 
-/// Inputs of kernels.
+/// Random inputs of kernels.
 extension SplitMix64 {
   package mutating func int(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
   package mutating func chance(_ percent: Int) -> Bool { int(1...100) <= percent }
   package mutating func float(_ range: ClosedRange<Float> = -1...1) -> Float { Float.random(in: range, using: &self) }
 
-  /// Values of one magnitude or of many.
+  /// Values of one magnitude or of several.
   package mutating func floats(_ count: Int) -> [Float] {
     let magnitude: Float = [1e-3, 1, 1, 1, 50].randomElement(using: &self)!
     let isSpiky = chance(20)
     return (0..<count).map { _ in float() * magnitude * (isSpiky && chance(5) ? 100 : 1) }
   }
 
-  /// Such values, some of them in places zero, not finite, or so small or large that sums of squares are not.
+  /// Like `floats`, but sometimes with zeros, non-finite values, or values whose sums of squares underflow or overflow.
   package mutating func awkwardFloats(_ count: Int) -> [Float] {
     var values = floats(count)
     let odd: [Float] = [0, -0.0, .nan, .infinity, -.infinity, 1e-30, 1e30, -Float(bitPattern: 700), 127.5]
@@ -30,7 +30,7 @@ extension SplitMix64 {
     return values
   }
 
-  /// Bits of numbers from -1 to 1, four of them from each draw.
+  /// The bits of bfloat16 numbers from -1 to 1, four from each draw.
   package mutating func bfloat16Bits(_ count: Int) -> [UInt16] {
     var word: UInt64 = 0
     return (0..<count).map { index in
@@ -42,12 +42,12 @@ extension SplitMix64 {
   package mutating func norm(_ count: Int) -> [Float] { (0..<count).map { _ in float(0.5...1.5) } }
 
   package mutating func codes(_ count: Int) -> [Int8] {
-    // Sums as large as can be, now and then.
+    // Sometimes the largest possible sums.
     if chance(15) { return Array(repeating: -128, count: count) }
     return (0..<count).map { _ in Int8(truncatingIfNeeded: next()) }
   }
 
-  /// Stacked ternary matrices; now and then all their codes are the same.
+  /// Stacked ternary matrices. Sometimes all codes are the same.
   package mutating func matrix(rows: [Int], columns: Int) throws -> TernaryMatrix {
     let scales = rows.map { _ in Double.random(in: 0.01...3, using: &self) }
     guard chance(15) else { return try TernaryMatrix(random: rows, columns: columns, scales: scales, using: &self) }

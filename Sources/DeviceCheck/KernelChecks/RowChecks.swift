@@ -5,7 +5,7 @@ import BitNetInference
 package import BitNetRandomModels
 import BitNetTernary
 
-/// Rows of a random embedding.
+/// Rows of a random embedding table.
 package struct EmbeddingCheck: KernelCheck {
   private let vocabulary: Int
   private let hidden: Int

@@ -4,16 +4,16 @@ import CBitNetCUDAKernels
 import BitNetInference
 package import BitNetRandomModels
 
-/// Logits of several outputs, each with its own parameters.
+/// The tokens sampled for several outputs, each with its own parameters.
 package struct SamplerCheck: KernelCheck {
   private let vocabulary: Int
   private let logits: [[Float]]
   private let parameters: [SamplingParameters]
   private let positions: [Int32]
-  /// Each output's row of the batch.
+  /// The row of the batch of each output.
   private let rows: [Int]
   private let rowCount: Int
-  /// How often each output has delivered before.
+  /// The number of messages that each output has sent before.
   private let rounds: [UInt32]
   private let messageRounds: Int
 

@@ -1,17 +1,17 @@
 import BitNetInference
 import BitNetTernary
 
-/// The formulas of Documentation/numerics.md in scalar Float: what the kernels are held against.
+/// Scalar counterparts of kernels, from the canonical arithmetic of BitNetInference (Documentation/numerics.md).
 package enum ScalarArithmetic {
-  /// RMSNorm; without a norm the row as it is.
+  /// RMSNorm, or the unchanged row without a norm.
   static func normalized(_ x: ArraySlice<Float>, _ norm: [Float]?, epsilon: Float) -> [Float] {
     guard let norm else { return Array(x) }
     return rmsNorm(Array(x), weight: norm, epsilon: Double(epsilon))
   }
 
-  /// A quantised row: the product of a ternary row with `codes`, times the ternary scale / `scale`, is the result.
+  /// A quantised row. The product of a ternary row with `codes`, times the ternary scale / `scale`, is the result.
   struct Codes {
-    /// Whole tiles; zeros behind the row.
+    /// The codes, padded with zeros to whole tiles.
     var codes: [Int8]
     var scale: Float
     var sum: Int32 { codes.reduce(0) { $0 + Int32($1) } }
@@ -37,11 +37,11 @@ package enum ScalarArithmetic {
     return y
   }
 
-  /// One query head over the positions so far, 64 at a time.
+  /// The attention of one query head to the positions so far, 64 at a time.
   ///
   /// - Parameters:
-  ///   - count: positions, the query's own included.
-  ///   - keys: `[positions][size]`, of at least `count` positions; values alike.
+  ///   - count: the number of positions, including the query's own.
+  ///   - keys: `[positions][size]` for at least `count` positions; the values likewise.
   static func attention(_ query: ArraySlice<Float>, count: Int, scale: Float, keys: [Float], values: [Float]) -> [Float]
   {
     let query = Array(query), size = query.count
@@ -73,7 +73,7 @@ package enum ScalarArithmetic {
     return weighted.map { $0 * reciprocal }
   }
 
-  /// Logits of rows that are normalised already: `[rows][vocabulary]`.
+  /// The logits of normalised rows, `[rows][vocabulary]`.
   static func logits(_ rows: [[Float]], table: [UInt16]) -> [[Float]] {
     let hidden = rows[0].count
     var logits = rows.map { _ in [Float]() }
@@ -84,7 +84,7 @@ package enum ScalarArithmetic {
     return logits
   }
 
-  /// What a kernel orders logits by: descending logit, then ascending id; a NaN counts as minus infinity.
+  /// The key by which kernels order logits: descending logit, then ascending id. A NaN counts as minus infinity.
   static func key(_ logit: Float, _ id: Int) -> UInt64 {
     let bits = (logit.isNaN ? -Float.infinity : logit + 0).bitPattern
     let ordered = bits & 0x8000_0000 != 0 ? ~bits : bits | 0x8000_0000
@@ -95,8 +95,8 @@ package enum ScalarArithmetic {
     logits.enumerated().reduce(0) { max($0, key($1.element, $1.offset)) }
   }
 
-  /// The int8 copy of a head's table: codes `[rows][stride]`, and of each row the step, what |ŵ| and |w - ŵ| are at
-  /// most, and 0.
+  /// The int8 copy of a head's table: codes `[rows][stride]`, and for each row the step, the bounds of |ŵ| and |w - ŵ|,
+  /// and 0.
   static func screen(table: [UInt16], hidden: Int, stride: Int) -> (codes: [Int8], facts: [Float]) {
     let upward: Float = 1.00001
     var codes = [Int8](repeating: 0, count: table.count / hidden * stride)

@@ -2,7 +2,7 @@ package import BitNetCPUEngine
 import BitNetTernary
 import CBitNetTernary
 
-/// Times the processor's W2A8 product alone, without a model around it.
+/// Times the CPU's W2A8 product alone, without a model around it.
 ///
 /// ```swift
 /// let benchmark = try CPUKernelBenchmark()
@@ -10,27 +10,28 @@ import CBitNetTernary
 /// let run = benchmark.load(problem).measure(tokens: 1)
 /// ```
 package final class CPUKernelBenchmark {
-  /// What a product gave and how long it took.
+  /// The results of a product, and its times.
   package struct Measurement: Sendable {
     /// `[tokens][stride]`.
     package let products: [Int32]
-    /// Between two tokens' products: the rows padded to whole tiles.
+    /// The distance between two tokens' products: the rows, padded to whole tiles.
     package let stride: Int
-    /// Seconds of one product, once for each sample. Cold: with weights from memory, another copy of them each time.
+    /// The time of one product in seconds, for each sample. Cold: every product uses another copy of the weights, from
+    /// memory.
     package let cold: [Double]
-    /// The same with one copy, from the caches if it fits.
+    /// Warm: every product uses the same copy, from a cache if it fits.
     package let warm: [Double]
   }
 
   package let instructionSet: InstructionSet
-  /// Threads that work, the caller's included.
+  /// The number of threads that work, including the caller's.
   package var threads: Int { team.count }
   fileprivate let team: ThreadTeam
   fileprivate let isQuick: Bool
 
   /// - Parameters:
   ///   - threads: 1 to 1024; `CPUEngine.defaultThreads` when nil.
-  ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
+  ///   - instructionSet: one of `InstructionSet.available`; the best one when nil.
   ///   - isQuick: fewer samples, and copies of the weights for 64 MiB instead of 512: enough for most processors'
   ///     caches.
   package init(threads: Int? = nil, instructionSet: InstructionSet? = nil, isQuick: Bool = false) {
@@ -39,14 +40,14 @@ package final class CPUKernelBenchmark {
     team = ThreadTeam(count: min(max(threads ?? CPUEngine.defaultThreads, 1), 1024))
   }
 
-  /// Bytes a second that the same threads read from memory.
+  /// Measures the bytes per second that the same threads read from memory.
   package func readBytesPerSecond() -> Double { MemoryBandwidth.measure(threads: threads) }
 
-  /// Makes the copies of a problem's weights.
+  /// Copies a problem's weights.
   package func load(_ problem: ProductProblem) -> CPUKernelBenchmarkMatrix { CPUKernelBenchmarkMatrix(self, problem) }
 }
 
-/// A problem's weights, in as many copies as do not fit into a cache together.
+/// A problem's weights, in so many copies that no cache holds all of them.
 package final class CPUKernelBenchmarkMatrix {
   package let copyCount: Int
   private let benchmark: CPUKernelBenchmark
@@ -56,7 +57,7 @@ package final class CPUKernelBenchmarkMatrix {
   private let kernels: TernaryKernels
   private var nextCopy = 0
 
-  /// Tokens that go through a matrix together, as in the forward pass.
+  /// The most tokens that are multiplied together, as in the forward pass.
   private static let sliceLength = 64
 
   fileprivate init(_ benchmark: CPUKernelBenchmark, _ problem: ProductProblem) {
@@ -73,9 +74,9 @@ package final class CPUKernelBenchmarkMatrix {
     }
   }
 
-  /// Multiplies the problem's first tokens, and times it.
+  /// Multiplies the problem's first tokens, and times the product.
   ///
-  /// - Parameter tokens: 1 to as many as the problem has.
+  /// - Parameter tokens: 1 to the number of tokens of the problem.
   package func measure(tokens: Int) -> CPUKernelBenchmark.Measurement {
     let stride = problem.matrix.paddedRows
     var products = [Int32](repeating: 0x5555_5555, count: tokens * stride)
@@ -86,9 +87,10 @@ package final class CPUKernelBenchmarkMatrix {
     return .init(products: products, stride: stride, cold: samples.cold, warm: samples.warm)
   }
 
-  /// Seconds of one product, for each sample: products that follow one another for some milliseconds.
+  /// The time of one product in seconds, for each sample. A sample is a series of products that takes some
+  /// milliseconds.
   private func sample(_ tokens: Int, rotates: Bool, _ out: UnsafeMutablePointer<Int32>) -> [Double] {
-    // The first run also brings the activations, and for the warm times the weights, into the caches.
+    // The first run also loads the activations, and for the warm times the weights, into the caches.
     let first = run(tokens, rotates: rotates, count: 1, out)
     let one = min(first, run(tokens, rotates: rotates, count: 1, out))
     let wanted = benchmark.isQuick ? 0.002 : 0.02
@@ -97,7 +99,7 @@ package final class CPUKernelBenchmarkMatrix {
     return (0..<samples).map { _ in run(tokens, rotates: rotates, count: count, out) / Double(count) }
   }
 
-  /// Seconds of `count` products one after the other.
+  /// The time of `count` consecutive products, in seconds.
   private func run(_ tokens: Int, rotates: Bool, count: Int, _ out: UnsafeMutablePointer<Int32>) -> Double {
     let (matrix, stride) = (problem.matrix, problem.codeStride)
     let (base, firstCopy) = (UnsafeRawPointer(copies.bytes.baseAddress!), nextCopy)

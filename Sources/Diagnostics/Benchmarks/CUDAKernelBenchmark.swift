@@ -3,8 +3,8 @@ import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetTernary
 
-/// Times the W2A8 product's kernels alone, without a model around them, and in turns with them cuBLAS's product in
-/// bfloat16.
+/// Times the kernels of the W2A8 product alone, without a model around them, alternating with cuBLAS's bfloat16
+/// product.
 ///
 /// ```swift
 /// let benchmark = try CUDAKernelBenchmark(device: 0)
@@ -12,40 +12,40 @@ import BitNetTernary
 /// let decode = try loaded.measure(tokens: 1)
 /// ```
 package final class CUDAKernelBenchmark {
-  /// What a product gave and how long it took.
+  /// The results of a product, and its times.
   package struct Measurement: Sendable {
     /// The kernel's name in Sources/CUDAKernels.
     package let kernel: String
     /// `[tokens][stride]`, as the timed launches left them.
     package let products: [Int32]
-    /// Between two tokens' products: the rows padded to whole tiles.
+    /// The distance between two tokens' products: the rows, padded to whole tiles.
     package let stride: Int
     package let times: Times
-    /// cuBLAS with as many rows, columns and tokens in bfloat16; nil when that could not be measured.
+    /// The times of cuBLAS's bfloat16 product of the same shape; nil when it could not be measured.
     package let bfloat16: Times?
-    /// Why `bfloat16` is nil, in a sentence.
+    /// The reason why `bfloat16` is nil, in a sentence.
     package let bfloat16Absence: String?
   }
 
-  /// Seconds of one product, once for each sample: a graph of many launches.
+  /// The time of one product in seconds, for each sample. A sample is a graph of many launches.
   package struct Times: Sendable {
-    /// Copies of the weights, which are taken in turn.
+    /// The number of copies of the weights, which the launches cycle through.
     package let copyCount: Int
-    /// With weights from memory: all copies together are more than twice the second-level cache. (Not on an emulated
-    /// device, and not for matrices of a few tiles, which have at most 65,536 copies.)
+    /// With weights from memory: all copies together exceed twice the second-level cache. (Not on an emulated device,
+    /// and not for matrices of a few tiles, which have at most 65,536 copies.)
     package let cold: [Double]
     /// With one copy, from the second-level cache if it fits.
     package let warm: [Double]
   }
 
   package let device: CUDADevice
-  /// As `cuDriverGetVersion` counts: 12010 is 12.1.
+  /// In the form of `cuDriverGetVersion`: 12010 is 12.1.
   package let driverVersion: Int
-  /// Whether the device is the stand-in that runs kernels on the processor: then times mean nothing.
+  /// Whether the device is a stand-in that runs kernels on the CPU: then times mean nothing.
   package let isEmulated: Bool
-  /// As in "12.4.5"; nil without cuBLAS.
+  /// The version of cuBLAS, as in "12.4.5"; nil without cuBLAS.
   package var cublasVersion: String? { cublas?.version }
-  /// Why there is no cuBLAS, in a sentence.
+  /// The reason why there is no cuBLAS, in a sentence.
   package let cublasAbsence: String?
 
   let context: CUDAContext
@@ -53,18 +53,17 @@ package final class CUDAKernelBenchmark {
   let cublas: CuBLAS?
   let race: KernelRace
 
-  /// The most columns a product may have: beyond, sums do not fit 32 bits.
+  /// The most columns of a product; sums of more do not fit 32 bits.
   package static let columnLimit = 65536
 
-  /// Rows and tokens of the blocks in which many tokens can be multiplied, as in "32x64".
+  /// The blocks in which many tokens can be multiplied, named by rows and tokens, as in "32x64".
   package static let blocks = Products.Path.allCases.compactMap(\.gemm?.name)
 
   /// - Parameters:
   ///   - ordinal: the driver's number for the GPU, from 0.
   ///   - isQuick: fewer and shorter samples.
-  ///   - cublasLibraries: names or paths under which cuBLAS is looked for; the usual ones when nil, but none if the
-  ///     device is emulated.
-  /// - Throws: when there is no driver, no such GPU, or it is too old.
+  ///   - cublasLibraries: names or paths of cuBLAS to try; the usual ones when nil, but none if the device is emulated.
+  /// - Throws: `CUDAError` when there is no driver, no such GPU, or it is too old.
   package init(device ordinal: Int = 0, isQuick: Bool = false, cublasLibraries: [String]? = nil) throws(CUDAError) {
     let driver = try CUDADriver.load()
     driverVersion = driver.version
@@ -85,7 +84,7 @@ package final class CUDAKernelBenchmark {
     }
   }
 
-  /// Bytes a second that a copy from memory to memory reads and writes together: the median of several.
+  /// The bytes per second that a copy in device memory reads and writes together; the median of several copies.
   package func copyBytesPerSecond() throws(CUDAError) -> Double {
     let byteCount = isEmulated ? 1 << 20 : max(1 << 20, min(1 << 30, try context.memory().free / 4))
     let (source, target) = (
@@ -100,7 +99,7 @@ package final class CUDAKernelBenchmark {
     return 2 * Double(byteCount) / samples[0].sorted()[samples[0].count / 2]
   }
 
-  /// Copies a problem's weights to the device as often as measuring needs.
+  /// Copies a problem's weights to the device, as many times as the measurement needs.
   ///
   /// - Parameter problem: of a matrix of one part, at most `columnLimit` columns.
   /// - Throws: `CUDAError.parameter` for several parts or too many columns, `.outOfMemory`.

@@ -3,14 +3,14 @@ import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import BitNetTernary
 
-/// A matrix whose products are timed: its copies on the device, and the activations it is multiplied with.
+/// A matrix whose products are timed: its copies on the device, and the activations to multiply.
 package final class CUDAKernelBenchmarkMatrix {
   private let benchmark: CUDAKernelBenchmark
   private let tiles: RotatedCopies
   private let codes: CUDABuffer
   private let problem: ProductProblem
   private let deviceSums: CUDABuffer
-  /// Weights in bfloat16 for cuBLAS, or why there are none.
+  /// Weights in bfloat16 for cuBLAS, or the reason why there are none.
   private let dense: Result<RotatedCopies, CUDAError>?
 
   private var stream: CUDAStream { benchmark.race.stream }
@@ -46,7 +46,7 @@ package final class CUDAKernelBenchmarkMatrix {
     do throws(CUDAError) {
       let byteCount = count * MemoryLayout<UInt16>.stride
       let copies = try RotatedCopies(benchmark, byteCount: byteCount)
-      // Any numbers will do. (Zeros would not: they cost less power.)
+      // The values do not matter, except that zeros would take less power.
       try randomBFloat16(min(count, 1 << 23)).withUnsafeBufferPointer { (values) throws(CUDAError) in
         try copies.fill(UnsafeRawBufferPointer(values), byteCount: byteCount, benchmark.race.stream)
       }
@@ -65,16 +65,16 @@ package final class CUDAKernelBenchmarkMatrix {
     }
   }
 
-  /// Multiplies the first tokens, and times it.
+  /// Multiplies the problem's first tokens, and times the product.
   ///
   /// - Parameters:
-  ///   - tokens: 1 to as many as there are activations for.
-  ///   - block: one of `CUDAKernelBenchmark.blocks`, to multiply in such blocks; what the engine would choose when nil.
-  /// - Throws: `CUDAError.parameter` for another block, or one that the device has too little shared memory for.
+  ///   - tokens: 1 to the number of tokens of the problem.
+  ///   - block: one of `CUDAKernelBenchmark.blocks`; the engine's choice when nil.
+  /// - Throws: `CUDAError.parameter` for an unknown block, or one that needs more shared memory than the device has.
   package func measure(tokens: Int, block: String? = nil) throws(CUDAError) -> CUDAKernelBenchmark.Measurement {
     let stride = matrix.paddedRows
     let out = try CUDABuffer(benchmark.context, byteCount: tokens * stride * MemoryLayout<Int32>.stride)
-    // No product is that, so what is not written is found.
+    // No product has this value, so places that the kernel does not write are found.
     try out.fill(byte: 0x55)
     let (kernel, launch) = try product(tokens: tokens, block: block, out: out)
     var contenders = Self.coldAndWarm(tiles, launch)
@@ -109,14 +109,14 @@ package final class CUDAKernelBenchmarkMatrix {
 
   private typealias Launch = (_ weights: UInt64) throws(CUDAError) -> Void
 
-  /// The same launch through all copies and with the first alone.
+  /// The same launch, cycling through all copies and with the first copy alone.
   private static func coldAndWarm(_ copies: RotatedCopies, _ launch: @escaping Launch) -> [KernelRace.Contender] {
     [copies.count, 1].map { count in
       KernelRace.Contender(copyCount: count) { (copy) throws(CUDAError) in try launch(copies.address(copy)) }
     }
   }
 
-  /// A kernel for so many tokens, bare: without norm, quantiser and scales.
+  /// The exact kernel for this number of tokens: without norm, quantiser and scales.
   private func product(tokens: Int, block: String?, out: CUDABuffer) throws(CUDAError) -> (Kernel, Launch) {
     let (products, firstSum) = (benchmark.products, problem.sums[0])
     let shape = Matrix(matrix, tiles: 0)
@@ -142,7 +142,7 @@ package final class CUDAKernelBenchmarkMatrix {
     )
   }
 
-  /// cuBLAS's product, tried once, and the buffers it needs.
+  /// cuBLAS's product, run once as a test, and the buffers it needs.
   private func denseProduct(
     _ cublas: CuBLAS, _ dense: RotatedCopies, tokens: Int
   ) throws(CUDAError) -> (Launch, [CUDABuffer]) {

@@ -1,40 +1,40 @@
 package import BitNetCUDADriver
 
-/// NVIDIA's library of dense products, which other kernels are measured against; found when the program runs.
+/// NVIDIA's library of dense products, with which other kernels are compared. It is loaded at run time.
 ///
-/// Nothing but benchmarks uses it.
+/// Only benchmarks use it.
 package final class CuBLAS {
-  /// Why the library cannot be used: a sentence.
+  /// The reason why the library cannot be used, in a sentence.
   package struct Unavailable: Error, Sendable, CustomStringConvertible {
     package let description: String
   }
 
-  /// Names under which it is looked for: first where the system's loader looks, then where the toolkit puts it.
+  /// The names to try: first for the system's loader, then the toolkit's usual folder.
   package static let usualLibraries =
     ["libcublas.so.13", "libcublas.so.12", "libcublas.so.11", "libcublas.so", "/usr/local/cuda/lib64/libcublas.so"]
 
   package let context: CUDAContext
-  /// As in "12.4.5".
+  /// The version, as in "12.4.5".
   package let version: String
   private let stream: CUDAStream
   private let functions: Functions
   private let handle: OpaquePointer
-  /// Memory for the products' sums, set apart so that they can be recorded in graphs.
+  /// Memory for the products' sums. It is allocated in advance so that products can be recorded in graphs.
   private let workspace: CUDABuffer
 
-  /// What NVIDIA advises for Hopper; less is enough for older devices.
+  /// NVIDIA's recommendation for Hopper; older devices need less.
   private static let workspaceByteCount = 32 << 20
 
   /// Opens the first of the libraries that works on the context's device, for products on one stream.
   ///
   /// - Parameters:
-  ///   - stream: of the same context.
-  ///   - libraries: names that the system's loader looks for, or paths.
+  ///   - stream: a stream of the same context.
+  ///   - libraries: names for the system's loader, or paths.
   /// - Throws: `Unavailable` when none works, or the GPU's memory is full.
   package static func open(
     _ context: CUDAContext, stream: CUDAStream, libraries: [String] = usualLibraries
   ) throws(Unavailable) -> CuBLAS {
-    // An older library may do where the newest needs a newer driver.
+    // An older library may work where the newest needs a newer driver.
     var reasons: [String] = []
     for name in libraries {
       guard let library = try? SharedLibrary(name) else { continue }
@@ -59,7 +59,7 @@ package final class CuBLAS {
     workspace = try CUDABuffer(context, byteCount: Self.workspaceByteCount)
     try context.makeCurrent()
     handle = try functions.create()
-    // From here on `deinit` destroys the handle. Setting the stream takes the workspace back, so that comes first.
+    // From here on `deinit` destroys the handle. Set the stream first, because that resets the workspace.
     try Functions.check(functions.setStream(handle, stream.handle), "cublasSetStream")
     try Functions.check(functions.setWorkspace(handle, workspace.address, workspace.byteCount), "cublasSetWorkspace")
   }
@@ -79,8 +79,7 @@ package final class CuBLAS {
   {
     try context.makeCurrent()
     var (one, zero): (Float, Float) = (1, 0)
-    // The library thinks in columns: to it, the weights are [columns][rows], to be transposed, and the tokens are
-    // columns.
+    // The library is column-major: it sees the weights as [columns][rows], to be transposed, and the tokens as columns.
     let status = functions.gemm(
       handle, Transposition.yes, Transposition.no, Int32(rows), Int32(tokens), Int32(columns), &one, weights,
       DataType.bfloat16,
@@ -100,7 +99,7 @@ private enum DataType { static let bfloat16: Int32 = 14 }
 private enum ComputeType { static let float: Int32 = 68 }
 private enum Algorithm { static let automatic: Int32 = -1 }
 
-/// The functions of the library that are used.
+/// The library's functions that are used.
 private struct Functions {
   typealias Status = Int32
 
@@ -135,7 +134,7 @@ private struct Functions {
     return handle
   }
 
-  /// Major, minor and patch.
+  /// The version, from its major, minor and patch numbers.
   func version() throws(CUDAError) -> String {
     var parts: [String] = []
     for property: Int32 in 0...2 {

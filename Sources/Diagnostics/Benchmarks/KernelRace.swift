@@ -1,27 +1,28 @@
 import BitNetCUDADriver
 
-/// Times launches in turns, so that whatever the device does meanwhile (its clock, its heat) meets all of them alike.
+/// Times launches of several contenders in turn, so that changes of the device's clock and heat affect all of them
+/// alike.
 final class KernelRace {
-  /// Something that is launched again and again.
+  /// A kernel that is launched repeatedly.
   struct Contender {
-    /// How many copies of its data the launches go through.
+    /// The number of copies of its data that the launches cycle through.
     let copyCount: Int
     let launch: (_ copy: Int) throws(CUDAError) -> Void
   }
 
-  /// How much is measured.
+  /// The extent of a measurement.
   struct Effort {
-    /// Samples of each contender, the fewest even if they take longer than they should.
+    /// The number of samples of each contender; the lower bound applies even if they exceed `totalSeconds`.
     let samples: ClosedRange<Int>
-    /// Seconds of one sample, and of all of a contender.
+    /// The time of one sample, and of all samples of a contender, in seconds.
     let sampleSeconds: Double
     let totalSeconds: Double
-    /// Before the samples: the clock needs a while to rise.
+    /// The time before the first sample, in which the device's clock rises.
     let warmUp: Duration
 
     static let full = Effort(samples: 5...30, sampleSeconds: 0.002, totalSeconds: 1, warmUp: .milliseconds(30))
     static let quick = Effort(samples: 3...7, sampleSeconds: 0.0005, totalSeconds: 0.1, warmUp: .milliseconds(5))
-    /// On a device where times mean nothing.
+    /// For a device whose times mean nothing.
     static let emulated = Effort(samples: 2...2, sampleSeconds: 0, totalSeconds: 0, warmUp: .zero)
   }
 
@@ -39,7 +40,7 @@ final class KernelRace {
     end = try CUDAEvent(stream.context)
   }
 
-  /// Seconds of one launch of each contender, for each sample.
+  /// The time of one launch in seconds, for each contender and sample.
   func run(_ contenders: [Contender]) throws(CUDAError) -> [[Double]] {
     var graphs: [(graph: CUDAGraph, launches: Int)] = []
     var longest = 0.0
@@ -55,7 +56,7 @@ final class KernelRace {
       try stream.synchronize()
     } while clock.now - begin < effort.warmUp
 
-    // A sample takes twice the time of its graph.
+    // A sample takes twice the time of its graph, because `seconds` runs it twice.
     let affordable = Int(min(effort.totalSeconds / max(2 * longest, 1e-9), Double(effort.samples.upperBound)))
     var samples: [[Double]] = Array(repeating: [], count: graphs.count)
     for _ in 0..<max(effort.samples.lowerBound, affordable) {
@@ -66,9 +67,9 @@ final class KernelRace {
     return samples
   }
 
-  /// Records a graph of whole rotations that takes about as long as a sample should.
+  /// Records a graph of whole cycles through the copies that takes about as long as a sample should.
   private func record(_ contender: Contender) throws(CUDAError) -> (graph: CUDAGraph, launches: Int, seconds: Double) {
-    // The first launch loads the code, which must not happen in a recording.
+    // The first launch loads the code, which must not happen while a graph is recorded.
     let one = try seconds { () throws(CUDAError) in try contender.launch(0) }
     let wanted = max(1, min(Int(effort.sampleSeconds / max(one, 1e-7)), Self.launchLimit))
     let rotations = (wanted + contender.copyCount - 1) / contender.copyCount
@@ -79,8 +80,8 @@ final class KernelRace {
     return (graph, launches, one * Double(launches))
   }
 
-  /// Seconds of some work. It is done twice and timed the second time: then the device is still busy with the first
-  /// while the host hands over the second, and the host's time is not measured.
+  /// The time of some work in seconds. The work is submitted twice, and the second run is timed: the device is still
+  /// busy with the first run while the host submits the second, so the host's time is not measured.
   private func seconds(of work: () throws(CUDAError) -> Void) throws(CUDAError) -> Double {
     try work()
     try start.record(on: stream)

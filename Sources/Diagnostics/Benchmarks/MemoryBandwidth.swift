@@ -2,9 +2,9 @@ import BitNetCPUEngine
 import BitNetTernary
 import CBitNetTernary
 
-/// How fast this machine reads memory: the bound on how fast a model's weights can go by.
+/// The bandwidth at which this machine reads memory, which bounds the speed of decoding.
 package final class MemoryBandwidth {
-  /// Bytes read in one pass: larger than any cache.
+  /// The bytes that one pass reads: more than any cache holds.
   package static let passByteCount = 512 << 20
   private static let piece = 4 << 20
 
@@ -19,7 +19,7 @@ package final class MemoryBandwidth {
     guard let buffer = PageBuffer(count: Self.passByteCount) else { return nil }
     self.buffer = buffer
     let base = buffer.bytes.baseAddress!
-    // Written by the threads that will read it, so that it lies near them.
+    // The threads that will read each piece write it first, so that it is in memory near them.
     team.run { member in
       member.phase(Self.passByteCount / Self.piece) {
         (base + $0 * Self.piece).initializeMemory(as: UInt8.self, repeating: 0, count: Self.piece)
@@ -29,10 +29,10 @@ package final class MemoryBandwidth {
 
   /// Reads half a gigabyte once.
   ///
-  /// - Returns: the seconds that it took.
+  /// - Returns: the time in seconds.
   package func pass() -> Double {
     let base = buffer.bytes.baseAddress!
-    // The compiler cannot leave out reads whose results are stored.
+    // Store the results, so that the compiler cannot remove the reads.
     let results = sums.bytes.bindMemory(to: UInt64.self).baseAddress!
     return ContinuousClock().measure {
       team.run { member in
@@ -43,7 +43,7 @@ package final class MemoryBandwidth {
 
   /// Reads half a gigabyte several times.
   ///
-  /// - Returns: bytes a second of the median pass; 0 when there is no room for half a gigabyte.
+  /// - Returns: the bytes per second of the median pass; 0 when there is no room for half a gigabyte.
   package static func measure(threads: Int? = nil) -> Double {
     guard let memory = MemoryBandwidth(threads: threads) else { return 0 }
     let seconds = (0..<5).map { _ in memory.pass() }

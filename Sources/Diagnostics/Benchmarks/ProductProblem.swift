@@ -3,12 +3,12 @@ import BitNetInference
 package import BitNetRandomModels
 package import BitNetTernary
 
-/// A product to measure and to check kernels by: a random ternary matrix, random int8 activations, and what their exact
-/// product is.
+/// A product with which kernels are measured and checked: a random ternary matrix, random int8 activations, and their
+/// exact product.
 package struct ProductProblem: Sendable {
-  /// How much of a product was compared with the integers, and what came of it.
+  /// The result of comparing a product with the exact integers.
   package struct Check: Sendable, Equatable {
-    /// One number that is not what it should be.
+    /// A number that is wrong.
     package struct Mismatch: Sendable, Equatable {
       package let row: Int
       package let token: Int
@@ -16,10 +16,10 @@ package struct ProductProblem: Sendable {
       package let expected: Int32
     }
 
-    /// Numbers of the product, padding left out, and those of them that were compared.
+    /// The count of the product's numbers, without padding, and of those that were compared.
     package let productCount: Int
     package let comparedCount: Int
-    /// Rows compared for every token; for token 0 all were.
+    /// The number of rows that were compared for every token. For token 0, all rows were.
     package let sampledRowCount: Int
     package let mismatchCount: Int
     package let firstMismatch: Mismatch?
@@ -28,31 +28,31 @@ package struct ProductProblem: Sendable {
     package var isComplete: Bool { comparedCount == productCount }
   }
 
-  /// Codes of -1, 0 and 1, half of them 0; one part, or several that are stacked.
+  /// Codes of -1, 0 and 1, half of them 0, in one part or several stacked parts.
   package let matrix: TernaryMatrix
   package let tokens: Int
   /// Activations -128…127, `[tokens][codeStride]`, zero from the matrix's columns on.
   package let codes: [Int8]
-  /// Bytes from a token to the next.
+  /// The distance between two tokens' activations, in bytes.
   package let codeStride: Int
   /// The sum of each token's activations.
   package let sums: [Int32]
 
-  /// Rows of all parts, padding left out.
+  /// The rows of all parts, without padding.
   package var rows: Int { matrix.parts.reduce(0) { $0 + $1.rows } }
   package var columns: Int { matrix.columns }
 
-  /// Weights multiplied on the host for a check, about: a second of work. All of token 0 is checked even if that is
-  /// more.
+  /// About the number of weights that the host multiplies for a check: a second of work. All of token 0 is checked even
+  /// if that is more.
   private static let checkedWeightCount = 1 << 28
 
   /// - Parameters:
   ///   - rows: outputs of each part: 1 to 8,388,608.
-  ///   - columns: inputs: as many; beyond, products do not fit 32 bits.
-  ///   - tokens: the most that will be multiplied at once: 1 to as many.
-  ///   - codeUnit: columns to whole multiples of which each token's activations are padded: whole 64-byte vectors for
-  ///     the CPU's kernels, whole tiles for a GPU's.
-  /// - Throws: `EngineError.parameter` naming the first number out of its range.
+  ///   - columns: inputs: 1 to 8,388,608; products of more do not fit 32 bits.
+  ///   - tokens: the most tokens that will be multiplied at once: 1 to 8,388,608.
+  ///   - codeUnit: each token's activations are padded to a multiple of this many columns: 64-byte vectors for the
+  ///     CPU's kernels, tiles for a GPU's.
+  /// - Throws: `EngineError.parameter` for the first number out of its range.
   package init(
     rows: [Int], columns: Int, tokens: Int, codeUnit: Int = 64, using generator: inout SplitMix64
   ) throws {
@@ -85,7 +85,7 @@ package struct ProductProblem: Sendable {
     try self.init(rows: [rows], columns: columns, tokens: tokens, using: &generator)
   }
 
-  /// The exact products `[tokens][rows]` of some rows of the stacked and padded matrix, by the plainest loop there is.
+  /// The exact products `[tokens][rows]` of some rows of the stacked and padded matrix, computed by the plainest loop.
   /// Rows of padding give 0.
   package func products(tokens: Int, rows: Range<Int>) -> [Int32] {
     codes.withUnsafeBufferPointer { codes in
@@ -95,19 +95,19 @@ package struct ProductProblem: Sendable {
     }
   }
 
-  /// Compares a product with sums of integers that are computed here, by the plainest loop there is: all rows of token
-  /// 0, and all or, when that were too many, a random choice of rows of the other tokens.
+  /// Compares a product with sums of integers that the plainest loop computes here: all rows of token 0, and all rows
+  /// of the other tokens, or a random choice if they are too many.
   ///
   /// - Parameters:
   ///   - products: `[tokens][stride]`, of every row of the stacked and padded matrix.
   ///   - stride: at least the padded rows.
-  ///   - tokens: the first so many of the problem's.
+  ///   - tokens: how many of the problem's tokens were multiplied.
   package func check(_ products: [Int32], stride: Int, tokens: Int) -> Check {
     let places = matrix.parts.flatMap { $0.firstRow..<$0.firstRow + $0.rows }
     let rows = places.count
     let affordable = Self.checkedWeightCount / (tokens * columns)
     let sampled = sampledRows(max(1, min(rows, affordable)))
-    // Each piece notes what it finds in a place of its own.
+    // Each row has a place of its own for its findings, so that threads share nothing.
     let findings = UnsafeMutablePointer<(count: Int, first: Check.Mismatch?)>.allocate(capacity: rows)
     findings.initialize(repeating: (0, nil), count: rows)
     defer { findings.deallocate() }
@@ -138,7 +138,7 @@ package struct ProductProblem: Sendable {
       mismatchCount: all.reduce(0) { $0 + $1.count }, firstMismatch: all.lazy.compactMap(\.first).first)
   }
 
-  /// Which rows are compared for every token: about `count` of them, spread over the matrix.
+  /// The rows that are compared for every token: about `count` of them, spread over the matrix.
   private func sampledRows(_ count: Int) -> [Bool] {
     var isSampled = [Bool](repeating: count == rows, count: rows)
     guard count < rows else { return isSampled }

@@ -6,10 +6,11 @@ extension EngineComparison {
   /// Runs small random models of awkward shapes, and one layer in the shape of BitNet b1.58 2B-4T.
   ///
   /// - Parameters:
-  ///   - count: how many small ones.
-  ///   - isShort: fewer tokens, and without the large layer.
-  ///   - progress: called with 0…1.
-  ///   - report: gets for each candidate a check of prompts in chunks, one of ragged batches and one of decoding.
+  ///   - count: the number of small models.
+  ///   - isShort: whether to use fewer tokens, and leave out the large layer.
+  ///   - progress: called with the finished share, 0…1.
+  ///   - report: called, for each candidate, with a check of prompts in chunks, one of ragged batches and one of
+  ///     decoding.
   package func randomModels(
     _ count: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
   ) rethrows {
@@ -39,7 +40,7 @@ extension EngineComparison {
   }
 }
 
-/// Small random models, what engines have to do with them, and what the right engine makes of it.
+/// Small random models, the script that engines run on each, and the results of the engine that is taken to be right.
 private final class RandomModels {
   final class Model {
     let configuration: ModelConfiguration
@@ -77,7 +78,8 @@ private final class RandomModels {
   private let seed: UInt64
   private let reference: EngineComparison.Candidate
   private var kept: [Int: Model] = [:]
-  /// The models beyond are made anew for each check, so that memory does not grow with their number.
+  /// The most models that are kept. Others are generated again for each check, so that memory does not grow with their
+  /// number.
   private static let keptLimit = 32
 
   init(_ count: Int, isShort: Bool, seed: UInt64, expected: EngineComparison.Candidate) {
@@ -106,9 +108,9 @@ private final class RandomModels {
 }
 
 extension ModelConfiguration {
-  /// The shape in a few words.
+  /// The shape, in a few words.
   fileprivate var shape: String {
-    "hidden \(hiddenSize), feed-forward \(feedForwardSize), \(layerCount) layers, \(headCount) heads of \(headSize), \(keyValueHeadCount) "
-      + "with keys, vocabulary \(vocabularySize), \(activation.rawValue)"
+    "hidden \(hiddenSize), feed-forward \(feedForwardSize), \(layerCount) layers, \(headCount) heads of \(headSize), "
+      + "\(keyValueHeadCount) with keys, vocabulary \(vocabularySize), \(activation.rawValue)"
   }
 }

@@ -3,16 +3,16 @@ package import BitNetInference
 import BitNetRandomModels
 
 extension EngineComparison {
-  /// Decodes the same tokens again and again with each candidate, and then computes the logits after them: the first
-  /// time must give the tokens of the engine that is right, every other time those of the first. A fault that depends
-  /// on the moment shows as a rare difference.
+  /// Decodes the same tokens repeatedly with each candidate, and then computes the logits after them. The first
+  /// repetition must give the results of the expected engine, and every other repetition those of the first. A fault
+  /// that depends on timing shows as a rare difference.
   ///
   /// - Parameters:
-  ///   - label: names the model in the checks.
-  ///   - count: most likely tokens of each sequence. They fit in the context with one more before them.
+  ///   - label: the model's name in the checks.
+  ///   - count: the number of tokens to decode greedily in each sequence; one less than the context length at most.
   ///   - repetitions: 1 or more.
-  ///   - progress: called with 0…1.
-  ///   - report: gets a check of one sequence and one of 2 to 8 together, for each candidate.
+  ///   - progress: called with the finished share, 0…1.
+  ///   - report: called, for each candidate, with a check of one sequence and one of 2 to 8 sequences together.
   package func soak(
     _ weights: ModelWeights, label: String = "the model", tokens count: Int, repetitions: Int,
     progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report

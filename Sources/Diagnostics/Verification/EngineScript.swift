@@ -2,16 +2,16 @@ import BitNetDeviceCheck
 import BitNetInference
 import BitNetRandomModels
 
-/// What engines have to do with a model, drawn once, so that all of them do the same.
+/// The work that engines do with a model, drawn at random once, so that all engines do the same.
 struct EngineScript {
-  /// The parts of a script, each compared on its own.
+  /// The parts of a script. Each is compared on its own.
   enum Part: String, CaseIterable {
     case prompts = "logits, prompts in chunks"
     case batches = "logits and tokens, ragged batches"
     case decoding = "decoding"
   }
 
-  /// New tokens of one of the sequences.
+  /// The new tokens of one sequence in a batch.
   private struct Piece {
     let sequence: Int
     let tokens: [Int32]
@@ -25,14 +25,14 @@ struct EngineScript {
   private let batches: [[Piece]]
   private let decodings: [Decoding]
 
-  /// Sequences that are continued together.
+  /// Sequences that are decoded together.
   private struct Decoding {
     let prompts: [[Int32]]
-    /// Whether the prompts are there already when decoding begins, but for their last tokens.
+    /// Whether the prompts, except for their last tokens, are processed before decoding begins.
     let isPrepared: Bool
     let sampling: [SamplingParameters]
     let limit: Int
-    /// Where each is cut afterwards, and what it gets then.
+    /// The length to which each sequence is truncated afterwards, and the token that follows.
     let cuts: [Int]
     let last: Int32
   }
@@ -57,7 +57,7 @@ struct EngineScript {
     sequenceCount = count
     batches = (0..<(isShort ? 3 : 6)).map { _ in
       (0..<count).shuffled(using: &generator).prefix(number(1...count)).map { sequence in
-        // Half of them single tokens, as when some sequences decode while others read their prompts.
+        // Half of the pieces are single tokens, as when some sequences decode while others process their prompts.
         let new = tokens(number(0...1) == 0 ? 1 : number(2...(isShort ? 10 : 40)))
         let (rows, want): (Batch.Rows, Batch.Want) =
           switch number(0...4) {
@@ -70,7 +70,7 @@ struct EngineScript {
       }
     }
 
-    // Alone, as many as the cooperative kernel takes, and more.
+    // One sequence alone, as many as the cooperative kernel takes, and more.
     decodings = [1, number(2...8), number(9...12)].prefix(isShort ? 2 : 3).map { count in
       let prompts = (0..<count).map { _ in tokens(number(1...(isShort ? 10 : 130))) }
       let limit = number(1...(isShort ? 6 : 30))
@@ -90,7 +90,7 @@ struct EngineScript {
     return chunks
   }
 
-  /// - Parameter chunks: the numbers of tokens in which the prompt of `.prompts` is read.
+  /// - Parameter chunks: the sizes of the chunks in which the prompt of `.prompts` is processed.
   func run(_ part: Part, _ engine: any Engine, chunks: [Int]) throws -> [EngineOutput] {
     switch part {
     case .prompts: [try promptLogits(engine, chunks: chunks)]
@@ -99,7 +99,7 @@ struct EngineScript {
     }
   }
 
-  /// The logits after each token of the prompt, read in chunks.
+  /// The logits after each token of the prompt, which is processed in chunks.
   private func promptLogits(_ engine: any Engine, chunks: [Int]) throws -> EngineOutput {
     let id = engine.makeSequence()
     defer { engine.removeSequence(id) }
@@ -123,15 +123,15 @@ struct EngineScript {
       return try zip(pieces, engine.step(batch)).enumerated().flatMap { entry, found in
         let (piece, output) = found
         let place =
-          "batch \(index) of \(pieces.count) entries, entry \(entry) (sequence \(piece.sequence), \(piece.tokens.count) new tokens, "
-          + "\(piece.want.text(piece.rows)))"
+          "batch \(index) of \(pieces.count) entries, entry \(entry) (sequence \(piece.sequence), "
+          + "\(piece.tokens.count) new tokens, \(piece.want.text(piece.rows)))"
         return EngineOutput.list(output, place: place, vocabulary: vocabulary)
       }
     }
   }
 
-  /// The tokens that continue the sequences, and then the logits of one more token after a part of them: those tell
-  /// whether the cache holds what it should.
+  /// The tokens that continue the sequences, and then the logits after one more token behind a part of each sequence:
+  /// these show whether the cache is right.
   private func decode(_ engine: any Engine) throws -> [EngineOutput] {
     try decodings.flatMap { decoding in
       let ids = decoding.prompts.map { _ in engine.makeSequence() }

@@ -3,9 +3,9 @@ import BitNetCUDAEngine
 package import BitNetDeviceCheck
 import BitNetInference
 
-/// Checks a GPU's kernels, and offers the forms of the engine on it for an `EngineComparison`.
+/// Checks a GPU's kernels, and provides the forms of the engine on it for an `EngineComparison`.
 ///
-/// Every check is reported as soon as it is made, and an error in one of them does not stop the others.
+/// Every check is reported as soon as it is complete, and an error in one check does not stop the others.
 ///
 /// ```swift
 /// let verification = try Verification(device: 0, seed: 1)
@@ -17,17 +17,17 @@ import BitNetInference
 /// ```
 package final class Verification {
   package let device: CUDADevice
-  /// As `cuDriverGetVersion` counts: 12010 is 12.1.
+  /// In the form of `cuDriverGetVersion`: 12010 is 12.1.
   package let driverVersion: Int
-  /// Whether the device is the stand-in that runs kernels on the processor.
+  /// Whether the device is a stand-in that runs kernels on the CPU.
   package let isEmulated: Bool
   let library: KernelLibrary
   let seed: UInt64
 
   /// - Parameters:
   ///   - ordinal: the driver's number for the GPU, from 0.
-  ///   - seed: of everything random: the same seed checks the same.
-  /// - Throws: when there is no driver, no such GPU, or it is too old.
+  ///   - seed: the seed of all random inputs. The same seed repeats the same checks.
+  /// - Throws: `CUDAError` when there is no driver, no such GPU, or it is too old.
   package init(device ordinal: Int, seed: UInt64) throws(CUDAError) {
     let driver = try CUDADriver.load()
     device = try driver.device(ordinal)
@@ -37,10 +37,10 @@ package final class Verification {
     self.seed = seed
   }
 
-  /// The engine on this device, with the screened head and with the full one.
+  /// The engine on this device, with the screened head and with the full head.
   ///
-  /// - Parameter isCooperative: whether single tokens go through one cooperative kernel. The forms without it are the
-  ///   simpler ones.
+  /// - Parameter isCooperative: whether single tokens go through one cooperative kernel. The forms without that kernel
+  ///   are simpler.
   package func engines(isCooperative: Bool) -> [EngineComparison.Candidate] {
     [true, false].map { screensHead in
       CUDAEngineForm(isCooperative: isCooperative, screensHead: screensHead).candidate { [device] in

@@ -3,18 +3,19 @@ import BitNetCUDAEngine
 package import BitNetDeviceCheck
 
 extension Verification {
-  /// The resources of a kernel as the driver compiled it.
+  /// The resources of a kernel, as compiled by the driver.
   package struct KernelFacts: Sendable {
     package let name: String
     /// The registers of each thread.
     package let registers: Int
-    /// The bytes of local memory of each thread, for values that did not fit into registers.
+    /// The bytes of local memory of each thread, for values that did not fit in registers.
     package let localBytes: Int
   }
 
-  /// Loads every kernel, in the order of their names.
+  /// Loads every kernel, in the order of the names.
   ///
-  /// - Parameter report: gets each kernel's name, and its resources or the error that kept it from being loaded.
+  /// - Parameter report: called with each kernel's name, and its resources or the error that prevented it from being
+  ///   loaded.
   package func kernels(_ report: (String, Result<KernelFacts, CUDAError>) throws -> Void) rethrows {
     for kernel in Kernel.allCases.sorted(by: { $0.rawValue < $1.rawValue }) {
       let result = Result { () throws(CUDAError) in
@@ -26,15 +27,15 @@ extension Verification {
     }
   }
 
-  /// Runs every kernel but the cooperative ones by itself, with random inputs, and compares all it writes with scalar
-  /// code.
+  /// Runs every kernel except the cooperative ones on its own, with random inputs, and compares all its output with
+  /// scalar code.
   ///
   /// - Parameters:
-  ///   - shapes: random ones for each kernel.
-  ///   - isShort: without the shapes of BitNet b1.58 2B-4T, whose results take the processor some seconds.
-  ///   - progress: called with 0…1.
-  ///   - report: gets each kernel's check as soon as it is made. An error of the driver is the check's; the next
-  ///     kernels are run all the same.
+  ///   - shapes: the number of random shapes for each kernel.
+  ///   - isShort: whether to leave out the shapes of BitNet b1.58 2B-4T, whose results take the CPU some seconds.
+  ///   - progress: called with the finished share, 0…1.
+  ///   - report: called with each kernel's check as soon as it is complete. An error of the driver is the result of its
+  ///     check, and the next kernels are still run.
   package func kernelChecks(
     shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
   ) rethrows {

@@ -7,14 +7,15 @@ import BitNetRandomModels
 import BitNetTernary
 
 extension Verification {
-  /// Multiplies random matrices of awkward shapes on all paths and compares every product with the integers of
-  /// `TernaryMatrix.dot`, and a few as large as those of real models, of which it compares some rows.
+  /// Multiplies random matrices of awkward shapes on all paths, and compares every product with the integers of
+  /// `TernaryMatrix.dot`. Also multiplies a few matrices as large as those of real models, and compares some of their
+  /// rows.
   ///
   /// - Parameters:
-  ///   - shapes: how many random ones.
-  ///   - isShort: smaller ones, and none of the large ones.
-  ///   - progress: called with 0…1.
-  ///   - report: gets a check for each path.
+  ///   - shapes: the number of random shapes.
+  ///   - isShort: whether to use smaller shapes, and no large matrices.
+  ///   - progress: called with the finished share, 0…1.
+  ///   - report: called with a check for each path.
   package func products(
     shapes: Int, isShort: Bool = false, progress: (Double) -> Void = { _ in }, _ report: EqualityCheck.Report
   ) rethrows {
@@ -47,7 +48,7 @@ extension Verification {
     }
   }
 
-  /// Compares every product of a small matrix, for every way to split its rows or number of stages.
+  /// Compares every product of a small matrix, for every split of its rows or number of stages.
   private func compareAll(
     _ problem: ProductProblem, _ path: Products.Path, _ check: inout EqualityCheck, using generator: inout SplitMix64
   ) throws {
@@ -60,7 +61,8 @@ extension Verification {
         check.compare(
           try device.multiply(path, tokens: tokens, stages: stages), problem.products(tokens: tokens, rows: 0..<rows)
         ) {
-          "\(problem.shape), \(tokens) tokens, \(stages) stages: the product of row \($0 % rows) with token \($0 / rows)"
+          "\(problem.shape), \(tokens) tokens, \(stages) stages: "
+            + "the product of row \($0 % rows) with token \($0 / rows)"
         }
       }
       return
@@ -70,7 +72,8 @@ extension Verification {
       let blocks = Int.random(in: 1...Int(device.matrix.tileRows), using: &generator)
       let found = try device.multiply(path, tokens: tokens, plan: (split, blocks))
       check.compare(found, problem.products(tokens: tokens, rows: 0..<rows)) {
-        "\(problem.shape), \(tokens) tokens, \(split) warps a row, \(blocks) blocks: the product of row \($0 % rows) with token \($0 / rows)"
+        "\(problem.shape), \(tokens) tokens, \(split) warps a row, \(blocks) blocks: "
+          + "the product of row \($0 % rows) with token \($0 / rows)"
       }
     }
   }
@@ -98,7 +101,7 @@ extension Verification {
 }
 
 extension ArraySlice {
-  /// Elements counted from the slice's start.
+  /// Elements by their offsets from the slice's start.
   fileprivate subscript(rebased range: Range<Int>) -> ArraySlice {
     self[startIndex + range.lowerBound..<startIndex + range.upperBound]
   }
@@ -113,7 +116,7 @@ extension ProductProblem {
     let longest = isSmall ? 50 : 200
     let rows = (0..<Int.random(in: 1...3, using: &generator)).map { _ in Int.random(in: 1...longest, using: &generator)
     }
-    // Whole groups of tiles, and long rows, now and then.
+    // Sometimes whole groups of tiles, or long rows.
     let columns =
       switch Int.random(in: 0..<8, using: &generator) {
       case 0: 128 * Int.random(in: 1...(isSmall ? 3 : 20), using: &generator)
@@ -157,7 +160,7 @@ private struct DeviceProduct {
   ) throws(CUDAError) -> [Int32] {
     let count = tokens * problem.matrix.paddedRows
     let out = try CUDABuffer(library.context, byteCount: 4 * count)
-    // No product is that, so what is not written is found.
+    // No product has this value, so places that the kernel does not write are found.
     try out.fill(byte: 0x55)
     let target = Target(out: out.address, stride: Int32(problem.matrix.paddedRows), isSquaredReLU: 0)
     let rows = QuantizedRows(codes: codes.address, stride: problem.codeStride, scales: 0, sums: sums.address)
