@@ -172,7 +172,8 @@ final class CPUScreenedHead {
       for block in range {
         let first = block * Self.blockRows
         kernels.rowProducts(
-          table8 + first * stride, stride, Self.blockRows, codes.base, codes.stride, sums, 2 * count, products, Self.blockRows)
+          table8 + first * stride, stride, Self.blockRows, codes.base, codes.stride, sums, 2 * count, products,
+          Self.blockRows)
         for t in 0..<count {
           let high = products + 2 * t * Self.blockRows
           floors[t * blocks + block] = kernels.screenBounds(
