@@ -5,7 +5,7 @@ import BitNetTernary
 /// An int8 copy of the output head that bounds every logit, so that only rows that can matter are read in full.
 ///
 /// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is
-/// within a known distance of the logit (Cauchy-Schwarz; the proof is in Documentation/cpu.md). Rows whose upper bound
+/// within a known distance of the logit (the proof is in Documentation/numerics.md). Rows whose upper bound
 /// cannot reach what sampling looks at are left out; the others get the logit that the whole head would have computed,
 /// bit for bit.
 final class CPUScreenedHead {

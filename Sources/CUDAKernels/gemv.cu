@@ -2,7 +2,7 @@
 //
 // Shapes: tiles [N/16][K/32] of 128 bytes; x, norm [K]; out [N] (or [N/2] for a gated pair).
 // Bytes: N·K/4 of weights from memory, once; each block reads x and norm (8·K) from the second-level cache.
-// Bound by: memory. A thread keeps four loads of 16 bytes in flight; two instructions (mask, dp4a) do four weights.
+// Bound by: memory. A thread keeps three loads of 16 bytes in flight; two instructions (mask, dp4a) do four weights.
 // Launch: 256 threads; any number of blocks; split 1, 2, 4 or 8 warps a tile row (at most 4 for gemv_activate); shared
 // memory sizeof(GemvScratch) + K rounded up to whole tiles, and 4·K more for rows of up to longestStagedRow.
 #include "gemv.cuh"
