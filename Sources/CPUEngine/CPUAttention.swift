@@ -41,54 +41,58 @@ final class AttentionPartials {
 
 extension CPUForwardPass {
   /// Attention of every token and key/value head.
-  func attend(_ tokens: [Token], layer: Int, _ member: ThreadTeam.Member) {
+  func attend(_ queries: Activations, layer: Int) -> Activations {
+    let (layout, partials) = (model.layout, model.partials)
     let heads = layout.heads
+    let output = Activations(space.inner, width: configuration.queryWidth)
     guard partials.isCut else {
       member.phase(tokens.count * heads) { task in
-        attend(tokens[task / heads], task / heads, layer: layer, head: task % heads, member)
+        attend(queries.rows, task / heads, layer: layer, head: task % heads, output.rows)
       }
-      return
+      return output
     }
     let runs = partials.runs
     member.phase(tokens.count * heads * runs) { task in
       let (t, head, run) = (task / runs / heads, task / runs % heads, task % runs)
       let first = run * AttentionPartials.run
-      attendChunks(tokens[t], t, layer: layer, head: head, first..<first + AttentionPartials.run)
+      attendChunks(queries.rows, t, layer: layer, head: head, first..<first + AttentionPartials.run)
     }
-    let size = weights.configuration.headSize
+    let size = configuration.headSize
     member.phase(tokens.count * heads) { task in
       let (t, head) = (task / heads, task % heads)
       kernels.combine(
         partials.base + task * partials.chunks * partials.stride, partials.stride,
-        tokens[t].position / attentionChunkLength + 1,
-        layout.group, size, space.inner + t * space.innerStride + head * layout.group * size)
+        tokens[t].position / attentionChunkLength + 1, layout.group, size, output.rows[t] + head * layout.group * size)
     }
+    return output
   }
 
-  private var attentionScale: Float { Float(1 / Double(weights.configuration.headSize).squareRoot()) }
+  private var attentionScale: Float { Float(1 / Double(configuration.headSize).squareRoot()) }
 
-  /// Token t's attention to some chunks of one head.
-  private func attendChunks(_ token: Token, _ t: Int, layer: Int, head: Int, _ range: Range<Int>) {
-    let size = weights.configuration.headSize
+  /// Token t's attention to some chunks of one key/value head.
+  private func attendChunks(_ queries: Rows<Float>, _ t: Int, layer: Int, head: Int, _ range: Range<Int>) {
+    let (layout, partials) = (model.layout, model.partials)
+    let token = tokens[t]
+    let size = configuration.headSize
     let start = layout.start(layer: layer, head: head)
     let last = token.position / attentionChunkLength
     for chunk in range where chunk <= last {
       let keys = UnsafePointer(token.pages[chunk].base + start)
       let next = UnsafePointer(token.pages[min(chunk + 1, last)].base + start)
       kernels.attendChunk(
-        space.heads + t * space.headStride + head * layout.group * size, layout.group, size, keys,
-        keys + layout.keyCount, next,
+        queries[t] + head * layout.group * size, layout.group, size, keys, keys + layout.keyCount, next,
         min(attentionChunkLength, token.position + 1 - chunk * attentionChunkLength), attentionScale,
         partials.base + ((t * layout.heads + head) * partials.chunks + chunk) * partials.stride)
     }
   }
 
   /// Token t's attention to all positions before it and its own, for one key/value head.
-  private func attend(_ token: Token, _ t: Int, layer: Int, head: Int, _ member: ThreadTeam.Member) {
-    let size = weights.configuration.headSize
+  private func attend(_ queries: Rows<Float>, _ t: Int, layer: Int, head: Int, _ output: Rows<Float>) {
+    let layout = model.layout
+    let token = tokens[t]
+    let size = configuration.headSize
     let start = layout.start(layer: layer, head: head)
     let chunks = token.position / attentionChunkLength + 1
-    let scratch = space.scratch + member.index * space.scratchStride
     withUnsafeTemporaryAllocation(of: UnsafePointer<UInt16>.self, capacity: 2 * chunks) { pointers in
       for chunk in 0..<chunks {
         let keys = UnsafePointer(token.pages[chunk].base + start)
@@ -98,9 +102,9 @@ extension CPUForwardPass {
       for first in Swift.stride(from: 0, to: layout.group, by: Int(CTERNARY_MAX_GROUP)) {
         let offset = (head * layout.group + first) * size
         kernels.attend(
-          space.heads + t * space.headStride + offset, min(layout.group - first, Int(CTERNARY_MAX_GROUP)), size,
-          pointers.baseAddress!, pointers.baseAddress! + chunks, token.position + 1, attentionScale, scratch,
-          space.inner + t * space.innerStride + offset)
+          queries[t] + offset, min(layout.group - first, Int(CTERNARY_MAX_GROUP)), size, pointers.baseAddress!,
+          pointers.baseAddress! + chunks, token.position + 1, attentionScale, space.scratch[member.index],
+          output[t] + offset)
       }
     }
   }

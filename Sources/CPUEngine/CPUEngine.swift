@@ -11,7 +11,7 @@ package final class CPUEngine: Engine {
   package let configuration: ModelConfiguration
   package let contextLength: Int
   package let instructionSet: InstructionSet
-  private let pass: CPUForwardPass
+  private let model: CPUModel
   private var store: SequenceStore<CachePage>
   private var done = FinishedSteps()
 
@@ -47,10 +47,10 @@ package final class CPUEngine: Engine {
     configuration = weights.configuration
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
-    pass = try CPUForwardPass(
+    model = try CPUModel(
       weights, team: ThreadTeam(count: threads ?? Self.defaultThreads), kernels: self.instructionSet.kernels,
       screensHead: screensHead, copiesTiles: copiesTiles)
-    let pages = (cacheBytes ?? Processors.current.memoryByteCount / 4) / pass.layout.byteCount
+    let pages = (cacheBytes ?? Processors.current.memoryByteCount / 4) / model.layout.byteCount
     store = SequenceStore(limit: max(pages, (self.contextLength + attentionChunkLength - 1) / attentionChunkLength))
   }
 
@@ -59,32 +59,32 @@ package final class CPUEngine: Engine {
   package static var defaultThreads: Int { Processors.current.threadCount }
 
   /// Threads that work, the caller's included.
-  package var threads: Int { pass.team.count }
+  package var threads: Int { model.team.count }
   package var summary: String { "CPU, \(instructionSet.rawValue), \(plural(threads, "thread"))" }
   package var memory: MemoryUse {
     MemoryUse(
-      weights: pass.weights.byteCount, screen: pass.screen?.byteCount ?? 0, buffers: pass.space.byteCount,
-      cache: store.pageCount * pass.layout.byteCount)
+      weights: model.weights.byteCount, screen: model.screen?.byteCount ?? 0, buffers: model.space.byteCount,
+      cache: store.pageCount * model.layout.byteCount)
   }
 
   /// Pages of the cache that sequences hold or that are kept for later ones.
   package var cachedPageCount: Int { store.pageCount }
 
   /// Bytes of tiles that have been copied out of the model's file so far.
-  package var copiedByteCount: Int { pass.copiedByteCount }
+  package var copiedByteCount: Int { model.copiedByteCount }
   /// Copies at once the tiles that would be copied behind the tokens to come: for benchmarks, and servers that have
   /// time before their first request.
-  package func finishCopying() { pass.finishCopying() }
+  package func finishCopying() { model.finishCopying() }
 
   /// A step with a prompt takes as long as one slice of tokens.
   package var capacity: Capacity {
-    Capacity(stepsAhead: 1, stepTokens: CPUForwardPass.sliceLength, cachePages: store.limit)
+    Capacity(stepsAhead: 1, stepTokens: CPUModel.sliceLength, cachePages: store.limit)
   }
 
   private var source: SequenceStore<CachePage>.Source {
     .init(
-      make: { [layout = pass.layout] in CachePage(layout) },
-      copy: { [layout = pass.layout] in CachePage(copy: $0, layout) })
+      make: { [layout = model.layout] in CachePage(layout) },
+      copy: { [layout = model.layout] in CachePage(copy: $0, layout) })
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
@@ -99,7 +99,7 @@ package final class CPUEngine: Engine {
   package func submit(_ batch: Batch) throws(EngineError) -> StepTicket {
     let plan = try store.admit(
       batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
-    let results = pass.run(plan)
+    let results = model.run(plan)
     let answers = plan.collect(results)
     store.record(answers, of: plan)
     return done.add(answers)

@@ -1,17 +1,18 @@
-import CBitNetTernary
 import BitNetInference
 import BitNetTernary
+import CBitNetTernary
 
-/// The forward pass over a list of tokens, phase by phase; the team's members run it side by side.
+/// One member's way through the forward pass over a slice of tokens. All members of the team run it side by side, phase
+/// by phase: a phase divides its tokens, rows or heads among them and returns when all are done.
 final class CPUForwardPass {
-  /// One token of the batch.
+  /// One token of the slice.
   struct Token {
-    /// What to compute for a token besides its keys and values: one of the outputs.
+    /// What to compute for a token besides its keys and values. `index`: the place among the plan's outputs.
     enum Output {
       case none
       /// From the hidden state after the final norm, or from all logits.
       case whole(index: Int, needsLogits: Bool)
-      /// From the logits that matter when the next token is chosen in this way.
+      /// From the logits that matter when the next token is chosen with these parameters.
       case candidates(index: Int, SamplingParameters)
     }
 
@@ -22,247 +23,174 @@ final class CPUForwardPass {
     let output: Output
   }
 
-  /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their
-  /// activations stay in the second-level cache.
-  static let sliceLength = 64
-
-  /// A slice that multiplies fewer weight bytes than this is left to one thread. Below it, the fifty-odd barriers of a
-  /// small model cost more than the second core brings, and much more on a busy machine (the demo model's token is 1.2
-  /// MB).
-  private static let smallWork = 8 << 20
-
-  let team: ThreadTeam
-  let layout: CachePage.Layout
-  let screen: ScreenedHead?
-  private(set) var weights: ModelWeights
+  let model: CPUModel
+  let weights: ModelWeights
+  let configuration: ModelConfiguration
   let kernels: TernaryKernels
   let space: Workspace
-  let partials = AttentionPartials()
-  private let copiedTiles: CopiedTiles?
-  private var rotary: RotaryTable
-  private var cosines: [Float] = []
-  private var sines: [Float] = []
+  let member: ThreadTeam.Member
+  let tokens: [Token]
+  private let angles: CPUModel.Angles
+  let results: CPUModel.Results
 
-  /// - Parameters:
-  ///   - screensHead: nil to have the screened head where it pays and fits.
-  ///   - copiesTiles: nil to copy the tiles where it pays; they are used where they lie when there is no room.
-  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?, copiesTiles: Bool?)
-    throws(EngineError)
-  {
-    self.weights = weights
-    copiedTiles = copiesTiles ?? CopiedTiles.pay(for: weights) ? CopiedTiles(for: weights) : nil
-    self.team = team
-    self.kernels = kernels
-    layout = CachePage.Layout(weights.configuration)
-    rotary = RotaryTable(weights.configuration)
-    space = Workspace(weights, tokens: Self.sliceLength, threads: team.count)
-    let head = weights.head
-    if head.columns > ScreenedHead.longestRow || screensHead == false {
-      screen = nil
-    } else if screensHead == true {
-      screen = try ScreenedHead(head, team: team, kernels: kernels)
-    } else {
-      // Without room for the copy the model runs all the same.
-      screen =
-        head.rows * head.columns >= ScreenedHead.worthwhile
-        ? try? ScreenedHead(head, team: team, kernels: kernels) : nil
-    }
+  init(
+    _ model: CPUModel, _ member: ThreadTeam.Member, _ tokens: [Token], _ angles: CPUModel.Angles,
+    _ results: CPUModel.Results
+  ) {
+    self.model = model
+    weights = model.weights
+    configuration = model.weights.configuration
+    kernels = model.kernels
+    space = model.space
+    self.member = member
+    self.tokens = tokens
+    self.angles = angles
+    self.results = results
   }
 
-  var copiedByteCount: Int { copiedTiles?.byteCount ?? 0 }
-  func finishCopying() { copiedTiles?.finish(&weights, team: team) }
-
-  /// What a run gives besides the cache, filled in by the members of the team.
-  struct Results {
-    let plan: StepPlan<CachePage>
-    /// `[outputs]`
-    let rows: UnsafeMutableBufferPointer<RowResult>
-    /// `[outputs]`, of those that are chosen from candidates.
-    let candidates: UnsafeMutableBufferPointer<ScreenedHead.Candidates>
-  }
-
-  /// Runs all rows, in order, and returns what is wanted of them.
-  func run(_ plan: StepPlan<CachePage>) -> [RowResult] {
-    copiedTiles?.advance(&weights, team: team)
-    extendRotary(to: (plan.rows.map(\.position).max() ?? -1) + 1)
-    let tokens = plan.rows.map { row in
-      Token(
-        id: Int(row.token), position: row.position, pages: plan.entries[row.entry].pages,
-        output: row.output.map { output($0, plan.outputs[$0]) } ?? .none)
-    }
-    var candidates = [ScreenedHead.Candidates](repeating: .init(), count: plan.outputs.count)
-    var results = [RowResult](repeating: .values([]), count: plan.outputs.count)
-    candidates.withUnsafeMutableBufferPointer { candidates in
-      results.withUnsafeMutableBufferPointer { rows in
-        let results = Results(plan: plan, rows: rows, candidates: candidates)
-        for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
-          run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
-        }
-      }
-    }
-    for token in tokens {
-      guard case .candidates(let index, let sampling) = token.output else { continue }
-      screen?.note(candidates[index], sampling)
-      results[index] = .token(candidates[index].choose(sampling, position: plan.outputs[index].position))
-    }
-    return results
-  }
-
-  private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> Token.Output {
-    switch output.want {
-    // Where the screened head can serve and is likely to be worth it.
-    case .token(let sampling, nil) where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
-      .candidates(index: index, sampling)
-    case .hidden: .whole(index: index, needsLogits: false)
-    case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
-    }
-  }
-
-  private func run(_ slice: [Token], _ results: Results) {
-    partials.prepare(for: slice.map(\.position), layout, threads: team.count)
-    cosines.withUnsafeBufferPointer { cosines in
-      sines.withUnsafeBufferPointer { sines in
-        let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
-        team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in
-          forward(slice, member, angles, results)
-        }
-      }
-    }
-  }
-
-  private struct Angles {
-    let cosines: UnsafePointer<Float>
-    let sines: UnsafePointer<Float>
-  }
-
-  private func extendRotary(to count: Int) {
-    // Whole chunks, so that decoding does not extend the table at every token.
-    let whole = (count + attentionChunkLength - 1) / attentionChunkLength * attentionChunkLength
-    guard whole > rotary.positions else { return }
-    rotary.extend(to: whole)
-    cosines += rotary.cosines[cosines.count...].map { Float($0) }
-    sines += rotary.sines[sines.count...].map { Float($0) }
-  }
-
-  private func forward(_ tokens: [Token], _ member: ThreadTeam.Member, _ angles: Angles, _ results: Results) {
-    let c = weights.configuration
-    let count = tokens.count
-    let hidden = c.hiddenSize
+  /// Runs the slice through the model.
+  func forward() {
+    var x = embed()
     for (index, layer) in weights.layers.enumerated() {
-      member.phase(count) { t in
-        if index == 0 { embed(tokens[t].id, t) } else { addProduct(weights.layers[index - 1][.down], t) }
-        quantize(space.residual + t * hidden, hidden, layer[.attention], t, member)
-      }
-      multiply(layer[.queryKeyValue], count, member, next: member.share(of: layer[.attentionOutput]))
-      member.phase(count) { t in storeHeads(tokens[t], t, layer: index, angles) }
-      attend(tokens, layer: index, member)
-      member.phase(count) { t in
-        quantize(space.inner + t * space.innerStride, c.queryWidth, layer[.attentionSub], t, member)
-      }
-      multiply(layer[.attentionOutput], count, member, next: member.share(of: layer[.gateUp]))
-      member.phase(count) { t in
-        addProduct(layer[.attentionOutput], t)
-        quantize(space.residual + t * hidden, hidden, layer[.feedForward], t, member)
-      }
-      multiply(layer[.gateUp], count, member, next: member.share(of: layer[.down]))
-      member.phase(count) { t in
-        gate(layer[.gateUp], t)
-        quantize(space.inner + t * space.innerStride, c.feedForwardSize, layer[.feedForwardSub], t, member)
-      }
-      let isLast = index == weights.layers.count - 1
-      multiply(
-        layer[.down], count, member,
-        next: isLast ? headShare(member) : member.share(of: weights.layers[index + 1][.queryKeyValue]))
+      // Project q·k·v.
+      let qkv = multiply(quantize(&x, layer[.attention]), .queryKeyValue, layer: index)
+
+      // Attend.
+      let queries = rotateAndStore(qkv, layer: index)
+      let heads = attend(queries, layer: index)
+
+      // Project out.
+      let output = multiply(quantize(heads, layer[.attentionSub]), .attentionOutput, layer: index)
+      x.add(output)
+
+      // Gate·up.
+      let gateUp = multiply(quantize(&x, layer[.feedForward]), .gateUp, layer: index)
+      let inner = activate(gateUp)
+
+      // Down.
+      let down = multiply(quantize(inner, layer[.feedForwardSub]), .down, layer: index)
+      x.add(down)
     }
-    head(tokens, member, results)
+    // Head.
+    let outputs = SliceOutputs(tokens)
+    let hidden = normalize(&x, rows: outputs.tokens)
+    deliverHiddenStates(hidden, outputs)
+    deliverLogits(hidden, outputs)
+    deliverCandidates(hidden, outputs)
   }
 
-  private func embed(_ id: Int, _ t: Int) {
-    let row = weights.embedding.row(id)
-    let residual = space.residual + t * row.count
-    for i in row.indices { residual[i] = Float(bfloat16Bits: row[i]) }
-  }
-
-  /// RMSNorm, if the place has one, and the absmax quantiser: fills the codes, sum and scale of token t.
-  private func quantize(
-    _ x: UnsafePointer<Float>, _ count: Int, _ norm: [Float]?, _ t: Int, _ member: ThreadTeam.Member
-  ) {
-    let scratch = space.scratch + member.index * space.scratchStride
-    let epsilon = Float(weights.configuration.normEpsilon)
-    let codes = space.codes + t * space.codeStride
-    if let norm {
-      space.scales[t] = norm.withUnsafeBufferPointer {
-        kernels.normalizeAndQuantize(x, $0.baseAddress, epsilon, count, scratch, codes, space.sums + t)
-      }
-    } else {
-      space.scales[t] = kernels.normalizeAndQuantize(x, nil, epsilon, count, scratch, codes, space.sums + t)
+  /// The embeddings of the tokens, from which the residual stream starts.
+  private func embed() -> Activations {
+    let x = space.residual
+    member.phase(tokens.count) { t in
+      let row = weights.embedding.row(tokens[t].id)
+      for i in row.indices { x[t][i] = Float(bfloat16Bits: row[i]) }
     }
+    return Activations(x, width: configuration.hiddenSize)
   }
 
-  /// The exact products of all tokens with a matrix.
-  ///
-  /// - Parameter next: the member's share of what is read after it.
-  private func multiply(
-    _ matrix: TernaryMatrix, _ tokens: Int, _ member: ThreadTeam.Member, next: UnsafeRawBufferPointer
-  ) {
-    member.fetchWhileWaiting(next)
+  /// RMSNorm, if there is a norm, and the absmax quantiser.
+  private func quantize(_ x: inout Activations, _ norm: [Float]?) -> Codes {
+    let codes = Codes(rows: space.codes, sums: space.sums, scales: space.scales)
+    let scratch = space.scratch[member.index]
+    let epsilon = Float(configuration.normEpsilon)
+    member.phase(tokens.count) { t in
+      let row = complete(x, row: t)
+      codes.scales[t] =
+        if let norm {
+          norm.withUnsafeBufferPointer {
+            kernels.normalizeAndQuantize(
+              row, $0.baseAddress, epsilon, x.width, scratch, codes.rows[t], codes.sums + t)
+          }
+        } else {
+          kernels.normalizeAndQuantize(row, nil, epsilon, x.width, scratch, codes.rows[t], codes.sums + t)
+        }
+    }
+    x.pending = .nothing
+    return codes
+  }
+
+  private func quantize(_ x: Activations, _ norm: [Float]?) -> Codes {
+    var x = x
+    return quantize(&x, norm)
+  }
+
+  /// The exact products of all tokens with a matrix of a layer.
+  private func multiply(_ codes: Codes, _ role: MatrixRole, layer: Int) -> Product {
+    let matrix = weights.layers[layer][role]
+    let dots = space.dots
+    member.fetchWhileWaiting(share(after: role, layer: layer))
     member.rows(of: matrix) { rows in
       kernels.multiply(
-        matrix.tiles(ofRows: rows), matrix.tilesPerRow, rows.count, space.codes, space.codeStride, space.sums, tokens,
-        space.dots + rows.lowerBound, space.dotStride)
+        matrix.tiles(fromRow: rows.lowerBound), matrix.tilesPerRow, rows.count, codes.rows.base, codes.rows.stride,
+        codes.sums, tokens.count, dots.base + rows.lowerBound, dots.stride)
     }
+    return Product(dots: dots, scales: codes.scales, parts: matrix.parts)
   }
 
-  /// What a product of part `part` for token t is multiplied by, and where the products are.
-  private func product(_ matrix: TernaryMatrix, _ part: Int, _ t: Int) -> (dots: UnsafePointer<Int32>, factor: Float) {
-    let part = matrix.parts[part]
-    return (UnsafePointer(space.dots + t * space.dotStride + part.firstRow), Float(part.scale) / space.scales[t])
+  /// The member's share of the weights that it reads after a matrix: of the next matrix, or of the output head.
+  private func share(after role: MatrixRole, layer: Int) -> UnsafeRawBufferPointer {
+    let roles = MatrixRole.allCases.count
+    let (nextLayer, next) = (layer * roles + role.rawValue + 1).quotientAndRemainder(dividingBy: roles)
+    guard nextLayer < weights.layers.count else { return headShare }
+    return member.share(of: weights.layers[nextLayer][MatrixRole(rawValue: next)!])
   }
 
-  func addProduct(_ matrix: TernaryMatrix, _ t: Int) {
-    let hidden = weights.configuration.hiddenSize
-    let (dots, factor) = product(matrix, 0, t)
-    kernels.dequantizeAndAdd(dots, factor, hidden, space.residual + t * hidden)
-  }
-
-  private func gate(_ matrix: TernaryMatrix, _ t: Int) {
-    let c = weights.configuration
-    let (gate, gateFactor) = product(matrix, 0, t)
-    let (up, upFactor) = product(matrix, 1, t)
-    kernels.gate(
-      gate, gateFactor, up, upFactor, c.activation == .squaredReLU ? 0 : 1, c.feedForwardSize,
-      space.inner + t * space.innerStride)
-  }
-
-  /// Scales and rotates token t's q, k and v, and puts k and v in the cache.
-  private func storeHeads(_ token: Token, _ t: Int, layer: Int, _ angles: Angles) {
-    let c = weights.configuration
-    let query = space.heads + t * space.headStride
-    let key = query + c.queryWidth
-    let value = key + c.keyValueWidth
-    for (part, (target, width)) in [(query, c.queryWidth), (key, c.keyValueWidth), (value, c.keyValueWidth)]
-      .enumerated()
-    {
-      let (dots, factor) = product(weights.layers[layer][.queryKeyValue], part, t)
-      kernels.dequantize(dots, factor, width, target)
+  /// Scales and rotates the tokens' q, k and v, and stores k and v in the cache.
+  ///
+  /// - Returns: the rotated queries.
+  private func rotateAndStore(_ qkv: Product, layer: Int) -> Activations {
+    let (queryWidth, keyValueWidth) = (configuration.queryWidth, configuration.keyValueWidth)
+    let (queryHeads, keyValueHeads) = (configuration.headCount, configuration.keyValueHeadCount)
+    let pairs = configuration.headSize / 2
+    member.phase(tokens.count) { t in
+      let token = tokens[t]
+      let query = space.heads[t]
+      let key = query + queryWidth
+      let value = key + keyValueWidth
+      for (part, target, width) in [(0, query, queryWidth), (1, key, keyValueWidth), (2, value, keyValueWidth)] {
+        let (dots, factor) = qkv.part(part, row: t)
+        kernels.dequantize(dots, factor, width, target)
+      }
+      let cosines = angles.cosines + token.position * pairs
+      let sines = angles.sines + token.position * pairs
+      kernels.rotate(query, queryHeads, pairs, cosines, sines)
+      kernels.rotate(key, keyValueHeads, pairs, cosines, sines)
+      CachePage.store(
+        token.pages[token.position / attentionChunkLength].base, model.layout, layer: layer,
+        slot: token.position % attentionChunkLength, keys: key, values: value)
     }
-    let pairs = c.headSize / 2
-    let cosines = angles.cosines + token.position * pairs
-    let sines = angles.sines + token.position * pairs
-    kernels.rotate(query, c.headCount, pairs, cosines, sines)
-    kernels.rotate(key, c.keyValueHeadCount, pairs, cosines, sines)
-    CachePage.store(
-      token.pages[token.position / attentionChunkLength].base, layout, layer: layer,
-      slot: token.position % attentionChunkLength,
-      keys: key, values: value)
+    return Activations(space.heads, width: queryWidth)
+  }
+
+  /// The gated activation.
+  private func activate(_ gateUp: Product) -> Activations {
+    Activations(space.inner, width: configuration.feedForwardSize, pending: .gating(gateUp))
+  }
+
+  /// Row t of activations, after doing what is pending for it.
+  func complete(_ x: Activations, row t: Int) -> UnsafeMutablePointer<Float> {
+    let row = x.rows[t]
+    switch x.pending {
+    case .nothing: break
+    case .addition(let product):
+      let (dots, factor) = product.part(0, row: t)
+      kernels.dequantizeAndAdd(dots, factor, x.width, row)
+    case .gating(let gateUp):
+      let (gate, gateFactor) = gateUp.part(0, row: t)
+      let (up, upFactor) = gateUp.part(1, row: t)
+      let code: Int32 = configuration.activation == .squaredReLU ? 0 : 1
+      kernels.gate(gate, gateFactor, up, upFactor, code, x.width, row)
+    }
+    return row
   }
 }
 
 extension ThreadTeam.Member {
-  /// A phase over a matrix's stacked rows, the same shares whatever is done with them.
+  /// A phase over a matrix's stacked rows, cut into the same shares whatever is done with them.
   func rows(of matrix: TernaryMatrix, _ body: (Range<Int>) -> Void) {
-    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that nobody waits long for the last
-    // one.
+    // Pieces of some 100 KB: long enough streams for the prefetchers, short enough that the wait for the last one is
+    // short.
     phase(matrix.paddedRows, unit: Tile.rows, perMember: Self.rowPieces, body)
   }
 
@@ -272,6 +200,6 @@ extension ThreadTeam.Member {
   fileprivate func share(of matrix: TernaryMatrix) -> UnsafeRawBufferPointer {
     let row = shareStart(matrix.paddedRows, unit: Tile.rows, perMember: Self.rowPieces)
     return UnsafeRawBufferPointer(
-      start: matrix.tiles(ofRows: row..<row), count: matrix.tiles.count - matrix.byteOffset(ofRow: row))
+      start: matrix.tiles(fromRow: row), count: matrix.tiles.count - matrix.byteOffset(ofRow: row))
   }
 }

@@ -1,14 +1,15 @@
+import BitNetInference
 import BitNetTernary
 import CBitNetTernary
-import BitNetInference
 
-extension CPUForwardPass {
-  /// The final norm and the output head of the tokens that want something of it.
-  func head(_ tokens: [Token], _ member: ThreadTeam.Member, _ results: Results) {
-    let c = weights.configuration
-    var hidden: [(token: Int, index: Int)] = []
-    var full: [(token: Int, index: Int)] = []
-    var screened: [(token: Int, index: Int, sampling: SamplingParameters)] = []
+/// The tokens of a slice after which something is wanted, by what is computed for them. `index`: the place among the
+/// plan's outputs.
+struct SliceOutputs {
+  private(set) var full: [(token: Int, index: Int)] = []
+  private(set) var screened: [(token: Int, index: Int, sampling: SamplingParameters)] = []
+  private(set) var hidden: [(token: Int, index: Int)] = []
+
+  init(_ tokens: [CPUForwardPass.Token]) {
     for (t, token) in tokens.enumerated() {
       switch token.output {
       case .none: break
@@ -17,53 +18,74 @@ extension CPUForwardPass {
       case .candidates(let index, let sampling): screened.append((t, index, sampling))
       }
     }
-    // Normalised rows are side by side where q, k and v were: first those that want all logits.
-    let normed = space.heads
-    let wanted = full.map(\.token) + screened.map(\.token) + hidden.map(\.token)
-    member.phase(wanted.count) { place in
-      // The last layer's products are added only here, where they are needed.
-      addProduct(weights.layers[c.layerCount - 1][.down], wanted[place])
+  }
+
+  /// All of them, in the order of their normalised rows.
+  var tokens: [Int] { full.map(\.token) + screened.map(\.token) + hidden.map(\.token) }
+}
+
+extension CPUForwardPass {
+  /// The final norm of some rows, which are put side by side where q, k and v were.
+  func normalize(_ x: inout Activations, rows: [Int]) -> Rows<Float> {
+    let width = x.width
+    let hidden = Rows(base: space.heads.base, stride: width)
+    member.phase(rows.count) { row in
       weights.finalNorm.withUnsafeBufferPointer {
         kernels.normalize(
-          space.residual + wanted[place] * c.hiddenSize, $0.baseAddress!, Float(c.normEpsilon), c.hiddenSize,
-          normed + place * c.hiddenSize)
+          complete(x, row: rows[row]), $0.baseAddress!, Float(configuration.normEpsilon), width, hidden[row])
       }
     }
-    for (place, row) in hidden.enumerated() where member.index == 0 {
-      let start = normed + (full.count + screened.count + place) * c.hiddenSize
-      results.rows[row.index] = .values(Array(UnsafeBufferPointer(start: start, count: c.hiddenSize)))
+    x.pending = .nothing
+    return hidden
+  }
+
+  /// The hidden states that are wanted themselves.
+  func deliverHiddenStates(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
+    guard member.index == 0 else { return }
+    let first = outputs.full.count + outputs.screened.count
+    for (row, output) in outputs.hidden.enumerated() {
+      results.rows[output.index] = .values(Array(UnsafeBufferPointer(start: hidden[first + row], count: hidden.stride)))
     }
+  }
+
+  /// The results that need all logits.
+  func deliverLogits(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
+    let (width, vocabulary) = (hidden.stride, configuration.vocabularySize)
     // A few rows at a time: the logits of all of them may take more memory than the model.
-    for start in stride(from: 0, to: full.count, by: Workspace.logitRows) {
-      let group = full[start..<min(start + Workspace.logitRows, full.count)]
-      member.phase(c.vocabularySize, unit: 16, perMember: Self.headPieces) { rows in
+    for start in stride(from: 0, to: outputs.full.count, by: Workspace.logitRows) {
+      let group = outputs.full[start..<min(start + Workspace.logitRows, outputs.full.count)]
+      let logits = space.logits
+      member.phase(vocabulary, unit: 16, perMember: Self.headPieces) { rows in
         kernels.head(
-          weights.head.row(rows.lowerBound).baseAddress!, c.hiddenSize, rows.count, normed + start * c.hiddenSize,
-          c.hiddenSize,
-          group.count, space.logits + rows.lowerBound, c.vocabularySize)
+          weights.head.row(rows.lowerBound).baseAddress!, width, rows.count, hidden[start], width, group.count,
+          logits.base + rows.lowerBound, logits.stride)
       }
-      member.phase(group.count) { place in
-        let index = group[start + place].index
-        let logits = UnsafeBufferPointer(start: space.logits + place * c.vocabularySize, count: c.vocabularySize)
-        results.rows[index] = results.plan.result(results.plan.outputs[index], logits: logits)
+      member.phase(group.count) { row in
+        let index = group[start + row].index
+        results.rows[index] = results.plan.result(
+          results.plan.outputs[index], logits: UnsafeBufferPointer(start: logits[row], count: vocabulary))
       }
     }
-    guard let screen else { return }
-    for start in stride(from: 0, to: screened.count, by: ScreenedHead.groupLength) {
-      let group = screened[start..<min(start + ScreenedHead.groupLength, screened.count)]
+  }
+
+  /// The logits that can matter of the tokens that are chosen from candidates.
+  func deliverCandidates(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
+    guard let screen = model.screen else { return }
+    let (first, screened) = (outputs.full.count, outputs.screened)
+    for start in stride(from: 0, to: screened.count, by: CPUScreenedHead.groupLength) {
+      let group = screened[start..<min(start + CPUScreenedHead.groupLength, screened.count)]
       screen.screen(
-        member, normed: normed + (full.count + start) * c.hiddenSize, normedStride: c.hiddenSize,
-        sampling: group.map(\.sampling),
-        codes: space.codes, codeStride: space.codeStride, sums: space.sums)
-      member.phase(group.count) { place in results.candidates[group[start + place].index] = screen.candidates(place) }
+        member, hidden: Rows(base: hidden[first + start], stride: hidden.stride), sampling: group.map(\.sampling),
+        codes: space.codes, sums: space.sums)
+      member.phase(group.count) { row in results.candidates[group[start + row].index] = screen.candidates(row) }
     }
   }
 
   private static let headPieces = 32
 
-  /// The head from the start of the member's share on: of the copy, if there is one.
-  func headShare(_ member: ThreadTeam.Member) -> UnsafeRawBufferPointer {
-    if let screen { return screen.share(of: member) }
+  /// The head from the start of the member's share on: of the int8 copy, if there is one.
+  var headShare: UnsafeRawBufferPointer {
+    if let screen = model.screen { return screen.share(of: member) }
     let head = weights.head
     let row = member.shareStart(head.rows, unit: 16, perMember: Self.headPieces)
     return UnsafeRawBufferPointer(

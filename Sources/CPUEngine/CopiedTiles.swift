@@ -62,7 +62,7 @@ final class CopiedTiles {
         member.rows(of: matrix) { rows in
           let offset = matrix.byteOffset(ofRow: rows.lowerBound)
           let count = matrix.byteOffset(ofRow: rows.upperBound) - offset
-          (target + offset).copyMemory(from: matrix.tiles(ofRows: rows), byteCount: count)
+          (target + offset).copyMemory(from: matrix.tiles(fromRow: rows.lowerBound), byteCount: count)
         }
         start += matrix.tiles.count
       }

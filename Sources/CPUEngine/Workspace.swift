@@ -4,58 +4,52 @@ import BitNetTernary
 
 /// The buffers of one forward pass over up to `tokens` tokens, allocated once.
 struct Workspace {
-  /// Bytes between two tokens' codes: the widest activation, padded to whole 64-byte vectors.
-  let codeStride: Int
-  /// Int32 places between two tokens' products.
-  let dotStride: Int
   /// Residual stream, `[tokens][hidden]`.
-  let residual: UnsafeMutablePointer<Float>
-  /// Rotated q, k and v, `[tokens][query width + 2 · key/value width]`.
-  let heads: UnsafeMutablePointer<Float>
-  let headStride: Int
-  /// Attention output, or the gated activation, `[tokens][inner]`.
-  let inner: UnsafeMutablePointer<Float>
-  let innerStride: Int
-  /// Quantised activations, `[tokens][codeStride]`, their sums and scales.
-  let codes: UnsafeMutablePointer<Int8>
+  let residual: Rows<Float>
+  /// Rotated q, k and v, `[tokens][query width + 2 · key/value width]`; in the head, normalised hidden rows.
+  let heads: Rows<Float>
+  /// Attention output, or the gated activation, `[tokens][the wider of both]`.
+  let inner: Rows<Float>
+  /// Quantised activations, `[tokens][the widest activation, padded to whole 64-byte vectors]`.
+  let codes: Rows<Int8>
+  /// Of each token's codes, `[tokens]`.
   let sums: UnsafeMutablePointer<Int32>
   let scales: UnsafeMutablePointer<Float>
-  /// Exact products, `[tokens][dotStride]`.
-  let dots: UnsafeMutablePointer<Int32>
-  /// Per thread: room for a normalised row and for the attention kernel.
-  let scratch: UnsafeMutablePointer<Float>
-  let scratchStride: Int
+  /// Exact products, `[tokens][rows of the largest stack]`.
+  let dots: Rows<Int32>
+  /// Room for a normalised row or for the attention kernel, `[threads]`.
+  let scratch: Rows<Float>
   /// Logits of some rows, `[logitRows][vocabulary]`.
-  let logits: UnsafeMutablePointer<Float>
+  let logits: Rows<Float>
   static let logitRows = 16
   private let buffers: [AlignedBuffer]
 
   var byteCount: Int { buffers.reduce(0) { $0 + $1.bytes.count } }
 
   init(_ weights: ModelWeights, tokens: Int, threads: Int) {
-    let c = weights.configuration
-    innerStride = max(c.queryWidth, c.feedForwardSize)
-    codeStride = (max(c.hiddenSize, innerStride) + 63) / 64 * 64
-    dotStride = weights.layers.flatMap(\.matrices).map(\.paddedRows).max() ?? 0
-    // The head phase keeps normalised hidden rows here as well.
-    headStride = max(c.queryWidth + 2 * c.keyValueWidth, c.hiddenSize)
-    let attention = 2 * CachePage.Layout(c).partialCount
-    scratchStride = (max(c.hiddenSize, innerStride, attention) + 15) / 16 * 16
+    let configuration = weights.configuration
+    let hidden = configuration.hiddenSize
+    let innerWidth = max(configuration.queryWidth, configuration.feedForwardSize)
+    let headWidth = configuration.queryWidth + 2 * configuration.keyValueWidth
+    let attention = 2 * CachePage.Layout(configuration).partialCount
     var buffers: [AlignedBuffer] = []
     func allocate<Element>(_ type: Element.Type, _ count: Int) -> UnsafeMutablePointer<Element> {
       let buffer = AlignedBuffer(count: count * MemoryLayout<Element>.stride)
       buffers.append(buffer)
       return buffer.bytes.bindMemory(to: type).baseAddress!
     }
-    residual = allocate(Float.self, tokens * c.hiddenSize)
-    heads = allocate(Float.self, tokens * headStride)
-    inner = allocate(Float.self, tokens * innerStride)
-    codes = allocate(Int8.self, tokens * codeStride)
+    func allocateRows<Element>(_ type: Element.Type, _ count: Int, _ stride: Int) -> Rows<Element> {
+      Rows(base: allocate(type, count * stride), stride: stride)
+    }
+    residual = allocateRows(Float.self, tokens, hidden)
+    heads = allocateRows(Float.self, tokens, max(headWidth, hidden))
+    inner = allocateRows(Float.self, tokens, innerWidth)
+    codes = allocateRows(Int8.self, tokens, Tile.padded(max(hidden, innerWidth), to: 64))
     sums = allocate(Int32.self, tokens)
     scales = allocate(Float.self, tokens)
-    dots = allocate(Int32.self, tokens * dotStride)
-    scratch = allocate(Float.self, threads * scratchStride)
-    logits = allocate(Float.self, Self.logitRows * c.vocabularySize)
+    dots = allocateRows(Int32.self, tokens, weights.layers.flatMap(\.matrices).map(\.paddedRows).max() ?? 0)
+    scratch = allocateRows(Float.self, threads, Tile.padded(max(hidden, innerWidth, attention), to: 16))
+    logits = allocateRows(Float.self, Self.logitRows, configuration.vocabularySize)
     self.buffers = buffers
   }
 }

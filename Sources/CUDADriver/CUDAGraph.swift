@@ -30,7 +30,9 @@ extension CUDAStream {
   /// Records the work that `body` gives this stream, without doing it.
   ///
   /// ```swift
-  /// let graph = try stream.capture { () throws(CUDAError) in try stream.launch(kernel, grid: 4, threads: 256, .address(buffer.address)) }
+  /// let graph = try stream.capture { () throws(CUDAError) in
+  ///   try stream.launch(kernel, grid: 4, threads: 256, .value(buffer.address))
+  /// }
   /// ```
   ///
   /// Until it returns this thread must not allocate or free memory of the device, synchronize, or use synchronous

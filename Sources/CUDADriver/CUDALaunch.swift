@@ -18,36 +18,23 @@ package struct CUDAGrid: Sendable, Equatable, ExpressibleByIntegerLiteral, Custo
   package var description: String { "\(x)×\(y)×\(z)" }
 }
 
-/// The value of a kernel's parameter.
-package enum CUDAArgument: Sendable {
-  case address(UInt64)
-  case int(Int32)
-  case unsigned(UInt32)
-  case long(UInt64)
-  case float(Float)
-  /// A structure, as the compiler of the kernel lays it out.
-  case bytes([UInt8])
-}
+/// The value of one of a kernel's parameters, byte by byte as the kernel's compiler lays it out.
+package struct CUDAArgument: Sendable {
+  private let bytes: [UInt8]
 
-extension CUDAArgument {
+  /// A number, an address of the device, or a structure of a C header.
+  package static func value<Value: BitwiseCopyable>(_ value: Value) -> CUDAArgument {
+    CUDAArgument(bytes: withUnsafeBytes(of: value) { Array($0) })
+  }
+
   /// Every value starts at a multiple of this: the widest alignment a parameter can have.
   fileprivate static let alignment = 16
 
   /// Bytes that it takes, with the gap to the next.
-  fileprivate var paddedByteCount: Int {
-    guard case .bytes(let bytes) = self else { return Self.alignment }
-    return (bytes.count + Self.alignment - 1) / Self.alignment * Self.alignment
-  }
+  fileprivate var paddedByteCount: Int { (bytes.count + Self.alignment - 1) / Self.alignment * Self.alignment }
 
   fileprivate func store(to slot: UnsafeMutableRawPointer) {
-    switch self {
-    case .address(let value), .long(let value): slot.storeBytes(of: value, as: UInt64.self)
-    case .int(let value): slot.storeBytes(of: value, as: Int32.self)
-    case .unsigned(let value): slot.storeBytes(of: value, as: UInt32.self)
-    case .float(let value): slot.storeBytes(of: value, as: Float.self)
-    case .bytes(let bytes):
-      bytes.withUnsafeBytes { if let start = $0.baseAddress { slot.copyMemory(from: start, byteCount: $0.count) } }
-    }
+    bytes.withUnsafeBytes { if let start = $0.baseAddress { slot.copyMemory(from: start, byteCount: $0.count) } }
   }
 }
 
@@ -82,7 +69,7 @@ extension CUDAStream {
   /// - Throws: `CUDAError.parameter` for a number out of range, `.call` when the driver refuses the launch.
   package func launch(
     _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false,
-    arguments: [CUDAArgument]
+    _ arguments: CUDAArgument...
   ) throws(CUDAError) {
     let x = try function.launchNumber("blocks in x", grid.x, 1...Int(Int32.max))
     let y = try function.launchNumber("blocks in y", grid.y, 1...65535)
@@ -101,14 +88,5 @@ extension CUDAStream {
             function.handle, x, y, z, threadCount, 1, 1, sharedByteCount, handle, pointers, nil)
       }
     }
-  }
-
-  /// Starts a kernel; see `launch(_:grid:threads:sharedBytes:cooperative:arguments:)`.
-  package func launch(
-    _ function: CUDAFunction, grid: CUDAGrid, threads: Int, sharedBytes: Int = 0, cooperative: Bool = false,
-    _ arguments: CUDAArgument...
-  ) throws(CUDAError) {
-    try launch(
-      function, grid: grid, threads: threads, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)
   }
 }

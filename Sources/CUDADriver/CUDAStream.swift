@@ -38,11 +38,6 @@ package final class CUDAStream {
     return true
   }
 
-  /// Lets later work of this stream wait until the work recorded by the event is done. The caller does not wait.
-  package func wait(for event: CUDAEvent) throws(CUDAError) {
-    try context.call("cuStreamWaitEvent") { $0.cuStreamWaitEvent(handle, event.handle, 0) }
-  }
-
   /// Copies from the host to an address of the device. Bytes in page-locked memory must stay as they are until it is
   /// done; others have been read when this returns, except in a capture: a graph reads them whenever it runs.
   package func copy(from host: UnsafeRawBufferPointer, to address: UInt64) throws(CUDAError) {

@@ -80,7 +80,6 @@ struct DriverFunctions: Sendable {
   let cuStreamDestroy: @Sendable @convention(c) (CUstream?) -> CUresult
   let cuStreamSynchronize: @Sendable @convention(c) (CUstream?) -> CUresult
   let cuStreamQuery: @Sendable @convention(c) (CUstream?) -> CUresult
-  let cuStreamWaitEvent: @Sendable @convention(c) (CUstream?, CUevent?, _ flags: UInt32) -> CUresult
   let cuStreamBeginCapture: @Sendable @convention(c) (CUstream?, _ mode: UInt32) -> CUresult
   let cuStreamEndCapture: @Sendable @convention(c) (CUstream?, Out<CUgraph?>) -> CUresult
 
@@ -154,7 +153,6 @@ struct DriverFunctions: Sendable {
     cuStreamDestroy = try library.function("cuStreamDestroy_v2")
     cuStreamSynchronize = try library.function("cuStreamSynchronize")
     cuStreamQuery = try library.function("cuStreamQuery")
-    cuStreamWaitEvent = try library.function("cuStreamWaitEvent")
     cuStreamBeginCapture = try library.function("cuStreamBeginCapture_v2")
     cuStreamEndCapture = try library.function("cuStreamEndCapture")
 

@@ -1,15 +1,6 @@
 package import BitNetCUDADriver
 import CBitNetCUDAKernels
 package import BitNetInference
-import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Darwin
-#endif
 
 /// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, bit for bit what the
 /// CPU computes.
@@ -46,7 +37,6 @@ package final class CUDAEngine: Engine {
   private let pass: CUDAForwardPass
   private let decodeStep: DecodeStep?
   private let pool: PagePool
-  private let finalNorm: [Float]
   private var store: SequenceStore<PagePool.Page>
   private var done = FinishedSteps()
   /// Steps of the cooperative kernel that are under way, the oldest first.
@@ -54,8 +44,6 @@ package final class CUDAEngine: Engine {
   /// The sequences whose state the cooperative kernel's arrays hold, as it will be after the last step that was
   /// launched.
   private var residents: [Resident] = []
-  /// Rounds of messages that each output has been asked for.
-  private var rounds = [UInt32](repeating: 0, count: DeviceWorkspace.outputs)
 
   private struct Flight {
     let ticket: StepTicket
@@ -74,9 +62,6 @@ package final class CUDAEngine: Engine {
   private static let longestHead = 1024
   /// Steps that wait on the device while the host reads the results of those before.
   private static let stepsAhead = 4
-  /// How long a step may take. Blocks give up waiting for each other after a few seconds, so that only a kernel that
-  /// never ends takes longer, or the compilation of one that is used for the first time.
-  private static let patience = Duration.seconds(60)
 
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for
   ///   an option out of range or a model whose shape or features the kernels do not take.
@@ -106,11 +91,10 @@ package final class CUDAEngine: Engine {
     let context = library.context
     device = context.device
     pass = try CUDAForwardPass(
-      library, DeviceWeights(weights, context), contextLength: contextLength, screened: options.screensHead,
+      library, weights, contextLength: contextLength, screened: options.screensHead,
       cooperative: options.isCooperative)
-    pool = PagePool(context, c, contextLength: contextLength, paddedHeadSize: Int(pass.space.heads.padded))
+    pool = PagePool(context, c, contextLength: contextLength, paddedHeadSize: Int(pass.space.shape.padded))
     decodeStep = try DecodeStep(pass)
-    finalNorm = weights.finalNorm
     if let bytes = options.cacheBytes, bytes < 0 {
       throw EngineError.parameter(name: "the memory for the cache", found: "\(bytes) bytes", expected: "0 or more")
     }
@@ -235,7 +219,7 @@ package final class CUDAEngine: Engine {
         throw error
       }
       let ticket = done.ticket()
-      flights.append(Flight(ticket: ticket, plan: plan, rounds: nextRounds(plan.entries.count)))
+      flights.append(Flight(ticket: ticket, plan: plan, rounds: pass.messages.next(plan.entries.count)))
       return ticket
     }
   }
@@ -251,7 +235,8 @@ package final class CUDAEngine: Engine {
   private func finishFlight() throws {
     let flight = flights.removeFirst()
     do {
-      let answers = flight.plan.collect(try messages(flight.rounds).map { .token(SampledToken(token: $0)) })
+      let answers = flight.plan.collect(
+        try pass.messages.wait(for: flight.rounds).map { .token(SampledToken(token: $0)) })
       store.record(answers, of: flight.plan)
       done.add(answers, of: flight.ticket)
     } catch {
@@ -284,110 +269,13 @@ package final class CUDAEngine: Engine {
     }
   }
 
-  /// One kernel an operation.
-  private func run(_ plan: StepPlan<PagePool.Page>) throws -> [RowResult] {
-    let pages = plan.entries.map { $0.pages.map(\.address) }
-    let sampling = plan.outputs.map { $0.deviceSampling ?? .greedy }
+  /// Runs a plan with one kernel an operation, slice by slice.
+  private func run(_ plan: StepPlan<PagePool.Page>) throws(CUDAError) -> [RowResult] {
     var results: [RowResult] = []
     for start in stride(from: 0, to: plan.rows.count, by: pass.space.rows) {
-      let slice = plan.rows[start..<min(start + pass.space.rows, plan.rows.count)].map { row in
-        CUDAForwardPass.Token(
-          id: row.token, position: row.position, slot: row.entry, output: row.output,
-          isPrompt: plan.entries[row.entry].count > 1)
-      }
-      try pass.run(slice, pages: pages, sampling: sampling) { (outputs, arrays) throws(CUDAError) in
-        results += try finish(plan, outputs, arrays, firstRow: start)
-      }
-      try pass.library.stream.synchronize()
+      results += try pass.forward(start..<min(start + pass.space.rows, plan.rows.count), of: plan)
     }
     return results
-  }
-
-  /// What is wanted of a group of outputs whose rows have been computed.
-  ///
-  /// - Parameter firstRow: the row of the plan that is the first in the pass's buffers.
-  private func finish(
-    _ plan: StepPlan<PagePool.Page>, _ outputs: Range<Int>, _ arrays: CUDAForwardPass.Arrays, firstRow: Int
-  ) throws(CUDAError) -> [RowResult] {
-    let count = outputs.count
-    let wanted = Array(plan.outputs[outputs])
-    var ids: [Int32] = []
-    if !wanted.allSatisfy(\.isHidden) {
-      if let screen = pass.screen, wanted.allSatisfy({ $0.deviceSampling != nil }) {
-        try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling)
-      } else {
-        try pass.fullHead(count, rows: arrays.outputs)
-      }
-      try pass.sample(count, rows: arrays.outputs, ids: arrays.ids, positions: arrays.positions, arrays.sampling)
-      ids = try messages(nextRounds(count))
-    }
-    return try wanted.enumerated().map { (place, output) throws(CUDAError) in
-      if output.isHidden {
-        // On the host, in the one order of its sum: it is a few thousand numbers.
-        let x = try values(of: pass.space.x, configuration.hiddenSize, row: output.row - firstRow)
-        return .values(rmsNorm(x, weight: finalNorm, epsilon: configuration.normEpsilon))
-      }
-      if output.deviceSampling != nil { return .token(SampledToken(token: ids[place])) }
-      let logits = try values(of: pass.space.logits, configuration.vocabularySize, row: place)
-      return logits.withUnsafeBufferPointer { plan.result(output, logits: $0) }
-    }
-  }
-
-  /// One row of a buffer of numbers.
-  private func values(of buffer: CUDABuffer, _ count: Int, row: Int) throws(CUDAError) -> [Float] {
-    var values = [Float](repeating: 0, count: count)
-    try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in
-      try buffer.copy(to: UnsafeMutableRawBufferPointer(values), from: 4 * count * row)
-    }
-    return values
-  }
-
-  /// The rounds of messages that a sampler of `count` outputs, launched just now, will send.
-  private func nextRounds(_ count: Int) -> [UInt32] {
-    for output in 0..<count { rounds[output] &+= 1 }
-    return Array(rounds[..<count])
-  }
-
-  /// Waits until these rounds of messages are there, one for each output, and reads them.
-  private func messages(_ rounds: [UInt32]) throws(CUDAError) -> [Int32] {
-    let places = pass.space.messages.bytes.baseAddress!.assumingMemoryBound(to: Atomic<UInt64>.self)
-    let start = ContinuousClock.now
-    return try rounds.enumerated().map { (output, round) throws(CUDAError) in
-      let place = places + Int(round) % DeviceWorkspace.messageRounds * DeviceWorkspace.outputs + output
-      var spins = 0
-      while true {
-        let message = place.pointee.load(ordering: .acquiring)
-        if UInt32(truncatingIfNeeded: message >> 32) == round { return Int32(truncatingIfNeeded: message) }
-        spins += 1
-        guard spins % 1024 == 0 else { continue }
-        // A step takes some hundred microseconds: a wait of milliseconds is for something else, and need not burn a
-        // core.
-        if spins > 256 << 10 { usleep(50) }
-        // A failed launch sends nothing: the stream then says why.
-        if try isIdle(), UInt32(truncatingIfNeeded: place.pointee.load(ordering: .acquiring) >> 32) != round {
-          throw CUDAError.parameter(
-            name: "the sampler's message", found: "missing", expected: "a token for output \(output)")
-        }
-        if !device.isEmulated, start.duration(to: .now) > Self.patience {
-          throw CUDAError.stalled(
-            kernel: "of a step", place: stallReport?.description ?? "no token for output \(output) in \(Self.patience)")
-        }
-      }
-    }
-  }
-
-  /// Whether the stream has done all its work. A launch whose blocks waited in vain for each other tells where.
-  private func isIdle() throws(CUDAError) -> Bool {
-    do {
-      return try pass.library.stream.isIdle()
-    } catch {
-      guard let report = stallReport else { throw error }
-      throw CUDAError.stalled(kernel: "of the decode step", place: report.description)
-    }
-  }
-
-  private var stallReport: StallReport? {
-    StallReport(UnsafeRawBufferPointer(pass.space.stalls.bytes), layers: configuration.layerCount)
   }
 
   /// Decodes greedily and tells where the time of the last step went; nil where single tokens do not go through the
@@ -419,14 +307,4 @@ extension Batch.Want {
     guard case .token(let parameters, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
   }
-}
-
-extension StepPlan.Output {
-  /// How the device chooses the token; nil where all logits must go to the host.
-  fileprivate var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil) = want, parameters.repetitionPenalty == 1 else { return nil }
-    return parameters
-  }
-
-  fileprivate var isHidden: Bool { if case .hidden = want { true } else { false } }
 }

@@ -1,6 +1,6 @@
 import BitNetCUDADriver
-import CBitNetCUDAKernels
 import BitNetInference
+import CBitNetCUDAKernels
 
 /// The cooperative decode step: one token of each of 1 to 8 sequences through the whole model in one launch.
 ///
@@ -8,70 +8,63 @@ import BitNetInference
 /// can be recorded once as a graph and launched again and again without the host.
 final class DecodeStep {
   let pass: CUDAForwardPass
-  var library: KernelLibrary { pass.library }
-  /// How a kernel is launched.
-  struct Plan {
+  private var library: KernelLibrary { pass.library }
+  /// A form of the step, and how it is launched.
+  private struct Variant {
     let kernel: Kernel
     let traced: Kernel
-    var model: DecodeModel
+    let model: DecodeModel
     let blocks: Int
     let sharedBytes: Int
   }
   /// For one sequence, and for any number up to `capacity`; nil where the device or the model's shape does not allow
   /// it.
-  private let one: Plan?
-  private let few: Plan?
-  private let arrays: CUDAForwardPass.Arrays
-  private let buffer: CUDABuffer
+  private let one: Variant?
+  private let few: Variant?
+  /// DecodeSequences.
+  private let sequences: CUDABuffer
+  /// Page tables, `[capacity][space.chunkCapacity]` addresses.
   private let tables: CUDABuffer
   /// By number of sequences.
   private var graphs: [Int: CUDAGraph] = [:]
   /// Why a step could not be recorded; nil while none has failed.
   private(set) var recordingError: CUDAError?
-  static let capacity = DeviceWorkspace.outputs
+  static let capacity = outputGroup
 
-  /// Nil where the device or the model's shape does not allow it.
+  /// Returns nil where the device or the model's shape does not allow it.
   init?(_ pass: CUDAForwardPass) throws(CUDAError) {
     guard pass.isCooperative else { return nil }
-    let space = pass.space, weights = pass.weights, c = weights.configuration
+    let space = pass.space, weights = pass.weights
     self.pass = pass
-    let library = pass.library
-    buffer = try CUDABuffer(library.context, byteCount: 1024)
-    tables = try CUDABuffer(library.context, byteCount: 8 * Self.capacity * space.chunkCapacity)
-    let base = buffer.address
-    var arrays = CUDAForwardPass.Arrays()
-    arrays.ids = base
-    arrays.positions = base + 64
-    arrays.slots = base + 128
-    arrays.outputs = base + 192
-    arrays.sampling = .init(parameters: base + 256, windows: base + 640)
-    arrays.pages = Pages(addresses: tables.address, capacity: Int32(space.chunkCapacity), unused: 0)
-    self.arrays = arrays
+    let context = pass.library.context
+    sequences = try CUDABuffer(context, byteCount: MemoryLayout<DecodeSequences>.stride)
+    tables = try CUDABuffer(context, byteCount: 8 * Self.capacity * space.chunkCapacity)
 
     var model = DecodeModel()
     model.layers = weights.decodeLayers
-    model.layerCount = Int32(c.layerCount)
-    model.epsilon = Float(c.normEpsilon)
-    model.hidden = Int32(c.hiddenSize)
+    model.layerCount = Int32(pass.configuration.layerCount)
+    model.epsilon = Float(pass.configuration.normEpsilon)
+    model.hidden = Int32(pass.configuration.hiddenSize)
     model.embedding = weights.embedding
     model.head = weights.outputHead
-    model.attention = pass.attention(pages: arrays.pages)
+    model.attention = pass.attention(
+      pages: Pages(addresses: tables.address, capacity: Int32(space.chunkCapacity), unused: 0))
     model.x = space.x.address
     model.qkv = space.qkv.address
     model.inner = space.inner.address
-    model.innerStride = Int32(space.innerStride)
-    model.isSquaredReLU = c.activation == .squaredReLU ? 1 : 0
+    model.innerStride = Int32(space.inner.stride)
+    model.isSquaredReLU = pass.configuration.activation == .squaredReLU ? 1 : 0
     model.barrier = space.barrier
-    model.stalls = space.stalls.deviceAddress
-    one = try Self.planOne(pass, model)
-    few = try Self.planFew(pass, model)
+    model.stalls = pass.messages.stalls.deviceAddress
+    one = try Self.oneSequence(pass, model)
+    few = try Self.fewSequences(pass, model)
     guard one != nil || few != nil else { return nil }
   }
 
   /// The kernel of 512 threads a block, with as much of the weights under way as the device's shared memory takes.
-  private static func planOne(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Plan? {
+  private static func oneSequence(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Variant? {
     let weights = pass.weights, library = pass.library, matrices = weights.layers[0].matrices
-    guard let stride = weights.layerStride, pass.space.heads.padded <= Int32(longestShortHead) else { return nil }
+    guard let stride = weights.layerStride, pass.space.shape.padded <= Int32(longestShortHead) else { return nil }
     let phase = max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()!)
     let choices: [(Kernel, Kernel, Int)] = [
       (.decodeOne, .decodeOneTraced, 12), (.decodeOneSmall, .decodeOneSmallTraced, 6),
@@ -84,39 +77,40 @@ final class DecodeStep {
         try library.residentBlocks(kernel, sharedBytes: shared), library.context.device.multiprocessorCount)
       guard resident > 0 else { continue }
       var model = model
-      withUnsafeMutableBytes(of: &model.shapes) { _ = $0.bindMemory(to: Matrix.self).update(fromContentsOf: matrices) }
+      fill(&model.shapes, with: matrices)
       model.layerStride = Int64(stride)
       let blocks = model.plan(matrices, resident: resident, warps: kernel.threads / 32)
-      let chunks = pass.space.chunkCapacity * Int(pass.space.heads.keyValueHeads)
-      return Plan(
+      let chunks = pass.space.chunkCapacity * Int(pass.space.shape.keyValueHeads)
+      return Variant(
         kernel: kernel, traced: traced, model: model, blocks: min(resident, max(blocks, chunks)), sharedBytes: shared)
     }
     return nil
   }
 
-  private static func planFew(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Plan? {
+  private static func fewSequences(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Variant? {
     let library = pass.library, matrices = pass.weights.layers[0].matrices
     let shared =
-      Int(stepScratchBytes) + max(matrices.map { Products.fewBytes($0) }.max()!, pass.attentionBytes, pass.headBytes(8))
+      Int(stepScratchBytes)
+      + max(matrices.map { Products.fewBytes($0) }.max()!, pass.space.shape.attentionBytes, pass.headBytes(8))
     guard shared <= library.context.device.sharedMemoryPerBlock else { return nil }
     let resident = try library.residentBlocks(.decodeFew, sharedBytes: shared)
     guard resident > 0 else { return nil }
     var model = model
     let blocks = model.plan(matrices, resident: resident, warps: Kernel.decodeFew.threads / 32)
     // Blocks without work would only make the barriers slower.
-    return Plan(
+    return Variant(
       kernel: .decodeFew, traced: .decodeFewTraced, model: model,
       blocks: min(resident, max(blocks, (pass.weights.configuration.vocabularySize + 63) / 64)), sharedBytes: shared)
   }
 
-  /// How `count` sequences go together; nil if they cannot.
-  private func plan(_ count: Int) -> Plan? {
+  /// The form in which `count` sequences go together; nil if they cannot.
+  private func variant(_ count: Int) -> Variant? {
     guard 1...Self.capacity ~= count else { return nil }
     return count == 1 ? one ?? few : few
   }
 
   /// Whether `count` sequences can go together.
-  func canRun(_ count: Int) -> Bool { plan(count) != nil }
+  func canRun(_ count: Int) -> Bool { variant(count) != nil }
 
   /// One sequence's state at the start of a run.
   struct Start {
@@ -128,23 +122,28 @@ final class DecodeStep {
 
   /// Writes the sequences' state to the device. No step is running.
   func prepare(_ starts: [Start]) throws(CUDAError) {
-    var upload: [UInt8] = Array(repeating: 0, count: 1024)
-    upload.withUnsafeMutableBytes { bytes in
-      for (index, start) in starts.enumerated() {
-        bytes.storeBytes(of: start.id, toByteOffset: 4 * index, as: Int32.self)
-        bytes.storeBytes(of: Int32(start.position), toByteOffset: 64 + 4 * index, as: Int32.self)
-        bytes.storeBytes(of: Int32(index), toByteOffset: 128 + 4 * index, as: Int32.self)
-        bytes.storeBytes(of: Int32(index), toByteOffset: 192 + 4 * index, as: Int32.self)
-        bytes.storeBytes(
-          of: RowSampling(start.sampling), toByteOffset: 256 + MemoryLayout<RowSampling>.stride * index,
-          as: RowSampling.self)
-        bytes.storeBytes(of: start.sampling.window, toByteOffset: 640 + 4 * index, as: Float.self)
-      }
-    }
-    try upload.withUnsafeBufferPointer { (upload) throws(CUDAError) in
-      try buffer.copy(from: UnsafeRawBufferPointer(upload))
+    let places = starts.indices.map { Int32($0) }
+    var state = DecodeSequences()
+    fill(&state.tokens, with: starts.map(\.id))
+    fill(&state.positions, with: starts.map { Int32($0.position) })
+    fill(&state.slots, with: places)
+    fill(&state.rows, with: places)
+    fill(&state.windows, with: starts.map(\.sampling.window))
+    fill(&state.sampling, with: starts.map { RowSampling($0.sampling) })
+    try [state].withUnsafeBufferPointer { (state) throws(CUDAError) in
+      try sequences.copy(from: UnsafeRawBufferPointer(state))
     }
     for (index, start) in starts.enumerated() { try setPages(start.pages, of: index, from: 0) }
+  }
+
+  /// The arrays of DecodeSequences that the head and the sampler take.
+  private var arrays: OutputArrays {
+    func address<Field>(_ field: KeyPath<DecodeSequences, Field>) -> UInt64 {
+      sequences.address + UInt64(MemoryLayout<DecodeSequences>.offset(of: field)!)
+    }
+    return OutputArrays(
+      rows: address(\.rows), sampling: address(\.sampling), windows: address(\.windows), tokens: address(\.tokens),
+      positions: address(\.positions))
   }
 
   /// Adds pages to a sequence's table. In stream order: the steps launched before do not see them, those after do.
@@ -176,50 +175,46 @@ final class DecodeStep {
   }
 
   private func load(_ count: Int) throws(CUDAError) {
-    try library.prepared(plan(count)!.kernel, sharedBytes: plan(count)!.sharedBytes)
-    if plan(count)!.kernel != .decodeFew, pass.screen == nil { try pass.prepareFullHead(count) }
+    let variant = variant(count)!
+    try library.prepared(variant.kernel, sharedBytes: variant.sharedBytes)
+    if variant.kernel != .decodeFew, pass.screen == nil { try pass.prepareFullHead(count) }
     try library.prepared(.sampleRows, sharedBytes: sampleScratchBytes)
     if let screen = pass.screen { try pass.prepareScreen(screen, count) }
   }
 
   private func record(_ count: Int) throws(CUDAError) {
-    let plan = plan(count)!
+    let variant = variant(count)!
     // The kernel for one sequence leaves the head to one of its own.
-    let computesHead = pass.screen == nil && plan.kernel == .decodeFew
-    try launchLayers(plan, count, computesHead: computesHead)
+    let computesHead = pass.screen == nil && variant.kernel == .decodeFew
+    try launchLayers(variant, count, computesHead: computesHead)
     try finish(count, hasLogits: computesHead)
   }
 
   /// Launches the cooperative kernel itself.
   private func launchLayers(
-    _ plan: Plan, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil
+    _ variant: Variant, _ count: Int, computesHead: Bool, trace: (blocks: Int, address: UInt64)? = nil
   ) throws(CUDAError) {
-    var model = plan.model
+    var model = variant.model
     model.trace = trace?.address ?? 0
-    let kernel = trace == nil ? plan.kernel : plan.traced
-    let state: [CUDAArgument] = [.address(arrays.slots), .address(arrays.positions)]
-    let arguments: [CUDAArgument] =
-      plan.kernel == .decodeFew
-      ? [.value(model), .int(Int32(count)), .address(arrays.ids), .address(arrays.outputs)] + state + [
-        .int(computesHead ? 1 : 0), .address(pass.space.logits.address), .address(pass.space.best),
-      ]
-      : [.value(model), .address(arrays.ids)] + state
     try library.launch(
-      kernel, CUDAGrid(trace?.blocks ?? plan.blocks), sharedBytes: plan.sharedBytes, cooperative: true,
-      arguments: arguments)
+      trace == nil ? variant.kernel : variant.traced, CUDAGrid(trace?.blocks ?? variant.blocks),
+      sharedBytes: variant.sharedBytes, cooperative: true,
+      DecodeParameters(
+        model: model, sequences: sequences.address, logits: pass.space.logits.address, best: pass.space.best,
+        count: Int32(count), computesHead: computesHead ? 1 : 0))
   }
 
   /// Runs one step of `count` sequences with time stamps, as `launch` without a graph.
   func trace(_ count: Int) throws(CUDAError) -> DecodeTrace {
-    let plan = plan(count)!, marks = Int(traceMarks)
-    let blocks = min(plan.blocks, try library.residentBlocks(plan.traced, sharedBytes: plan.sharedBytes))
+    let variant = variant(count)!, marks = Int(traceMarks)
+    let blocks = min(variant.blocks, try library.residentBlocks(variant.traced, sharedBytes: variant.sharedBytes))
     let handOvers = DecodeTrace.phaseNames.count * pass.weights.configuration.layerCount
     let buffer = try CUDABuffer(library.context, byteCount: 4 * handOvers * blocks * marks)
     try buffer.fill(byte: 0)
     let (start, end) = (try CUDAEvent(library.context), try CUDAEvent(library.context))
     try start.record(on: library.stream)
     // Without the head, which follows as a kernel of its own: the time is that of the layers.
-    try launchLayers(plan, count, computesHead: false, trace: (blocks, buffer.address))
+    try launchLayers(variant, count, computesHead: false, trace: (blocks, buffer.address))
     try end.record(on: library.stream)
     try finish(count, hasLogits: false)
     try library.stream.synchronize()
@@ -230,14 +225,14 @@ final class DecodeStep {
     return DecodeTrace(marks: values, blocks: blocks, seconds: try end.seconds(since: start))
   }
 
-  /// Launches what follows the layers: the head, unless logits are there already, and the sampler.
+  /// Launches what follows the layers: the head, unless logits are computed already, and the sampler.
   private func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
     if let screen = pass.screen {
-      try pass.screenedHead(screen, count, rows: arrays.outputs, arrays.sampling)
+      try pass.screenedHead(screen, count, arrays)
     } else if !hasLogits {
-      try pass.fullHead(count, rows: arrays.outputs)
+      try pass.fullHead(count, arrays)
     }
-    try pass.sample(count, rows: arrays.outputs, ids: arrays.ids, positions: arrays.positions, arrays.sampling)
+    try pass.sample(count, arrays)
   }
 }
 
@@ -246,10 +241,9 @@ extension DecodeModel {
   /// work.
   fileprivate mutating func plan(_ matrices: [Matrix], resident: Int, warps: Int) -> Int {
     let plans = matrices.enumerated().map {
-      Products.plan($1, resident: resident, warps: warps, isPaired: $0 == MatrixRole.gateUp.rawValue)
+      Products.plan($1, resident: resident, warps: warps, isPaired: $0 == roleGateUp)
     }
-    let splits = plans.map { Int32($0.split) }
-    withUnsafeMutableBytes(of: &self.splits) { _ = $0.bindMemory(to: Int32.self).update(fromContentsOf: splits) }
+    fill(&splits, with: plans.map { Int32($0.split) })
     return plans.map(\.blocks).max()!
   }
 }

@@ -8,10 +8,15 @@ package import BitNetTernary
 /// One allocation, because the driver rounds each up to 2 MiB.
 final class DeviceWeights {
   struct Layer {
-    /// By `MatrixRole`.
-    var matrices: [Matrix]
+    /// By the roles of CUDAKernels.h.
+    var matrices = [Matrix](repeating: Matrix(), count: roleCount)
     /// Of the norm of each matrix's input, 0 where there is none.
-    var norms: [UInt64]
+    var norms = [UInt64](repeating: 0, count: roleCount)
+
+    subscript(role: MatrixRole) -> (matrix: Matrix, norm: UInt64) {
+      get { (matrices[role.onDevice], norms[role.onDevice]) }
+      set { (matrices[role.onDevice], norms[role.onDevice]) = newValue }
+    }
   }
 
   let configuration: ModelConfiguration
@@ -47,12 +52,13 @@ final class DeviceWeights {
     head = c.tiedEmbedding ? embedding : try upload(weights.head.bytes)
     finalNorm = try upload(weights.finalNorm)
     for layer in weights.layers {
-      var (matrices, norms): ([Matrix], [UInt64]) = ([], [])
+      var onDevice = Layer()
       for role in MatrixRole.allCases {
-        matrices.append(Matrix(layer[role], tiles: try upload(layer[role].tiles)))
-        norms.append(try layer[role.inputNorm].map { (norm) throws(CUDAError) in try upload(norm) } ?? 0)
+        let matrix = Matrix(layer[role], tiles: try upload(layer[role].tiles))
+        let norm = try layer[role.inputNorm].map { (norm) throws(CUDAError) in try upload(norm) }
+        onDevice[role] = (matrix, norm ?? 0)
       }
-      layers.append(Layer(matrices: matrices, norms: norms))
+      layers.append(onDevice)
     }
     layerStride = Self.stride(layers)
     let table = layers.map(\.decodeLayer)
@@ -114,13 +120,41 @@ extension Matrix {
   package var paddedColumns: Int { Int(tilesPerRow) * Tile.columns }
 }
 
+extension MatrixRole {
+  /// The role's number in CUDAKernels.h.
+  var onDevice: Int {
+    switch self {
+    case .queryKeyValue: roleQueryKeyValue
+    case .attentionOutput: roleAttentionOutput
+    case .gateUp: roleGateUp
+    case .down: roleDown
+    }
+  }
+}
+
+extension DeviceWeights {
+  var outputHead: Head {
+    Head(
+      table: head, norm: finalNorm, epsilon: Float(configuration.normEpsilon), hidden: Int32(configuration.hiddenSize),
+      vocabulary: Int32(configuration.vocabularySize), unused: 0)
+  }
+}
+
 extension DeviceWeights.Layer {
   fileprivate var decodeLayer: DecodeLayer {
     var layer = DecodeLayer()
-    for (index, matrix) in matrices.enumerated() {
-      withUnsafeMutableBytes(of: &layer.matrices) { $0.bindMemory(to: Matrix.self)[index] = matrix }
-      withUnsafeMutableBytes(of: &layer.norms) { $0.bindMemory(to: UInt64.self)[index] = norms[index] }
-    }
+    fill(&layer.matrices, with: matrices)
+    fill(&layer.norms, with: norms)
     return layer
+  }
+}
+
+/// Fills an array of a C struct, which Swift sees as a tuple, from its first element on.
+func fill<Tuple: BitwiseCopyable, Element: BitwiseCopyable>(_ tuple: inout Tuple, with values: [Element]) {
+  withUnsafeMutableBytes(of: &tuple) { bytes in
+    values.withUnsafeBytes { values in
+      precondition(values.count <= bytes.count, "an array holds no more than its elements")
+      bytes.copyMemory(from: values)
+    }
   }
 }

@@ -1,59 +1,64 @@
 import BitNetCUDADriver
-import CBitNetCUDAKernels
 import BitNetInference
 import BitNetTernary
+import CBitNetCUDAKernels
+
+/// Rows of floats in device memory, `stride` elements apart.
+struct DeviceRows {
+  let buffer: CUDABuffer
+  let stride: Int
+  var address: UInt64 { buffer.address }
+}
 
 /// The buffers of one forward pass over up to `rows` tokens, allocated once.
 final class DeviceWorkspace {
   /// Tokens that go through the layers together: the longer a slice, the fuller are the last waves of blocks. Results
   /// do not depend on it.
   static let slices = [2048, 1024, 512]
-  /// Outputs (rows with logits) that are computed together.
-  static let outputs = 8
   /// Memory that the chunks of single tokens' attention may take before the tokens are split into several launches.
   private static let partialBytes = 14 << 20
 
   let rows: Int
   /// Tokens whose attention is computed chunk by chunk in one launch.
   let attentionRows: Int
-  let innerStride: Int
   let chunkCapacity: Int
-  let x: CUDABuffer
-  let qkv: CUDABuffer
-  let inner: CUDABuffer
+  /// Residual stream, `[rows][hidden]`.
+  let x: DeviceRows
+  /// Products q, k and v, `[rows][query width + 2 · key/value width]`.
+  let qkv: DeviceRows
+  /// Concatenated heads, or the gated activation, `[rows][the wider of both]`.
+  let inner: DeviceRows
   let quantized: QuantizedRows
   let logits: CUDABuffer
-  let heads: Heads
+  /// The shape of the attention.
+  let shape: Heads
   let partials: Partials
-  /// Largest keys and largest lower bounds of the outputs, `[outputs]` of 64 bits each, zero between steps; then
+  /// Largest keys and largest lower bounds of the outputs, `[outputGroup]` of 64 bits each, zero between steps; then
   /// counters.
   let best: UInt64
   let floors: UInt64
   let screenArrivals: UInt64
   let survivors: UInt64
   let barrier: UInt64
-  let rounds: UInt64
   let candidates: Candidates
-  /// Sampled tokens for the host: `[messageRounds][outputs]`.
-  let messages: CUDAHostBuffer
-  static let messageRounds = 64
-  /// Where blocks that wait too long for the others say so: StallRecord `[stallRecords]`, zero until then.
-  let stalls: CUDAHostBuffer
-  private var buffers: [CUDABuffer] = []
+  private let buffers: [CUDABuffer]
 
-  init(_ context: CUDAContext, _ c: ModelConfiguration, contextLength: Int) throws(CUDAError) {
-    let innerWidth = max(c.queryWidth, c.feedForwardSize), free = try context.memory().free
+  init(_ context: CUDAContext, _ configuration: ModelConfiguration, contextLength: Int) throws(CUDAError) {
+    let (hidden, headCount) = (configuration.hiddenSize, configuration.headCount)
+    let qkvWidth = configuration.queryWidth + 2 * configuration.keyValueWidth
+    let innerWidth = max(configuration.queryWidth, configuration.feedForwardSize)
+    let free = try context.memory().free
     // Buffers of a long slice must leave nearly all of the memory to the cache.
-    let bytesPerRow = 4 * (2 * c.hiddenSize + c.queryWidth + 2 * c.keyValueWidth + innerWidth) + innerWidth
+    let bytesPerRow = 4 * (2 * hidden + qkvWidth + innerWidth) + innerWidth
     let slice = Self.slices.first { $0 * bytesPerRow <= free / 32 } ?? Self.slices.last!
-    rows = min(slice, max(contextLength, Self.outputs))
-    innerStride = innerWidth
+    let rows = min(slice, max(contextLength, outputGroup))
+    self.rows = rows
     chunkCapacity = (contextLength + attentionChunkLength - 1) / attentionChunkLength
-    let padded = (c.headSize + 7) / 8 * 8
-    heads = Heads(
-      queryHeads: Int32(c.headCount), keyValueHeads: Int32(c.keyValueHeadCount), size: Int32(c.headSize),
-      padded: Int32(padded),
-      scale: Float(1 / Double(c.headSize).squareRoot()), unused: 0)
+    let padded = (configuration.headSize + 7) / 8 * 8
+    shape = Heads(
+      queryHeads: Int32(headCount), keyValueHeads: Int32(configuration.keyValueHeadCount),
+      size: Int32(configuration.headSize), padded: Int32(padded),
+      scale: Float(1 / Double(configuration.headSize).squareRoot()), unused: 0)
 
     var buffers: [CUDABuffer] = []
     func allocate(_ byteCount: Int, cleared: Bool = false) throws(CUDAError) -> CUDABuffer {
@@ -62,76 +67,44 @@ final class DeviceWorkspace {
       buffers.append(buffer)
       return buffer
     }
-    x = try allocate(4 * rows * c.hiddenSize)
-    qkv = try allocate(4 * rows * (c.queryWidth + 2 * c.keyValueWidth))
-    inner = try allocate(4 * rows * innerStride)
-    let codeStride = Tile.padded(max(c.hiddenSize, innerStride), to: Tile.columns)
+    func allocateRows(_ width: Int) throws(CUDAError) -> DeviceRows {
+      DeviceRows(buffer: try allocate(4 * rows * width), stride: width)
+    }
+    x = try allocateRows(hidden)
+    qkv = try allocateRows(qkvWidth)
+    inner = try allocateRows(innerWidth)
+    let codeStride = Tile.padded(max(hidden, innerWidth), to: Tile.columns)
     quantized = QuantizedRows(
       codes: try allocate(rows * codeStride).address, stride: codeStride, scales: try allocate(4 * rows).address,
       sums: try allocate(4 * rows).address)
-    logits = try allocate(4 * Self.outputs * c.vocabularySize)
+    logits = try allocate(4 * outputGroup * configuration.vocabularySize)
 
-    let places = c.headCount * chunkCapacity
-    attentionRows = min(rows, max(Self.outputs, Self.partialBytes / (4 * places * (padded + 2))))
+    let chunks = headCount * chunkCapacity  // of one row
+    attentionRows = min(rows, max(outputGroup, Self.partialBytes / (4 * chunks * (padded + 2))))
     partials = Partials(
-      largest: try allocate(4 * attentionRows * places).address,
-      total: try allocate(4 * attentionRows * places).address,
-      weighted: try allocate(4 * attentionRows * places * padded).address,
-      arrivals: try allocate(4 * attentionRows * c.keyValueHeadCount, cleared: true).address,
+      largest: try allocate(4 * attentionRows * chunks).address,
+      total: try allocate(4 * attentionRows * chunks).address,
+      weighted: try allocate(4 * attentionRows * chunks * padded).address,
+      arrivals: try allocate(4 * attentionRows * configuration.keyValueHeadCount, cleared: true).address,
       capacity: Int32(chunkCapacity), unused: 0)
 
-    // Six small arrays of [outputs] in one buffer, 64 bytes each.
-    let small = try allocate(6 * 64, cleared: true).address
-    (best, floors, screenArrivals, survivors, barrier, rounds) = (
-      small, small + 64, small + 128, small + 192, small + 256, small + 320
-    )
+    // Five small arrays of [outputGroup] in one buffer, 64 bytes each.
+    let small = try allocate(5 * 64, cleared: true).address
+    (best, floors, screenArrivals, survivors, barrier) = (small, small + 64, small + 128, small + 192, small + 256)
     candidates = Candidates(
-      keys: try allocate(8 * Self.outputs * c.vocabularySize).address,
-      weights: try allocate(8 * Self.outputs * c.vocabularySize).address)
-    messages = try CUDAHostBuffer(context, byteCount: 8 * Self.messageRounds * Self.outputs)
-    messages.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    stalls = try CUDAHostBuffer(context, byteCount: Int(stallRecords) * MemoryLayout<StallRecord>.stride)
-    stalls.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+      keys: try allocate(8 * outputGroup * configuration.vocabularySize).address,
+      weights: try allocate(8 * outputGroup * configuration.vocabularySize).address)
     self.buffers = buffers
   }
 
   var byteCount: Int { buffers.reduce(0) { $0 + $1.byteCount } }
-
-  var delivery: Delivery {
-    Delivery(
-      messages: messages.deviceAddress, rounds: rounds, messageRounds: Int32(Self.messageRounds),
-      outputs: Int32(Self.outputs))
-  }
 }
 
-/// Cosines and sines of the positions so far, in device memory that has room for the whole context.
-final class DeviceRotaryTable {
-  private var table: RotaryTable
-  private let cosineBuffer: CUDABuffer
-  private let sineBuffer: CUDABuffer
-  private let capacity: Int
-  var cosines: UInt64 { cosineBuffer.address }
-  var sines: UInt64 { sineBuffer.address }
-  var byteCount: Int { 2 * cosineBuffer.byteCount }
-
-  init(_ context: CUDAContext, _ c: ModelConfiguration, contextLength: Int) throws(CUDAError) {
-    table = RotaryTable(c)
-    capacity = contextLength
-    cosineBuffer = try CUDABuffer(context, byteCount: 4 * contextLength * table.pairs)
-    sineBuffer = try CUDABuffer(context, byteCount: 4 * contextLength * table.pairs)
-  }
-
-  /// Makes the table cover `count` positions, `capacity` at most.
-  func extend(to count: Int) throws(CUDAError) {
-    guard count > table.positions else { return }
-    // In steps, so that decoding does not extend it at every token.
-    let start = table.positions * table.pairs
-    table.extend(to: min(capacity, max(count, table.positions + 256)))
-    for (buffer, values) in [(cosineBuffer, table.cosines), (sineBuffer, table.sines)] {
-      let new = values[start...].map { Float($0) }
-      try new.withUnsafeBufferPointer { (new) throws(CUDAError) in
-        try buffer.copy(from: UnsafeRawBufferPointer(new), at: 4 * start)
-      }
-    }
+extension Heads {
+  /// Shared memory of a block that attends for single tokens.
+  package var attentionBytes: Int {
+    let padded = Int(padded)
+    let queries = max(1, min(8, 1024 / padded)) * padded * 4
+    return padded <= longestShortHead ? Int(shortScratchBytes) : Int(chunkScratchBytes) + queries
   }
 }

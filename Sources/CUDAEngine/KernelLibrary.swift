@@ -103,7 +103,7 @@ package final class KernelLibrary {
     let sharedBytes: Int
   }
   private var residencies: [Residency: Int] = [:]
-  /// What every function may have without being allowed more.
+  /// Dynamic shared memory that a function may have without being allowed more.
   private static let commonSharedBytes = 48 << 10
 
   package init(_ context: CUDAContext) throws(CUDAError) {
@@ -139,19 +139,15 @@ package final class KernelLibrary {
     return function
   }
 
-  package func launch(
-    _ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, cooperative: Bool = false, _ arguments: CUDAArgument...
-  ) throws(CUDAError) {
-    try launch(kernel, grid, sharedBytes: sharedBytes, cooperative: cooperative, arguments: arguments)
-  }
-
-  package func launch(
-    _ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, cooperative: Bool = false, arguments: [CUDAArgument]
+  /// Starts a kernel.
+  ///
+  /// - Parameter parameters: the kernel's struct in CUDAKernels.h.
+  package func launch<Parameters: BitwiseCopyable>(
+    _ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, cooperative: Bool = false, _ parameters: Parameters
   ) throws(CUDAError) {
     try stream.launch(
       prepared(kernel, sharedBytes: sharedBytes), grid: grid, threads: kernel.threads, sharedBytes: sharedBytes,
-      cooperative: cooperative,
-      arguments: arguments)
+      cooperative: cooperative, .value(parameters))
   }
 
   /// Blocks of a kernel that the whole device runs at once.
@@ -162,12 +158,5 @@ package final class KernelLibrary {
     let blocks = try function.maximumBlocksPerMultiprocessor(threads: kernel.threads, sharedBytes: sharedBytes)
     residencies[key] = blocks * context.device.multiprocessorCount
     return residencies[key]!
-  }
-}
-
-extension CUDAArgument {
-  /// A struct of CUDAKernels.h, byte by byte.
-  package static func value<Value: BitwiseCopyable>(_ value: Value) -> CUDAArgument {
-    .bytes(withUnsafeBytes(of: value) { Array($0) })
   }
 }

@@ -145,10 +145,9 @@ package struct Products {
     return Self.plan(matrix, resident: resident, isPaired: outcome == .activate)
   }
 
-  /// x · matrix for rows of floats, with the norm (0: none) and the quantiser before it.
+  /// The product of rows of floats with a matrix, with the norm (0: none) and the quantiser before it.
   func multiply(
-    _ outcome: Outcome, _ matrix: Matrix, tokens: Int, x: UInt64, xStride: Int, norm: UInt64, epsilon: Float,
-    target: Target,
+    _ outcome: Outcome, _ matrix: Matrix, tokens: Int, x: DeviceRows, norm: UInt64, epsilon: Float, target: Target,
     quantized: QuantizedRows
   ) throws(CUDAError) {
     let path = path(tokens: tokens, matrix)
@@ -157,22 +156,22 @@ package struct Products {
     case .gemv:
       let plan = try plan(path, outcome, matrix)
       try library.launch(
-        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix), .value(matrix), .int(Int32(plan.split)),
-        .address(x),
-        .address(norm), .float(epsilon), .value(target))
+        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix),
+        GemvParameters(
+          matrix: matrix, target: target, x: x.address, norm: norm, epsilon: epsilon, split: Int32(plan.split)))
     case .few:
       let plan = try plan(path, outcome, matrix)
       try library.launch(
-        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix),
-        .int(Int32(plan.split)),
-        .address(x), .int(Int32(xStride)), .address(norm), .float(epsilon), .int(Int32(tokens)), .value(target))
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix),
+        FewParameters(
+          matrix: matrix, target: target, x: x.address, norm: norm, epsilon: epsilon, xStride: Int32(x.stride),
+          tokens: Int32(tokens), split: Int32(plan.split)))
     default:
       try library.launch(
-        .quantizeRows, CUDAGrid(tokens), sharedBytes: rowScratchBytes, .address(x), .int(Int32(xStride)),
-        .address(norm),
-        .float(epsilon), .int(matrix.columns), .address(quantized.codes), .int(Int32(quantized.stride)),
-        .address(quantized.scales),
-        .address(quantized.sums))
+        .quantizeRows, CUDAGrid(tokens), sharedBytes: rowScratchBytes,
+        QuantizeParameters(
+          x: x.address, norm: norm, codes: quantized.codes, scales: quantized.scales, sums: quantized.sums,
+          epsilon: epsilon, columns: matrix.columns, xStride: Int32(x.stride), codeStride: Int32(quantized.stride)))
       try multiplyCodes(
         path, outcome, matrix, tokens: tokens, quantized, stages: stages(path, tokens: tokens, matrix), target: target)
     }
@@ -187,23 +186,23 @@ package struct Products {
   ///   - stages: of `stages` when nil, or any other number that fits; used for many tokens alone.
   package func multiplyExactly(
     _ path: Path, _ matrix: Matrix, tokens: Int, _ quantized: QuantizedRows, firstSum: Int32,
-    plan: (split: Int, blocks: Int)? = nil,
-    stages: Int? = nil, target: Target
+    plan: (split: Int, blocks: Int)? = nil, stages: Int? = nil, target: Target
   ) throws(CUDAError) {
     let kernel = Self.kernel(path, .exact)
     switch path {
     case .gemv:
       let plan = if let plan { plan } else { try self.plan(path, .exact, matrix) }
       try library.launch(
-        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix), .value(matrix), .int(Int32(plan.split)),
-        .address(quantized.codes), .int(firstSum), .value(target))
+        kernel, CUDAGrid(plan.blocks), sharedBytes: Self.gemvBytes(matrix),
+        GemvExactParameters(
+          matrix: matrix, target: target, codes: quantized.codes, sum: firstSum, split: Int32(plan.split)))
     case .few:
       let plan = if let plan { plan } else { try self.plan(path, .exact, matrix) }
       try library.launch(
-        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix), .value(matrix),
-        .int(Int32(plan.split)),
-        .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.sums), .int(Int32(tokens)),
-        .value(target))
+        kernel, CUDAGrid(plan.blocks, (tokens + 7) / 8), sharedBytes: Self.fewBytes(matrix),
+        FewExactParameters(
+          matrix: matrix, target: target, codes: quantized.codes, sums: quantized.sums,
+          codeStride: Int32(quantized.stride), tokens: Int32(tokens), split: Int32(plan.split)))
     default:
       try multiplyCodes(
         path, .exact, matrix, tokens: tokens, quantized, stages: stages ?? self.stages(path, tokens: tokens, matrix),
@@ -219,9 +218,9 @@ package struct Products {
     let tile = path.gemm!
     try library.launch(
       Self.kernel(path, outcome), tile.grid(tokens: tokens, matrix), sharedBytes: tile.sharedBytes(stages: stages),
-      .value(matrix),
-      .address(quantized.codes), .int(Int32(quantized.stride)), .address(quantized.scales), .address(quantized.sums),
-      .int(Int32(tokens)), .int(Int32(stages)), .value(target))
+      GemmParameters(
+        matrix: matrix, target: target, codes: quantized.codes, scales: quantized.scales, sums: quantized.sums,
+        codeStride: Int32(quantized.stride), tokens: Int32(tokens), stages: Int32(stages)))
   }
 
   private func stages(_ path: Path, tokens: Int, _ matrix: Matrix) -> Int {

@@ -8,11 +8,14 @@
 // attention_decode.cuh lists it.
 #include "attention_decode.cuh"
 
-/// slots, positions [rows]: which page table a row uses, and the position its token has.
 extern "C" __global__ void __launch_bounds__(256, 1)
-attend_decode(const DecodeAttention a, int layer, const int *rows, const int *slots, const int *positions) {
+attend_decode(const AttendDecodeParameters p) {
   DYNAMIC_SHARED(shared);
-  const int row = rows[blockIdx.z], position = positions[row];
+  // In locals: of a parameter's fields the compiler knows less, and unrolls fewer loops.
+  const DecodeAttention a = p.attention;
+  const int *slots = p.slots;
+  const int layer = p.layer;
+  const int row = p.rows[blockIdx.z], position = p.positions[row];
   for (int chunk = blockIdx.x; chunk <= position / chunkLength; chunk += gridDim.x)
     attendPart(a, row, blockIdx.z, ChunkPart(a, layer, slots[row], blockIdx.y, chunk, position), shared);
 }

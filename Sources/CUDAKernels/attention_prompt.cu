@@ -114,19 +114,20 @@ __device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2)
-attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tiles, const float *qkv, float *out, int outStride) {
+attend_prompt(const AttendPromptParameters p) {
   DYNAMIC_SHARED(shared);
   TileScratch &scratch = *(TileScratch *)shared;
-  const QueryTile tile = tiles[blockIdx.y];
+  const Heads &h = p.heads;
+  const QueryTile tile = p.tiles[blockIdx.y];
   const int head = blockIdx.x, group = groupOf(h), firstOfGroup = blockIdx.z * tileQueries;
   const int heads = min(tileQueries, group - firstOfGroup);  // of each token, in this block
   const int queries = tile.tokens * heads;
   const int y = threadIdx.x / sharers, x = threadIdx.x % sharers;
   const int chunks = (tile.firstPosition + tile.tokens - 1) / chunkLength + 1;
 
-  uint16_t *page = pageOf(pages, tile.slot, 0);
-  copyQueries(scratch, h, tile, head * group + firstOfGroup, heads, qkv);
-  copyPart(scratch.keys, partOfPage(page, h, layer, false, head), h.padded);
+  uint16_t *page = pageOf(p.pages, tile.slot, 0);
+  copyQueries(scratch, h, tile, head * group + firstOfGroup, heads, p.qkv);
+  copyPart(scratch.keys, partOfPage(page, h, p.layer, false, head), h.padded);
   // Warps beyond the tile's queries only copy.
   const bool works = threadIdx.x / warpThreads * (warpThreads / sharers) * ownQueries < queries;
   const float *ownRows = scratch.queries[y];
@@ -145,8 +146,8 @@ attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tile
     const auto countOf = [&](int i) { return firstCount + (int)(tokens[i / 4] >> i % 4 * 8 & 255u); };
     ptx::waitAsync<0>();
     __syncthreads();  // the keys are there, and all are done with the values before
-    copyPart(scratch.values, partOfPage(page, h, layer, true, head), h.padded);
-    if (chunk + 1 < chunks) page = pageOf(pages, tile.slot, chunk + 1);  // used when the scores are there
+    copyPart(scratch.values, partOfPage(page, h, p.layer, true, head), h.padded);
+    if (chunk + 1 < chunks) page = pageOf(p.pages, tile.slot, chunk + 1);  // used when the scores are there
     float before[ownQueries], now[ownQueries];
     if (works) {
       // Lanes in the order 0, 2, 1, 3, in which they are combined.
@@ -214,7 +215,7 @@ attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tile
     }
     ptx::waitAsync<0>();
     __syncthreads();  // the values are there, and all are done with the keys
-    if (chunk + 1 < chunks) copyPart(scratch.keys, partOfPage(page, h, layer, false, head), h.padded);
+    if (chunk + 1 < chunks) copyPart(scratch.keys, partOfPage(page, h, p.layer, false, head), h.padded);
 
     // Values: elements 8x … 8x + 7, positions in ascending order.
     if (works && 8 * x < h.padded) {
@@ -257,7 +258,8 @@ attend_prompt(const Heads h, const Pages pages, int layer, const QueryTile *tile
     const int q = y * ownQueries + i;
     const float factor = __shfl_sync(0xFFFFFFFFu, reciprocal, firstSharer + i);
     if (q >= queries) continue;
-    float *row = out + (size_t)(tile.firstRow + q / heads) * outStride + (head * group + firstOfGroup + q % heads) * h.size;
+    float *row =
+        p.out + (size_t)(tile.firstRow + q / heads) * p.outStride + (head * group + firstOfGroup + q % heads) * h.size;
 #pragma unroll
     for (int e = 0; e < 8; e++)
       if (8 * x + e < h.size) row[8 * x + e] = __fmul_rn(running[i][e], factor);

@@ -12,6 +12,8 @@
 #include "few.cuh"
 #include "head.cuh"
 
+static_assert(fewTokens == outputGroup);
+
 /// What a block knows throughout the step, at the beginning of its shared memory. Positions and slots are read once:
 /// the sampler changes them between steps. A layer's entry of the table comes while the layer before it ends.
 struct alignas(16) StepScratch {
@@ -67,31 +69,32 @@ struct Step {
   /// A product phase: hand-over, during which the first loads start, norm and quantiser, the share's products.
   ///
   /// One body for all four matrices of a layer, so that a layer's code stays in the instruction cache.
-  __device__ __forceinline__ void multiply(int index, int kind) {
+  __device__ __forceinline__ void multiply(int index, int role) {
     Marks marks = marksOf(d, handOver);
     const unsigned ticket = arrive();
     marks.set(markArrived);
     const DecodeLayer &layer = scratch.layers[index % 2];
-    const Matrix &m = layer.matrices[kind];
-    const bool readsInner = kind % 2 == 1;
-    const float *x = readsInner ? d.inner : d.x;
-    const int xStride = readsInner ? d.innerStride : d.head.hidden, split = d.splits[kind];
-    const Outcome outcome = kind == 0 ? project : kind == 2 ? activate : addToResidual;
-    const Target target = {kind == 0 ? d.qkv : kind == 2 ? d.inner : d.x,
-                           kind == 0 ? widthOf(d.attention.heads) : kind == 2 ? d.innerStride : d.head.hidden, d.isSquaredReLU};
-    if (kind == 3) fetchLayer(d, index + 1, scratch);
+    const Matrix &m = layer.matrices[role];
+    const float *x = readsInner(role) ? d.inner : d.x;
+    const int xStride = readsInner(role) ? d.innerStride : d.head.hidden, split = d.splits[role];
+    const Outcome outcome = outcomeOf(role);
+    const Target target = {
+        outcome == project ? d.qkv : outcome == activate ? d.inner : d.x,
+        outcome == project ? widthOf(d.attention.heads) : outcome == activate ? d.innerStride : d.head.hidden,
+        d.isSquaredReLU};
+    if (role == roleDown) fetchLayer(d, index + 1, scratch);
     FewScratch &own = *(FewScratch *)shared;
     int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
     float *staged = (float *)(codes + fewTokens * fewStride(m.tilesPerRow));
     FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
-    stageNorm(layer.norms[kind], m.columns, staged);
+    stageNorm(layer.norms[role], m.columns, staged);
     ptx::commitAsync();
     prefetchShare(m, outcome, split);
     ptx::waitAsync<0>();
     marks.set(markAsked);
     wait(ticket);
     marks.set(markReleased);
-    quantizeFew(x, xStride, layer.norms[kind], staged, d.epsilon, m, tokens, codes, own);
+    quantizeFew(x, xStride, layer.norms[role], staged, d.epsilon, m, tokens, codes, own);
     marks.set(markQuantized);
     gemm.run(codes, tokens, 0, target, own);
     marks.set(markDone);
@@ -123,31 +126,29 @@ struct Step {
     }
   }
 
-  /// rows: 0, 1, …; ids, slots, positions [tokens]. With computesHead, logits [tokens][vocabulary] and best [tokens] as
-  /// head does.
-  __device__ __forceinline__ void run(const int *ids, const int *rows, const int *slots, const int *positions, int computesHead, float *logits,
-                                      uint64 *best) {
+  __device__ __forceinline__ void run(const DecodeParameters &p) {
+    const DecodeSequences &sequences = *p.sequences;
     if ((int)threadIdx.x < tokens) {
-      scratch.positions[threadIdx.x] = positions[threadIdx.x];
-      scratch.slots[threadIdx.x] = slots[threadIdx.x];
+      scratch.positions[threadIdx.x] = sequences.positions[threadIdx.x];
+      scratch.slots[threadIdx.x] = sequences.slots[threadIdx.x];
     }
     fetchLayer(d, 0, scratch);
     ptx::commitAsync();
     const int hidden = d.head.hidden;
     for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden; place += gridDim.x * blockThreads)
-      d.x[place] = fromBFloat16(d.embedding[(size_t)ids[place / hidden] * hidden + place % hidden]);
+      d.x[place] = fromBFloat16(d.embedding[(size_t)sequences.tokens[place / hidden] * hidden + place % hidden]);
     ptx::waitAsync<0>();
     // The first hand-over begins with a barrier of the block, after which all of it is there.
 #pragma unroll 1
     for (int index = 0; index < d.layerCount; index++)
 #pragma unroll 1
-      for (int kind = 0; kind < 4; kind++) {
-        if (kind == 1) attend(index);
-        multiply(index, kind);
+      for (int role = roleQueryKeyValue; role < roleCount; role++) {
+        if (role == roleAttentionOutput) attend(index);
+        multiply(index, role);
       }
-    if (!computesHead) return;
+    if (!p.computesHead) return;
     wait(arrive());
-    computeLogits<fewTokens>(d.head, d.x, rows, tokens, logits, best, shared);
+    computeLogits<fewTokens>(d.head, d.x, sequences.rows, tokens, p.logits, p.best, shared);
   }
 };
 
@@ -156,9 +157,8 @@ struct Step {
 #endif
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-decode_few(const __grid_constant__ DecodeModel d, int tokens, const int *ids, const int *rows, const int *slots, const int *positions,
-           int computesHead, float *logits, uint64 *best) {
+decode_few(const __grid_constant__ DecodeParameters p) {
   DYNAMIC_SHARED(shared);
-  Step step = {d, tokens, *(StepScratch *)shared, shared + sizeof(StepScratch)};
-  step.run(ids, rows, slots, positions, computesHead, logits, best);
+  Step step = {p.model, p.count, *(StepScratch *)shared, shared + sizeof(StepScratch)};
+  step.run(p);
 }

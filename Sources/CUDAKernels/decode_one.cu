@@ -15,15 +15,15 @@
 #endif
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-decode_one(const __grid_constant__ DecodeModel d, const int *ids, const int *slots, const int *positions) {
+decode_one(const __grid_constant__ DecodeParameters p) {
   DYNAMIC_SHARED(shared);
-  OneStep<12> step(d, slots, positions, shared);
-  step.run(ids);
+  OneStep<12> step(p, shared);
+  step.run();
 }
 
 extern "C" __global__ void __launch_bounds__(512, 1)
-decode_one_small(const __grid_constant__ DecodeModel d, const int *ids, const int *slots, const int *positions) {
+decode_one_small(const __grid_constant__ DecodeParameters p) {
   DYNAMIC_SHARED(shared);
-  OneStep<6> step(d, slots, positions, shared);
-  step.run(ids);
+  OneStep<6> step(p, shared);
+  step.run();
 }

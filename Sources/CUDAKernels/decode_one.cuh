@@ -123,14 +123,17 @@ __device__ __forceinline__ float quantizeLong(const float *x, const float *norm,
 /// A block of the step.
 template <int depth> struct OneStep {
   const DecodeModel &d;
+  const DecodeSequences &sequences;
   OneScratch &scratch;
   unsigned char *const shared;  // what a phase needs
   Tape<depth> tape;
   int handOver = 0, position, slot;
 
-  __device__ __forceinline__ OneStep(const DecodeModel &d, const int *slots, const int *positions, unsigned char *memory)
-      : d(d), scratch(*(OneScratch *)memory), shared(memory + sizeof(OneScratch) + depth * tapeThreads * sizeof(uint4)),
-        tape(d, (uint4 *)(memory + sizeof(OneScratch))), position(positions[0]), slot(slots[0]) {}
+  __device__ __forceinline__ OneStep(const DecodeParameters &p, unsigned char *memory)
+      : d(p.model), sequences(*p.sequences), scratch(*(OneScratch *)memory),
+        shared(memory + sizeof(OneScratch) + depth * tapeThreads * sizeof(uint4)),
+        tape(p.model, (uint4 *)(memory + sizeof(OneScratch))), position(p.sequences->positions[0]),
+        slot(p.sequences->slots[0]) {}
 
   __device__ __forceinline__ Marks marks() const {
 #ifdef DECODE_TRACE
@@ -143,13 +146,13 @@ template <int depth> struct OneStep {
   __device__ __forceinline__ void wait(unsigned ticket) { ptx::gridWait(d.barrier, ticket, handOver++, d.stalls); }
 
   /// A product phase: hand-over, norm and quantiser, the share's products. One body for all four matrices of a layer.
-  __device__ __forceinline__ void multiply(int index, int kind) {
+  __device__ __forceinline__ void multiply(int index, int role) {
     Marks marks = this->marks();
     const unsigned ticket = arrive();
     marks.set(markArrived);
     const DecodeLayer &layer = scratch.layers[index % 2];
-    const Matrix &m = layer.matrices[kind];
-    const float *norm = layer.norms[kind], *x = kind % 2 == 1 ? d.inner : d.x;
+    const Matrix &m = layer.matrices[role];
+    const float *norm = layer.norms[role], *x = readsInner(role) ? d.inner : d.x;
     const int columns = m.columns, padded = m.tilesPerRow * tileColumnCount;
     int8_t *codes = (int8_t *)shared;
     // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T.
@@ -160,7 +163,7 @@ template <int depth> struct OneStep {
     else if (!isLong)
       row.loadNorm<14>(norm, columns);
     // The next layer's entry of the table, while this one's last matrix is at work.
-    const bool fetches = kind == 3 && index + 1 < d.layerCount && threadIdx.x < layerWords;
+    const bool fetches = role == roleDown && index + 1 < d.layerCount && threadIdx.x < layerWords;
     uint4 entry = make_uint4(0, 0, 0, 0);
     if (fetches) entry = ((const uint4 *)(d.layers + index + 1))[threadIdx.x];
     marks.set(markAsked);
@@ -172,15 +175,15 @@ template <int depth> struct OneStep {
                     : isLong ? quantizeLong(x, norm, d.epsilon, columns, codes, padded, sum, scratch)
                              : row.quantize<14>(x, norm, d.epsilon, columns, codes, padded, sum, scratch, marks);
     marks.set(markQuantized);
-    run(m, kind, codes, sum, s);
+    run(m, role, codes, sum, s);
     marks.set(markDone);
   }
 
   /// The products of the block's share.
-  __device__ __forceinline__ void run(const Matrix &m, int kind, const int8_t *codes, int sum, float s) {
+  __device__ __forceinline__ void run(const Matrix &m, int role, const int8_t *codes, int sum, float s) {
     const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
-    const Outcome outcome = kind == 0 ? project : kind == 2 ? activate : addToResidual;
-    const TapeShare share(d.splits[kind]);
+    const Outcome outcome = outcomeOf(role);
+    const TapeShare share(d.splits[role]);
     const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;
     int set = 0;
     // Every team of the block makes the same number of rounds, because they meet at barriers.
@@ -277,18 +280,18 @@ template <int depth> struct OneStep {
     marks.set(markDone);
   }
 
-  __device__ __forceinline__ void run(const int *ids) {
+  __device__ __forceinline__ void run() {
     if (threadIdx.x < layerWords) ((uint4 *)&scratch.layers[0])[threadIdx.x] = ((const uint4 *)d.layers)[threadIdx.x];
     const int hidden = d.hidden;
     for (int i = blockIdx.x * tapeThreads + threadIdx.x; i < hidden; i += gridDim.x * tapeThreads)
-      d.x[i] = fromBFloat16(d.embedding[(size_t)ids[0] * hidden + i]);
+      d.x[i] = fromBFloat16(d.embedding[(size_t)sequences.tokens[0] * hidden + i]);
     // The first hand-over begins with a barrier of the block, after which all of it is there.
 #pragma unroll 1
     for (int index = 0; index < d.layerCount; index++)
 #pragma unroll 1
-      for (int kind = 0; kind < 4; kind++) {
-        if (kind == 1) attend(index);
-        multiply(index, kind);
+      for (int role = roleQueryKeyValue; role < roleCount; role++) {
+        if (role == roleAttentionOutput) attend(index);
+        multiply(index, role);
       }
   }
 };

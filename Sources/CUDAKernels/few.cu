@@ -8,57 +8,57 @@
 // weights of rows that registers hold.
 #include "few.cuh"
 
-__device__ __forceinline__ void fewGemm(Outcome outcome, const Matrix &m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens,
-                                        const Target &target, unsigned char *shared) {
+__device__ __forceinline__ void fewGemm(Outcome outcome, const FewParameters &p, unsigned char *shared) {
+  const Matrix &m = p.matrix;
   FewScratch &scratch = *(FewScratch *)shared;
   int8_t *codes = (int8_t *)(shared + sizeof(FewScratch));
   float *staged = (float *)(codes + fewTokens * fewStride(m.tilesPerRow));
-  FewGemm gemm(m, outcome, split, blockIdx.x, gridDim.x);
-  stageNorm(norm, m.columns, staged);
+  FewGemm gemm(m, outcome, p.split, blockIdx.x, gridDim.x);
+  stageNorm(p.norm, m.columns, staged);
   ptx::commitAsync();
-  const int first = blockIdx.y * fewTokens, here = min(fewTokens, tokens - first);
-  quantizeFew(x + (size_t)first * xStride, xStride, norm, staged, epsilon, m, here, codes, scratch);
-  gemm.run(codes, here, first, target, scratch);
+  const int first = blockIdx.y * fewTokens, here = min(fewTokens, p.tokens - first);
+  quantizeFew(p.x + (size_t)first * p.xStride, p.xStride, p.norm, staged, p.epsilon, m, here, codes, scratch);
+  gemm.run(codes, here, first, p.target, scratch);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-few_project(const Matrix m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens, const Target target) {
+few_project(const FewParameters p) {
   DYNAMIC_SHARED(shared);
-  fewGemm(project, m, split, x, xStride, norm, epsilon, tokens, target, shared);
+  fewGemm(project, p, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-few_add(const Matrix m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens, const Target target) {
+few_add(const FewParameters p) {
   DYNAMIC_SHARED(shared);
-  fewGemm(addToResidual, m, split, x, xStride, norm, epsilon, tokens, target, shared);
+  fewGemm(addToResidual, p, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-few_activate(const Matrix m, int split, const float *x, int xStride, const float *norm, float epsilon, int tokens, const Target target) {
+few_activate(const FewParameters p) {
   DYNAMIC_SHARED(shared);
-  fewGemm(activate, m, split, x, xStride, norm, epsilon, tokens, target, shared);
+  fewGemm(activate, p, shared);
 }
 
-/// The bare product of codes that are already there: codes [tokens][codeStride], sums [tokens]; codeStride a multiple
-/// of 16, at least K rounded up to whole tiles, zero from K on.
+/// The bare product of codes that are already there.
 extern "C" __global__ void __launch_bounds__(256, 2)
-few_exact(const Matrix m, int split, const int8_t *codes, int codeStride, const int *sums, int tokens, const Target target) {
+few_exact(const FewExactParameters p) {
   DYNAMIC_SHARED(shared);
   FewScratch &scratch = *(FewScratch *)shared;
   int8_t *own = (int8_t *)(shared + sizeof(FewScratch));
-  FewGemm gemm(m, exact, split, blockIdx.x, gridDim.x);
-  const int first = blockIdx.y * fewTokens, here = min(fewTokens, tokens - first), stride = fewStride(m.tilesPerRow);
+  const Matrix &m = p.matrix;
+  FewGemm gemm(m, exact, p.split, blockIdx.x, gridDim.x);
+  const int first = blockIdx.y * fewTokens, here = min(fewTokens, p.tokens - first), stride = fewStride(m.tilesPerRow);
   for (int i = threadIdx.x; i < fewTokens * stride / 16; i += blockThreads) {
     const int token = 16 * i / stride, column = 16 * i % stride;
     const bool valid = token < here && column < m.tilesPerRow * tileColumnCount;
-    ptx::copyAsync16Zero(own + 16 * i, codes + (valid ? (size_t)(first + token) * codeStride + column : 0), valid);
+    ptx::copyAsync16Zero(own + 16 * i, p.codes + (valid ? (size_t)(first + token) * p.codeStride + column : 0), valid);
   }
   ptx::commitAsync();
   if ((int)threadIdx.x < here) {
     scratch.scales[threadIdx.x] = 1;
-    scratch.sums[threadIdx.x] = sums[first + threadIdx.x];
+    scratch.sums[threadIdx.x] = p.sums[first + threadIdx.x];
   }
   ptx::waitAsync<0>();
   __syncthreads();
-  gemm.run(own, here, first, target, scratch);
+  gemm.run(own, here, first, p.target, scratch);
 }

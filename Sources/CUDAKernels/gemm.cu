@@ -5,8 +5,7 @@
 // each block's rows, both mostly from the second-level cache. Bound by: with few blocks, the time until the first
 // copies arrive and the cache; with many, tensor cores. Launch: 256 threads; grid (N over the rows of a block, tokens
 // over its tokens, both rounded up); stages from the fewest to 5; shared memory stages times the stage's bytes
-// (CUDAKernels.h) and 8 bytes for each of the block's tokens. codeStride: a multiple of 16, at least K rounded up to
-// whole tiles.
+// (CUDAKernels.h) and 8 bytes for each of the block's tokens.
 #include "gemm.cuh"
 
 // Rows and tokens of a block are a compromise: with more of them each product costs fewer bytes of the cache, with
@@ -19,12 +18,11 @@ using Gemm96x128 = Gemm<6, 4, 1, 4, 2>;
 using Gemm128x128 = Gemm<4, 8, 2, 2, 2>;
 using Gemm256x128 = Gemm<4, 8, 4, 2, 1>;
 
-#define GEMM(name, Shape, outcome, residentBlocks)                                                                          \
-  extern "C" __global__ void __launch_bounds__(256, residentBlocks)                                                         \
-  name(const Matrix m, const int8_t *codes, int codeStride, const float *scales, const int *sums, int tokens, int stages,   \
-       const Target target) {                                                                                               \
-    DYNAMIC_SHARED(shared);                                                                                                 \
-    Shape(outcome, m, codes, codeStride, tokens, stages, shared).run(scales, sums, target);                                 \
+#define GEMM(name, Shape, outcome, residentBlocks)                                                             \
+  extern "C" __global__ void __launch_bounds__(256, residentBlocks)                                            \
+  name(const GemmParameters p) {                                                                               \
+    DYNAMIC_SHARED(shared);                                                                                    \
+    Shape(outcome, p.matrix, p.codes, p.codeStride, p.tokens, p.stages, shared).run(p.scales, p.sums, p.target); \
   }
 #define GEMMS(R, T, residentBlocks)                                                                                         \
   static_assert(Gemm##R##x##T::rows == R && Gemm##R##x##T::tokens == T);                                                    \

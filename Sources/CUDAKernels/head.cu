@@ -6,28 +6,27 @@
 // number of blocks, groups of Tokens outputs); shared memory sizeof(RowScratch) + 64·Tokens + Tokens·rowFloats·4.
 #include "head.cuh"
 
-/// The block's group of outputs; rows [outputs]: which row of x an output belongs to.
-template <int Tokens>
-__device__ __forceinline__ void logitsOfGroup(const Head &head, const float *x, const int *rows, int outputs, float *logits, uint64 *best,
-                                              unsigned char *shared) {
+/// The block's group of outputs.
+template <int Tokens> __device__ __forceinline__ void logitsOfGroup(const HeadParameters &p, unsigned char *shared) {
   const int first = blockIdx.y * Tokens;
-  computeLogits<Tokens>(head, x, rows + first, min(Tokens, outputs - first), logits + (size_t)first * head.vocabulary, best + first, shared);
+  computeLogits<Tokens>(p.head, p.x, p.rows + first, min(Tokens, p.outputs - first),
+                        p.logits + (size_t)first * p.head.vocabulary, p.best + first, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3)
-head_1(const Head head, const float *x, const int *rows, int outputs, float *logits, uint64 *best) {
+head_1(const HeadParameters p) {
   DYNAMIC_SHARED(shared);
-  logitsOfGroup<1>(head, x, rows, outputs, logits, best, shared);
+  logitsOfGroup<1>(p, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-head_4(const Head head, const float *x, const int *rows, int outputs, float *logits, uint64 *best) {
+head_4(const HeadParameters p) {
   DYNAMIC_SHARED(shared);
-  logitsOfGroup<4>(head, x, rows, outputs, logits, best, shared);
+  logitsOfGroup<4>(p, shared);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
-head_8(const Head head, const float *x, const int *rows, int outputs, float *logits, uint64 *best) {
+head_8(const HeadParameters p) {
   DYNAMIC_SHARED(shared);
-  logitsOfGroup<8>(head, x, rows, outputs, logits, best, shared);
+  logitsOfGroup<8>(p, shared);
 }

@@ -19,6 +19,14 @@ enum Outcome {
   exact
 };
 
+/// What becomes of the products of a layer's matrix.
+__device__ __forceinline__ Outcome outcomeOf(int role) {
+  return role == roleQueryKeyValue ? project : role == roleGateUp ? activate : addToResidual;
+}
+
+/// Whether a layer's matrix reads the heads or the gated activation instead of the residual stream.
+__device__ __forceinline__ bool readsInner(int role) { return role == roleAttentionOutput || role == roleDown; }
+
 /// The tile row that is the v-th to be worked on. For `activate`, gate and up take turns, so that the two rows that
 /// belong together are computed side by side.
 __device__ __forceinline__ int tileRow(const Matrix &m, Outcome outcome, int v) {

@@ -5,22 +5,21 @@
 // Launch: 256 threads; one block a row.
 #include "cache.cuh"
 
-/// rows, [gridDim.x]: which rows of the batch; slots, positions: by row.
 extern "C" __global__ void __launch_bounds__(256)
-rotate_and_append(const Heads h, const Pages pages, int layer, const int *rows, const int *slots, const int *positions, float *qkv,
-                  const float *cosines, const float *sines) {
-  const int row = rows[blockIdx.x], position = positions[row], slot = slots[row], pairs = h.size / 2;
-  float *own = qkv + (size_t)row * widthOf(h);
+rotate_and_append(const RotateParameters p) {
+  const Heads &h = p.heads;
+  const int row = p.rows[blockIdx.x], position = p.positions[row], slot = p.slots[row], pairs = h.size / 2;
+  float *own = p.qkv + (size_t)row * widthOf(h);
   for (int place = threadIdx.x; place < h.keyValueHeads * 32; place += blockThreads) {
     // 32 threads a head.
     const int head = place / 32, chunk = position / chunkLength;
-    append(own, h, head, pagePart(pages, h, slot, chunk, layer, false, head), pagePart(pages, h, slot, chunk, layer, true, head), position,
-           cosines, sines, place % 32, 32);
+    append(own, h, head, pagePart(p.pages, h, slot, chunk, p.layer, false, head),
+           pagePart(p.pages, h, slot, chunk, p.layer, true, head), position, p.cosines, p.sines, place % 32, 32);
   }
   for (int place = threadIdx.x; place < h.queryHeads * pairs; place += blockThreads) {
     const int i = place % pairs;
     float *low = own + place / pairs * h.size + i, *high = low + pairs;
-    const float a = *low, b = *high, cosine = cosines[(size_t)position * pairs + i], sine = sines[(size_t)position * pairs + i];
+    const float a = *low, b = *high, cosine = p.cosines[(size_t)position * pairs + i], sine = p.sines[(size_t)position * pairs + i];
     *low = __fmaf_rn(a, cosine, -__fmul_rn(b, sine));
     *high = __fmaf_rn(b, cosine, __fmul_rn(a, sine));
   }

@@ -4,11 +4,12 @@
 // Bound by: latency; blocks are many and short.
 #include "quantize.cuh"
 
-/// The embedding's rows of `tokens`: x [rows][hidden] = table [vocabulary][hidden], widened.
+/// The embedding's rows of the tokens, widened to floats.
 extern "C" __global__ void __launch_bounds__(256)
-embed_rows(const int *tokens, const uint16_t *table, int hidden, float *x) {
-  const uint16_t *row = table + (size_t)tokens[blockIdx.x] * hidden;
-  for (int i = threadIdx.x; i < hidden; i += blockThreads) x[(size_t)blockIdx.x * hidden + i] = fromBFloat16(row[i]);
+embed_rows(const EmbedParameters p) {
+  const uint16_t *row = p.table + (size_t)p.tokens[blockIdx.x] * p.hidden;
+  for (int i = threadIdx.x; i < p.hidden; i += blockThreads)
+    p.x[(size_t)blockIdx.x * p.hidden + i] = fromBFloat16(row[i]);
 }
 
 /// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, with the norm's
@@ -47,25 +48,25 @@ __device__ __forceinline__ float quantizeRow(const float *x, const float *norm, 
   return scale;
 }
 
-/// RMSNorm (none where norm is null) and absmax quantiser: codes [rows][codeStride], cleared from n on; scales and sums
-/// [rows]. Shared memory: sizeof(RowScratch).
+/// RMSNorm, if there is a norm, and absmax quantiser. Shared memory: sizeof(RowScratch).
 extern "C" __global__ void __launch_bounds__(256, 2)
-quantize_rows(const float *x, int xStride, const float *norm, float epsilon, int n, int8_t *codes, int codeStride, float *scales, int *sums) {
+quantize_rows(const QuantizeParameters p) {
   DYNAMIC_SHARED(shared);
   RowScratch &scratch = *(RowScratch *)shared;
-  const float *row = x + (size_t)blockIdx.x * xStride;
-  int8_t *own = codes + (size_t)blockIdx.x * codeStride;
+  const float *row = p.x + (size_t)blockIdx.x * p.xStride;
+  int8_t *own = p.codes + (size_t)blockIdx.x * p.codeStride;
+  const int n = p.columns;
   int sum;
   float s;
   // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T.
   if (n <= 10 * blockThreads)
-    s = quantizeRow<10>(row, norm, epsilon, n, own, codeStride, sum, scratch);
+    s = quantizeRow<10>(row, p.norm, p.epsilon, n, own, p.codeStride, sum, scratch);
   else if (n <= 27 * blockThreads)
-    s = quantizeRow<27>(row, norm, epsilon, n, own, codeStride, sum, scratch);
+    s = quantizeRow<27>(row, p.norm, p.epsilon, n, own, p.codeStride, sum, scratch);
   else
-    s = blockQuantize(row, norm, epsilon, n, own, codeStride, sum, scratch);
+    s = blockQuantize(row, p.norm, p.epsilon, n, own, p.codeStride, sum, scratch);
   if (threadIdx.x == 0) {
-    scales[blockIdx.x] = s;
-    sums[blockIdx.x] = sum;
+    p.scales[blockIdx.x] = s;
+    p.sums[blockIdx.x] = sum;
   }
 }

@@ -205,27 +205,28 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
   return scratch.chosen;
 }
 
-/// rows [outputs]: each output's row of the batch. The chosen token becomes tokens[row], positions[row] goes up by one,
-/// best is cleared, and the token is sent to the host.
+/// Chooses the token of an output and sends it to the host.
 extern "C" __global__ void __launch_bounds__(1024, 1)
-sample_rows(const float *logits, int vocabulary, const RowSampling *sampling, uint64 *best, const int *rows, int *tokens, int *positions,
-            const Candidates candidates, const Delivery delivery) {
+sample_rows(const SampleParameters p) {
   DYNAMIC_SHARED(shared);
-  const int output = blockIdx.x, row = rows[output];
-  const RowSampling how = sampling[output];
-  const uint64 key = best[output];
-  const int position = positions[row] + 1;
+  const int output = blockIdx.x, row = p.rows[output];
+  const RowSampling how = p.sampling[output];
+  const uint64 key = p.best[output];
+  const int position = p.positions[row] + 1;
   int token = idOfKey(key);
   if (how.temperature > 0)
-    token = draw(logits + (size_t)output * vocabulary, vocabulary, how, key, position, candidates.keys + (size_t)output * vocabulary,
-                 candidates.weights + (size_t)output * vocabulary, *(SampleScratch *)shared);
+    token = draw(p.logits + (size_t)output * p.vocabulary, p.vocabulary, how, key, position,
+                 p.candidates.keys + (size_t)output * p.vocabulary, p.candidates.weights + (size_t)output * p.vocabulary,
+                 *(SampleScratch *)shared);
   __syncthreads();  // all have read position and best
   if (threadIdx.x == 0) {
-    tokens[row] = token;
-    positions[row] = position;
-    best[output] = 0;
+    p.tokens[row] = token;
+    p.positions[row] = position;
+    p.best[output] = 0;
+    const Delivery &delivery = p.delivery;
     const unsigned round = delivery.rounds[output] + 1;
     delivery.rounds[output] = round;
-    ptx::storeReleaseSystem(delivery.messages + (size_t)(round % delivery.messageRounds) * delivery.outputs + output, (uint64)round << 32 | (unsigned)token);
+    ptx::storeReleaseSystem(delivery.messages + (size_t)(round % delivery.messageRounds) * delivery.outputs + output,
+                            (uint64)round << 32 | (unsigned)token);
   }
 }

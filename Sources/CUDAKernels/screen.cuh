@@ -1,13 +1,9 @@
 // The screened head: an int8 copy of the table bounds every logit; only rows that can matter are computed from
 // bfloat16.
 //
-// With row w = ŵ + e, ŵ = step · codes, and activations x = x̂ + d, x̂ = unit · (256 · high + low) of int8 codes:
-//   w·x = ŵ·x̂ + ŵ·d + e·x,   so   |w·x - ŵ·x̂| ≤ |ŵ|·|d| + |e|·|x|   (Cauchy-Schwarz, Euclidean norms).
-// ŵ·x̂ is an exact integer times step · unit. The canonical logit differs from w·x by rounding: each of its 256 chains
-// has hidden/256 fmas and eight additions follow, so by at most γ·Σ|w_i x_i| ≤ γ·(|ŵ| + |e|)·|x| with γ = (hidden/256 +
-// 9) · 2^-24 (to first order; more than doubled below). Norms are rounded up when they are stored, and everything here
-// is computed in float, with a relative slack of 1e-5. Squares are taken in units of the step, so that they neither
-// underflow nor overflow whatever the weights' size.
+// Documentation/numerics.md has the bound and its proof: |logit - ŵ·x̂| ≤ |ŵ|·|d| + |e|·|x| + γ·(|ŵ| + |e|)·|x| for a row
+// w = ŵ + e and activations x = x̂ + d. Norms are rounded up when they are stored, squares are taken in units of the step,
+// so that they neither underflow nor overflow, and everything is computed in float, with a relative slack of 1e-5.
 #pragma once
 #include "head.cuh"
 

@@ -59,16 +59,16 @@ private:
   uint4 *const own;
   int slot = 0;
   // The word that is copied next: its place on the tape, and its address.
-  int layer = 0, kind = 0, row = 0, group = 0, split = 1, tilesPerRow = 0;
+  int layer = 0, role = roleQueryKeyValue, row = 0, group = 0, split = 1, tilesPerRow = 0;
   const uint4 *word = nullptr;
 
   /// Goes to the first word of this warp's share of the matrix, or of the next one in which it has a share.
   __device__ __forceinline__ void enter() {
-    for (; layer < d.layerCount; layer++, kind = 0)
-      for (; kind < 4; kind++) {
-        const TapeShare share(d.splits[kind]);
+    for (; layer < d.layerCount; layer++, role = roleQueryKeyValue)
+      for (; role < roleCount; role++) {
+        const TapeShare share(d.splits[role]);
         // Narrow matrices leave some members of a team without a group.
-        if (share.firstRow() >= d.shapes[kind].tileRows || 4 * share.member >= d.shapes[kind].tilesPerRow) continue;
+        if (share.firstRow() >= d.shapes[role].tileRows || 4 * share.member >= d.shapes[role].tilesPerRow) continue;
         split = share.split;
         row = share.firstRow();
         start(share.member);
@@ -79,20 +79,20 @@ private:
   __device__ __forceinline__ void leaveRow() {
     const TapeShare share(split);
     row += share.rowStep();
-    if (row < d.shapes[kind].tileRows) {
+    if (row < d.shapes[role].tileRows) {
       start(share.member);
     } else {
-      kind++;
+      role++;
       enter();
     }
   }
 
   __device__ __forceinline__ void start(int member) {
-    const Matrix &m = d.shapes[kind];
+    const Matrix &m = d.shapes[role];
     const int lane = threadIdx.x % warpThreads;
     group = member;
     tilesPerRow = m.tilesPerRow;
     const uint4 *tiles = (const uint4 *)((const char *)m.tiles + layer * d.layerStride);
-    word = tiles + ((size_t)tileRow(m, kind == 2 ? activate : project, row) * m.tilesPerRow + 4 * member + lane / 8) * 8 + lane % 8;
+    word = tiles + ((size_t)tileRow(m, outcomeOf(role), row) * m.tilesPerRow + 4 * member + lane / 8) * 8 + lane % 8;
   }
 };

@@ -55,11 +55,9 @@ package struct TernaryMatrix: Sendable {
     rows.reduce(0) { $0 + Tile.byteCount(rows: $1, columns: columns) }
   }
 
-  /// The tiles of a range of stacked rows: both ends multiples of 16, inside `0...paddedRows`. Valid only while
-  /// something holds this matrix.
-  package func tiles(ofRows range: Range<Int>) -> UnsafeRawPointer {
-    tiles.baseAddress + byteOffset(ofRow: range.lowerBound)
-  }
+  /// The tiles from a stacked row on: `row` a multiple of 16, inside `0...paddedRows`. Valid only while something holds
+  /// this matrix.
+  package func tiles(fromRow row: Int) -> UnsafeRawPointer { tiles.baseAddress + byteOffset(ofRow: row) }
 
   /// Where a stacked row's tiles start: `row` a multiple of 16, inside `0...paddedRows`.
   package func byteOffset(ofRow row: Int) -> Int { row / Tile.rows * tilesPerRow * Tile.bytes }
@@ -88,7 +86,7 @@ package struct TernaryMatrix: Sendable {
   ///
   /// - Parameter activations: `paddedColumns` values; those at padding columns are ignored because their weights are 0.
   package func dot(row: Int, activations: UnsafePointer<Int8>) -> Int32 {
-    var word = tiles(ofRows: row / Tile.rows * Tile.rows..<row) + 4 * Tile.word(row: row % Tile.rows, column: 0)
+    var word = tiles(fromRow: row / Tile.rows * Tile.rows) + 4 * Tile.word(row: row % Tile.rows, column: 0)
     var activation = activations
     var sum: Int32 = 0
     for _ in 0..<tilesPerRow {

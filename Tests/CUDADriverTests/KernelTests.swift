@@ -14,18 +14,19 @@ extension StandInTests {
       #expect(kernel.name == "selftest_parameters" && kernel.registerCount >= 0 && kernel.localByteCount >= 0)
       let (values, output) = (try CUDABuffer(context, byteCount: 12), try CUDABuffer(context, byteCount: 24))
       try [UInt32](arrayLiteral: 10, 20, 30).withUnsafeBytes { try values.copy(from: $0) }
-      // struct { const unsigned *values; float factor; int count; unsigned short small[3]; }
-      var structure = [UInt8](repeating: 0, count: 24)
-      structure.withUnsafeMutableBytes {
-        $0.storeBytes(of: values.address, as: UInt64.self)
-        $0.storeBytes(of: 1.5, toByteOffset: 8, as: Float.self)
-        $0.storeBytes(of: 3, toByteOffset: 12, as: Int32.self)
-        $0.storeBytes(of: 65535, toByteOffset: 20, as: UInt16.self)
+      // SelftestParameters of Tests/CUDAOnCPU/kernels/selftest.cpp.
+      struct Structure {
+        let values: UInt64
+        let factor: Float
+        let count: Int32
+        let small: (UInt16, UInt16, UInt16)
       }
+      let structure = Structure(values: values.address, factor: 1.5, count: 3, small: (0, 0, 65535))
       let stream = try CUDAStream(context)
       try stream.launch(
         kernel, grid: 1, threads: 32,
-        .address(output.address), .int(-3), .unsigned(4_000_000_000), .long(5 << 32), .float(0.25), .bytes(structure))
+        .value(output.address), .value(Int32(-3)), .value(UInt32(4_000_000_000)), .value(UInt64(5 << 32)),
+        .value(Float(0.25)), .value(structure))
       try stream.synchronize()
       let floats = try output.contents().withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
       #expect(floats == [-3, 4e9, 5, 0.25, 45, 65535])
@@ -41,7 +42,8 @@ extension StandInTests {
       let stream = try CUDAStream(context)
       func launch() throws(CUDAError) {
         try stream.launch(
-          kernel, grid: 4, threads: 256, sharedBytes: 32, .address(output.address), .address(input.address), .int(1000))
+          kernel, grid: 4, threads: 256, sharedBytes: 32, .value(output.address), .value(input.address),
+          .value(Int32(1000)))
       }
       func sums() throws -> [Int32] {
         try stream.synchronize()
@@ -75,7 +77,7 @@ extension StandInTests {
       func launch(blocks: Int, rounds: Int32) throws(CUDAError) {
         try stream.launch(
           kernel, grid: CUDAGrid(blocks), threads: 64, cooperative: true,
-          arguments: [.address(numbers.address), .address(state.address), .int(rounds)])
+          .value(numbers.address), .value(state.address), .value(Int32(rounds)))
       }
       try launch(blocks: count, rounds: 10)
       try stream.synchronize()
@@ -95,7 +97,8 @@ extension StandInTests {
       let output = try CUDABuffer(context, byteCount: 4)
       let stream = try CUDAStream(context)
       func launch() throws(CUDAError) {
-        try stream.launch(kernel, grid: 1, threads: 32, sharedBytes: 100_000, .address(output.address), .int(100_000))
+        try stream.launch(
+          kernel, grid: 1, threads: 32, sharedBytes: 100_000, .value(output.address), .value(Int32(100_000)))
       }
       try expectCall("cuLaunchKernel", code: 1, naming: "100000 bytes of shared memory", launch)
       for bytes in [-1, 100_001] {
@@ -185,7 +188,8 @@ extension StandInTests {
       let buffer = try CUDABuffer(context, byteCount: 1024)
       let stream = try CUDAStream(context)
       try stream.launch(
-        kernel, grid: 1, threads: 32, .address(buffer.address), .address(buffer.address), .int(256), .int(0))
+        kernel, grid: 1, threads: 32, .value(buffer.address), .value(buffer.address), .value(Int32(256)),
+        .value(Int32(0)))
       try expectCall("cuStreamSynchronize", code: 700, naming: "") { try stream.synchronize() }
       try expectCall("cuStreamQuery", code: 700, naming: "") { _ = try stream.isIdle() }
       try expectCall("cuMemAlloc", code: 700, naming: "16 bytes") { _ = try CUDABuffer(context, byteCount: 16) }
@@ -202,7 +206,7 @@ extension StandInTests {
       let buffer = try CUDABuffer(context, byteCount: 1000)
       let stream = try CUDAStream(context)
       try stream.launch(
-        kernel, grid: 1, threads: 32, .address(buffer.address), .long(UInt64(bitPattern: Int64(offset))))
+        kernel, grid: 1, threads: 32, .value(buffer.address), .value(Int64(offset)))
       if 0..<1024 ~= offset {
         try stream.synchronize()
       } else {
@@ -221,8 +225,8 @@ extension StandInTests {
         "cuLaunchCooperativeKernel", code: 720, naming: "selftest_grid_barrier, grid \(blocks)×1×1, 64 threads"
       ) {
         try CUDAStream(context).launch(
-          kernel, grid: CUDAGrid(blocks), threads: 64, cooperative: true, .address(buffer.address),
-          .address(buffer.address), .int(0))
+          kernel, grid: CUDAGrid(blocks), threads: 64, cooperative: true, .value(buffer.address),
+          .value(buffer.address), .value(Int32(0)))
       }
     }
 

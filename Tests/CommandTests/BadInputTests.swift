@@ -75,7 +75,8 @@ struct BadInputTests {
       sentence: "the window is 513; expected 1 to the context length, 512"
     ),
     Mistake(arguments: ["tokenize", "--tokenizer", "/no/such/tokenizer"], sentence: "/no/such/tokenizer"),
-    Mistake(arguments: ["tokenize", "--model", fixture], sentence: "the tokenizer is missing; expected a file tokenizer.json"),
+    Mistake(
+      arguments: ["tokenize", "--model", fixture], sentence: "the tokenizer is missing; expected a file tokenizer.json"),
     Mistake(arguments: ["tokenize", "--model", "m", "--tokenizer", "t"], sentence: "expected one of them", status: 64),
     Mistake(arguments: ["tokenize", "--decode", "12 zwölf"], sentence: "\"zwölf\" is not a token id"),
     Mistake(

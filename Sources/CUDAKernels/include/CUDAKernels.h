@@ -129,10 +129,13 @@ typedef struct Delivery {
   int outputs;
 } Delivery;
 
-/// What differs from layer to layer, in the order q·k·v, attention output, gate·up, down.
+/// The matrices of a layer, in the order in which a token goes through them.
+enum { roleQueryKeyValue, roleAttentionOutput, roleGateUp, roleDown, roleCount };
+
+/// What differs from layer to layer, by role.
 typedef struct DecodeLayer {
-  Matrix matrices[4];
-  DEVICE(const float) norms[4];  // null where there is none
+  Matrix matrices[roleCount];
+  DEVICE(const float) norms[roleCount];  // of the matrix's input; null where there is none
 } DecodeLayer;
 
 /// Everything the cooperative decode step needs to know.
@@ -140,9 +143,9 @@ typedef struct DecodeModel {
   DEVICE(const DecodeLayer) layers;
   int layerCount;
   float epsilon;
-  Matrix shapes[4];       // of the first layer
-  long long layerStride;  // bytes from a layer's tiles to those of the next, the same for all matrices
-  int splits[4];
+  Matrix shapes[roleCount];  // of the first layer
+  long long layerStride;     // bytes from a layer's tiles to those of the next, the same for all matrices
+  int splits[roleCount];
   int hidden;
   int unused;
   DEVICE(const unsigned short) embedding;
@@ -159,6 +162,22 @@ typedef struct DecodeModel {
   /// [hand-overs][blocks][traceMarks] clocks; used by the traced build alone.
   DEVICE(unsigned) trace;
 } DecodeModel;
+
+enum {
+  /// Outputs that are computed together, and sequences of a decode step.
+  outputGroup = 8,
+};
+
+/// The sequences of a decode step: what the sampler writes for the next step, and what stays the same. One struct in
+/// device memory, so that a step can be recorded once and launched again without the host.
+typedef struct DecodeSequences {
+  int tokens[outputGroup];     // the step's input
+  int positions[outputGroup];  // of those tokens
+  int slots[outputGroup];      // the sequences' rows of the page table
+  int rows[outputGroup];       // 0, 1, …: an output's row of the batch
+  float windows[outputGroup];  // see RescoreParameters
+  RowSampling sampling[outputGroup];
+} DecodeSequences;
 
 /// What a block leaves behind that gave up waiting for the others, indexed by block.
 typedef struct StallRecord {
@@ -209,6 +228,182 @@ enum {
   gemm256x128StageBytes = 24576,
   gemm256x128FewestStages = 2,
 };
+
+// The parameters of the kernels: one struct for each kernel, or for the kernels of one family.
+
+/// embed_rows
+typedef struct EmbedParameters {
+  DEVICE(const int) tokens;            // [rows]
+  DEVICE(const unsigned short) table;  // [vocabulary][hidden] bfloat16
+  DEVICE(float) x;                     // [rows][hidden]
+  int hidden;
+} EmbedParameters;
+
+/// quantize_rows
+typedef struct QuantizeParameters {
+  DEVICE(const float) x;     // [rows][xStride]
+  DEVICE(const float) norm;  // [columns]; null: none
+  DEVICE(signed char) codes; // [rows][codeStride], cleared from columns on
+  DEVICE(float) scales;      // [rows]
+  DEVICE(int) sums;          // [rows]
+  float epsilon;
+  int columns;
+  int xStride;
+  int codeStride;
+} QuantizeParameters;
+
+/// gemv_project, gemv_add, gemv_activate
+typedef struct GemvParameters {
+  Matrix matrix;
+  Target target;
+  DEVICE(const float) x;     // [columns]
+  DEVICE(const float) norm;  // [columns]; null: none
+  float epsilon;
+  int split;
+} GemvParameters;
+
+/// gemv_exact
+typedef struct GemvExactParameters {
+  Matrix matrix;
+  Target target;
+  DEVICE(const signed char) codes;  // [columns rounded up to whole tiles], zero from columns on
+  int sum;                          // of the codes
+  int split;
+} GemvExactParameters;
+
+/// few_project, few_add, few_activate
+typedef struct FewParameters {
+  Matrix matrix;
+  Target target;
+  DEVICE(const float) x;     // [tokens][xStride]
+  DEVICE(const float) norm;  // [columns]; null: none
+  float epsilon;
+  int xStride;
+  int tokens;
+  int split;
+} FewParameters;
+
+/// few_exact
+typedef struct FewExactParameters {
+  Matrix matrix;
+  Target target;
+  DEVICE(const signed char) codes;  // [tokens][codeStride], zero from columns on
+  DEVICE(const int) sums;           // of the codes, [tokens]
+  int codeStride;                   // a multiple of 16, at least the columns rounded up to whole tiles
+  int tokens;
+  int split;
+} FewExactParameters;
+
+/// gemmRxT_project, …_add, …_activate, …_exact
+typedef struct GemmParameters {
+  Matrix matrix;
+  Target target;
+  DEVICE(const signed char) codes;  // as in FewExactParameters
+  DEVICE(const float) scales;       // [tokens]; not used by …_exact
+  DEVICE(const int) sums;           // [tokens]
+  int codeStride;
+  int tokens;
+  int stages;
+} GemmParameters;
+
+/// rotate_and_append
+typedef struct RotateParameters {
+  Heads heads;
+  Pages pages;
+  DEVICE(const int) rows;       // [gridDim.x]: which rows of the batch
+  DEVICE(const int) slots;      // by row of the batch
+  DEVICE(const int) positions;  // by row of the batch
+  DEVICE(float) qkv;            // [rows of the batch][width]
+  DEVICE(const float) cosines;  // [positions][size / 2]
+  DEVICE(const float) sines;
+  int layer;
+} RotateParameters;
+
+/// attend_prompt
+typedef struct AttendPromptParameters {
+  Heads heads;
+  Pages pages;
+  DEVICE(const QueryTile) tiles;  // [gridDim.y]
+  DEVICE(const float) qkv;        // [rows of the batch][width], queries rotated
+  DEVICE(float) out;              // [rows of the batch][outStride]
+  int layer;
+  int outStride;
+} AttendPromptParameters;
+
+/// attend_decode
+typedef struct AttendDecodeParameters {
+  DecodeAttention attention;
+  DEVICE(const int) rows;       // [gridDim.z]: which rows of the batch
+  DEVICE(const int) slots;      // by row of the batch
+  DEVICE(const int) positions;  // by row of the batch
+  int layer;
+} AttendDecodeParameters;
+
+/// head_1, head_4, head_8
+typedef struct HeadParameters {
+  Head head;
+  DEVICE(const float) x;    // [rows of the batch][hidden], before the final norm
+  DEVICE(const int) rows;   // [outputs]: the row of the batch that an output belongs to
+  DEVICE(float) logits;     // [outputs][vocabulary]
+  DEVICE(uint64) best;      // [outputs]: raised to the largest logitKey
+  int outputs;
+} HeadParameters;
+
+/// screen_build
+typedef struct ScreenBuildParameters {
+  Head head;
+  DEVICE(signed char) codes;  // as in Screen
+  DEVICE(float4) rows;        // as in Screen
+  int stride;                 // as in Screen
+} ScreenBuildParameters;
+
+/// screen_1, screen_4
+typedef struct ScreenParameters {
+  Head head;
+  Screen screen;
+  DEVICE(const float) x;   // as in HeadParameters
+  DEVICE(const int) rows;  // as in HeadParameters
+  DEVICE(float) upper;     // [outputs][vocabulary]: the most a logit can be
+  DEVICE(uint64) floors;   // [outputs]: raised to the key of the largest lower bound; zero before
+  int outputs;
+} ScreenParameters;
+
+/// screen_rescore
+typedef struct RescoreParameters {
+  Head head;
+  DEVICE(const float) x;        // as in HeadParameters
+  DEVICE(const int) rows;       // as in HeadParameters
+  DEVICE(const float) windows;  // [outputs]: logits further below the largest cannot matter
+  DEVICE(float) logits;         // [outputs][vocabulary]: upper bounds before
+  DEVICE(uint64) floors;        // [outputs]: cleared by the last block
+  DEVICE(uint64) best;          // as in HeadParameters
+  DEVICE(unsigned) arrivals;    // [outputs], zero between launches
+  DEVICE(unsigned) survivors;   // how many rows were computed, added up
+} RescoreParameters;
+
+/// sample_rows
+typedef struct SampleParameters {
+  DEVICE(const float) logits;          // [outputs][vocabulary]
+  DEVICE(const RowSampling) sampling;  // [outputs]
+  DEVICE(uint64) best;                 // [outputs]: cleared
+  DEVICE(const int) rows;              // [outputs]: each output's row of the batch
+  DEVICE(int) tokens;                  // by row of the batch: becomes the chosen token
+  DEVICE(int) positions;               // by row of the batch: goes up by one
+  Candidates candidates;
+  Delivery delivery;
+  int vocabulary;
+} SampleParameters;
+
+/// decode_one, decode_one_small, decode_few
+typedef struct DecodeParameters {
+  DecodeModel model;
+  DEVICE(const DecodeSequences) sequences;
+  // Of decode_few alone:
+  DEVICE(float) logits;  // [count][vocabulary]
+  DEVICE(uint64) best;   // [count], as in HeadParameters
+  int count;             // of the sequences
+  int computesHead;      // whether logits and best are computed
+} DecodeParameters;
 
 #if !defined(__CUDACC_RTC__) && !defined(CUDA_ON_CPU)
 /// The PTX of a kernel file, NUL-terminated.

@@ -44,10 +44,11 @@ package struct RotaryCheck: KernelCheck {
     let uploaded = try cache.upload(to: device)
     let buffer = try device.buffer(qkv)
     try device.run(
-      .rotateAndAppend, CUDAGrid(rows.count), .value(heads), .value(uploaded.pages), .count(cache.layer),
-      .address(device.address(rows.map(Int32.init))), .address(device.address(slots)),
-      .address(device.address(positions)),
-      .address(buffer.address), .address(device.address(angles.cosines)), .address(device.address(angles.sines)))
+      .rotateAndAppend, CUDAGrid(rows.count),
+      RotateParameters(
+        heads: heads, pages: uploaded.pages, rows: device.address(rows.map(Int32.init)), slots: device.address(slots),
+        positions: device.address(positions), qkv: buffer.address, cosines: device.address(angles.cosines),
+        sines: device.address(angles.sines), layer: Int32(cache.layer)))
     let width = heads.width
     var (after, expected) = (cache, qkv)
     for row in rows {
@@ -144,8 +145,9 @@ package struct DecodeAttentionCheck: KernelCheck {
     for launch in ["first", "second"] {
       try device.run(
         .attendDecode, CUDAGrid(blocks, Int(heads.keyValueHeads), self.rows.count),
-        sharedBytes: heads.attentionBytes, .value(attention), .count(cache.layer), .address(rows),
-        .address(slots), .address(positions))
+        sharedBytes: heads.attentionBytes,
+        AttendDecodeParameters(
+          attention: attention, rows: rows, slots: slots, positions: positions, layer: Int32(cache.layer)))
       comparison.compare(try out.values(), expected, "the \(launch) launch's output", width: outStride)
       try after.compare(uploaded, in: &comparison)
       comparison.compare(
@@ -223,10 +225,9 @@ package struct PromptAttentionCheck: KernelCheck {
     let groups = (Int(heads.queryHeads / heads.keyValueHeads) + 63) / 64
     try device.run(
       .attendPrompt, CUDAGrid(Int(heads.keyValueHeads), tiles.count, groups), sharedBytes: Int(tileScratchBytes),
-      .value(heads),
-      .value(uploaded.pages), .count(cache.layer), .address(device.address(tiles)), .address(device.address(qkv)),
-      .address(out.address),
-      .count(outStride))
+      AttendPromptParameters(
+        heads: heads, pages: uploaded.pages, tiles: device.address(tiles), qkv: device.address(qkv), out: out.address,
+        layer: Int32(cache.layer), outStride: Int32(outStride)))
     var comparison = KernelComparison()
     comparison.compare(try out.values(), expected, width: outStride)
     try cache.compare(uploaded, in: &comparison)

@@ -29,9 +29,9 @@ package struct HeadCheck: KernelCheck {
     let kernel: Kernel = tokens == 1 ? .head1 : tokens == 4 ? .head4 : .head8
     try device.run(
       kernel, CUDAGrid(blocks, (outputs + tokens - 1) / tokens), sharedBytes: inputs.sharedBytes(tokens: tokens),
-      .value(inputs.head(on: device)), .address(device.address(inputs.x)), .address(device.address(inputs.rows)),
-      .count(outputs),
-      .address(logits.address), .address(best.address))
+      HeadParameters(
+        head: inputs.head(on: device), x: device.address(inputs.x), rows: device.address(inputs.rows),
+        logits: logits.address, best: best.address, outputs: Int32(outputs)))
     var comparison = KernelComparison()
     comparison.compare(try logits.values(), inputs.logits.flatMap { $0 }, "logits", width: inputs.vocabulary)
     comparison.compare(try best.values(), inputs.logits.map(ScalarArithmetic.bestKey), "best")
@@ -55,14 +55,14 @@ package struct ScreenCopyCheck: KernelCheck {
 
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
     let codes = try device.buffer([Int8](repeating: 0x55, count: inputs.screen.codes.count))
-    let facts = try device.buffer([Float](repeating: 7, count: inputs.screen.facts.count))
+    let norms = try device.buffer([Float](repeating: 7, count: inputs.screen.norms.count))
     try device.run(
-      .screenBuild, CUDAGrid(blocks), .value(inputs.head(on: device)), .count(inputs.screenStride),
-      .address(codes.address),
-      .address(facts.address))
+      .screenBuild, CUDAGrid(blocks),
+      ScreenBuildParameters(
+        head: inputs.head(on: device), codes: codes.address, rows: norms.address, stride: Int32(inputs.screenStride)))
     var comparison = KernelComparison()
     comparison.compare(try codes.values(), inputs.screen.codes, "codes", width: inputs.screenStride)
-    comparison.compare(try facts.values(), inputs.screen.facts, "steps and norms", width: 4)
+    comparison.compare(try norms.values(), inputs.screen.norms, "steps and norms", width: 4)
     return comparison
   }
 }
@@ -99,24 +99,25 @@ package struct ScreenCheck: KernelCheck {
     let logits = try device.buffer([Float](repeating: 7, count: outputs * vocabulary))
     let floor = try device.buffer([UInt64](repeating: 0, count: outputs))
     let screen = Screen(
-      codes: try device.address(inputs.screen.codes), rows: try device.address(inputs.screen.facts),
+      codes: try device.address(inputs.screen.codes), rows: try device.address(inputs.screen.norms),
       stride: Int32(stride), unused: 0)
     let (x, rows) = (try device.address(inputs.x), try device.address(inputs.rows))
     try device.run(
       tokens == 1 ? .screen1 : .screen4, CUDAGrid(blocks, (outputs + tokens - 1) / tokens),
-      sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride), .value(head), .value(screen),
-      .address(x),
-      .address(rows), .count(outputs), .address(logits.address), .address(floor.address))
+      sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride),
+      ScreenParameters(
+        head: head, screen: screen, x: x, rows: rows, upper: logits.address, floors: floor.address,
+        outputs: Int32(outputs)))
     if stage == .bounds { return compareBounds(try logits.values(), floors: try floor.values()) }
 
     let best = try device.buffer([UInt64](repeating: 0, count: outputs))
     let arrivals = try device.buffer([UInt32](repeating: 0, count: outputs))
     let survivors = try device.buffer([UInt32](repeating: 1000, count: 1))
     try device.run(
-      .screenRescore, CUDAGrid(blocks, outputs), sharedBytes: inputs.sharedBytes(tokens: 1), .value(head), .address(x),
-      .address(rows),
-      .address(device.address(windows)), .address(logits.address), .address(floor.address), .address(best.address),
-      .address(arrivals.address), .address(survivors.address))
+      .screenRescore, CUDAGrid(blocks, outputs), sharedBytes: inputs.sharedBytes(tokens: 1),
+      RescoreParameters(
+        head: head, x: x, rows: rows, windows: device.address(windows), logits: logits.address, floors: floor.address,
+        best: best.address, arrivals: arrivals.address, survivors: survivors.address))
     var comparison = KernelComparison()
     compareLogits(try logits.values(), survivors: Int(try survivors.values(of: UInt32.self)[0]) - 1000, in: &comparison)
     comparison.compare(try best.values(), inputs.logits.map(ScalarArithmetic.bestKey), "best")

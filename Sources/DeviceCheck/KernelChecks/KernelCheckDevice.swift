@@ -38,7 +38,11 @@ package final class KernelCheckDevice {
   }
 
   /// Runs a kernel and waits for its end.
-  package func run(_ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, _ arguments: CUDAArgument...) throws {
+  ///
+  /// - Parameter parameters: the kernel's struct in CUDAKernels.h.
+  package func run<Parameters: BitwiseCopyable>(
+    _ kernel: Kernel, _ grid: CUDAGrid, sharedBytes: Int = 0, _ parameters: Parameters
+  ) throws {
     let function: CUDAFunction
     if let substitute = substitutes[kernel] {
       function = substitute
@@ -53,13 +57,9 @@ package final class KernelCheckDevice {
     }
     try library.stream.launch(
       function, grid: grid, threads: kernel.threads, sharedBytes: sharedBytes, cooperative: cooperative,
-      arguments: arguments)
+      .value(parameters))
     try library.stream.synchronize()
   }
-}
-
-extension CUDAArgument {
-  static func count(_ value: Int) -> CUDAArgument { .int(Int32(value)) }
 }
 
 extension CUDABuffer {

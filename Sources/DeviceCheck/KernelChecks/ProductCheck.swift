@@ -160,27 +160,32 @@ package struct ProductCheck: KernelCheck {
     let kernel = Products.kernel(path, outcome)
     let rows = codes.map { $0.codes + Array(repeating: 0x55, count: codeStride - $0.codes.count) }
     let bytes = Array(rows.joined().dropLast(codeStride - matrix.paddedColumns))
+    let groups = CUDAGrid(blocks, (tokens + 7) / 8)
     switch (path, outcome) {
     case (.gemv, .exact):
       try device.run(
-        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m), .value(m), .count(split),
-        .address(device.address(bytes)),
-        .int(codes[0].sum), .value(target))
+        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m),
+        GemvExactParameters(
+          matrix: m, target: target, codes: device.address(bytes), sum: codes[0].sum, split: Int32(split)))
     case (.gemv, _):
       try device.run(
-        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m), .value(m), .count(split),
-        .address(device.address(Array(x[..<matrix.columns]))), .address(device.address(norm)), .float(epsilon),
-        .value(target))
+        kernel, CUDAGrid(blocks), sharedBytes: Products.gemvBytes(m),
+        GemvParameters(
+          matrix: m, target: target, x: device.address(Array(x[..<matrix.columns])), norm: device.address(norm),
+          epsilon: epsilon, split: Int32(split)))
     case (.few, .exact):
       try device.run(
-        kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(m), .value(m), .count(split),
-        .address(device.address(bytes)), .count(codeStride), .address(device.address(codes.map(\.sum))), .count(tokens),
-        .value(target))
+        kernel, groups, sharedBytes: Products.fewBytes(m),
+        FewExactParameters(
+          matrix: m, target: target, codes: device.address(bytes), sums: device.address(codes.map(\.sum)),
+          codeStride: Int32(codeStride), tokens: Int32(tokens), split: Int32(split)))
     case (.few, _):
       try device.run(
-        kernel, CUDAGrid(blocks, (tokens + 7) / 8), sharedBytes: Products.fewBytes(m), .value(m), .count(split),
-        .address(device.address(Array(x[..<((tokens - 1) * xStride + matrix.columns)]))), .count(xStride),
-        .address(device.address(norm)), .float(epsilon), .count(tokens), .value(target))
+        kernel, groups, sharedBytes: Products.fewBytes(m),
+        FewParameters(
+          matrix: m, target: target,
+          x: device.address(Array(x[..<((tokens - 1) * xStride + matrix.columns)])), norm: device.address(norm),
+          epsilon: epsilon, xStride: Int32(xStride), tokens: Int32(tokens), split: Int32(split)))
     default:
       let tile = path.gemm!
       let stages = min(stages, tile.mostStages(sharedBytes: device.library.context.device.sharedMemoryPerBlock))
@@ -189,9 +194,11 @@ package struct ProductCheck: KernelCheck {
       // The grid has a block for each piece of work; an additional block has none.
       let grid = tile.grid(tokens: tokens, m), more = blocks == 1 ? 1 : 0
       try device.run(
-        kernel, CUDAGrid(grid.x + more, grid.y), sharedBytes: tile.sharedBytes(stages: stages), .value(m),
-        .address(device.address(bytes)), .count(codeStride), .address(device.address(codes.map(\.scale))),
-        .address(device.address(codes.map(\.sum))), .count(tokens), .count(stages), .value(target))
+        kernel, CUDAGrid(grid.x + more, grid.y), sharedBytes: tile.sharedBytes(stages: stages),
+        GemmParameters(
+          matrix: m, target: target, codes: device.address(bytes), scales: device.address(codes.map(\.scale)),
+          sums: device.address(codes.map(\.sum)), codeStride: Int32(codeStride), tokens: Int32(tokens),
+          stages: Int32(stages)))
     }
     var comparison = KernelComparison()
     if outcome == .exact {

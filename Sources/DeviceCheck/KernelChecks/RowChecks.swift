@@ -27,9 +27,9 @@ package struct EmbeddingCheck: KernelCheck {
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
     let x = try device.buffer([Float](repeating: 7, count: tokens.count * hidden))
     try device.run(
-      .embedRows, CUDAGrid(tokens.count), .address(device.address(tokens)), .address(device.address(table)),
-      .count(hidden),
-      .address(x.address))
+      .embedRows, CUDAGrid(tokens.count),
+      EmbedParameters(
+        tokens: device.address(tokens), table: device.address(table), x: x.address, hidden: Int32(hidden)))
     let expected = tokens.flatMap { token in
       table[Int(token) * hidden..<(Int(token) + 1) * hidden].map { Float(bfloat16Bits: $0) }
     }
@@ -72,10 +72,10 @@ package struct QuantizerCheck: KernelCheck {
     )
     try device.run(
       .quantizeRows, CUDAGrid(rows), sharedBytes: Int(rowScratchBytes),
-      .address(device.address(x.dropLast(xStride - columns))),
-      .count(xStride), .address(device.address(norm)), .float(epsilon), .count(columns), .address(codes.address),
-      .count(codeStride),
-      .address(scales.address), .address(sums.address))
+      QuantizeParameters(
+        x: device.address(x.dropLast(xStride - columns)), norm: device.address(norm), codes: codes.address,
+        scales: scales.address, sums: sums.address, epsilon: epsilon, columns: Int32(columns), xStride: Int32(xStride),
+        codeStride: Int32(codeStride)))
     let expected = (0..<rows).map { row in
       let values = ScalarArithmetic.normalized(x[row * xStride..<row * xStride + columns], norm, epsilon: epsilon)
       return ScalarArithmetic.quantized(values, padded: codeStride)

@@ -88,11 +88,10 @@ package struct SamplerCheck: KernelCheck {
     )
     try device.run(
       .sampleRows, CUDAGrid(outputs), sharedBytes: Int(sampleScratchBytes),
-      .address(device.address(logits.flatMap { $0 })),
-      .count(vocabulary), .address(device.address(parameters.map { RowSampling($0) })), .address(best.address),
-      .address(device.address(rows.map(Int32.init))), .address(tokens.address), .address(positions.address),
-      .value(candidates),
-      .value(delivery))
+      SampleParameters(
+        logits: device.address(logits.flatMap { $0 }), sampling: device.address(parameters.map { RowSampling($0) }),
+        best: best.address, rows: device.address(rows.map(Int32.init)), tokens: tokens.address,
+        positions: positions.address, candidates: candidates, delivery: delivery, vocabulary: Int32(vocabulary)))
 
     var (expectedTokens, expectedPositions) = ([Int32](repeating: -1, count: rowCount), self.positions)
     var expectedMessages = [UInt64](repeating: 77, count: messageRounds * outputs)

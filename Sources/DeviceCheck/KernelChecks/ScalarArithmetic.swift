@@ -97,10 +97,10 @@ package enum ScalarArithmetic {
 
   /// The int8 copy of a head's table: codes `[rows][stride]`, and for each row the step, the bounds of |ŵ| and |w - ŵ|,
   /// and 0.
-  static func screen(table: [UInt16], hidden: Int, stride: Int) -> (codes: [Int8], facts: [Float]) {
+  static func screen(table: [UInt16], hidden: Int, stride: Int) -> (codes: [Int8], norms: [Float]) {
     let upward: Float = 1.00001
     var codes = [Int8](repeating: 0, count: table.count / hidden * stride)
-    var facts: [Float] = []
+    var norms: [Float] = []
     for row in 0..<table.count / hidden {
       let weights = table[row * hidden..<(row + 1) * hidden].map { Float(bfloat16Bits: $0) }
       var absmax: Float = 0
@@ -119,8 +119,8 @@ package enum ScalarArithmetic {
         return (code, code)
       }
       let squaredErrors = LaneOrder.chunk.sum(hidden) { (errors[$0], errors[$0]) }
-      facts += [step, step * (squares.squareRoot() * upward), step * (squaredErrors.squareRoot() * upward), 0]
+      norms += [step, step * (squares.squareRoot() * upward), step * (squaredErrors.squareRoot() * upward), 0]
     }
-    return (codes, facts)
+    return (codes, norms)
   }
 }

@@ -47,25 +47,6 @@ CUDA_API cuStreamQuery(void *handle) {
   });
 }
 
-CUDA_API cuStreamWaitEvent(void *streamHandle, void *eventHandle, unsigned flags) {
-  return call(Needs::context, [&](State &s, auto &) -> CUresult {
-    Stream *stream = s.stream(streamHandle);
-    const auto event = s.events.find(eventHandle);
-    if (!stream || !event) return invalidHandle;
-    if (flags > 1) return invalidValue;
-    if (event->capturedOn) {
-      // On its own stream it says nothing new; to draw another stream into a capture is beyond this driver.
-      return event->capturedOn == streamHandle ? success : notSupported;
-    }
-    if (stream->capture != Capture::none) {
-      stream->capture = Capture::invalidated;
-      return captureIsolation;
-    }
-    // All streams run in the order of submission, so that the event is over by then.
-    return success;
-  });
-}
-
 CUDA_API cuEventCreate(void **event, unsigned flags) {
   return call(Needs::context, [&](State &s, auto &) -> CUresult {
     constexpr unsigned blockingSync = 1, disableTiming = 2;

@@ -5,10 +5,10 @@ import BitNetTernary
 /// An int8 copy of the output head that bounds every logit, so that only rows that can matter are read in full.
 ///
 /// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is
-/// within a known distance of the logit (Cauchy-Schwarz; the proof is in Documentation/cpu.md). Rows whose upper bound
+/// within a known distance of the logit (the proof is in Documentation/numerics.md). Rows whose upper bound
 /// cannot reach what sampling looks at are left out; the others get the logit that the whole head would have computed,
 /// bit for bit.
-final class ScreenedHead {
+final class CPUScreenedHead {
   /// Rows whose largest lower bound is kept, and whose products are made at a time.
   static let blockRows = 256
   /// Tokens that go through the table together.
@@ -41,7 +41,7 @@ final class ScreenedHead {
   private let table: EmbeddingTable
   private let kernels: TernaryKernels
   private let codes: PageBuffer
-  private let facts: AlignedBuffer
+  private let normsBuffer: AlignedBuffer
   private let buffers: AlignedBuffer
   /// Steps, norms and errors of the rows, `[3][paddedRows]`.
   private let norms: UnsafeMutablePointer<Float>
@@ -64,7 +64,7 @@ final class ScreenedHead {
 
   private var blocks: Int { paddedRows / Self.blockRows }
   /// Bytes of the copy.
-  var byteCount: Int { codes.bytes.count + facts.bytes.count }
+  var byteCount: Int { codes.bytes.count + normsBuffer.bytes.count }
 
   /// Makes the copy, on all members of the team.
   init(_ table: EmbeddingTable, team: ThreadTeam, kernels: TernaryKernels) throws(EngineError) {
@@ -78,20 +78,20 @@ final class ScreenedHead {
     self.table = table
     self.kernels = kernels
     self.codes = codes
-    facts = AlignedBuffer(count: 3 * 4 * paddedRows)
-    norms = facts.bytes.bindMemory(to: Float.self).baseAddress!
+    normsBuffer = AlignedBuffer(count: 3 * 4 * paddedRows)
+    norms = normsBuffer.bytes.bindMemory(to: Float.self).baseAddress!
     let group = Self.groupLength
     let blocks = paddedRows / Self.blockRows
     // One allocation for what a step needs; every part is a multiple of 64 bytes long.
-    let places = [
+    let sizes = [
       group * paddedRows, group * paddedRows, Tile.padded(group * blocks, to: 16), Tile.padded(group * blocks, to: 16),
       team.count * 2 * group * Self.blockRows, Tile.padded(group, to: 16), Tile.padded(3 * group, to: 16),
     ]
-    buffers = AlignedBuffer(count: 4 * places.reduce(0, +))
+    buffers = AlignedBuffer(count: 4 * sizes.reduce(0, +))
     var next = buffers.bytes.baseAddress!
     func take<Element>(_ type: Element.Type, _ part: Int) -> UnsafeMutablePointer<Element> {
-      defer { next += 4 * places[part] }
-      return next.bindMemory(to: type, capacity: 4 * places[part] / MemoryLayout<Element>.stride)
+      defer { next += 4 * sizes[part] }
+      return next.bindMemory(to: type, capacity: 4 * sizes[part] / MemoryLayout<Element>.stride)
     }
     uppers = take(Float.self, 0)
     survivors = take(Int32.self, 1)
@@ -133,7 +133,7 @@ final class ScreenedHead {
   }
 
   /// Takes note of how many candidates a token had.
-  func note(_ candidates: Candidates, _ sampling: SamplingParameters) {
+  func record(_ candidates: Candidates, _ sampling: SamplingParameters) {
     guard dependsOnText(sampling) else { return }
     survivingShare = 0.75 * survivingShare + 0.25 * Double(candidates.ids.count) / Double(table.rows)
   }
@@ -154,18 +154,17 @@ final class ScreenedHead {
   /// The work of one member of the team: the candidates of up to `groupLength` tokens.
   ///
   /// - Parameters:
-  ///   - normed: the tokens' normalised rows, `normedStride` apart.
+  ///   - hidden: the tokens' normalised rows.
   ///   - sampling: how each token is going to be chosen.
-  ///   - codes, sums: room for two quantised vectors a token, `codeStride` bytes apart.
+  ///   - codes, sums: room for two quantised vectors a token.
   func screen(
-    _ member: ThreadTeam.Member, normed: UnsafePointer<Float>, normedStride: Int, sampling: [SamplingParameters],
-    codes: UnsafeMutablePointer<Int8>, codeStride: Int, sums: UnsafeMutablePointer<Int32>
+    _ member: ThreadTeam.Member, hidden: Rows<Float>, sampling: [SamplingParameters], codes: Rows<Int8>,
+    sums: UnsafeMutablePointer<Int32>
   ) {
     let count = sampling.count
     let columns = table.columns
     member.phase(count) { t in
-      let high = codes + 2 * t * codeStride
-      tokens[t] = kernels.screenToken(normed + t * normedStride, columns, stride, high, high + codeStride, sums + 2 * t)
+      tokens[t] = kernels.screenToken(hidden[t], columns, stride, codes[2 * t], codes[2 * t + 1], sums + 2 * t)
     }
     let table8 = UnsafePointer(self.codes.bytes.bindMemory(to: Int8.self).baseAddress!)
     let products = products + member.index * 2 * Self.groupLength * Self.blockRows
@@ -173,7 +172,8 @@ final class ScreenedHead {
       for block in range {
         let first = block * Self.blockRows
         kernels.rowProducts(
-          table8 + first * stride, stride, Self.blockRows, codes, codeStride, sums, 2 * count, products, Self.blockRows)
+          table8 + first * stride, stride, Self.blockRows, codes.base, codes.stride, sums, 2 * count, products,
+          Self.blockRows)
         for t in 0..<count {
           let high = products + 2 * t * Self.blockRows
           floors[t * blocks + block] = kernels.screenBounds(
@@ -188,13 +188,13 @@ final class ScreenedHead {
     }
     member.phase(blocks, unit: 1, perMember: 32) { range in
       for block in range {
-        for t in 0..<count { rescore(block, t, normed + t * normedStride) }
+        for t in 0..<count { rescore(block, t, hidden[t]) }
       }
     }
   }
 
   /// Computes the logits of a block's rows that can matter for token t.
-  private func rescore(_ block: Int, _ t: Int, _ normed: UnsafePointer<Float>) {
+  private func rescore(_ block: Int, _ t: Int, _ hidden: UnsafePointer<Float>) {
     let first = block * Self.blockRows
     let uppers = uppers + t * paddedRows + first
     let survivors = survivors + t * paddedRows + first
@@ -208,7 +208,7 @@ final class ScreenedHead {
     for place in 0..<count {
       // Places below were read above.
       kernels.head(
-        table.row(Int(survivors[place])).baseAddress!, table.columns, 1, normed, table.columns, 1, uppers + place, 1)
+        table.row(Int(survivors[place])).baseAddress!, table.columns, 1, hidden, table.columns, 1, uppers + place, 1)
     }
     counts[t * blocks + block] = Int32(count)
   }

@@ -1,0 +1,129 @@
+import BitNetInference
+import BitNetTernary
+import CBitNetTernary
+
+/// A model with its buffers and its team of threads; runs steps, slice by slice, through `CPUForwardPass`.
+final class CPUModel {
+  /// Tokens that go through the layers together: enough to make reading the weights cheap, few enough that their
+  /// activations stay in the second-level cache.
+  static let sliceLength = 64
+
+  /// A slice that multiplies fewer weight bytes than this is left to one thread. Below it, the fifty-odd barriers of a
+  /// small model cost more than the second core brings, and much more on a busy machine (the demo model's token is 1.2
+  /// MB).
+  private static let smallWork = 8 << 20
+
+  let team: ThreadTeam
+  let layout: CachePage.Layout
+  let screen: CPUScreenedHead?
+  private(set) var weights: ModelWeights
+  let kernels: TernaryKernels
+  let space: Workspace
+  let partials = AttentionPartials()
+  private let copiedTiles: CopiedTiles?
+  private var rotary: RotaryTable
+  private var cosines: [Float] = []
+  private var sines: [Float] = []
+
+  /// - Parameters:
+  ///   - screensHead: nil to have the screened head where it saves time and fits.
+  ///   - copiesTiles: nil to copy the tiles where that saves time; without room for the copy they are read in place.
+  init(_ weights: ModelWeights, team: ThreadTeam, kernels: TernaryKernels, screensHead: Bool?, copiesTiles: Bool?)
+    throws(EngineError)
+  {
+    self.weights = weights
+    copiedTiles = copiesTiles ?? CopiedTiles.pay(for: weights) ? CopiedTiles(for: weights) : nil
+    self.team = team
+    self.kernels = kernels
+    layout = CachePage.Layout(weights.configuration)
+    rotary = RotaryTable(weights.configuration)
+    space = Workspace(weights, tokens: Self.sliceLength, threads: team.count)
+    let head = weights.head
+    if head.columns > CPUScreenedHead.longestRow || screensHead == false {
+      screen = nil
+    } else if screensHead == true {
+      screen = try CPUScreenedHead(head, team: team, kernels: kernels)
+    } else {
+      // Without room for the copy the model runs all the same.
+      screen =
+        head.rows * head.columns >= CPUScreenedHead.worthwhile
+        ? try? CPUScreenedHead(head, team: team, kernels: kernels) : nil
+    }
+  }
+
+  var copiedByteCount: Int { copiedTiles?.byteCount ?? 0 }
+  func finishCopying() { copiedTiles?.finish(&weights, team: team) }
+
+  /// The results of a step besides the cache, filled in by the members of the team.
+  struct Results {
+    let plan: StepPlan<CachePage>
+    /// `[outputs]`
+    let rows: UnsafeMutableBufferPointer<RowResult>
+    /// `[outputs]`, of those that are chosen from candidates.
+    let candidates: UnsafeMutableBufferPointer<CPUScreenedHead.Candidates>
+  }
+
+  /// The rotary embedding's cosines and sines, `[positions][head size / 2]`.
+  struct Angles {
+    let cosines: UnsafePointer<Float>
+    let sines: UnsafePointer<Float>
+  }
+
+  /// Runs all rows of a plan, in order, and returns what is wanted of them.
+  func run(_ plan: StepPlan<CachePage>) -> [RowResult] {
+    copiedTiles?.advance(&weights, team: team)
+    extendRotary(to: (plan.rows.map(\.position).max() ?? -1) + 1)
+    let tokens = plan.rows.map { row in
+      CPUForwardPass.Token(
+        id: Int(row.token), position: row.position, pages: plan.entries[row.entry].pages,
+        output: row.output.map { output($0, plan.outputs[$0]) } ?? .none)
+    }
+    var candidates = [CPUScreenedHead.Candidates](repeating: .init(), count: plan.outputs.count)
+    var results = [RowResult](repeating: .values([]), count: plan.outputs.count)
+    candidates.withUnsafeMutableBufferPointer { candidates in
+      results.withUnsafeMutableBufferPointer { rows in
+        let results = Results(plan: plan, rows: rows, candidates: candidates)
+        for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
+          run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
+        }
+      }
+    }
+    for token in tokens {
+      guard case .candidates(let index, let sampling) = token.output else { continue }
+      screen?.record(candidates[index], sampling)
+      results[index] = .token(candidates[index].choose(sampling, position: plan.outputs[index].position))
+    }
+    return results
+  }
+
+  private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> CPUForwardPass.Token.Output {
+    switch output.want {
+    // Where the screened head can serve and is likely to save time.
+    case .token(let sampling, nil) where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
+      .candidates(index: index, sampling)
+    case .hidden: .whole(index: index, needsLogits: false)
+    case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
+    }
+  }
+
+  private func run(_ slice: [CPUForwardPass.Token], _ results: Results) {
+    partials.prepare(for: slice.map(\.position), layout, threads: team.count)
+    cosines.withUnsafeBufferPointer { cosines in
+      sines.withUnsafeBufferPointer { sines in
+        let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
+        team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in
+          CPUForwardPass(self, member, slice, angles, results).forward()
+        }
+      }
+    }
+  }
+
+  private func extendRotary(to count: Int) {
+    // Whole chunks, so that decoding does not extend the table at every token.
+    let whole = (count + attentionChunkLength - 1) / attentionChunkLength * attentionChunkLength
+    guard whole > rotary.positions else { return }
+    rotary.extend(to: whole)
+    cosines += rotary.cosines[cosines.count...].map { Float($0) }
+    sines += rotary.sines[sines.count...].map { Float($0) }
+  }
+}

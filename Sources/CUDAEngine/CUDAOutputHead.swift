@@ -1,0 +1,98 @@
+import BitNetCUDADriver
+import BitNetInference
+import CBitNetCUDAKernels
+
+extension CUDAForwardPass {
+  /// Shared memory of the head for groups of this many outputs.
+  func headBytes(_ width: Int) -> Int {
+    rowScratchBytes + 64 * width + width * 4 * ((configuration.hiddenSize + 255) / 256 * 256)
+  }
+
+  /// Shared memory of the screen for groups of this many outputs: activations come as two planes of int8 beside.
+  private func screenBytes(_ screened: CUDAScreenedHead, _ width: Int) -> Int {
+    headBytes(width) + width * (16 + 2 * Int(screened.screen.stride))
+  }
+
+  /// A kernel of the head, the outputs that one of its blocks takes together, and the shared memory it needs.
+  private struct HeadKernel {
+    let kernel: Kernel
+    let width: Int
+    let sharedBytes: Int
+  }
+
+  private func fullHeadKernel(_ count: Int) -> HeadKernel {
+    let width = headWidth(count, widest: 8, bytes: headBytes)
+    return HeadKernel(
+      kernel: width == 8 ? .head8 : width == 4 ? .head4 : .head1, width: width, sharedBytes: headBytes(width))
+  }
+
+  private func screenKernel(_ screened: CUDAScreenedHead, _ count: Int) -> HeadKernel {
+    let width = headWidth(count, widest: 4) { screenBytes(screened, $0) }
+    return HeadKernel(
+      kernel: width == 4 ? .screen4 : .screen1, width: width, sharedBytes: screenBytes(screened, width))
+  }
+
+  /// Outputs that one block takes together: 8, 4 or 1, what is useful for `count` of them and fits.
+  ///
+  /// - Parameter bytes: the shared memory for groups of a width.
+  private func headWidth(_ count: Int, widest: Int, bytes: (Int) -> Int) -> Int {
+    let limit = library.context.device.sharedMemoryPerBlock
+    return [8, 4].first { $0 <= widest && count > $0 / 4 && bytes($0) <= limit } ?? 1
+  }
+
+  /// Computes the logits of `count` outputs (1 to 8) in full.
+  func fullHead(_ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
+    let head = fullHeadKernel(count)
+    try library.launch(
+      head.kernel, CUDAGrid(try headBlocks(head.kernel, head.sharedBytes), (count + head.width - 1) / head.width),
+      sharedBytes: head.sharedBytes,
+      HeadParameters(
+        head: weights.outputHead, x: space.x.address, rows: arrays.rows, logits: space.logits.address,
+        best: space.best, outputs: Int32(count)))
+  }
+
+  /// The same with the screen: logits that cannot matter for the outputs' sampling are minus infinity.
+  func screenedHead(_ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
+    let screen = screenKernel(screened, count)
+    try library.launch(
+      screen.kernel,
+      CUDAGrid(try headBlocks(screen.kernel, screen.sharedBytes), (count + screen.width - 1) / screen.width),
+      sharedBytes: screen.sharedBytes,
+      ScreenParameters(
+        head: weights.outputHead, screen: screened.screen, x: space.x.address, rows: arrays.rows,
+        upper: space.logits.address, floors: space.floors, outputs: Int32(count)))
+    try library.launch(
+      .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
+      RescoreParameters(
+        head: weights.outputHead, x: space.x.address, rows: arrays.rows, windows: arrays.windows,
+        logits: space.logits.address, floors: space.floors, best: space.best, arrivals: space.screenArrivals,
+        survivors: space.survivors))
+  }
+
+  /// Loads the kernel of the full head for `count` outputs.
+  func prepareFullHead(_ count: Int) throws(CUDAError) {
+    let head = fullHeadKernel(count)
+    _ = try headBlocks(head.kernel, head.sharedBytes)
+  }
+
+  /// Loads the kernels of the screened head for `count` outputs.
+  func prepareScreen(_ screened: CUDAScreenedHead, _ count: Int) throws(CUDAError) {
+    let screen = screenKernel(screened, count)
+    _ = try headBlocks(screen.kernel, screen.sharedBytes)
+    _ = try headBlocks(.screenRescore, headBytes(1))
+  }
+
+  private func headBlocks(_ kernel: Kernel, _ bytes: Int) throws(CUDAError) -> Int {
+    min(try library.residentBlocks(kernel, sharedBytes: bytes), (configuration.vocabularySize + 7) / 8)
+  }
+
+  /// Chooses the tokens of `count` outputs, whose logits and best keys are computed, and sends them to the host.
+  func sample(_ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
+    try library.launch(
+      .sampleRows, CUDAGrid(count), sharedBytes: sampleScratchBytes,
+      SampleParameters(
+        logits: space.logits.address, sampling: arrays.sampling, best: space.best, rows: arrays.rows,
+        tokens: arrays.tokens, positions: arrays.positions, candidates: space.candidates, delivery: messages.delivery,
+        vocabulary: Int32(configuration.vocabularySize)))
+  }
+}

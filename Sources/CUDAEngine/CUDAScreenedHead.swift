@@ -1,0 +1,40 @@
+import BitNetCUDADriver
+import BitNetInference
+import CBitNetCUDAKernels
+
+/// The int8 copy of the head that bounds logits, so that only rows that can matter are read in full.
+final class CUDAScreenedHead {
+  let screen: Screen
+  private let codes: CUDABuffer
+  private let rows: CUDABuffer
+  var byteCount: Int { codes.byteCount + rows.byteCount }
+
+  /// Tables below this many values fit in the second-level cache, where screening gains nothing.
+  private static let worthwhile = 64 << 20
+
+  /// Makes the copy on the device.
+  ///
+  /// - Parameter wanted: nil to make it where it saves time and the memory suffices.
+  static func make(
+    _ library: KernelLibrary, _ weights: DeviceWeights, wanted: Bool?
+  ) throws(CUDAError) -> CUDAScreenedHead? {
+    if let wanted { return wanted ? try CUDAScreenedHead(library, weights) : nil }
+    let size = weights.configuration.vocabularySize * weights.configuration.hiddenSize
+    // Half as much again must stay free, for the cache of a long conversation.
+    guard size >= worthwhile, try library.context.memory().free > size + size / 2 else { return nil }
+    return try CUDAScreenedHead(library, weights)
+  }
+
+  private init(_ library: KernelLibrary, _ weights: DeviceWeights) throws(CUDAError) {
+    let vocabulary = weights.configuration.vocabularySize
+    let stride = (weights.configuration.hiddenSize + 15) / 16 * 16
+    codes = try CUDABuffer(library.context, byteCount: vocabulary * stride)
+    rows = try CUDABuffer(library.context, byteCount: 16 * vocabulary)
+    screen = Screen(codes: codes.address, rows: rows.address, stride: Int32(stride), unused: 0)
+    try library.launch(
+      .screenBuild, CUDAGrid(min((vocabulary + 7) / 8, 4096)),
+      ScreenBuildParameters(
+        head: weights.outputHead, codes: codes.address, rows: rows.address, stride: Int32(stride)))
+    try library.stream.synchronize()
+  }
+}
