@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures what the design of decode.cu depends on: the cost of a grid barrier, of handing values over in tagged words, of a row that
-every block reads, the reach of prefetches into the L2 cache, and the rate of a stream by the bytes in flight.
+"""Measures the costs that the design of decode.cu depends on: a grid barrier, a hand-over of values in tagged words, a
+row that every block reads, the reach of prefetches into the L2 cache, and the rate of a stream by the bytes in flight.
 
-Needs CuPy, which compiles with NVRTC, and a GPU. Prints one JSON line for each measurement as soon as it is made; one that fails gives a
-line with its error. Takes less than 20 s.
+Needs CuPy, which compiles with NVRTC, and a GPU. Prints one JSON line for each measurement as soon as it is complete; a
+measurement that fails gives a line with its error. Takes less than 20 s.
 
 usage: gpu_check_probe.py [--source]     --source prints the CUDA code instead, to compile it without a GPU
 """
@@ -11,7 +11,7 @@ import json
 import sys
 import time
 
-# Every wait gives up after LIMIT polls and leaves a mark in *failed: a mistake here must not hold the GPU.
+# Every wait gives up after LIMIT polls and sets *failed, so that a mistake here does not hang the GPU.
 COMMON = r"""
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -19,10 +19,26 @@ typedef unsigned long long u64;
 #define DEVICE __device__ __forceinline__
 
 DEVICE u32 clockNow() { u32 now; asm volatile("mov.u32 %0, %%clock;" : "=r"(now) :: "memory"); return now; }
-DEVICE u32 pollAcquire(const u32 *p) { u32 v; asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v; }
-DEVICE u32 pollRelaxed(const u32 *p) { u32 v; asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v; }
-DEVICE u32 add(u32 *p, u32 v) { u32 old; asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory"); return old; }
-DEVICE u32 addRelease(u32 *p, u32 v) { u32 old; asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory"); return old; }
+DEVICE u32 pollAcquire(const u32 *p) {
+  u32 v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+DEVICE u32 pollRelaxed(const u32 *p) {
+  u32 v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+DEVICE u32 add(u32 *p, u32 v) {
+  u32 old;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
+  return old;
+}
+DEVICE u32 addRelease(u32 *p, u32 v) {
+  u32 old;
+  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
+  return old;
+}
 
 // The highest bit of *state flips when the last block of a round arrives.
 DEVICE void meet(u32 *state, bool relaxed, u32 *failed) {
@@ -47,7 +63,7 @@ extern "C" __global__ void barriers(u32 *state, float *data, int rounds, int rel
   }
 }
 
-// Clocks that the slowest block needs for a row just written by all.
+// The clocks that the slowest block needs to read a row that all blocks have just written.
 extern "C" __global__ void rows(u32 *state, float *row, int n, int rounds, u32 *worst, float *sink, u32 *failed) {
   float sum = 0;
   for (int round = 0; round < rounds; round++) {
@@ -62,7 +78,7 @@ extern "C" __global__ void rows(u32 *state, float *row, int n, int rounds, u32 *
     if (sum == 12345.5f) *sink = sum;
     __syncthreads();
     if (threadIdx.x == 0 && round > 2) atomicMax(worst, clockNow() - start);
-    // No block may write the next row before all have read this one.
+    // No block may write the next row before all blocks have read this one.
     meet(state, false, failed);
   }
 }
@@ -70,9 +86,10 @@ extern "C" __global__ void rows(u32 *state, float *row, int n, int rounds, u32 *
 
 TAGGED = COMMON + r"""
 struct Pair { u64 low, high; };
-// Loads nothing unless `wanted`: without a branch, so that many are under way together.
+// Loads only if `wanted`, without a branch, so that many loads are in flight together.
 DEVICE void load64(u64 &v, const u64 *p, bool wanted) {
-  asm volatile("{\n.reg .pred q;\nsetp.ne.u32 q, %2, 0;\n@q ld.relaxed.gpu.global.b64 %0, [%1];\n}" : "+l"(v) : "l"(p), "r"((u32)wanted) : "memory");
+  asm volatile("{\n.reg .pred q;\nsetp.ne.u32 q, %2, 0;\n@q ld.relaxed.gpu.global.b64 %0, [%1];\n}"
+               : "+l"(v) : "l"(p), "r"((u32)wanted) : "memory");
 }
 DEVICE void store64(u64 *p, u64 v) { asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" :: "l"(p), "l"(v) : "memory"); }
 DEVICE void load128(Pair &v, const Pair *p, bool wanted) {
@@ -82,14 +99,16 @@ DEVICE void load128(Pair &v, const Pair *p, bool wanted) {
 DEVICE void store128(Pair *p, Pair v) {
   asm volatile("st.relaxed.gpu.global.v2.b64 [%0], {%1, %2};" :: "l"(p), "l"(v.low), "l"(v.high) : "memory"); }
 
-// Each block writes its share of n words {value, tag} and reads all: a thread loads its words together, then again together those whose tag
-// is not the round's yet. Two rows in turn: a block that has all words of a round knows that every block has read the row before it. wrong
-// counts values that are not what was sent. The bound leaves 128 registers a thread, with which two blocks of 256 share a multiprocessor.
+// Each block writes its share of n words {value, tag} and reads all words: a thread loads its words together, then
+// reloads those whose tag is not yet that of the round. Two rows alternate: a block that has all words of a round knows
+// that every block has read the row before. `wrong` counts values that differ from those sent. The bound leaves 128
+// registers per thread, with which two blocks of 256 share a multiprocessor.
 extern "C" __global__ void __launch_bounds__(512) tagged64(u64 *rows, int n, int rounds, u32 *wrong, u32 *failed) {
   for (u32 round = 1; round <= rounds; round++) {
     u64 *row = rows + (size_t)(round & 1) * n;
     const int first = (long long)n * blockIdx.x / gridDim.x, end = (long long)n * (blockIdx.x + 1) / gridDim.x;
-    for (int i = first + threadIdx.x; i < end; i += blockDim.x) store64(row + i, (u64)round << 32 | (round * 7919u + i));
+    for (int i = first + threadIdx.x; i < end; i += blockDim.x)
+      store64(row + i, (u64)round << 32 | (round * 7919u + i));
     bool gaveUp = false;
     u64 word[28];
     bool missing = true;
@@ -112,8 +131,8 @@ extern "C" __global__ void __launch_bounds__(512) tagged64(u64 *rows, int n, int
   }
 }
 
-// The same with three values and a tag in 16 bytes. PTX does not promise that such a pair is read as it was written; wrong shows whether
-// this GPU ever tears one.
+// The same with three values and a tag in 16 bytes. PTX does not guarantee that such a pair is read as it was written;
+// `wrong` shows whether this GPU ever tears one.
 extern "C" __global__ void __launch_bounds__(512) tagged128(Pair *rows, int n, int rounds, u32 *wrong, u32 *failed) {
   for (u32 round = 1; round <= rounds; round++) {
     Pair *row = rows + (size_t)(round & 1) * n;
@@ -131,7 +150,8 @@ extern "C" __global__ void __launch_bounds__(512) tagged128(Pair *rows, int n, i
       if (polls > LIMIT || (polls > 1024 && pollRelaxed(failed))) { *failed = 1; gaveUp = true; }
       missing = false;
 #pragma unroll
-      for (int k = 0; k < 10; k++) load128(word[k], row + threadIdx.x + k * blockDim.x, (u32)(word[k].high >> 32) != round);
+      for (int k = 0; k < 10; k++)
+        load128(word[k], row + threadIdx.x + k * blockDim.x, (u32)(word[k].high >> 32) != round);
 #pragma unroll
       for (int k = 0; k < 10; k++) missing |= (u32)(word[k].high >> 32) != round;
     }
@@ -139,7 +159,8 @@ extern "C" __global__ void __launch_bounds__(512) tagged128(Pair *rows, int n, i
     for (int k = 0; k < 10; k++) {
       const int i = threadIdx.x + k * blockDim.x;
       const u32 value = round * 7919u + i;
-      if (i < n && !gaveUp && (word[k].low != ((u64)(value + 1) << 32 | value) || (u32)word[k].high != value + 2)) atomicAdd(wrong, 1u);
+      const bool isRight = word[k].low == ((u64)(value + 1) << 32 | value) && (u32)word[k].high == value + 2;
+      if (i < n && !gaveUp && !isRight) atomicAdd(wrong, 1u);
     }
     if (__syncthreads_or(gaveUp)) return;
   }
@@ -147,8 +168,8 @@ extern "C" __global__ void __launch_bounds__(512) tagged128(Pair *rows, int n, i
 """
 
 PREFETCH = COMMON + r"""
-// kind 1: prefetch.global.L2 of the first byte of each page; 2: cp.async.bulk.prefetch.L2 of `bytes`. Then the clocks of one of 64 dependent
-// loads at `offset`: about 250 from L2, 600 or more from memory.
+// kind 1: prefetch.global.L2 of the first byte of each page; 2: cp.async.bulk.prefetch.L2 of `bytes`. Then the clocks
+// of one of 64 dependent loads at `offset`: about 250 from L2, 600 or more from memory.
 extern "C" __global__ void reach(const char *data, int kind, int bytes, int offset, u32 *clocks, u32 *sink) {
   if (threadIdx.x != 0) return;
   for (int i = 0; kind != 0 && i < 64; i++) {
@@ -160,10 +181,11 @@ extern "C" __global__ void reach(const char *data, int kind, int bytes, int offs
   }
   const u32 start = clockNow();
   while (clockNow() - start < 30000) {}
-  // Each address depends on the load before without being changed by it: the data are zeros.
+  // Each address depends on the previous load but is not changed by it, because the data are zeros.
   u32 x = 0;
   const u32 from = clockNow();
-  for (int i = 0; i < 64; i++) asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(x) : "l"(data + 4096 * i + offset + x) : "memory");
+  for (int i = 0; i < 64; i++)
+    asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(x) : "l"(data + 4096 * i + offset + x) : "memory");
   *clocks = (clockNow() - from + x) / 64;
   *sink = x;
 }
@@ -180,7 +202,7 @@ template <int ahead> DEVICE void stream(const uint4 *p, u64 n, u32 *sink) {
     for (int a = 0; a < ahead; a++)
       asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(v[a].x), "=r"(v[a].y), "=r"(v[a].z), "=r"(v[a].w) : "l"(p + i + a * step));
-    // The last load is used first, in sums that cannot be reordered: the compiler has to keep all of them in flight.
+    // The last load is used first, in sums that cannot be reordered, so the compiler must keep all loads in flight.
 #pragma unroll
     for (int a = ahead - 1; a >= 0; a--) x = x * 33 + (v[a].x ^ v[a].y ^ v[a].z ^ v[a].w);
   }
@@ -192,7 +214,7 @@ extern "C" __global__ void stream5(const uint4 *p, u64 n, u32 *sink) { stream<5>
 extern "C" __global__ void stream10(const uint4 *p, u64 n, u32 *sink) { stream<10>(p, n, sink); }
 """
 
-# From sm_90 on.
+# Needs sm_90 or newer.
 RING = COMMON + r"""
 DEVICE u32 shared(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 DEVICE bool phaseDone(u32 barrier, u32 parity) {
@@ -207,17 +229,20 @@ DEVICE void fetch(u32 to, const char *from, u32 bytes, u32 barrier) {
                :: "r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
 }
 
-// Each block streams its share through `stages` pieces of shared memory that bulk copies fill; the threads read each piece once.
+// Each block streams its share through `stages` pieces of shared memory that bulk copies fill. The threads read each
+// piece once.
 extern "C" __global__ void ring(const char *data, u64 share, int stages, int bytes, u32 *sink, u32 *failed) {
   extern __shared__ __align__(128) char pieces[];
   __shared__ u64 full[32];
   const char *mine = data + share * blockIdx.x;
   const int count = share / bytes;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < stages; s++) asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(shared(full + s)) : "memory");
+    for (int s = 0; s < stages; s++)
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" :: "r"(shared(full + s)) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async;" ::: "memory");
-    for (int s = 0; s < stages && s < count; s++) fetch(shared(pieces + s * bytes), mine + (u64)s * bytes, bytes, shared(full + s));
+    for (int s = 0; s < stages && s < count; s++)
+      fetch(shared(pieces + s * bytes), mine + (u64)s * bytes, bytes, shared(full + s));
   }
   __syncthreads();
   u32 x = 0;
@@ -241,7 +266,7 @@ extern "C" __global__ void ring(const char *data, u64 share, int stages, int byt
 """
 
 RATES = COMMON + r"""
-// Eight independent chains a warp; the numbers do not matter.
+// Eight independent chains per warp; the numbers do not matter.
 extern "C" __global__ void tensor(int rounds, u32 *clocks, int *sink) {
   int c[8][4] = {};
   const u32 a = threadIdx.x, b = threadIdx.x * 3;
@@ -250,7 +275,8 @@ extern "C" __global__ void tensor(int rounds, u32 *clocks, int *sink) {
   for (int r = 0; r < rounds; r++)
 #pragma unroll
     for (int k = 0; k < 8; k++)
-      asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %4, %4, %4}, {%5, %5}, {%0, %1, %2, %3};"
+      asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 "
+                   "{%0, %1, %2, %3}, {%4, %4, %4, %4}, {%5, %5}, {%0, %1, %2, %3};"
                    : "+r"(c[k][0]), "+r"(c[k][1]), "+r"(c[k][2]), "+r"(c[k][3]) : "r"(a), "r"(b));
   __syncthreads();
   if (threadIdx.x == 0 && blockIdx.x == 0) *clocks = clockNow() - start;
@@ -302,7 +328,7 @@ class Probe:
         return self.modules[source].get_function(name)
 
     def seconds(self, run, times=3):
-        """The shortest of some runs, after one that is not timed. A wait that gave up makes it an error."""
+        """Returns the shortest of some runs, after one that is not timed. Fails if a wait gave up."""
         cuda, best = self.cupy.cuda, float("inf")
         for turn in range(times + 1):
             self.failed.fill(0)
@@ -349,7 +375,9 @@ class Probe:
         self.state.fill(0)
         self.failed.fill(0)
         self.kernel("barriers", "rows")(
-            (per * self.blocks,), (threads,), (self.state, row, cupy.int32(values), cupy.int32(200), worst, self.sink, self.failed)
+            (per * self.blocks,),
+            (threads,),
+            (self.state, row, cupy.int32(values), cupy.int32(200), worst, self.sink, self.failed),
         )
         if int(self.failed[0]):
             raise RuntimeError("a wait on the device gave up")
@@ -358,7 +386,7 @@ class Probe:
     def prefetch(self, kind, size, offset):
         cupy = self.cupy
         if not hasattr(self, "pages"):
-            # Larger than the L2 cache: filling its rear half leaves nothing of the front half in the cache.
+            # Larger than the L2 cache, so that filling its rear half evicts the front half from the cache.
             self.pages = cupy.zeros(256 << 20, cupy.uint8)
         self.pages.fill(0)
         self.pages[128 << 20 :].fill(0)
@@ -388,7 +416,14 @@ class Probe:
         kernel = self.kernel("ring", "ring")
         kernel.max_dynamic_shared_size_bytes = stages * piece * 1024
         share = data.size // self.blocks // (piece * 1024) * (piece * 1024)
-        arguments = (data, self.cupy.uint64(share), self.cupy.int32(stages), self.cupy.int32(piece * 1024), self.sink, self.failed)
+        arguments = (
+            data,
+            self.cupy.uint64(share),
+            self.cupy.int32(stages),
+            self.cupy.int32(piece * 1024),
+            self.sink,
+            self.failed,
+        )
         run = lambda: kernel((self.blocks,), (threads,), arguments, shared_mem=stages * piece * 1024)
         return {"bytes_per_second": share * self.blocks / self.seconds(run, 2)}
 
@@ -396,7 +431,9 @@ class Probe:
         cupy, rounds = self.cupy, 2000
         clocks = cupy.zeros(1, cupy.uint32)
         for _ in range(2):
-            self.kernel("rates", name)((self.blocks,), (32 * warps,), (cupy.int32(rounds), clocks, self.sink.view(cupy.int32)))
+            self.kernel("rates", name)(
+                (self.blocks,), (32 * warps,), (cupy.int32(rounds), clocks, self.sink.view(cupy.int32))
+            )
         each = 16 * 8 * 32 if name == "tensor" else 32 * 4
         return {"products_per_clock_and_multiprocessor": rounds * 8 * warps * each / int(clocks[0])}
 
@@ -417,14 +454,30 @@ def main():
     except Exception as error:
         say(measure="device", error=f"{type(error).__name__}: {error}")
         sys.exit(1)
-    # The most important first: the time may not be enough for all.
+    # Run the most important measurements first, because time may not suffice for all.
     grids = [(1, 256), (1, 512), (2, 256), (2, 512)]
     plan = [("barrier", dict(per=p, threads=t, relaxed=r)) for p, t in grids for r in (0, 1)]
-    plan += [("handover", dict(bits=b, per=p, threads=t, values=v)) for b in (64, 128) for p, t in grids[:3] for v in (2560, 6912)]
+    plan += [
+        ("handover", dict(bits=b, per=p, threads=t, values=v))
+        for b in (64, 128)
+        for p, t in grids[:3]
+        for v in (2560, 6912)
+    ]
     plan += [("row", dict(per=p, threads=t, values=v)) for p, t in grids[:3] for v in (2560, 6912)]
-    plan += [("prefetch", dict(kind=k, size=s, offset=o)) for k, s in ((0, 0), (1, 0), (2, 16), (2, 128)) for o in (0, 32, 64, 96, 128)]
-    plan += [("ring", dict(kilobytes=k, piece=p, threads=256)) for k, p in ((32, 8), (64, 8), (128, 8), (184, 8), (128, 16), (192, 16))]
-    plan += [("stream", dict(ahead=a, per=p, threads=t)) for a in (1, 3, 5, 10) for p, t in ((1, 256), (2, 256), (1, 512), (3, 256))]
+    plan += [
+        ("prefetch", dict(kind=k, size=s, offset=o))
+        for k, s in ((0, 0), (1, 0), (2, 16), (2, 128))
+        for o in (0, 32, 64, 96, 128)
+    ]
+    plan += [
+        ("ring", dict(kilobytes=k, piece=p, threads=256))
+        for k, p in ((32, 8), (64, 8), (128, 8), (184, 8), (128, 16), (192, 16))
+    ]
+    plan += [
+        ("stream", dict(ahead=a, per=p, threads=t))
+        for a in (1, 3, 5, 10)
+        for p, t in ((1, 256), (2, 256), (1, 512), (3, 256))
+    ]
     plan += [("rate", dict(name=n, warps=w)) for n in ("tensor", "dots") for w in (4, 8, 16)]
     for measure, settings in plan:
         if time.monotonic() - begin > 20:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times torch's BF16 product as `bitnet bench kernels` times its own: torch.nn.functional.linear with the same shapes and
-tokens, cold (so many copies of the weights in turn that they come from memory) and warm (one copy), launched from a CUDA
-graph. Prints JSON.
+"""Times torch's BF16 product like `bitnet bench kernels` times its own: torch.nn.functional.linear with the same shapes
+and tokens, cold (cycling through so many copies of the weights that they come from memory) and warm (one copy),
+launched from a CUDA graph. Prints JSON.
 
 usage: gpu_check_torch.py [SHAPE ...], as in 2560x6912
 """
@@ -20,14 +20,15 @@ SAMPLE_SECONDS = 0.002
 
 
 def quantile(values, share):
-    """Between two samples in proportion."""
+    """Interpolates linearly between two samples."""
     place = share * (len(values) - 1)
     low = int(place)
     return values[low] + (place - low) * (values[min(low + 1, len(values) - 1)] - values[low])
 
 
 def elapsed(work):
-    """Seconds of some work. It is done twice and timed the second time, while the device is still busy with the first."""
+    """Returns the seconds of some work. The work is submitted twice, and the second run is timed, while the device is
+    still busy with the first."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     work()
     start.record()
@@ -38,7 +39,7 @@ def elapsed(work):
 
 
 def measure(weights, x):
-    """Seconds of one product through all the weights in turn."""
+    """Returns the seconds of one product, cycling through all copies of the weights."""
     launches = len(weights)
     with torch.no_grad():
         for weight in weights[:3]:

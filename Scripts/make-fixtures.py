@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Write the fixtures under Tests/Fixtures that the shared oracle has no ready checkpoint for.
+"""Write the fixtures under Tests/Fixtures for which the oracle has no checkpoint.
 
 usage: make-fixtures.py ORACLE OUTPUT
 
-ORACLE is a folder with ref64.py, the independent float64 forward pass; OUTPUT is Tests/Fixtures. Weights come from NumPy's seeded
-generator, float64 logits from ref64.py, so the files can be made again bit for bit. Needs numpy.
+ORACLE is a folder with ref64.py, the independent float64 forward pass; OUTPUT is Tests/Fixtures. Weights come from
+NumPy's seeded generator and float64 logits from ref64.py, so the files are reproducible bit for bit. Needs numpy.
 
   llama-online-scaled-tied   bfloat16 masters, multi-head attention, Llama 3.1's rotary scaling, tied
-  bitnet-packed-divided-mqa  packed, reciprocal scales in float32, one key/value head, untied, two shards, rope_parameters
+  bitnet-packed-divided-mqa  packed, reciprocal scales in float32, one key/value head, untied, two shards,
+                             rope_parameters
 """
 import argparse
 import json
@@ -42,9 +43,16 @@ def norms_and_embeddings(generator, config, sub_norms, tied):
     width = config["num_attention_heads"] * config["head_dim"]
 
     def norm(count, centre):
-        return "BF16", bfloat16(centre * generator.uniform(0.6, 1.4, count) * np.where(generator.random(count) < 0.05, -1, 1))
-    tensors = {"model.embed_tokens.weight": ("BF16", bfloat16(0.5 * generator.standard_normal((config["vocab_size"], hidden)))),
-               "model.norm.weight": norm(hidden, 1.0)}
+        return "BF16", bfloat16(
+            centre * generator.uniform(0.6, 1.4, count) * np.where(generator.random(count) < 0.05, -1, 1)
+        )
+    tensors = {
+        "model.embed_tokens.weight": (
+            "BF16",
+            bfloat16(0.5 * generator.standard_normal((config["vocab_size"], hidden))),
+        ),
+        "model.norm.weight": norm(hidden, 1.0),
+    }
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
         tensors[prefix + "input_layernorm.weight"] = norm(hidden, 1.2)
@@ -69,11 +77,27 @@ def projections(config):
 
 
 def llama_online(folder, generator):
-    config = {**BASE, "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "num_key_value_heads": 2,
-              "rope_theta": 500000.0, "tie_word_embeddings": True,
-              "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                               "original_max_position_embeddings": 128},
-              "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}}
+    config = {
+        **BASE,
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "num_key_value_heads": 2,
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 128,
+        },
+        "quantization_config": {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "online",
+        },
+    }
     tensors = norms_and_embeddings(generator, config, sub_norms=False, tied=True)
     for name, shape in projections(config):
         tensors[name] = ("BF16", bfloat16(0.06 * generator.standard_normal(shape)))
@@ -82,9 +106,16 @@ def llama_online(folder, generator):
 
 
 def bitnet_packed(folder, generator):
-    config = {**BASE, "architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "hidden_act": "relu2", "num_key_value_heads": 1,
-              "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "tie_word_embeddings": False,
-              "quantization_config": {"quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "offline"}}
+    config = {
+        **BASE,
+        "architectures": ["BitNetForCausalLM"],
+        "model_type": "bitnet",
+        "hidden_act": "relu2",
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+        "tie_word_embeddings": False,
+        "quantization_config": {"quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "offline"},
+    }
     tensors = norms_and_embeddings(generator, config, sub_norms=True, tied=False)
     for name, (rows, columns) in projections(config):
         codes = generator.integers(0, 3, (4, rows // 4, columns), dtype=np.uint8)
@@ -97,7 +128,9 @@ def bitnet_packed(folder, generator):
         file = f"model-{number:05d}-of-00002.safetensors"
         write_safetensors(folder / file, {name: tensors[name] for name in part})
         index.update(dict.fromkeys(part, file))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}, indent=1) + "\n")
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index}, indent=1) + "\n"
+    )
     return config, {**config, "rope_theta": 10000.0}  # ref64.py knows the older spelling
 
 
@@ -109,7 +142,9 @@ def main():
     sys.path.insert(0, str(arguments.oracle))
     import ref64
 
-    for seed, (name, make) in enumerate({"llama-online-scaled-tied": llama_online, "bitnet-packed-divided-mqa": bitnet_packed}.items()):
+    for seed, (name, make) in enumerate(
+        {"llama-online-scaled-tied": llama_online, "bitnet-packed-divided-mqa": bitnet_packed}.items()
+    ):
         generator = np.random.default_rng(100 + seed)
         folder = arguments.output / name
         folder.mkdir(parents=True, exist_ok=True)

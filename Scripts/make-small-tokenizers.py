@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Trains the two small tokenizers of the tests and writes what Hugging Face tokenizers encodes with them.
+"""Trains the two small tokenizers of the tests, and writes the ids that Hugging Face tokenizers gives with them.
 
 usage: pip install tokenizers==0.23.3; python make-small-tokenizers.py TEXT OUTPUT_FOLDER
 
-Writes small-llama3.json (Llama 3's split pattern, ignore_merges, merges as pairs, a BOS template), small-gpt2.json (GPT-2's
-pattern, merges as strings, its end-of-text token in the vocabulary too) and small-cases.jsonl: texts with their ids, special
-tokens taken as text ("llama3", "gpt2") and recognised ("llama3_special", "gpt2_special").
+Writes small-llama3.json (Llama 3's split pattern, ignore_merges, merges as pairs, a BOS template), small-gpt2.json
+(GPT-2's pattern, merges as strings, its end-of-text token also in the vocabulary) and small-cases.jsonl: texts with
+their ids, with special tokens encoded as text ("llama3", "gpt2") and parsed as tokens ("llama3_special",
+"gpt2_special").
 """
 import json
 import random
@@ -15,7 +16,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
-SPECIALS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eot_id|>>"]
+SPECIALS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+            "<|eot_id|>>"]
 
 
 def train(pre_tokenizer, text, size):
@@ -23,7 +25,8 @@ def train(pre_tokenizer, text, size):
     tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator([text], trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False))
+    trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([text], trainer)
     return tokenizer
 
 
@@ -61,15 +64,18 @@ def make_gpt2(text):
 def texts(source):
     choose = random.Random(2)
     words = source.split()
-    yield from ["", " ", "a", "wonderland", " wonderland", "in wonderland whiteRabbit whiteRabbit", "xyzzy xyzzy", "it's IT'S '\u017f",
-                "1234567 ½ Ⅷ", "a\r\n\r\n  b\n", "naïve café 你好 😀", "e\u0301", "\x00\x7f", "q" * 300, "ab" * 200, " " * 100,
-                "<|eot_id|>", "a<|eot_id|>b<|begin_of_text|>", "<|eot_id|>>", "<|eot_id|", "<|endoftext|>", "x <|endoftext|> y", "<note>",
+    yield from ["", " ", "a", "wonderland", " wonderland", "in wonderland whiteRabbit whiteRabbit", "xyzzy xyzzy",
+                "it's IT'S '\u017f", "1234567 ½ Ⅷ", "a\r\n\r\n  b\n", "naïve café 你好 😀", "e\u0301", "\x00\x7f",
+                "q" * 300, "ab" * 200, " " * 100,
+                "<|eot_id|>", "a<|eot_id|>b<|begin_of_text|>", "<|eot_id|>>", "<|eot_id|", "<|endoftext|>",
+                "x <|endoftext|> y", "<note>",
                 "a<note>b<note>!c <note", "<<note>>", "<|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"]
     for _ in range(120):
         start = choose.randrange(len(words) - 60)
         yield choose.choice([" ", "  ", "\n"]).join(words[start:start + choose.randint(1, 60)])
     for _ in range(60):
-        yield "".join(choose.choice(["the", "rabbit", " ", "\n", "'s", "1", "é", "你", "😀", "<note>", "<|eot_id|>", "!"]) for _ in range(choose.randint(1, 20)))
+        parts = ["the", "rabbit", " ", "\n", "'s", "1", "é", "你", "😀", "<note>", "<|eot_id|>", "!"]
+        yield "".join(choose.choice(parts) for _ in range(choose.randint(1, 20)))
 
 
 def ids(tokenizer, text, specials):

@@ -3,9 +3,9 @@
 
 usage: pip install tokenizers==0.23.3; python make-split-cases.py OUTPUT [TEXTS.jsonl]
 
-Each line has a text and, for each pattern, the lengths of its pieces in UTF-8 bytes. TEXTS.jsonl adds the "text" of each of
-its lines to the random ones. The judge is Hugging Face tokenizers rather than Python's `regex`: the latter follows the newest
-Unicode, where some scalars are letters that no tokenizer in use takes for such.
+Each line has a text and, for each pattern, the lengths of its pieces in UTF-8 bytes. The "text" of each line of
+TEXTS.jsonl is added to the random texts. The reference is Hugging Face tokenizers and not Python's `regex`, because the
+latter follows the newest Unicode, in which some scalars are letters that no tokenizer in use treats as letters.
 """
 import json
 import random
@@ -15,13 +15,15 @@ from tokenizers import Regex, pre_tokenizers
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-SPLITTERS = {name: pre_tokenizers.Split(Regex(pattern), "isolated") for name, pattern in (("llama3", LLAMA3), ("gpt2", GPT2))}
+SPLITTERS = {name: pre_tokenizers.Split(Regex(pattern), "isolated")
+             for name, pattern in (("llama3", LLAMA3), ("gpt2", GPT2))}
 
 TRICKY = list(" \t\n\r'aAsStTrReEvVmMlLdD1.,!<|>") + [
-    "  ", "\r\n", "'s", "'LL", "'\u017f", "\u017f", "\u212a", "\u00a0", "\u0085", "\u2003", "\u2028", "\u3000", "\u200b", "\ufeff",
-    "\u180e", "\x1c", "\x0b", "\u0301", "é", "ß", "你", "٣", "½", "Ⅷ", "😀", "\u200d", "\U000e0041", "𝟙", "\ud7ff", "\uffff", "\x00"]
-RANGES = [(0x20, 0x7F), (0x20, 0x7F), (0x80, 0x250), (0x250, 0x530), (0x590, 0x1000), (0x1000, 0x2000), (0x2000, 0x3100),
-          (0x3100, 0xD800), (0xE000, 0x10000), (0x10000, 0x20000), (0x20000, 0x110000)]
+    "  ", "\r\n", "'s", "'LL", "'\u017f", "\u017f", "\u212a", "\u00a0", "\u0085", "\u2003", "\u2028", "\u3000",
+    "\u200b", "\ufeff", "\u180e", "\x1c", "\x0b", "\u0301", "é", "ß", "你", "٣", "½", "Ⅷ", "😀", "\u200d", "\U000e0041",
+    "𝟙", "\ud7ff", "\uffff", "\x00"]
+RANGES = [(0x20, 0x7F), (0x20, 0x7F), (0x80, 0x250), (0x250, 0x530), (0x590, 0x1000), (0x1000, 0x2000),
+          (0x2000, 0x3100), (0x3100, 0xD800), (0xE000, 0x10000), (0x10000, 0x20000), (0x20000, 0x110000)]
 
 
 def random_texts(count=2000):

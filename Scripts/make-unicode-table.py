@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes Sources/Tokenization/UnicodeClassRanges.swift: which scalars are \\p{L}, \\p{N} and \\s to the tokenizers of the field.
+"""Writes Sources/Tokenization/UnicodeClassRanges.swift: the scalars that tokenizers in use match by \\p{L}, \\p{N}
+and \\s.
 
 usage: pip install tokenizers==0.23.3 tiktoken==0.14.0; python make-unicode-table.py OUTPUT
 
-The classes are asked of Hugging Face tokenizers (Oniguruma) and of tiktoken (Rust's regex), scalar by scalar, and the two
-must agree. Asking them, rather than a Unicode database, pins the table to what text was, and is, split with.
+The script asks Hugging Face tokenizers (Oniguruma) and tiktoken (Rust's regex) for the class of every scalar, and the
+two must agree. Asking them instead of a Unicode database pins the table to the libraries that split texts.
 """
 import sys
 import tiktoken
@@ -45,10 +46,12 @@ def main():
         "// Made by Scripts/make-unicode-table.py; do not edit.",
         "// swift-format-ignore-file",
         "",
-        "/// The scalars of `\\p{L}`, `\\p{N}` and `\\s` in Unicode 16, as Hugging Face tokenizers 0.23 and tiktoken 0.14 both have them:",
-        "/// first and last scalar of each range, in ascending order.",
+        "/// The scalars of `\\p{L}`, `\\p{N}` and `\\s` in Unicode 16, as Hugging Face tokenizers 0.23 and tiktoken "
+        "0.14 both have",
+        "/// them: first and last scalar of each range, in ascending order.",
         "///",
-        "/// They are written out because the standard library's properties follow the Unicode version of the toolchain: a letter",
+        "/// They are written out because the standard library's properties follow the Unicode version of the "
+        "toolchain: a letter",
         "/// added there would change how text is split, and with it the tokens a model sees.",
         "enum UnicodeClassRanges {",
     ]

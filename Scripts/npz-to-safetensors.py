@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Rewrite a NumPy .npz archive as one .safetensors file, which the Swift tests can read.
+"""Convert a NumPy .npz archive to a .safetensors file, which the Swift tests can read.
 
 usage: npz-to-safetensors.py INPUT.npz OUTPUT.safetensors [--skip PREFIX ...]
 
-Used to bring the oracle's reference logits (expected.npz) and block layouts into Tests/Fixtures.
-Needs numpy; writes the format by hand so that nothing else has to be installed.
+It converted the oracle's reference logits (expected.npz) and block layouts for Tests/Fixtures. Needs numpy. It writes
+the format itself, so that nothing else has to be installed.
 """
 import argparse
 import json
@@ -24,7 +24,7 @@ def main():
     archive = np.load(arguments.input)
     names = [n for n in archive.files if not n.startswith(tuple(arguments.skip) or ("\0",))]
     arrays = {n: np.ascontiguousarray(archive[n]) for n in names}
-    # widest elements first, so that every array is aligned to its own element size
+    # Write the widest elements first, so that every array is aligned to its element size.
     names.sort(key=lambda n: (-arrays[n].itemsize, n))
     header, offset = {}, 0
     for name in names:

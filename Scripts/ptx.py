@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Compiles the CUDA kernels to PTX with a pinned NVRTC, and assembles the PTX for every GPU generation that is supported.
+"""Compiles the CUDA kernels to PTX with a pinned NVRTC, and assembles the PTX for every supported GPU generation.
 
-  Scripts/ptx.py make [STEM …]    writes Sources/CUDAKernels/ptx/*.ptx, and without STEM the report beside them
-  Scripts/ptx.py check            requires that `make` would write the same bytes, assembles each file for all targets and fails on spills,
-                                  unresolved externs, more registers than a kernel's launch bounds leave it, or another report than the
-                                  committed one
-  Scripts/ptx.py report [STEM …]  prints the report (Sources/CUDAKernels/ptx/REPORT.txt): registers, instructions and loads in flight; see sass.py
+  Scripts/ptx.py make [STEM …]    writes Sources/CUDAKernels/ptx/*.ptx, and without STEM also the report in that folder
+  Scripts/ptx.py check            requires that `make` would write the same bytes, and assembles each file for all
+                                  targets; fails on spills, unresolved externs, more registers than a kernel's launch
+                                  bounds allow, or a report that differs from the committed one
+  Scripts/ptx.py report [STEM …]  prints the report (Sources/CUDAKernels/ptx/REPORT.txt): registers, instructions and
+                                  loads in flight; see sass.py
   Scripts/ptx.py compile STEM     prints the PTX of one attempt
   Scripts/ptx.py variant NAME DEFINE=VALUE … [--stem STEM …]
-                                  writes .build/gpu-variants/NAME/STEM.ptx with these macros, of decode unless told, and checks it for sm_90
+                                  writes .build/gpu-variants/NAME/STEM.ptx with these macros (decode without --stem),
+                                  and checks it for sm_90
 
-NVRTC, ptxas and nvdisasm come from PyPI, into .build-nvidia; building and running the package needs none of them.
+NVRTC, ptxas and nvdisasm are downloaded from PyPI to .build-nvidia. Building and running the package needs none of
+them.
 """
 import concurrent.futures, ctypes, difflib, pathlib, re, subprocess, sys, tempfile, zipfile
 
@@ -19,23 +22,37 @@ import sass
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "Sources/CUDAKernels"
 TOOLS = ROOT / ".build-nvidia"
-# NVRTC 12.1 writes PTX 8.1, which drivers from R530 on take; ptxas 12.9 is the first that knows sm_120 and the last for
-# all six. nvdisasm reads the code of older assemblers; there is no wheel of 12.9.
-PACKAGES = {"cuda_nvrtc": "nvidia-cuda-nvrtc-cu12==12.1.105", "cuda_nvcc": "nvidia-cuda-nvcc-cu12==12.9.86", "cu13": "nvidia-cuda-nvdisasm==13.5.37"}
+# NVRTC 12.1 writes PTX 8.1, which drivers accept since R530. ptxas 12.9 is the first version that supports sm_120 and
+# the last that supports all six targets. nvdisasm reads the code of older assemblers; there is no wheel of 12.9.
+PACKAGES = {
+    "cuda_nvrtc": "nvidia-cuda-nvrtc-cu12==12.1.105",
+    "cuda_nvcc": "nvidia-cuda-nvcc-cu12==12.9.86",
+    "cu13": "nvidia-cuda-nvdisasm==13.5.37",
+}
 TARGETS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
 REPORTED = ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120"]
 REPORT = SOURCE / "ptx/REPORT.txt"
 ATTEMPTS = 8
-OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true"]
+OPTIONS = [
+    "--gpu-architecture=compute_80",
+    "--std=c++17",
+    "--fmad=false",
+    "--ftz=false",
+    "--prec-div=true",
+    "--prec-sqrt=true",
+]
 
 
 def tools():
-    """Where NVRTC, ptxas and nvdisasm are."""
+    """Returns the paths of NVRTC, ptxas and nvdisasm."""
     missing = [package for folder, package in PACKAGES.items() if not (TOOLS / "nvidia" / folder).exists()]
     if missing:
         wheels = TOOLS / "wheels"
         wheels.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", wheels, *missing], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", wheels, *missing],
+            check=True,
+        )
         for wheel in wheels.glob("*.whl"):
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(TOOLS)
@@ -55,7 +72,7 @@ def text(nvrtc, program, size_of, get):
 
 
 def compile(library, path, defines=()):
-    """The PTX of one kernel file."""
+    """Returns the PTX of one kernel file."""
     nvrtc = ctypes.CDLL(str(library))
     files = sorted([*SOURCE.glob("*.cu*"), *SOURCE.glob("include/*.h")])
     headers = {header.name: header.read_bytes() for header in files}
@@ -70,23 +87,29 @@ def compile(library, path, defines=()):
     if status or log:
         sys.exit(f"{path.name}: NVRTC says:\n{log}")
     lines = text(nvrtc, program, "nvrtcGetPTXSize", "nvrtcGetPTX").rstrip("\0\n").splitlines()
-    # Constants that were folded into the code leave unused variables behind, some named after the file's place.
+    # Constants that were folded into the code leave unused variables, some of them named after the file's path.
     body = "\n".join(line for line in lines if not line.startswith(".global"))
-    used = [line for line in lines if line.startswith(".global") and re.search(r"(\w+)(\[\d*\])?( = .*)?;", line)[1] in body]
+    used = [
+        line for line in lines if line.startswith(".global") and re.search(r"(\w+)(\[\d*\])?( = .*)?;", line)[1] in body
+    ]
     if used:
         sys.exit(f"{path.name}: expected no global variables; found {used}")
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in body.splitlines())) + "\n"
 
 
 def settled(path):
-    """The PTX of one kernel file: the committed text if NVRTC gives it in one of a few attempts, else the last attempt's.
+    """Returns the PTX of one kernel file: the committed text if NVRTC gives it in one of a few attempts, otherwise that
+    of the last attempt.
 
-    NVRTC breaks ties by the addresses of its own objects, so the same source gives one of several texts of equal worth (seen:
-    attention_prompt, one run in five). Each attempt is a process of its own, whose addresses the system chooses anew."""
+    NVRTC breaks ties by the addresses of its own objects, so the same source gives one of several equivalent texts
+    (seen with attention_prompt, in one run in five). Each attempt is a separate process, for which the system chooses
+    new addresses."""
     committed = SOURCE / "ptx" / (path.stem + ".ptx")
     expected = committed.read_text(encoding="utf-8") if committed.exists() else None
     for _ in range(ATTEMPTS):
-        result = subprocess.run([sys.executable, "-X", "utf8", __file__, "compile", path.stem], capture_output=True, encoding="utf-8")
+        result = subprocess.run(
+            [sys.executable, "-X", "utf8", __file__, "compile", path.stem], capture_output=True, encoding="utf-8"
+        )
         if result.returncode:
             sys.exit(result.stderr.strip())
         if expected in (None, result.stdout):
@@ -95,7 +118,8 @@ def settled(path):
 
 
 def assemble(ptxas, nvdisasm, path, target):
-    """Problems that ptxas reports, and for each kernel its registers and, for a target of the report, the lines on it."""
+    """Returns the problems that ptxas reports, and for each kernel its registers and, for a target of the report, its
+    lines in the report."""
     with tempfile.TemporaryDirectory() as folder:
         cubin = pathlib.Path(folder) / "cubin"
         result = subprocess.run([ptxas, "-v", f"-arch={target}", path, "-o", cubin], capture_output=True, text=True)
@@ -104,7 +128,8 @@ def assemble(ptxas, nvdisasm, path, target):
         code = sass.disassemble(nvdisasm, cubin) if target in REPORTED else {}
     problems, kernels, spills, name = [], {}, {}, None
     limits = {match[1]: (int(match[2]), int(match[3] or 1)) for match in re.finditer(
-        r"\.entry (\w+)\([^)]*\)\s*\.maxntid (\d+), 1, 1(?:\s*\.minnctapersm (\d+))?", path.read_text(encoding="utf-8"))}
+        r"\.entry (\w+)\([^)]*\)\s*\.maxntid (\d+), 1, 1(?:\s*\.minnctapersm (\d+))?",
+        path.read_text(encoding="utf-8"))}
     for line in result.stderr.splitlines():
         if match := re.search(r"Compiling entry function '(\w+)'", line):
             name = match[1]
@@ -122,7 +147,8 @@ def assemble(ptxas, nvdisasm, path, target):
                 continue
             threads, blocks = limits[name]
             if int(match[1]) * threads * blocks > 65536:
-                problems.append(f"{name} for {target} uses {match[1]} registers; {blocks} blocks of {threads} threads leave {65536 // (threads * blocks)}")
+                problems.append(f"{name} for {target} uses {match[1]} registers; "
+                                f"{blocks} blocks of {threads} threads leave {65536 // (threads * blocks)}")
         if "extern" in line.lower() or "warning" in line.lower():
             problems.append(f"{path.name} for {target}: {line.strip()}")
     lines = {}
@@ -133,13 +159,14 @@ def assemble(ptxas, nvdisasm, path, target):
 
 
 def reported(lines):
-    """The text of the report. lines: for each kernel, those of its targets."""
+    """Returns the text of the report. lines: for each kernel, the lines of its targets."""
     blocks = ["\n".join([kernel, *lines[kernel]]) for kernel in lines]
-    return f"Written by Scripts/ptx.py make; Scripts/sass.py says what is counted.\n\n{sass.HEADING}\n\n" + "\n\n".join(blocks) + "\n"
+    heading = f"Written by Scripts/ptx.py make; Scripts/sass.py says what is counted.\n\n{sass.HEADING}\n\n"
+    return heading + "\n\n".join(blocks) + "\n"
 
 
 def variant(pool, nvrtc, ptxas, nvdisasm, words):
-    """Compiles stems with macros to a folder of their own, and returns the problems."""
+    """Compiles stems with macros to a separate folder, and returns the problems."""
     names, _, stems = " ".join(words).partition("--stem")
     name, *defines = names.split() or sys.exit(__doc__)
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(SOURCE.glob("**/*.[ch]*")))
@@ -190,9 +217,11 @@ def main(pool):
         for name, image in images.items():
             if (folder / name).exists() and (folder / name).read_text(encoding="utf-8") != image:
                 problems.append(f"{name} is not what its source gives; run Scripts/ptx.py make")
-    jobs = [(folder / name, target) for name in names if (folder / name).exists() for target in (REPORTED if command == "report" else TARGETS)]
+    targets = REPORTED if command == "report" else TARGETS
+    jobs = [(folder / name, target) for name in names if (folder / name).exists() for target in targets]
     registers, lines = {}, {}
-    for (_, target), (found, kernels, described) in zip(jobs, pool.map(assemble, *zip(*[(ptxas, nvdisasm, *job) for job in jobs]))):
+    results = pool.map(assemble, *zip(*[(ptxas, nvdisasm, *job) for job in jobs]))
+    for (_, target), (found, kernels, described) in zip(jobs, results):
         problems += found
         for kernel, count in kernels.items():
             registers.setdefault(kernel, {})[target] = count
@@ -210,8 +239,10 @@ def main(pool):
     if command == "check" and not stems:
         committed = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
         if committed != report:
-            changes = list(difflib.unified_diff(committed.splitlines(), report.splitlines(), "committed", "now", n=0, lineterm=""))
-            problems.append(f"{REPORT.name} is not what ptxas makes of the PTX; read what changed, then run Scripts/ptx.py make")
+            changes = list(difflib.unified_diff(committed.splitlines(), report.splitlines(), "committed", "now", n=0,
+                                                lineterm=""))
+            problems.append(f"{REPORT.name} differs from the report on the PTX; read the changes, then run "
+                            "Scripts/ptx.py make")
             problems += changes[:60] + ([f"… and {len(changes) - 60} lines more"] if len(changes) > 60 else [])
     if problems:
         sys.exit("\n".join(problems))

@@ -1,17 +1,18 @@
 """Counts instructions and loads in flight in disassembled GPU code (SASS), for Scripts/ptx.py.
 
-Comments of the source do not survive to SASS, so loops are found by their shape: a branch to an earlier place makes a loop of what lies
-between. Reported are, for each kind of product (IDP, IMMA, FFMA), the innermost loops with at least FEWEST of them; a loop inside without
-products does not count, because short waits and shuffles are loops too.
+SASS contains no comments of the source, so loops are found by their shape: the instructions between a branch and its
+earlier target are a loop. For each kind of product (IDP, IMMA, FFMA), the report has the innermost loops with at least
+FEWEST products. Inner loops without products do not count, because short waits and shuffles are loops too.
 
-Loads in flight are counted in the order of the text, as if no forward branch were taken. A load of global memory is under way from its
-place to the first instruction that names one of its registers; that instruction waits, for it and for all older ones. `flight` is the most
-loads that were under way at a wait, `bytes` the most bytes of a thread; `trips` is the number of waits for a load that was issued after the previous trip's wait: what memory's
-latency is paid for if no other warp hides it. Many trips with few loads are loads one after the other. A loop is walked several times over
-and its last turn counts, so that loads for the next turn are seen. `ahead` is the number of loads whose registers nothing has named yet where
-a loop is reached from above. `copies` is the most copies to shared memory (LDGSTS, the column async) under way at a DEPBAR, which waits until
-no more groups are open than it says. Polls of other blocks' counters, after which the cache is emptied
-(CCTL.IVALL), are not loads of data.
+Loads in flight are counted in the order of the text, as if no forward branch were taken. A load of global memory is in
+flight from its place to the first instruction that names one of its registers; that instruction waits for this load and
+for all older ones. `flight` is the largest number of loads in flight at a wait, and `bytes` the largest number of bytes
+per thread. `trips` is the number of waits for a load that was issued after the previous trip's wait: each costs the
+latency of memory if no other warp hides it, so many trips with few loads mean loads one after another. A loop is walked
+several times and its last turn counts, so that loads for the next turn are seen. `ahead` is the number of loads whose
+registers no instruction has named yet when a loop is reached from above. `copies` is the largest number of copies to
+shared memory (LDGSTS, the column async) in flight at a DEPBAR, which waits until at most the given number of groups is
+open. Polls of other blocks' counters, after which the cache is invalidated (CCTL.IVALL), are not counted as loads.
 """
 import re, subprocess
 
@@ -27,25 +28,35 @@ COLUMNS = ["product", *KINDS, "other"]
 
 
 class Instruction:
-    """One line of SASS: its name, the registers that it writes (a load only) and all that it names."""
+    """One line of SASS: its name, the registers that it writes (loads only), and all registers that it names."""
 
     def __init__(self, text):
         match = re.match(r"(?:@!?U?P\w+\s+)?(\S+)\s*(.*)", text)
         self.name, operands = match[1], match[2]
-        self.target = (re.search(r"`\((\.L\w+)\)", operands) or [None, None])[1] if self.name.startswith("BRA") else None
+        self.target = (
+            (re.search(r"`\((\.L\w+)\)", operands) or [None, None])[1] if self.name.startswith("BRA") else None
+        )
         self.isAsync = self.name.startswith("LDGSTS")
         self.isLoad = re.match(r"LDG?\b", self.name) is not None
         self.writes, self.names = set(), set()
-        self.bytes = next((int(size) // 8 for size in ("128", "64", "16", "8") if re.search(rf"\.[US]?{size}\b", self.name)), 4)
+        self.bytes = next(
+            (int(size) // 8 for size in ("128", "64", "16", "8") if re.search(rf"\.[US]?{size}\b", self.name)), 4
+        )
         width = 4 if ".128" in self.name else 2 if ".64" in self.name else 1
         for place, found in enumerate(re.finditer(r"\bR(\d+)(\.64)?", operands)):
             first = int(found[1])
             if self.isLoad and place == 0:
                 self.writes = set(range(first, first + width))
-            # Operands of IMMA and HMMA are 4, 2 and 4 registers wide; what a store takes is as wide as its name says.
-            wide = [4, 4, 2, 4][min(place, 3)] if "MMA" in self.name else 2 if found[2] else width if self.name.startswith("ST") else 1
+            # Operands of IMMA and HMMA are 4, 2 and 4 registers wide; that of a store is as wide as its name says.
+            wide = (
+                [4, 4, 2, 4][min(place, 3)]
+                if "MMA" in self.name
+                else 2 if found[2] else width if self.name.startswith("ST") else 1
+            )
             self.names |= set(range(first, first + wide))
-        self.groups = int((re.search(r"0x(\w+)", operands) or [0, "0"])[1], 16) if self.name.startswith("DEPBAR.LE SB0") else 0
+        self.groups = (
+            int((re.search(r"0x(\w+)", operands) or [0, "0"])[1], 16) if self.name.startswith("DEPBAR.LE SB0") else 0
+        )
 
     def kind(self, product):
         if self.name.startswith(product):
@@ -57,7 +68,7 @@ class Instruction:
 
 
 class Loads:
-    """The loads under way during a walk."""
+    """The loads in flight during a walk."""
 
     def __init__(self):
         # Registers, trip and bytes of the loads not waited for; registers of those not named; copies in each group, the
@@ -91,7 +102,7 @@ class Loads:
 
 
 def disassemble(nvdisasm, cubin):
-    """For each kernel its instructions and, by label, the place of the instruction that follows it."""
+    """Returns each kernel's instructions and, by label, the index of the instruction after the label."""
     result = subprocess.run([nvdisasm, "-c", cubin], capture_output=True, text=True, check=True)
     kernels, code, labels = {}, None, None
     for line in result.stdout.splitlines():
@@ -108,18 +119,19 @@ def disassemble(nvdisasm, cubin):
 
 
 def loops(code, labels):
-    """First and last instruction of each loop. Branches to the same place are one loop."""
+    """Returns the first and last instruction of each loop. Branches to the same target are one loop."""
     ends = {}
     for place, instruction in enumerate(code):
         first = labels.get(instruction.target)
-        # The code ends with branches to themselves, which only pad.
+        # The code ends with branches to themselves as padding.
         if first is not None and first < place:
             ends[first] = place
     return sorted(ends.items())
 
 
 def measure(code, labels):
-    """The whole kernel's loads, and a row for each innermost loop of each product: (product, loop's length, counts by kind, loads)."""
+    """Returns the whole kernel's loads, and a row for each innermost loop of each product:
+    (product, loop's length, counts by kind, loads)."""
     whole, ahead, found = Loads(), {}, loops(code, labels)
     heads = {first for first, _ in found}
     for place, instruction in enumerate(code):
@@ -145,14 +157,16 @@ def measure(code, labels):
 
 
 def describe(code, labels):
-    """The report's lines on one kernel for one target: its size and loads, then a line for each loop."""
+    """Returns the report's lines on one kernel for one target: its size and loads, then a line for each loop."""
     whole, rows = measure(code, labels)
     # An instruction takes 16 bytes on every target.
-    lines = [f"{len(code)} instructions, {16 * len(code)} bytes, {sum(i.isLoad for i in code)} loads, flight {whole.flight}, at most {whole.bytes} bytes, trips {whole.trips}"]
+    lines = [f"{len(code)} instructions, {16 * len(code)} bytes, {sum(i.isLoad for i in code)} loads, "
+             f"flight {whole.flight}, at most {whole.bytes} bytes, trips {whole.trips}"]
     for product, length, counts, loads, ahead in rows:
         numbers = [length, *counts.values(), loads.flight, loads.bytes, loads.trips, ahead, loads.copies]
         lines.append(f"    {product:4}" + "".join(f"{number:8}" for number in numbers))
     return lines
 
 
-HEADING = "    loop" + "".join(f"{column:>8}" for column in ["length", *COLUMNS, "flight", "bytes", "trips", "ahead", "copies"])
+HEADING = "    loop" + "".join(
+    f"{column:>8}" for column in ["length", *COLUMNS, "flight", "bytes", "trips", "ahead", "copies"])

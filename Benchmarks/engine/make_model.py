@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Write a random model of BitNet b1.58 2B-4T's shape as a Hugging Face folder: the right size, no sense.
+"""Write a random model of BitNet b1.58 2B-4T's shape as a Hugging Face folder.
 
 usage: make_model.py FOLDER [--master] [--layers 30]
 
-The text it generates is noise, but loading, converting and generating cost what the real model costs. With --master the weights are
-bfloat16 masters (4.8 GB) instead of packed codes (1.2 GB). Needs numpy.
+It generates noise, but loading, converting and generating cost the same as with the real model. With --master, the
+weights are bfloat16 masters (4.8 GB) instead of packed codes (1.2 GB). Needs numpy.
 """
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -32,17 +33,26 @@ def bfloat16(values):
 
 def tensors(layers, master):
     """(name, dtype, shape, maker) in file order"""
-    yield "model.embed_tokens.weight", "BF16", (VOCABULARY, HIDDEN), lambda g, n: bfloat16(0.6 * g.standard_normal(n, np.float32))
+    yield "model.embed_tokens.weight", "BF16", (VOCABULARY, HIDDEN), lambda g, n: bfloat16(
+        0.6 * g.standard_normal(n, np.float32)
+    )
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
         for name, (width, centre) in NORMS.items():
-            yield prefix + name + ".weight", "BF16", (width,), lambda g, n, c=centre: bfloat16(c * g.uniform(0.7, 1.3, n))
+            yield prefix + name + ".weight", "BF16", (width,), lambda g, n, c=centre: bfloat16(
+                c * g.uniform(0.7, 1.3, n)
+            )
         for name, (rows, columns) in PROJECTIONS.items():
             if master:
-                yield prefix + name + ".weight", "BF16", (rows, columns), lambda g, n: bfloat16(g.standard_normal(n, np.float32))
+                yield prefix + name + ".weight", "BF16", (rows, columns), lambda g, n: bfloat16(
+                    g.standard_normal(n, np.float32)
+                )
             else:
-                fields = np.array([a | b << 2 | c << 4 | d << 6 for a in range(3) for b in range(3) for c in range(3) for d in range(3)], np.uint8)
-                yield prefix + name + ".weight", "U8", (rows // 4, columns), lambda g, n: fields[g.integers(0, 81, n, np.uint8)]
+                codes = itertools.product(range(3), repeat=4)
+                fields = np.array([a | b << 2 | c << 4 | d << 6 for a, b, c, d in codes], np.uint8)
+                yield prefix + name + ".weight", "U8", (rows // 4, columns), lambda g, n: fields[
+                    g.integers(0, 81, n, np.uint8)
+                ]
                 yield prefix + name + ".weight_scale", "BF16", (1,), lambda g, n: bfloat16(g.uniform(1.0, 1.6, n))
     yield "model.norm.weight", "BF16", (HIDDEN,), lambda g, n: bfloat16(0.1 * g.uniform(0.7, 1.3, n))
 

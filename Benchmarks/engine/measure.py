@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Measure loading, the first token, prompt and decode speed of models, with the memory bandwidth read beside every run.
+"""Measure loading, the first token, and prompt and decode speed of models, with the memory bandwidth before every run.
 
-usage: measure.py MODEL [MODEL ...] [--bitnet .build/release/bitnet] [--rounds 3] [--prompt 128] [--decode 128] [--json FILE]
+usage: measure.py MODEL [MODEL ...] [--bitnet .build/release/bitnet] [--rounds 3] [--prompt 128] [--decode 128]
+                  [--json FILE]
 
-A MODEL is anything `bitnet generate --model` takes. Rounds are interleaved over the models, because shared machines change from minute
-to minute; the medians are printed, and decode speed also as a share of what the bandwidth allows: bytes that a token reads (tiles and output
-head) divided into the bytes a second that were read just before. Every round also decodes beside a process that keeps one processor busy.
+A MODEL is anything that `bitnet generate --model` accepts. Rounds alternate between the models, because the speed of
+shared machines changes from minute to minute. The medians are printed. Decode speed is also printed as a share of the
+bound by bandwidth: the bytes per second that were read just before, divided by the bytes that a token reads (tiles and
+output head). Every round also decodes next to a process that keeps one processor busy.
 """
 import argparse
 import json
@@ -47,21 +49,22 @@ def main():
     report = {}
     for _ in range(arguments.rounds):
         for model, results in rounds.items():
-            lines = printed([arguments.bitnet, "bench", "model", "--model", model, "--device", "cpu", "--prompt", "none", "--depth", "none",
-                             "--batch", "none", "--json"] + threads)
+            lines = printed([arguments.bitnet, "bench", "model", "--model", model, "--device", "cpu", "--prompt",
+                             "none", "--depth", "none", "--batch", "none", "--json"] + threads)
             facts = next(line for line in map(json.loads, lines.splitlines()) if line["kind"] == "machine")
             bandwidth = facts["memory_bytes_per_second"]
             read = facts["model"]["ternary_bytes"] + facts["model"]["head_bytes"]
 
             def generate(count):
-                return run([arguments.bitnet, "generate", "--model", model, "--device", "cpu", "--prompt", prompt, "--ignore-eos", "--sampling",
-                            "greedy", "--max-tokens", str(count), "--json", "--quiet"] + threads)
+                return run([arguments.bitnet, "generate", "--model", model, "--device", "cpu", "--prompt", prompt,
+                            "--ignore-eos", "--sampling", "greedy", "--max-tokens", str(count), "--json", "--quiet"]
+                           + threads)
 
             report = generate(arguments.decode)
             figures = report["statistics"]
             start = time.monotonic()
-            run([arguments.bitnet, "generate", "--model", model, "--device", "cpu", "--prompt", "the", "--max-tokens", "1", "--json",
-                 "--quiet"] + threads)
+            run([arguments.bitnet, "generate", "--model", model, "--device", "cpu", "--prompt", "the",
+                 "--max-tokens", "1", "--json", "--quiet"] + threads)
             first = time.monotonic() - start
             busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
             try:

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Write a packed BitNet checkpoint as GGUF for llama.cpp: codes in TQ2_0, embedding (which is the output head too) in F16.
+"""Write a packed BitNet checkpoint as GGUF for llama.cpp: codes in TQ2_0, the tied embedding in F16.
 
 usage: write_gguf.py FOLDER OUTPUT
 
-FOLDER is a Hugging Face folder as Benchmarks/engine/make_model.py writes it. One tensor at a time is in memory. Needs numpy and gguf.
+FOLDER is a Hugging Face folder written by Benchmarks/engine/make_model.py. Only one tensor at a time is in memory.
+Needs numpy and gguf.
 """
 import argparse
 import json
@@ -15,15 +16,22 @@ import numpy as np
 
 BLOCK = 256
 LAYER_NAMES = {
-    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    "self_attn.attn_sub_norm": "attn_sub_norm", "mlp.ffn_sub_norm": "ffn_sub_norm",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
 }
 
 
 class Checkpoint:
-    """A safetensors file, mapped."""
+    """A memory-mapped safetensors file."""
 
     def __init__(self, path):
         self.file = np.memmap(path, np.uint8, "r")
@@ -42,11 +50,12 @@ class Checkpoint:
 
 
 def tq2_0(packed, scale):
-    """Rows of blocks of 66 bytes. Both forms hold code + 1 in two bits; only their order differs, and TQ2_0 has the scale in each block."""
+    """Return rows of blocks of 66 bytes. Both formats hold code + 1 in two bits; they differ in the order, and TQ2_0
+    has the scale in each block."""
     # Bits 2j and 2j+1 of a byte belong to quarter j of the rows.
     fields = np.concatenate([packed >> 2 * j & 3 for j in range(4)])
     rows, columns = fields.shape
-    # In a block: two halves, each with four runs of 32 columns that share 32 bytes.
+    # A block consists of two halves, each with four runs of 32 columns that share 32 bytes.
     fields = fields.reshape(rows, columns // BLOCK, 2, 4, 32)
     codes = fields[..., 0, :] | fields[..., 1, :] << 2 | fields[..., 2, :] << 4 | fields[..., 3, :] << 6
     scales = np.broadcast_to(np.array([scale], "<f2").view(np.uint8), (rows, columns // BLOCK, 2))
@@ -84,7 +93,7 @@ def main():
     writer.add_layer_norm_rms_eps(configuration["rms_norm_eps"])
     writer.add_rope_freq_base(configuration["rope_theta"])
     writer.add_rope_dimension_count(configuration["hidden_size"] // configuration["num_attention_heads"])
-    # llama-bench makes token numbers up.
+    # llama-bench makes up token ids, so it needs no tokenizer.
     writer.add_tokenizer_model("none")
 
     names = [name for name in checkpoint.tensors if not name.endswith("_scale")]
@@ -97,8 +106,9 @@ def main():
         else:
             types[name] = gguf.GGMLQuantizationType.F16 if len(shape) == 2 else gguf.GGMLQuantizationType.F32
         block, size = gguf.GGML_QUANT_SIZES[types[name]]
-        # As floats, so that the shape is one of values.
-        writer.add_tensor_info(gguf_name(name), shape, np.dtype(np.float32), int(np.prod(shape)) // block * size, types[name])
+        # Declare floats, so that the shape counts values.
+        writer.add_tensor_info(gguf_name(name), shape, np.dtype(np.float32), int(np.prod(shape)) // block * size,
+                               types[name])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

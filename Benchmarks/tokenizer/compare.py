@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Times this package's tokenizer against tiktoken: same text, same vocabulary, one thread each, rounds taken in turns.
+"""Times this package's tokenizer against tiktoken: same text, same vocabulary, one thread each, in alternating rounds.
 
 usage: pip install tiktoken==0.14.0
        python compare.py --model tokenizer.model [--ours ".build/release/bitnet tokenize"] [--rounds 7] TEXT...
 
-tokenizer.model is Llama 3's rank file. OURS is run as `OURS --tokenizer MODEL --text-file FILE` for the ids, separated by
-spaces, and with `--benchmark 1` for one line "BYTES TOKENS SECONDS", where the seconds are those of encoding alone, after one
-encoding to warm up. The ids of both must be equal before anything is timed. Prints the median and the best of the rounds.
+tokenizer.model is Llama 3's rank file. OURS is run as `OURS --tokenizer MODEL --text-file FILE`, which prints the ids
+separated by spaces, and with `--benchmark 1`, which prints one line "BYTES TOKENS SECONDS"; the seconds are those of
+encoding alone, after one encoding to warm up. The ids of both must be equal before the measurement starts. Prints the
+median and the best of the rounds.
 """
 import argparse
 import shlex
