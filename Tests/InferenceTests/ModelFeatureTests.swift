@@ -40,7 +40,7 @@ struct ModelFeatureTests {
         "the model's normalisation of a block's outputs is an attention post-norm; expected none on this engine"
       case .geluTanh: "the model's activation is \(model.activation.rawValue); expected relu2 or silu on this engine"
       case .attentionWindow:
-        "the model's attention window is 7 positions; expected attention to all positions before on this engine"
+        "the model's attention window is 7 positions; expected attention to all earlier positions on this engine"
       case .bidirectionalAttention: "the model's attention is bidirectional; expected causal attention on this engine"
       case .ropeThetaByLayer:
         "the model's rope_theta of some layers is 500.0; expected one rope_theta for all layers on this engine"
