@@ -1,8 +1,8 @@
 /// Finds pages of the cache by their tokens, so that sequences with a common prefix share them.
 ///
-/// A node holds up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. Keys and
-/// values depend only on a token and those before it, so every sequence that begins with the path to a node can use the
-/// node's page.
+/// A node holds up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. In a causal
+/// model, keys and values depend only on a token and those before it, so every sequence that begins with the path to a
+/// node can use the node's page.
 final class PrefixTree<Page: AnyObject> {
   final class Node {
     let tokens: [Int32]
