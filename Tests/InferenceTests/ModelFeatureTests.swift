@@ -1,7 +1,7 @@
 import BitNetInference
 import Testing
 
-@Suite("What only some models have")
+@Suite("A model feature")
 struct ModelFeatureTests {
   private static let plain = ModelConfiguration(
     architecture: "test", vocabularySize: 10, hiddenSize: 8, feedForwardSize: 8, layerCount: 2, headCount: 2,
@@ -26,7 +26,7 @@ struct ModelFeatureTests {
     return model
   }
 
-  @Test("is valid, is found, and is refused in one sentence that names it", arguments: ModelFeature.allCases)
+  @Test("is valid, is detected, and is refused by name on an engine without it", arguments: ModelFeature.allCases)
   func features(feature: ModelFeature) throws {
     let model = Self.model(with: feature)
     try model.validate()
@@ -53,12 +53,13 @@ struct ModelFeatureTests {
     #expect(error?.description == expected)
   }
 
-  @Test("A plain model has none of them") func plainModel() throws {
+  @Test("is absent from a plain model")
+  func plainModel() throws {
     #expect(!ModelFeature.allCases.contains(where: Self.plain.has))
     #expect(throws: Never.self) { try Self.plain.requireOnly(on: "this engine") }
   }
 
-  @Test("Numbers out of range are refused by the name of their field")
+  @Test("is refused with the name of its field when its value is out of range")
   func validation() {
     let changes: [(field: String, change: (inout ModelConfiguration) -> Void)] = [
       ("attention", { $0.attention = [] }), ("attention", { $0.attention = [.causal, .causal, .causal] }),
