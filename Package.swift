@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// What the compiler for GPUs takes; swift build does not.
+/// The sources for the GPU compiler, which swift build leaves out.
 let cudaSources = [
   "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh",
   "canonical.cuh",
@@ -76,13 +76,14 @@ let package = Package(
       ]),
     .executableTarget(name: "Storyteller", dependencies: ["BitNet", "BitNetDemoModel"], path: "Examples/Storyteller"),
 
-    // The kernels compiled for the CPU, and a stand-in for libcuda.so.1 that runs them.
+    // The kernels compiled for the CPU, with a stand-in for libcuda.so.1 that runs them.
     .target(
       name: "CUDAOnCPU", path: "Tests/CUDAOnCPU",
       cxxSettings: [
         .define("CUDA_ON_CPU"), .headerSearchPath("."), .headerSearchPath("../../Sources/CUDAKernels"),
         .headerSearchPath("../../Sources/CUDAKernels/include"),
-        // Ten times as fast, in debug builds too. Nothing that others depend on contains this target.
+        // Optimise in debug builds too, which makes the kernels 10x faster. No product contains this target, so the
+        // unsafe flags do not keep other packages from depending on this one.
         .unsafeFlags(["-O2"]),
       ]),
     .target(

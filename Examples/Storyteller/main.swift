@@ -16,7 +16,7 @@ for try await piece in model.generate(prompt, options: options) {
   print(piece.text, terminator: "")
   if piece.finish != nil {
     print(
-      "\n\n\(piece.statistics.generatedTokens) tokens, \(Int(piece.statistics.decodeRate)) a second, on \(model.device)"
+      "\n\n\(piece.statistics.generatedTokens) tokens, \(Int(piece.statistics.decodeRate)) tokens/s, on \(model.device)"
     )
   }
 }

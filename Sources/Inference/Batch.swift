@@ -1,17 +1,17 @@
-/// A sequence whose keys and values an engine keeps.
+/// Names a sequence whose keys and values an engine keeps.
 package struct SequenceID: Hashable, Sendable, CustomStringConvertible {
   package let value: Int
   package init(_ value: Int) { self.value = value }
   package var description: String { "sequence \(value)" }
 }
 
-/// One step's work: new tokens of any number of sequences, prompt chunks and single decode tokens mixed.
+/// One step's work: new tokens of any number of sequences, with prompt chunks and single decode tokens mixed.
 package struct Batch: Sendable {
   /// The tokens that an entry appends to its sequence.
   package enum Input: Sendable, Equatable {
     /// One token or more.
     case tokens([Int32])
-    /// The token that the sequence's step before chose after its last row, which may still be under way.
+    /// The token that the sequence's previous step chose after its last row; that step may still be running.
     case sampled
 
     package var count: Int {
@@ -22,7 +22,7 @@ package struct Batch: Sendable {
     }
   }
 
-  /// The new tokens after which something is wanted.
+  /// The new tokens for which the step returns a result.
   package enum Rows: Sendable {
     /// None: the tokens are an earlier chunk of a prompt.
     case none
@@ -32,20 +32,20 @@ package struct Batch: Sendable {
     case all
   }
 
-  /// What is wanted after a row.
+  /// The result to return for a row.
   package enum Want: Sendable {
-    /// A chosen token. With `logProbabilities`, also its log probability and those of this many most likely tokens: 0
-    /// to the vocabulary's size.
+    /// A sampled token. With `logProbabilities` (0 to the vocabulary's size), also its log probability and those of
+    /// this many most likely tokens.
     case token(SamplingParameters, logProbabilities: Int? = nil)
     /// For each row, the negative log probability, in nats, of the token given for it.
     case surprise([Int32])
     /// All logits.
     case logits
-    /// The hidden state after the final norm: what the output head multiplies.
+    /// The hidden state after the final norm, which is the input of the LM head.
     case hidden
   }
 
-  /// New tokens of one sequence; they continue what its cache holds.
+  /// New tokens of one sequence, which follow the tokens that its cache holds.
   package struct Entry: Sendable {
     package var sequence: SequenceID
     package var input: Input
@@ -63,7 +63,7 @@ package struct Batch: Sendable {
       self.init(sequence: sequence, input: .tokens(tokens), rows: rows, want: want)
     }
 
-    /// How many rows want something.
+    /// How many rows return a result.
     package var rowCount: Int {
       switch rows {
       case .none: 0
@@ -77,13 +77,13 @@ package struct Batch: Sendable {
 
   package init(_ entries: [Entry]) { self.entries = entries }
 
-  /// The batch in which each entry's token is the one that the step before chose for it.
+  /// The next step's batch, in which each entry appends the token that this step chooses for it.
   package var continued: Batch {
     Batch(entries.map { .init(sequence: $0.sequence, input: .sampled, rows: .last, want: $0.want) })
   }
 }
 
-/// What a step gave for one entry of the batch. Only the array of what was wanted has elements.
+/// The results of a step for one entry of the batch. Only the array that the entry's `want` names has elements.
 package struct StepResult: Sendable, Equatable {
   /// `[rows]`
   package var tokens: [SampledToken] = []

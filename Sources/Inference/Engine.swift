@@ -1,50 +1,54 @@
-/// Runs a model: takes ragged batches, keeps the sequences' keys and values, gives tokens, logits or hidden states.
+/// Runs a model: takes ragged batches, keeps the sequences' keys and values, returns tokens, logits or hidden states.
 ///
-/// Every engine gives the same bits for a sequence whatever the batch around it, the chunks its prompt came in, what of
-/// it was in the cache already, and the number of threads. An engine is used by one caller at a time.
+/// Every engine returns the same bits for a sequence, regardless of the rest of the batch, the chunks its prompt came
+/// in, how much of it the cache already held, and the number of threads. An engine is used by one caller at a time.
 package protocol Engine: AnyObject {
   var configuration: ModelConfiguration { get }
-  /// Positions a sequence can hold.
+  /// The most positions that a sequence can hold.
   var contextLength: Int { get }
-  /// What the engine runs on, in a few words.
+  /// The device and configuration that the engine runs on, in a few words.
   var summary: String { get }
   var capacity: Capacity { get }
   var memory: MemoryUse { get }
 
-  /// Starts a sequence that holds as many of the tokens, from the first on, as the cache still has; never all of them,
-  /// so that there is a token to run.
+  /// Starts a sequence that holds the longest prefix of the tokens that the cache still has, but never all of them, so
+  /// that at least one token is left to run.
   ///
   /// - Returns: the sequence and how many tokens it holds.
   func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int)
-  /// Ends a sequence; unknown ones are ignored. Its pages stay in the cache, for sequences that begin alike, until they
-  /// are needed.
+  /// Ends a sequence; unknown ids are ignored. Its pages stay in the cache for sequences with a common prefix until
+  /// their memory is needed.
   func removeSequence(_ id: SequenceID)
-  /// The tokens a sequence's cache holds. Waits for steps that are under way.
+  /// The tokens that a sequence's cache holds. Waits for running steps.
   func tokens(of id: SequenceID) throws(EngineError) -> [Int32]
-  /// Forgets all but the first `length` tokens of a sequence. Waits for steps that are under way.
+  /// Drops all but the first `length` tokens of a sequence. Waits for running steps.
+  ///
+  /// - Throws: `EngineError.truncation` when the sequence has fewer tokens, and `EngineError.cacheFull` when the last
+  ///   page that stays is shared and the cache has no room for a copy.
   func truncate(_ id: SequenceID, to length: Int) throws(EngineError)
 
-  /// Checks the whole batch and starts its step: appends each entry's tokens to its sequence. What it throws leaves all
-  /// sequences as they were, unless a device fails.
+  /// Checks the whole batch and starts its step, which appends each entry's tokens to its sequence. An error leaves all
+  /// sequences unchanged, unless a device failed.
   func submit(_ batch: Batch) throws(EngineError) -> StepTicket
-  /// Waits for a step and returns what each entry asked for, in order; once for each step.
+  /// Waits for a step and returns each entry's results, in the order of the entries. Each step's results can be taken
+  /// once.
   func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult]
 }
 
-/// A step that was submitted.
+/// Identifies a submitted step.
 package struct StepTicket: Hashable, Sendable {
   let number: Int
   package init(_ number: Int) { self.number = number }
 }
 
-/// What an engine takes at a time.
+/// How much work an engine accepts at a time.
 package struct Capacity: Sendable, Equatable {
-  /// Steps that can be under way before the first of them is waited for: 1 where `submit` returns when the step is
-  /// done.
+  /// The most steps that can run before the caller waits for the first of them; 1 if `submit` returns only when the
+  /// step is done.
   package var stepsAhead: Int
-  /// Tokens of a step that keeps others waiting only briefly.
+  /// How many tokens a step can have without delaying other requests noticeably.
   package var stepTokens: Int
-  /// Pages of `attentionChunkLength` positions that the cache holds at most.
+  /// The most pages, of `attentionChunkLength` positions each, that the cache holds.
   package var cachePages: Int
 
   package init(stepsAhead: Int, stepTokens: Int, cachePages: Int) {
@@ -56,13 +60,13 @@ package struct Capacity: Sendable, Equatable {
 
 /// The bytes of memory that an engine uses now, on its device if it has one.
 package struct MemoryUse: Sendable, Equatable {
-  /// Ternary weights, embedding and output head. A mapped file's bytes count, whether or not they are resident.
+  /// Ternary weights, embedding and LM head. A mapped file's bytes count, whether or not they are resident.
   package var weights: Int
-  /// The int8 copy of the output head that screens the vocabulary; 0 without one.
+  /// The int8 copy of the LM head that screens the vocabulary; 0 without one.
   package var screen: Int
   /// Activations, logits and tables of a step.
   package var buffers: Int
-  /// Keys and values of all sequences and of those kept for later ones.
+  /// Keys and values of live sequences, and those kept for later sequences.
   package var cache: Int
 
   package init(weights: Int, screen: Int, buffers: Int, cache: Int) {
@@ -77,23 +81,26 @@ extension Engine {
   /// Starts an empty sequence.
   package func makeSequence() -> SequenceID { makeSequence(startingWith: []).id }
 
-  /// Runs a batch and returns what each entry asked for, in order.
+  /// Runs a batch and returns each entry's results, in the order of the entries.
   package func step(_ batch: Batch) throws(EngineError) -> [StepResult] { try wait(for: submit(batch)) }
 
-  /// Runs the batch, in which every entry wants a token after its last row, and goes on: each chosen token is its
-  /// sequence's next one, for `limit` steps (1 or more) or until `body` returns false. `body` gets each step's tokens
-  /// in the order of the entries. Steps run ahead of `body` where the engine can.
+  /// Runs the batch, in which every entry requests a token after its last row, then appends each chosen token to its
+  /// sequence and repeats, for `limit` steps (1 or more) or until `body` returns false. `body` receives each step's
+  /// tokens in the order of the entries. Steps run ahead of `body` if the engine supports it.
   ///
-  /// Afterwards every sequence holds the batch's tokens and the chosen ones but for the last, as after that many calls
+  /// Afterwards every sequence holds the batch's tokens and all chosen tokens but the last, as after equally many calls
   /// of `step`.
-  /// - Throws: what `submit` throws; `EngineError.contextFull` before anything has run when not all steps have room.
+  ///
+  /// - Throws: the errors of `submit`, and `EngineError.contextFull`, before any step runs, when the context lacks room
+  ///   for all steps.
   package func generate(_ batch: Batch, limit: Int, _ body: ([SampledToken]) -> Bool) throws(EngineError) {
     guard limit > 0, !batch.entries.isEmpty else { return }
     var lengths: [Int] = []
     for entry in batch.entries {
       guard case .token = entry.want, entry.rowCount > 0 else {
         throw .parameter(
-          name: "what is wanted of \(entry.sequence)", found: "no token", expected: "a token after its last row")
+          name: "the output requested of \(entry.sequence)", found: "not a token",
+          expected: "a token after its last row")
       }
       let held = try tokens(of: entry.sequence).count
       let adding = entry.input.count + limit - 1
@@ -122,7 +129,7 @@ extension Engine {
         if tickets.count == done { tickets.append(try submit(batch.continued)) }
       }
     } catch {
-      // Tokens that were not given do not count; what went wrong first is what is told.
+      // Drop the tokens that `body` has not received, and report the first error.
       try? finish()
       throw error
     }

@@ -1,4 +1,4 @@
-/// A step an engine refuses, in which case nothing has changed, or one that its device failed at.
+/// An error of an engine: a refused step, which changes nothing, or a failure of the device.
 package enum EngineError: Error, Equatable, CustomStringConvertible {
   case unknownSequence(SequenceID)
   case repeatedSequence(SequenceID)
@@ -12,17 +12,17 @@ package enum EngineError: Error, Equatable, CustomStringConvertible {
   case cacheFull(needed: Int, held: Int, limit: Int)
   case truncation(length: Int, to: Int)
   case parameter(name: String, found: String, expected: String)
-  /// The device failed, or has no memory for the cache, in its own words.
+  /// The device failed, or has no memory for the cache; the text is the driver's.
   case device(String)
 
   package var description: String {
     switch self {
     case .unknownSequence(let id): "\(id) does not exist"
-    case .repeatedSequence(let id): "\(id) stands more than once in a batch; expected one entry for each sequence"
+    case .repeatedSequence(let id): "\(id) appears more than once in a batch; expected one entry for each sequence"
     case .noTokens(let id): "the batch has no tokens for \(id); expected one or more"
-    case .nothingSampled(let id): "the step before chose no token for \(id); expected tokens to append"
+    case .nothingSampled(let id): "the previous step chose no token for \(id); expected tokens to append"
     case .unknownStep:
-      "the step does not exist, or its results have been taken; expected a ticket of a step that was not waited for"
+      "the step does not exist or its results were already taken; expected the ticket of a step not yet waited for"
     case .tokenOutOfRange(let token, let vocabulary):
       "token id \(token) is out of range; expected 0 to \(vocabulary - 1)"
     case .contextFull(let length, let adding, let limit):
@@ -30,8 +30,9 @@ package enum EngineError: Error, Equatable, CustomStringConvertible {
         ? "the prompt has \(adding) tokens; the context holds \(limit)"
         : "\(adding) more tokens after \(length) do not fit in the context of \(limit)"
     case .cacheFull(let needed, let held, let limit):
-      "the cache has no room for \(needed) more pages of \(attentionChunkLength) positions: sequences hold \(held) of \(limit)"
-    case .truncation(let length, let to): "a sequence of \(length) tokens cannot be cut to \(to)"
+      "the cache has no room for \(plural(needed, "more page")) of \(attentionChunkLength) positions; "
+        + "sequences hold \(held) of its \(limit)"
+    case .truncation(let length, let to): "the length to truncate to is \(to); expected 0 to \(length)"
     case .parameter(let name, let found, let expected): "\(name) is \(found); expected \(expected)"
     case .device(let failure): failure
     }

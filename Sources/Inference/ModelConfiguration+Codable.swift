@@ -1,18 +1,18 @@
-// In files, a field that a model of the first version cannot have (it is optional, or has a default here) is present
-// only where it says something: files of such models stay byte for byte what they were, and files written before the
-// field existed can be read.
+// Fields added after the first version of the file format are optional or have a default here. They are written only
+// when they differ from it: files of older models stay byte-for-byte the same, and files written before a field existed
+// can be read.
 
 extension ModelConfiguration: Codable {
   private enum CodingKeys: String, CodingKey {
     case architecture, vocabularySize, hiddenSize, feedForwardSize, layerCount, headCount, keyValueHeadCount, headSize,
       contextLength,
       normEpsilon, ropeTheta, ropeScaling, activation, hasSubNorms, tiedEmbedding, beginToken, endTokens
-    /// Optional norms that `hasSubNorms` does not tell of.
+    /// Optional norms that `hasSubNorms` does not cover.
     case norms
     case attention, attentionScale, embeddingScale, residualScale, outputScale
   }
 
-  /// Reads the form that converted files hold.
+  /// Reads a configuration from a converted file.
   package init(from decoder: any Decoder) throws {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     var norms = Set(try fields.decodeIfPresent([NormRole].self, forKey: .norms) ?? [])
@@ -42,7 +42,7 @@ extension ModelConfiguration: Codable {
       endTokens: try fields.decode([Int32].self, forKey: .endTokens))
   }
 
-  /// Writes the form that converted files hold.
+  /// Writes a configuration as converted files store it.
   package func encode(to encoder: any Encoder) throws {
     var fields = encoder.container(keyedBy: CodingKeys.self)
     try fields.encode(architecture, forKey: .architecture)

@@ -1,4 +1,4 @@
-/// The shape of a BitNet b1.58 model: everything about it that is not a weight.
+/// The configuration of a BitNet b1.58 model: everything except its weights.
 package struct ModelConfiguration: Sendable, Equatable {
   /// The gate's activation function.
   package enum Activation: String, Sendable, Codable {
@@ -12,10 +12,10 @@ package struct ModelConfiguration: Sendable, Equatable {
 
   /// Which positions a token of a layer attends to, and how the layer's positions are encoded.
   package struct Attention: Sendable, Equatable {
-    /// How many positions a token reaches back, itself included, and forward, itself included, if the layer is
-    /// bidirectional: 1 to 2^24. Nil: all positions.
+    /// How many positions a token attends to backwards, itself included, and in a bidirectional layer also forwards,
+    /// itself included: 1 to 2^24. Nil: all positions.
     package var window: Int?
-    /// Whether a token attends to later tokens of its text too. A model with a bidirectional layer takes a text in one
+    /// Whether a token also attends to later tokens of its text. A model with a bidirectional layer runs a text in one
     /// step.
     package var isBidirectional: Bool
     /// The rotary embedding's base in this layer, 1 to 10^9, used without `ropeScaling`. Nil: `ropeTheta` with
@@ -32,8 +32,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     package static let causal = Attention()
   }
 
-  /// The frequency scaling of Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between
-  /// blended.
+  /// The frequency scaling of Llama 3.1, which stretches long wavelengths by `factor`, keeps short ones and blends in
+  /// between.
   package struct RotaryScaling: Sendable, Equatable, Codable {
     package var factor: Double
     package var lowFrequencyFactor: Double
@@ -48,9 +48,9 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
   }
 
-  /// The architecture's name as its checkpoint gives it, for people.
+  /// The architecture's name in its checkpoint, for display.
   package var architecture: String
-  /// Tokens of the vocabulary: rows of the embedding and of the LM head.
+  /// Tokens in the vocabulary, which are the rows of the embedding and of the LM head.
   package var vocabularySize: Int
   /// Elements of a hidden state.
   package var hiddenSize: Int
@@ -74,24 +74,24 @@ package struct ModelConfiguration: Sendable, Equatable {
   package var ropeScaling: RotaryScaling?
   /// The gate's activation function.
   package var activation: Activation
-  /// The norms that the model's blocks have beside those before the attention and the feed-forward part.
+  /// The norms that the model's blocks have besides those before the attention and the feed-forward part.
   package var optionalNorms: Set<NormRole>
   /// The layers' attention: layer i has entry `i % attention.count`. 1 to `layerCount` entries.
   package var attention: [Attention]
-  /// What the scores of queries and keys are multiplied by; nil: 1 / √headSize.
+  /// The factor of the scores of queries and keys; nil: 1 / √headSize.
   package var attentionScale: Double?
-  /// What a token's embedding is multiplied by.
+  /// The factor of a token's embedding.
   package var embeddingScale: Double
-  /// What the outputs of the attention and of the feed-forward part are multiplied by, after their post-norms, when
-  /// they are added to the residual stream.
+  /// The factor of the attention's and the feed-forward part's outputs, after their post-norms, when they are added to
+  /// the residual stream.
   package var residualScale: Double
-  /// What the normalised hidden state is multiplied by before the output head.
+  /// The factor of the normalised hidden state before the LM head.
   package var outputScale: Double
-  /// Whether the output head is the embedding.
+  /// Whether the LM head is the embedding.
   package var tiedEmbedding: Bool
-  /// The token that begins a sequence; nil if the model has none.
+  /// The beginning-of-sequence token; nil if the model has none.
   package var beginToken: Int32?
-  /// Tokens that end a text, from config.json and generation_config.json.
+  /// The end-of-sequence tokens, from config.json and generation_config.json.
   package var endTokens: [Int32]
 
   package init(
@@ -142,13 +142,13 @@ package struct ModelConfiguration: Sendable, Equatable {
     layerCount
       * MatrixRole.allCases.map(shape(of:)).reduce(0) { $0 + $1.rows.reduce(0, +) * $1.columns }
   }
-  /// All parameters: ternary weights, embedding, untied head, norms.
+  /// All parameters: ternary weights, embedding, untied LM head, norms.
   package var parameterCount: Int {
     let embeddings = vocabularySize * hiddenSize * (tiedEmbedding ? 1 : 2)
     return ternaryWeightCount + embeddings + hiddenSize + layerCount * norms.reduce(0) { $0 + $1.width }
   }
 
-  /// Checks every field against the ranges in which arithmetic on it cannot overflow and a model can work.
+  /// Checks that every field is in a range in which arithmetic on it cannot overflow and a model can work.
   /// - Throws: `ConfigurationError` naming the first field out of range.
   package func validate() throws(ConfigurationError) {
     func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(ConfigurationError) {
@@ -194,8 +194,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
     guard 1...layerCount ~= attention.count else {
       throw ConfigurationError(
-        field: "attention", found: "a list of \(attention.count)",
-        expected: "1 to \(layerCount) entries, which the layers repeat")
+        field: "attention", found: "a list of length \(attention.count)",
+        expected: "1 to \(layerCount) entries, repeated across the layers")
     }
     for entry in attention {
       if let window = entry.window { try check("attention.window", window, 1...(1 << 24)) }
@@ -207,7 +207,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     ]
     for (name, scale) in scales { try check(name, scale, 1e-6...1e6) }
     for norm in optionalNorms where !norm.isOptional {
-      throw ConfigurationError(field: "norms", found: "\(norm.rawValue)", expected: "norms that a model may lack")
+      throw ConfigurationError(field: "norms", found: "\(norm.rawValue)", expected: "only optional norms")
     }
     for token in endTokens + [beginToken].compactMap({ $0 }) where token < 0 || token >= vocabularySize {
       throw ConfigurationError(
@@ -217,7 +217,7 @@ package struct ModelConfiguration: Sendable, Equatable {
   }
 }
 
-/// A field of a model's configuration that cannot be used.
+/// An unusable field of a model's configuration.
 package struct ConfigurationError: Error, Equatable, CustomStringConvertible {
   package let field: String
   package let found: String

@@ -1,4 +1,4 @@
-/// A part of the arithmetic that not every model has, and not every engine: only the reference has all of them.
+/// A part of the arithmetic that only some models need and only some engines support. The reference supports all.
 package enum ModelFeature: CaseIterable, Sendable {
   case headNorms, postNorms, geluTanh, attentionWindow, bidirectionalAttention, ropeThetaByLayer
   case attentionScale, embeddingScale, residualScale, outputScale
@@ -22,8 +22,8 @@ extension ModelConfiguration {
   }
 
   /// - Parameters:
-  ///   - features: those that the engine computes.
-  ///   - engine: what the error calls it: "the CPU engine".
+  ///   - features: the features that the engine supports.
+  ///   - engine: the engine's name in the error, such as "the CPU engine".
   /// - Throws: `EngineError.parameter` naming the first feature that the model needs and the engine lacks.
   package func requireOnly(_ features: Set<ModelFeature> = [], on engine: String) throws(EngineError) {
     for feature in ModelFeature.allCases where has(feature) && !features.contains(feature) {
@@ -45,7 +45,7 @@ extension ModelConfiguration {
     case .geluTanh:
       ("activation", activation.rawValue, "\(Activation.squaredReLU.rawValue) or \(Activation.silu.rawValue)")
     case .attentionWindow:
-      ("attention window", "\(first(\.window) ?? 0) positions", "attention to all positions before")
+      ("attention window", "\(first(\.window) ?? 0) positions", "attention to all earlier positions")
     case .bidirectionalAttention: ("attention", "bidirectional", "causal attention")
     case .ropeThetaByLayer: ("rope_theta of some layers", "\(first(\.ropeTheta) ?? 0)", "one rope_theta for all layers")
     case .attentionScale: ("attention scale", "\(attentionScale ?? 1)", "1 / √head_dim")

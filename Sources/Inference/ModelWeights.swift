@@ -1,6 +1,6 @@
 package import BitNetTernary
 
-/// A table of bfloat16 rows, one for each token: the embedding, or the output head.
+/// A table of bfloat16 rows, one for each token: the embedding or the LM head.
 package struct EmbeddingTable: Sendable {
   package let rows: Int
   package let columns: Int
@@ -11,14 +11,15 @@ package struct EmbeddingTable: Sendable {
   package init(name: String, rows: Int, columns: Int, bytes: SharedBytes) throws(ModelWeightsError) {
     guard bytes.count == rows * columns * 2, UInt(bitPattern: bytes.baseAddress) % 2 == 0 else {
       throw ModelWeightsError(
-        tensor: name, found: "\(bytes.count) bytes", expected: "\(rows) x \(columns) bfloat16 values")
+        tensor: name, found: "\(bytes.count) bytes",
+        expected: "\(rows) x \(columns) bfloat16 values, aligned to 2 bytes")
     }
     self.rows = rows
     self.columns = columns
     self.bytes = bytes
   }
 
-  /// The bfloat16 bits of one row: `row` in `0..<rows`. Valid only while something holds this table.
+  /// The bfloat16 bits of one row: `row` in `0..<rows`. Valid only while this table is alive.
   package func row(_ row: Int) -> UnsafeBufferPointer<UInt16> {
     let start = (bytes.baseAddress + row * columns * 2).assumingMemoryBound(to: UInt16.self)
     return UnsafeBufferPointer(start: start, count: columns)
@@ -27,13 +28,13 @@ package struct EmbeddingTable: Sendable {
 
 /// The weights of one transformer block, by role.
 package struct LayerWeights: Sendable {
-  /// By `MatrixRole.rawValue`: the order of a forward pass.
+  /// Indexed by `MatrixRole.rawValue`, in the order of a forward pass.
   package private(set) var matrices: [TernaryMatrix]
   private var norms: [NormRole: [Float]]
 
   /// - Parameters:
-  ///   - matrix: gives each matrix, in the order of a forward pass.
-  ///   - norm: then gives the weights of each norm that the model has, which are so many.
+  ///   - matrix: returns each matrix, in the order of a forward pass.
+  ///   - norm: then returns the `width` weights of each norm that the model has.
   package init<Failure>(
     of configuration: ModelConfiguration, matrix: (MatrixRole) throws(Failure) -> TernaryMatrix,
     norm: (_ role: NormRole, _ width: Int) throws(Failure) -> [Float]
@@ -44,13 +45,13 @@ package struct LayerWeights: Sendable {
     for (role, width) in configuration.norms { norms[role] = try norm(role, width) }
   }
 
-  /// A matrix: its stacked parts and columns are those of `ModelConfiguration.shape(of:)`.
+  /// The matrix of a role. Its stacked parts and columns have the shape `ModelConfiguration.shape(of:)`.
   package subscript(role: MatrixRole) -> TernaryMatrix {
     get { matrices[role.rawValue] }
     set { matrices[role.rawValue] = newValue }
   }
 
-  /// The weights of a norm, as many as `ModelConfiguration.width(of:)` says; nil where the model has none.
+  /// The `ModelConfiguration.width(of:)` weights of a norm; nil if the model has no such norm.
   package subscript(role: NormRole) -> [Float]? {
     get { norms[role] }
     set { norms[role] = newValue }
@@ -62,13 +63,13 @@ package struct ModelWeights: Sendable {
   package let configuration: ModelConfiguration
   package let embedding: EmbeddingTable
   package private(set) var layers: [LayerWeights]
-  /// RMSNorm weights before the head, `[hidden]`.
+  /// RMSNorm weights before the LM head, `[hidden]`.
   package let finalNorm: [Float]
-  /// The output head; the embedding itself when tied.
+  /// The LM head, which is the embedding itself if tied.
   package let head: EmbeddingTable
 
-  /// - Throws: `ModelWeightsError` naming the first weight whose shape is not what the configuration says, or a norm
-  ///   weight that is not finite; `ConfigurationError` when the configuration itself is out of range.
+  /// - Throws: `ModelWeightsError` naming the first weight whose shape contradicts the configuration, or a norm weight
+  ///   that is not finite; `ConfigurationError` when the configuration itself is out of range.
   package init(
     configuration: ModelConfiguration, embedding: EmbeddingTable, layers: [LayerWeights], finalNorm: [Float],
     head: EmbeddingTable?
@@ -87,11 +88,11 @@ package struct ModelWeights: Sendable {
       }
     }
     try check("the embedding", [embedding.rows, embedding.columns], [c.vocabularySize, c.hiddenSize])
-    if let head { try check("the output head", [head.rows, head.columns], [c.vocabularySize, c.hiddenSize]) }
+    if let head { try check("the LM head", [head.rows, head.columns], [c.vocabularySize, c.hiddenSize]) }
     guard c.tiedEmbedding == (head == nil) else {
       throw ModelWeightsError(
-        tensor: "the output head", found: head == nil ? "none" : "one",
-        expected: c.tiedEmbedding ? "none, because the embedding is tied" : "one, because the embedding is not tied")
+        tensor: "the LM head", found: head == nil ? "no weights" : "weights",
+        expected: c.tiedEmbedding ? "none, because the embedding is tied" : "some, because the embedding is not tied")
     }
     try check("the final norm", norm: finalNorm, c.hiddenSize)
     guard layers.count == c.layerCount else {
@@ -124,20 +125,20 @@ package struct ModelWeights: Sendable {
   /// Bytes of ternary tiles.
   package var tileByteCount: Int { layers.reduce(0) { $0 + $1.matrices.reduce(0) { $0 + $1.tiles.count } } }
 
-  /// Bytes of ternary tiles, embedding and output head; a tied head counts once.
+  /// Bytes of ternary tiles, embedding and LM head; a tied head counts once.
   package var byteCount: Int {
     tileByteCount + embedding.bytes.count + (configuration.tiedEmbedding ? 0 : head.bytes.count)
   }
 
-  /// Puts other memory that holds the same tiles in the place of a layer's.
+  /// Replaces the memory of a layer's tiles by a copy of them.
   ///
-  /// - Parameter tiles: called for each of the layer's matrices in the order of a forward pass.
+  /// - Parameter tiles: returns the copy for each of the layer's matrices, in the order of a forward pass.
   package mutating func replaceTiles(ofLayer index: Int, _ tiles: (TernaryMatrix) -> SharedBytes) {
     for role in MatrixRole.allCases { layers[index][role].replaceTiles(with: tiles(layers[index][role])) }
   }
 }
 
-/// A weight that is not what the model's configuration says.
+/// A weight that contradicts the model's configuration.
 package struct ModelWeightsError: Error, Equatable, CustomStringConvertible {
   package let tensor: String
   package let found: String

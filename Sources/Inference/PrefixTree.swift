@@ -1,18 +1,18 @@
-/// Pages of the cache by the tokens that they hold, so that sequences that begin alike share them.
+/// Finds pages of the cache by their tokens, so that sequences with a common prefix share them.
 ///
-/// A node stands for up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. Keys and
-/// values depend on nothing but the tokens before, so a node's page is good for every sequence that begins with the
-/// path to it.
+/// A node holds up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. In a causal
+/// model, keys and values depend only on a token and those before it, so every sequence that begins with the path to a
+/// node can use the node's page.
 final class PrefixTree<Page: AnyObject> {
   final class Node {
     let tokens: [Int32]
     let page: Page
     fileprivate(set) weak var parent: Node?
-    /// By their first token.
+    /// The children by their first token.
     fileprivate(set) var children: [Int32: [Node]] = [:]
-    /// Sequences that hold the page.
+    /// How many sequences hold the page.
     fileprivate(set) var users = 0
-    // The list of all nodes by their last use, the latest first.
+    // The list of all nodes by last use, latest first.
     fileprivate var next: Node?
     fileprivate weak var previous: Node?
 
@@ -28,14 +28,14 @@ final class PrefixTree<Page: AnyObject> {
   private var rootChildren: [Int32: [Node]] = [:]
   private var latest: Node?
   private weak var oldest: Node?
-  /// Nodes, and so pages.
+  /// How many nodes, and therefore pages, the tree has.
   private(set) var count = 0
-  /// Nodes that no sequence holds.
+  /// How many nodes no sequence holds.
   private(set) var unused = 0
 
   init() {}
 
-  // The list owns its nodes forwards; a long one must not be freed by recursion.
+  // Each node owns the next, so releasing the first would free a long list by recursion and overflow the stack.
   deinit {
     var node = latest
     latest = nil
@@ -50,12 +50,12 @@ final class PrefixTree<Page: AnyObject> {
     (node.map { $0.children[token] } ?? rootChildren[token]) ?? []
   }
 
-  /// The full child of a node (nil: the root) with these tokens.
+  /// The full child of a node (nil: the root) that holds exactly these tokens.
   func child(of node: Node?, _ tokens: ArraySlice<Int32>) -> Node? {
     children(of: node, startingWith: tokens.first!).first { $0.isFull && $0.tokens.elementsEqual(tokens) }
   }
 
-  /// The child of a node that has the most of these tokens at its beginning, and how many.
+  /// The page of the child that has the longest common prefix with these tokens, and the prefix's length.
   func closestChild(of node: Node?, _ tokens: ArraySlice<Int32>) -> (page: Page, count: Int)? {
     guard let first = tokens.first else { return nil }
     return children(of: node, startingWith: first).map { ($0.page, commonPrefix($0.tokens[...], tokens)) }.max {
@@ -63,7 +63,7 @@ final class PrefixTree<Page: AnyObject> {
     }
   }
 
-  /// Adds a child, and counts a first user of it if it is held.
+  /// Adds a child, with one user if it is held.
   func add(_ tokens: ArraySlice<Int32>, page: Page, to parent: Node?, isHeld: Bool) -> Node {
     let node = Node(tokens: Array(tokens), page: page, parent: parent)
     if let parent {
@@ -78,21 +78,21 @@ final class PrefixTree<Page: AnyObject> {
     return node
   }
 
-  /// Counts a user more and moves the node to the front of the list.
+  /// Adds a user and moves the node to the front of the list.
   func hold(_ node: Node) {
     if node.users == 0 { unused -= 1 }
     node.users += 1
     touch(node)
   }
 
-  /// Counts a user less. Called for the last node of a path first, so that no node is older than its children.
+  /// Removes a user. Call this for the last node of a path first, so that no node is older than its children.
   func release(_ node: Node) {
     node.users -= 1
     if node.users == 0 { unused += 1 }
     touch(node)
   }
 
-  /// Takes a leaf out of the tree.
+  /// Removes a leaf from the tree.
   func remove(_ node: Node) {
     let first = node.tokens[0]
     func without(_ nodes: [Node]?) -> [Node]? {
@@ -109,18 +109,18 @@ final class PrefixTree<Page: AnyObject> {
     if node.users == 0 { unused -= 1 }
   }
 
-  /// Takes a node out of the tree that a single sequence holds and nothing follows; false for others.
+  /// Removes a leaf that a single sequence holds; returns false for any other node.
   func takeBack(_ node: Node) -> Bool {
     guard node.users == 1, node.children.isEmpty else { return false }
     remove(node)
     return true
   }
 
-  /// Drops the page that was used longest ago of those that no sequence holds; false if there is none.
+  /// Drops the least recently used page that no sequence holds; returns false if there is none.
   func evict() -> Bool {
     var node = oldest
     while let current = node {
-      // A node that a sequence holds has only held ones above it; those below it are no older.
+      // Usually the first node: ancestors of held nodes are held, and no unused node is older than its children.
       if current.users == 0, current.children.isEmpty {
         remove(current)
         return true
@@ -130,8 +130,8 @@ final class PrefixTree<Page: AnyObject> {
     return false
   }
 
-  /// Drops the partial leaves below a node whose tokens these begin with, and tells whether a leaf has them all
-  /// already.
+  /// Drops the partial leaves below a node that hold a prefix of these tokens. Returns false if a child already holds
+  /// all of them.
   func replacesLeaves(of node: Node?, _ tokens: ArraySlice<Int32>) -> Bool {
     for leaf in children(of: node, startingWith: tokens.first!) {
       let common = commonPrefix(leaf.tokens[...], tokens)
@@ -164,7 +164,7 @@ final class PrefixTree<Page: AnyObject> {
   }
 }
 
-/// How many tokens two lists have in common at their beginnings.
+/// The length of two lists' common prefix.
 func commonPrefix(_ one: ArraySlice<Int32>, _ other: ArraySlice<Int32>) -> Int {
   zip(one, other).prefix { $0 == $1 }.count
 }

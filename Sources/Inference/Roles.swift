@@ -1,14 +1,13 @@
-/// The place of a ternary matrix in a transformer block, in the order of a forward pass. Matrices with the same input
-/// are stacked in one.
+/// The role of a ternary matrix in a transformer block, in the order of a forward pass. Matrices with the same input
+/// are stacked into one.
 package enum MatrixRole: Int, CaseIterable, Sendable {
-  /// q over k over v: reads the normalised residual stream.
+  /// q, k and v stacked; reads the normalised residual stream.
   case queryKeyValue
-  /// The attention's output projection: reads the concatenated heads, its product is added to the residual stream.
+  /// The attention's output projection; reads the concatenated heads and adds its product to the residual stream.
   case attentionOutput
-  /// Gate over up: reads the normalised residual stream.
+  /// Gate and up stacked; reads the normalised residual stream.
   case gateUp
-  /// The feed-forward part's output projection: reads the gated activation, its product is added to the residual
-  /// stream.
+  /// The feed-forward part's output projection; reads the gated activation and adds its product to the residual stream.
   case down
 
   /// The norm of the matrix's input. For `attentionOutput` and `down` it is a sub-norm, which a model may lack.
@@ -21,7 +20,7 @@ package enum MatrixRole: Int, CaseIterable, Sendable {
     }
   }
 
-  /// What error messages call the matrix.
+  /// The matrix's name in error messages.
   package var name: String {
     switch self {
     case .queryKeyValue: "q, k, v"
@@ -32,15 +31,15 @@ package enum MatrixRole: Int, CaseIterable, Sendable {
   }
 }
 
-/// The place of an RMSNorm in a transformer block, in the order of a forward pass. Every block has `attention` and
-/// `feedForward`; the others are optional, `ModelConfiguration.optionalNorms` says which a model has.
+/// The role of an RMSNorm in a transformer block, in the order of a forward pass. Every block has `attention` and
+/// `feedForward`; `ModelConfiguration.optionalNorms` lists which of the others a model has.
 package enum NormRole: String, CaseIterable, Sendable, Codable {
   /// Over the residual stream before the q, k and v projections: hidden size.
   case attention
-  /// Over each query head by itself, after the projection and before the rotary embedding; all heads share the weights:
-  /// head size.
+  /// Over each query head separately, after the projection and before the rotary embedding; all heads share the
+  /// weights: head size.
   case queryHead
-  /// Over each key head, as `queryHead`: head size.
+  /// Over each key head, like `queryHead`: head size.
   case keyHead
   /// Over the concatenated heads before the attention's output projection (SubLN): query width.
   case attentionSub
@@ -56,7 +55,7 @@ package enum NormRole: String, CaseIterable, Sendable, Codable {
   /// Whether a model may lack the norm.
   package var isOptional: Bool { self != .attention && self != .feedForward }
 
-  /// What error messages call the norm.
+  /// The norm's name in error messages.
   package var name: String {
     switch self {
     case .attention: "attention norm"
@@ -77,7 +76,7 @@ extension Set<NormRole> {
 }
 
 extension ModelConfiguration {
-  /// The shape of a block's matrix: the rows of each stacked part, and the columns they share.
+  /// The shape of a block's matrix: the rows of each stacked part and their common number of columns.
   package func shape(of role: MatrixRole) -> (rows: [Int], columns: Int) {
     switch role {
     case .queryKeyValue: ([queryWidth, keyValueWidth, keyValueWidth], hiddenSize)
@@ -98,7 +97,7 @@ extension ModelConfiguration {
     }
   }
 
-  /// The norms that each of the model's blocks has, with their widths, in the order of a forward pass.
+  /// The norms of each block with their widths, in the order of a forward pass.
   package var norms: [(role: NormRole, width: Int)] {
     NormRole.allCases.compactMap { role in width(of: role).map { (role, $0) } }
   }

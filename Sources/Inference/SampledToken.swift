@@ -1,11 +1,11 @@
-/// A sampled token, with natural logarithms of probabilities under the model's own distribution (temperature 1, no
-/// filter).
+/// A sampled token. Its log probabilities are natural logarithms under the model's own distribution (temperature 1, no
+/// filters).
 public struct SampledToken: Sendable, Equatable {
   /// One of the most likely tokens.
   public struct Alternative: Sendable, Equatable {
-    /// 0 up to the vocabulary's size.
+    /// The token's id, 0 up to the vocabulary's size.
     public var token: Int32
-    /// At most 0.
+    /// The token's log probability, at most 0.
     public var logProbability: Float
 
     /// Makes an alternative.
@@ -14,11 +14,11 @@ public struct SampledToken: Sendable, Equatable {
       self.logProbability = logProbability
     }
   }
-  /// 0 up to the vocabulary's size.
+  /// The token's id, 0 up to the vocabulary's size.
   public var token: Int32
-  /// At most 0; nil when log probabilities were not asked for. They need all logits, which choosing a token may not.
+  /// The token's log probability, at most 0; nil unless requested, because it needs all logits and sampling may not.
   public var logProbability: Float?
-  /// The most likely tokens, in descending order, as many as were asked for.
+  /// The requested number of most likely tokens, most likely first.
   public var alternatives: [Alternative]
 
   /// Makes a sampled token.

@@ -1,22 +1,23 @@
 /// How to choose a token from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p,
 /// min-p.
 public struct SamplingParameters: Sendable, Equatable, Codable {
-  /// 0 takes the most likely token; other values divide the logits. 0, or 0.000001 to 100: logits divided by less could
+  /// Divides the logits; 0 takes the most likely token. 0, or 0.000001 to 100: smaller divisors could make logits
   /// overflow.
   public var temperature: Float
   /// Keeps only the k most likely tokens; 0 keeps all.
   public var topK: Int
-  /// Keeps the fewest most likely tokens whose probabilities add up to p or more; 1 keeps all. Above 0, up to 1.
+  /// Keeps the smallest set of most likely tokens whose probabilities add up to at least p; 1 keeps all. Above 0, up
+  /// to 1.
   public var topP: Float
   /// Keeps only tokens at least this many times as likely as the most likely one; 0 keeps all. 0 to 1.
   public var minP: Float
-  /// Divides positive logits, and multiplies negative ones, of tokens that the sequence already holds; 1 changes none.
-  /// Above 0, up to 100. The rule of CTRL (Keskar et al. 2019).
+  /// Divides the positive logits, and multiplies the negative ones, of tokens that the sequence already holds; 1
+  /// changes none. Above 0, up to 100. This is the rule of CTRL (Keskar et al. 2019).
   public var repetitionPenalty: Float
   /// The random generator's key: the same prompt, parameters and seed give the same tokens on every machine.
   public var seed: UInt64
 
-  /// Makes parameters; see the properties.
+  /// Creates parameters; see the properties.
   public init(
     temperature: Float = 0, topK: Int = 0, topP: Float = 1, minP: Float = 0, repetitionPenalty: Float = 1,
     seed: UInt64 = 0
@@ -29,27 +30,27 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
     self.seed = seed
   }
 
-  /// Takes the most likely token; the one with the smallest id among equals.
+  /// Takes the most likely token; among equal logits, the one with the smallest id.
   public static let greedy = SamplingParameters()
 
-  /// How far below the largest logit a token can be and still be chosen or count: beyond 27.73 · temperature its weight
-  /// is zero, because e^-27.73 · 2^40 < 1, and with min-p alone no token counts that is below min-p.
+  /// How far below the largest logit a token can be and still matter. Beyond 27.73 · temperature its weight is zero,
+  /// because e^-27.73 · 2^40 < 1; with min-p and without top-p, tokens below min-p do not matter either.
   package var window: Float {
     let logarithm = minP > 0 && topP == 1 ? Float(-naturalLogarithm(Double(minP))) : 28
     return temperature * (min(logarithm, 27.9) + 0.1)
   }
 
-  /// Whether the choice can be made from the tokens inside `window` and, with top-k, among the k largest.
+  /// Whether the tokens inside `window` and, with top-k, among the k largest logits suffice to choose a token.
   package var looksAtLargestOnly: Bool { repetitionPenalty == 1 }
 
-  /// - Throws: `EngineError.parameter` naming the first value out of its range.
+  /// - Throws: `EngineError.parameter` naming the first value out of range.
   package func validate() throws(EngineError) {
     func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
       guard valid else { throw .parameter(name: name, found: "\(found)", expected: expected) }
     }
     try check(
       "temperature", temperature, temperature == 0 || (1e-6...100).contains(temperature), "0, or 0.000001 to 100")
-    try check("top-k", Float(topK), topK >= 0, "0 (all) or more")
+    guard topK >= 0 else { throw .parameter(name: "top-k", found: "\(topK)", expected: "0 (all) or more") }
     try check("top-p", topP, topP > 0 && topP <= 1, "above 0, up to 1")
     try check("min-p", minP, (0...1).contains(minP), "0 to 1")
     try check(
@@ -57,35 +58,35 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
   }
 }
 
-/// Chooses tokens. A pure function of logits, parameters, the sequence's tokens and the position, the same on every
-/// device.
+/// Chooses tokens. The choice is a pure function of logits, parameters, the sequence's tokens and the position, and the
+/// same on every device.
 ///
-/// Probabilities are integers, `weight = trunc(e^(l - max) · 2^40)`: their sums do not depend on the order they are
-/// taken in, so a filter keeps the same tokens wherever it runs. Filters keep a prefix of the tokens ordered by
-/// descending logit, ties by ascending id; the choice walks the kept tokens in ascending id until the running sum of
-/// weights exceeds a 64-bit random fraction of their total.
+/// Probabilities are integers, `weight = trunc(e^(l - max) · 2^40)`. Their sums do not depend on the order of addition,
+/// so a filter keeps the same tokens on every device. Filters keep a prefix of the tokens ordered by descending logit,
+/// with ties by ascending id. The choice walks the kept tokens in ascending id until the running sum of weights exceeds
+/// a 64-bit random fraction of their total.
 package enum Sampler {
   private static let one: Float = 0x1p40
 
   /// - Parameters:
   ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
   ///   - history: the sequence's tokens, which the repetition penalty applies to.
-  ///   - position: the position the chosen token will have: the random numbers' counter.
-  ///   - logProbabilities: of how many of the likeliest tokens to report the log probability, beside the chosen one's;
-  ///     nil for none.
+  ///   - position: the position that the chosen token will have, which is the counter of the random generator.
+  ///   - logProbabilities: how many of the most likely tokens to report log probabilities for, besides the chosen
+  ///     token's; nil reports none.
   package static func sample(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
     logProbabilities: Int? = nil
   ) -> SampledToken {
     let chosen: Int
     if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
-      chosen = likeliest(logits)
+      chosen = mostLikely(logits)
     } else {
       chosen = withUnsafeTemporaryAllocation(of: Float.self, capacity: logits.count) { adjusted in
         _ = adjusted.initialize(from: logits)
         penalize(adjusted, history: history, penalty: parameters.repetitionPenalty)
         let view = UnsafeBufferPointer(adjusted)
-        if parameters.temperature == 0 { return likeliest(view) }
+        if parameters.temperature == 0 { return mostLikely(view) }
         for index in adjusted.indices { adjusted[index] /= parameters.temperature }
         return draw(view, parameters: parameters, position: position)
       }
@@ -94,13 +95,13 @@ package enum Sampler {
     return describe(logits, chosen: chosen, alternatives: logProbabilities)
   }
 
-  /// Chooses among candidates: every token that is left out is outside the parameters' `window` or, with top-k, not
-  /// among the k largest.
+  /// Chooses among candidates. Every omitted token must be outside the parameters' `window` or, with top-k, not among
+  /// the k largest.
   ///
   /// - Parameters:
-  ///   - ids: ascending, one for each logit.
-  ///   - parameters: with `looksAtLargestOnly`.
-  /// - Returns: the token that `sample` chooses from all logits.
+  ///   - ids: the candidates' ids, ascending, one for each logit.
+  ///   - parameters: parameters whose `looksAtLargestOnly` is true.
+  /// - Returns: the same token as `sample` with all logits.
   package static func choose(
     _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters, position: Int
   ) -> Int32 {
@@ -114,8 +115,8 @@ package enum Sampler {
     return largest + naturalLogarithm(total) - Double(logits[Int(token)])
   }
 
-  /// The index of the largest logit; the smallest index among equals.
-  static func likeliest(_ logits: UnsafeBufferPointer<Float>) -> Int {
+  /// The index of the largest logit; among equal logits, the smallest index.
+  static func mostLikely(_ logits: UnsafeBufferPointer<Float>) -> Int {
     var best = 0
     var largest = -Float.infinity
     for index in logits.indices where logits[index] > largest {
@@ -133,9 +134,9 @@ package enum Sampler {
     }
   }
 
-  /// Draws one of the tokens that the filters keep.
+  /// Draws one of the tokens kept by the filters.
   private static func draw(_ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, position: Int) -> Int {
-    let best = likeliest(logits)
+    let best = mostLikely(logits)
     let largest = logits[best]
     guard largest.isFinite else { return best }
     return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: logits.count) { weights in
@@ -164,7 +165,7 @@ package enum Sampler {
   @inline(__always)
   private static func weight(_ logit: Float, below largest: Float) -> UInt64 {
     let value = canonicalExponential(logit - largest)
-    return value > 0 ? UInt64(value * one) : 0  // a NaN weighs nothing
+    return value > 0 ? UInt64(value * one) : 0  // a NaN has weight 0
   }
 
   @inline(__always)
@@ -172,9 +173,9 @@ package enum Sampler {
     logit > last.logit || (logit == last.logit && index <= last.index)
   }
 
-  /// The last token that top-k, top-p and min-p keep, and the weight of all that are kept.
+  /// The last token that top-k, top-p and min-p keep, and the total weight of all kept tokens.
   ///
-  /// Candidates are sorted in slices of falling logit, because most of a vocabulary is too unlikely to matter.
+  /// Candidates are sorted in slices of descending logit, because most of a vocabulary is too unlikely to matter.
   private static func filter(
     _ logits: UnsafeBufferPointer<Float>, _ weights: UnsafeBufferPointer<UInt64>, largest: Float, total: UInt64,
     parameters: SamplingParameters
@@ -184,8 +185,8 @@ package enum Sampler {
     var order: [Int] = []
     var upper = Float.infinity
     func extend() -> Bool {
-      guard upper > largest - 30 else { return false }  // e^-30 weighs nothing
-      // At least one step down: from logits beyond 2^26 six is less than half a unit in the last place.
+      guard upper > largest - 30 else { return false }  // e^-30 has weight 0
+      // Go down by at least one Float: above 2^27, `top - 6` rounds to `top`.
       let top = min(largest, upper)
       let lower = min(top - 6, top.nextDown)
       let slice = logits.indices.filter { logits[$0] <= upper && logits[$0] > lower }
@@ -193,7 +194,7 @@ package enum Sampler {
       upper = lower
       return true
     }
-    // top-p is a share of what top-k leaves, so its goal is known only when top-k is done.
+    // top-p is a share of the weight that top-k keeps, so its goal is known only after top-k.
     var all = total
     if parameters.topK > 0 {
       while order.count < limit, extend() {}
@@ -217,9 +218,9 @@ package enum Sampler {
     return ((logits[token], token), max(sum, weights[token]))
   }
 
-  /// Log probabilities of the chosen and the likeliest tokens under the unchanged logits.
+  /// Reports the log probabilities of the chosen and the most likely tokens under the unchanged logits.
   private static func describe(_ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int) -> SampledToken {
-    let largest = logits[likeliest(logits)]
+    let largest = logits[mostLikely(logits)]
     var total: UInt64 = 0
     for logit in logits { total += weight(logit, below: largest) }
     let normalizer = Double(largest) + naturalLogarithm(Double(total) / Double(one))
@@ -259,7 +260,7 @@ package enum Philox {
     return c
   }
 
-  /// 64 random bits: the first two words, the first one low.
+  /// 64 random bits, made of the first two words with the first as the low half.
   package static func random64(key: UInt64, counter: UInt64) -> UInt64 {
     let words = block(
       counter: (UInt32(truncatingIfNeeded: counter), UInt32(counter >> 32), 0, 0),

@@ -1,31 +1,31 @@
-/// Which tokens each sequence holds and the pages its cache occupies: the bookkeeping that engines share.
+/// Keeps each sequence's tokens and cache pages, for every engine.
 ///
-/// A page covers `attentionChunkLength` positions of all layers. Pages that are full, and the last ones of sequences
-/// that have ended, are kept in a tree by their tokens. A new sequence begins with those that it finds there, by
-/// reference; of a page that it shares in part it gets a copy. When the budget is used up, the pages that were used
-/// longest ago and that no sequence holds are dropped.
+/// A page covers `attentionChunkLength` positions of all layers. A tree finds full pages, and the last pages of ended
+/// sequences, by their tokens. A new sequence refers to the pages of its prefix in the tree, and gets a copy of a page
+/// that it shares in part. When the budget is used up, the store drops the least recently used pages that no sequence
+/// holds.
 package struct SequenceStore<Page: AnyObject> {
   private typealias Node = PrefixTree<Page>.Node
 
   private struct Sequence {
-    /// `StepPlan.pending` where a step that is under way chooses the token.
+    /// The sequence's tokens; `StepPlan.pending` where a running step chooses the token.
     var tokens: [Int32] = []
     var pages: [Page] = []
-    /// Nodes of the tree for the first pages. A page need not be its node's: another sequence may have been the first
-    /// to fill one.
+    /// The tree's nodes for the first pages. A page can differ from its node's page, if another sequence filled a page
+    /// with the same tokens first.
     var path: [Node] = []
-    /// The token that the last step chose after the last row.
+    /// The token that the last step chose after its last row.
     var next = Next.none
 
     enum Next { case none, known(Int32), pending }
 
-    /// Pages that no other sequence and no node has.
+    /// How many pages belong to no other sequence and no node.
     func ownPageCount(from first: Int = 0) -> Int {
       pages.indices.dropFirst(first).count { $0 >= path.count || pages[$0] !== path[$0].page }
     }
   }
 
-  /// Makes a page, and a copy of one. Where there is no memory they throw.
+  /// Makes a page, or a copy of one. Both throw when there is no memory.
   package struct Source {
     let make: () throws(EngineError) -> Page
     let copy: (Page) throws(EngineError) -> Page
@@ -36,24 +36,25 @@ package struct SequenceStore<Page: AnyObject> {
     }
   }
 
-  /// Pages that the store holds at most, 1 or more.
+  /// The most pages that the store holds, 1 or more.
   package let limit: Int
   private var sequences: [SequenceID: Sequence] = [:]
   private var next = 0
   private let tree = PrefixTree<Page>()
-  /// Pages that sequences hold and the tree does not.
+  /// How many pages sequences hold outside the tree.
   private var ownPages = 0
 
   package init(limit: Int) { self.limit = limit }
 
-  /// Pages that sequences hold or that are kept for later ones.
+  /// How many pages are held by sequences or kept for later ones.
   package var pageCount: Int { ownPages + tree.count }
-  /// Of these, pages that sequences hold.
+  /// How many pages are held by sequences.
   package var heldPageCount: Int { ownPages + tree.count - tree.unused }
 
   // MARK: Sequences
 
-  /// - Returns: a sequence with as many of the tokens as pages hold, but never all, and how many these are.
+  /// - Returns: a sequence with the longest prefix of the tokens that pages hold, but never all of them, and the
+  ///   prefix's length.
   package mutating func make(startingWith tokens: [Int32], from source: Source) -> (id: SequenceID, cached: Int) {
     let id = SequenceID(next)
     next += 1
@@ -79,7 +80,8 @@ package struct SequenceStore<Page: AnyObject> {
     return (id, sequence.tokens.count)
   }
 
-  /// The page that has the most of these tokens after a path: a node's, or one that a sequence is still filling.
+  /// The page after a path with the longest common prefix with these tokens, from the tree or from a sequence that is
+  /// still filling the page, and the prefix's length.
   private func closest(to tokens: ArraySlice<Int32>, after path: [Node]) -> (Page, Int)? {
     guard !tokens.isEmpty else { return nil }
     var best = tree.closestChild(of: path.last, tokens).map { ($0.page, $0.count) }
@@ -117,7 +119,7 @@ package struct SequenceStore<Page: AnyObject> {
     guard length < sequence.tokens.count else { return }
     let whole = length / attentionChunkLength
     let pages = (length + attentionChunkLength - 1) / attentionChunkLength
-    // The page in which the sequence goes on must be its own.
+    // The page that the sequence will append to must be its own.
     if pages > whole, sequence.path.count > whole, sequence.pages[whole] === sequence.path[whole].page {
       if sequence.path.count == whole + 1, tree.takeBack(sequence.path[whole]) {
         sequence.path.removeLast()
@@ -140,7 +142,7 @@ package struct SequenceStore<Page: AnyObject> {
 
   // MARK: Steps
 
-  /// Checks a whole batch, and only then appends its tokens and the pages they need.
+  /// Checks a whole batch before it appends any tokens and the pages they need.
   package mutating func admit(
     _ batch: Batch, vocabulary: Int, contextLength: Int, from source: Source
   ) throws(EngineError) -> StepPlan<Page> {
@@ -187,7 +189,7 @@ package struct SequenceStore<Page: AnyObject> {
     return StepPlan(entries: entries, rows: rows, outputs: outputs)
   }
 
-  /// Takes note of the tokens that a step chose, which those after it may have appended already.
+  /// Records the tokens that a step chose. Later steps may have appended them as pending already.
   package mutating func record(_ results: [StepResult], of plan: StepPlan<Page>) {
     for (entry, result) in zip(plan.entries, results) where entry.choosesNext {
       guard var sequence = sequences.removeValue(forKey: entry.sequence) else { continue }
@@ -202,7 +204,7 @@ package struct SequenceStore<Page: AnyObject> {
     }
   }
 
-  /// - Returns: the pages that the batch needs beyond those its sequences have.
+  /// - Returns: how many pages the batch needs besides those that its sequences have.
   private func check(_ batch: Batch, vocabulary: Int, contextLength: Int) throws(EngineError) -> Int {
     var seen: Set<SequenceID> = []
     var needed = 0
@@ -231,7 +233,7 @@ package struct SequenceStore<Page: AnyObject> {
         try Self.check(targets, vocabulary)
         guard targets.count == entry.rowCount else {
           throw .parameter(
-            name: "the number of tokens to expect", found: "\(targets.count)",
+            name: "the number of surprise targets", found: "\(targets.count)",
             expected: "\(entry.rowCount), one for each row")
         }
       case .logits, .hidden: break
@@ -246,14 +248,14 @@ package struct SequenceStore<Page: AnyObject> {
 
   // MARK: Pages
 
-  /// Drops pages that no sequence holds until so many can be made.
+  /// Drops pages that no sequence holds until there is room for `count` more.
   private func makeRoom(for count: Int) throws(EngineError) {
     while pageCount + count > limit {
       guard tree.evict() else { throw .cacheFull(needed: count, held: heldPageCount, limit: limit) }
     }
   }
 
-  /// A page; where there is no memory for it, in place of those that no sequence holds.
+  /// Makes a page. Drops pages that no sequence holds while there is no memory for it.
   private func makePage(_ make: () throws(EngineError) -> Page) throws(EngineError) -> Page {
     while true {
       do throws(EngineError) { return try make() } catch { guard tree.evict() else { throw error } }

@@ -1,18 +1,17 @@
-/// A batch that has been checked and has its pages: rows for the engine to compute, made by `SequenceStore` for every
-/// engine.
+/// A checked batch with its pages, as rows for an engine to compute. `SequenceStore` makes it for every engine.
 package struct StepPlan<Page> {
   /// One new token.
   package struct Row {
-    /// `pending` where it is chosen by a step that is under way.
+    /// The token's id; `pending` if a running step chooses it.
     package let token: Int32
     package let position: Int
-    /// The place of its entry in the batch.
+    /// The index of the row's entry in the batch.
     package let entry: Int
-    /// What is wanted after it, as a place in `outputs`.
+    /// The index in `outputs` of the result requested for the row; nil if none is.
     package let output: Int?
   }
 
-  /// Something wanted after a row.
+  /// A result requested for a row.
   package struct Output {
     package enum Want {
       case token(SamplingParameters, logProbabilities: Int?)
@@ -22,7 +21,7 @@ package struct StepPlan<Page> {
     }
     package let row: Int
     package let entry: Int
-    /// The position after the row's: the random numbers' counter.
+    /// The position after the row's, which is the counter of the random generator.
     package let position: Int
     package let want: Want
   }
@@ -32,23 +31,24 @@ package struct StepPlan<Page> {
     /// The position of the entry's first new token.
     package let start: Int
     package let count: Int
-    /// Pages that cover positions 0 up to the entry's last token.
+    /// The pages that cover positions 0 up to the entry's last token.
     package let pages: [Page]
-    /// The tokens up to the entry's last, where the choice of a token looks at them; empty otherwise.
+    /// The tokens up to the entry's last, if the choice of a token depends on them; empty otherwise.
     let history: [Int32]
     /// Whether the entry chooses a token after its last row.
     let choosesNext: Bool
   }
 
+  /// The placeholder for a token that a running step chooses.
   package static var pending: Int32 { -1 }
 
   package let entries: [Entry]
   package let rows: [Row]
   package let outputs: [Output]
 
-  /// What an output that needs all logits gives.
+  /// The result of an output, from all logits or, for `.hidden`, from the hidden state.
   ///
-  /// - Parameter logits: `[vocabulary]`
+  /// - Parameter logits: `[vocabulary]`, or `[hidden]` for `.hidden`.
   package func result(_ output: Output, logits: UnsafeBufferPointer<Float>) -> RowResult {
     switch output.want {
     case .token(let parameters, let logProbabilities):
@@ -62,9 +62,9 @@ package struct StepPlan<Page> {
     }
   }
 
-  /// The answers to the batch's entries.
+  /// Groups the outputs' results by the batch's entries.
   ///
-  /// - Parameter results: one for each output.
+  /// - Parameter results: one result for each output.
   package func collect(_ results: [RowResult]) -> [StepResult] {
     var answers = [StepResult](repeating: .init(), count: entries.count)
     for (output, result) in zip(outputs, results) {
@@ -78,21 +78,21 @@ package struct StepPlan<Page> {
   }
 }
 
-/// What an engine computed after one row.
+/// The result that an engine computed for one row.
 package enum RowResult: Sendable {
   case token(SampledToken)
   case values([Float])
   case surprise(Double)
 }
 
-/// The results of steps that are done and have not been asked for.
+/// The results of finished steps that have not been taken.
 package struct FinishedSteps {
   private var results: [StepTicket: [StepResult]] = [:]
   private var next = 0
 
   package init() {}
 
-  /// A ticket that no step has yet.
+  /// A new ticket.
   package mutating func ticket() -> StepTicket {
     defer { next += 1 }
     return StepTicket(next)

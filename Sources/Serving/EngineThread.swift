@@ -1,6 +1,6 @@
 import Dispatch
 
-/// Runs a scheduler and its engine one job after the other, beside Swift's cooperative threads, which a forward pass
+/// Runs the jobs of a scheduler and its engine one at a time, outside Swift's cooperative threads, which a forward pass
 /// would block.
 final class EngineThread: SerialExecutor {
   private let queue = DispatchQueue(label: "BitNet.engine", qos: .userInitiated)

@@ -1,17 +1,17 @@
 package import BitNetInference
 
-/// What one caller wants generated.
+/// A prompt to continue, and how.
 package struct Request: Sendable {
-  /// At least one token, fewer than the context holds.
+  /// The prompt's tokens: at least one, and fewer than the context holds.
   package var prompt: [Int32]
   package var sampling: SamplingParameters
-  /// How many of the most likely alternatives to report log probabilities for; nil reports none at all.
+  /// How many of the most likely alternatives to report log probabilities for; nil reports none.
   package var logProbabilities: Int?
-  /// Tokens to generate at most: 1 or more.
+  /// The most tokens to generate: 1 or more.
   package var limit: Int
-  /// Tokens that end the generation; the one that does is its last.
+  /// Tokens that end the generation; the one that ends it is its last token.
   package var stops: Set<Int32>
-  /// When to give up.
+  /// When to give up; nil if never.
   package var deadline: ContinuousClock.Instant?
 
   package init(
@@ -28,14 +28,14 @@ package struct Request: Sendable {
   }
 }
 
-/// Why a scheduler does not serve a request.
+/// A reason why a scheduler does not serve a request.
 package enum SchedulerError: Error, Equatable, CustomStringConvertible {
   case queueFull(waiting: Int)
   case deadline
 
   package var description: String {
     switch self {
-    case .queueFull(let waiting): "the queue has \(waiting) requests, its limit; try again later"
+    case .queueFull(let waiting): "the queue is full with \(plural(waiting, "request")); try again later"
     case .deadline: "the deadline passed before the generation ended"
     }
   }

@@ -1,17 +1,17 @@
 package import BitNetInference
 
-/// Makes the batches of one engine: every step takes a token of each request that is generating, and prompt tokens of
-/// others as far as its budget goes. Requests join and leave between steps. Arithmetic is canonical, so what is decided
-/// here changes no answer.
+/// Makes the batches of one engine. Every step takes a token of each generating request and, within its budget, prompt
+/// tokens of the others. Requests join and leave between steps. Arithmetic is canonical, so scheduling changes no
+/// answer.
 ///
-/// Runs on a thread of its own, where it is the engine's one caller.
+/// The scheduler runs on its own thread and is the engine's only caller.
 package actor Scheduler {
   package struct Policy: Sendable {
-    /// Requests that are run together at most.
+    /// The most requests that run together.
     package var running: Int
-    /// Requests that wait for their turn at most; more are refused.
+    /// The most requests that wait for their turn; further ones are refused.
     package var waiting: Int
-    /// Tokens of a step while requests are generating; the engine's own number when nil.
+    /// The most tokens of a step while requests are generating; nil uses the engine's own number.
     package var stepTokens: Int?
 
     package init(running: Int = 256, waiting: Int = .max, stepTokens: Int? = nil) {
@@ -21,19 +21,19 @@ package actor Scheduler {
     }
   }
 
-  /// A request on its way.
+  /// A waiting or running request.
   fileprivate final class Job {
     let request: Request
     let feed: TokenFeed
-    /// Nil while it waits.
+    /// The request's sequence; nil while it waits.
     var sequence: SequenceID?
-    /// The prompt and what has been generated.
+    /// The prompt and the generated tokens.
     var tokens: [Int32]
-    /// How many of these have been given to the engine.
+    /// How many of the tokens the engine has.
     var given = 0
-    /// Steps under way that choose a token.
+    /// How many running steps choose a token for the request.
     var underWay = 0
-    /// Whether its step chooses the next token from the last one chosen, because all tokens before have been given.
+    /// Whether the engine has the whole prompt, so that each step continues from the last chosen token.
     var isDecoding = false
     var generated = 0
     var isDone = false
@@ -49,7 +49,7 @@ package actor Scheduler {
 
   private struct Flight {
     let ticket: StepTicket
-    /// The requests whose tokens the step chooses, by entry; nil for a chunk in the middle of a prompt.
+    /// For each entry, the request whose token the step chooses; nil for a chunk before a prompt's last.
     let jobs: [Job?]
   }
 
@@ -63,9 +63,10 @@ package actor Scheduler {
   private var running: [Job] = []
   private var flights: [Flight] = []
   private var isStepping = false
-  /// Whether a request had to give way and none has ended since: until then others would only have to do so as well.
+  /// Whether a request had to give up its pages and none has ended since. Until one ends, further requests would have
+  /// to do the same, so none is admitted.
   private var isShortOfPages = false
-  /// Prompts go in steps of this many tokens when nobody else waits for the engine.
+  /// The most prompt tokens of a step while no request is generating.
   private let promptTokens: Int
 
   package init(_ engine: sending any Engine, policy: Policy = .init()) {
@@ -77,7 +78,7 @@ package actor Scheduler {
 
   /// Starts a request.
   ///
-  /// - Throws: `EngineError` when the request cannot be served by this engine; `SchedulerError.queueFull`.
+  /// - Throws: `EngineError` when this engine cannot serve the request; `SchedulerError.queueFull`.
   package func start(_ request: Request) throws -> TokenStream {
     try check(request)
     guard waiting.count < policy.waiting else { throw SchedulerError.queueFull(waiting: waiting.count) }
@@ -90,7 +91,7 @@ package actor Scheduler {
     return TokenStream(feed)
   }
 
-  /// Lends the engine to `body` between two steps.
+  /// Calls `body` with the engine between two steps.
   package func perform<Result: Sendable>(_ body: @Sendable (any Engine) throws -> Result) rethrows -> Result {
     try body(engine)
   }
@@ -122,12 +123,12 @@ package actor Scheduler {
 
   // MARK: Steps
 
-  /// Runs steps until there is nothing to do.
+  /// Runs steps until no request has anything to run.
   private func step() async {
     guard !isStepping else { return }
     isStepping = true
     defer { isStepping = false }
-    // Requests of other tasks that come at the same moment join the first step instead of waiting for its end.
+    // Let requests that other tasks start at the same moment join the first step.
     for _ in 0..<4 { await Task.yield() }
     while true {
       endGivenUp()
@@ -139,12 +140,12 @@ package actor Scheduler {
       } catch {
         fail(error)
       }
-      // Requests that have come, and calls of `perform`, have their turn.
+      // Let new requests and calls of `perform` in.
       await Task.yield()
     }
   }
 
-  /// Ends requests that nobody waits for any more.
+  /// Ends requests that were cancelled or whose deadline has passed.
   private func endGivenUp() {
     let now = ContinuousClock.now
     for job in waiting + running where !job.isDone {
@@ -182,13 +183,13 @@ package actor Scheduler {
     }
   }
 
-  /// Starts a step; false when there is nothing to start now.
+  /// Starts a step; returns false if none can start now.
   private func submit() throws -> Bool {
     let decoding = running.filter {
       $0.isDecoding && $0.generated + $0.underWay < $0.request.limit && !$0.feed.rests(underWay: $0.underWay)
     }
     let prompts = running.filter { !$0.isDecoding && $0.underWay == 0 }
-    // Steps with prompts wait for those before them, so that requests are seen to end before more is spent on them.
+    // A step with prompt tokens waits for all earlier steps, so that no work goes to requests that these end.
     guard flights.isEmpty || prompts.isEmpty else { return false }
     var entries: [Batch.Entry] = []
     var jobs: [Job?] = []
@@ -199,7 +200,7 @@ package actor Scheduler {
     var budget = decoding.isEmpty ? promptTokens : max(1, (policy.stepTokens ?? capacity.stepTokens) - decoding.count)
     var chunks: [(job: Job, count: Int)] = []
     for (index, job) in prompts.enumerated() where budget > 0 {
-      // A short prompt does not wait for the end of a long one before it.
+      // Divide the budget, so that a short prompt does not wait for the end of a long one before it.
       let count = min(job.promptLeft, max(1, budget / (prompts.count - index)))
       budget -= count
       chunks.append((job, count))
@@ -220,19 +221,19 @@ package actor Scheduler {
     return true
   }
 
-  /// Gives a batch to the engine; nil when the cache has no room for it yet.
+  /// Submits a batch; returns nil if the cache has no room for it yet.
   private func ticket(for batch: Batch) throws -> StepTicket? {
     do throws(EngineError) {
       return try engine.submit(batch)
     } catch {
       guard error.isCacheFull, flights.count + running.count > 1 else { throw error }
     }
-    // Steps under way may end requests and so make room; without any, a request must give way.
+    // Running steps may end requests and make room. Without any, a request must give up its pages.
     if flights.isEmpty { preempt() }
     return nil
   }
 
-  /// Takes the cache from the request that came last. It is run again when there is room, from its tokens.
+  /// Takes the cache pages of the request that was admitted last. It runs again, from its tokens, when there is room.
   private func preempt() {
     let job = running.removeLast()
     engine.removeSequence(job.sequence!)
@@ -242,7 +243,7 @@ package actor Scheduler {
     waiting.insert(job, at: 0)
   }
 
-  /// Waits for the oldest step and hands out its tokens.
+  /// Waits for the oldest step and passes its tokens to the readers.
   private func collect() throws {
     let flight = flights[0]
     let results = try engine.wait(for: flight.ticket)

@@ -1,7 +1,7 @@
 package import BitNetInference
 import Synchronization
 
-/// The tokens of one request, as they are generated. The request ends with the last reference to it.
+/// The tokens of one request, as they are generated. Releasing the last reference to the stream ends the request.
 package final class TokenStream: Sendable {
   let feed: TokenFeed
 
@@ -11,7 +11,7 @@ package final class TokenStream: Sendable {
 
   /// The next token; nil after the last one.
   ///
-  /// - Throws: `CancellationError` when the task is cancelled, else what ended the request.
+  /// - Throws: `CancellationError` when the task is cancelled, otherwise the error that ended the request.
   package func next() async throws -> SampledToken? {
     let feed = feed
     return try await withTaskCancellationHandler {
@@ -21,13 +21,13 @@ package final class TokenStream: Sendable {
     }
   }
 
-  /// How many of the prompt's tokens the cache held when the request was first run; 0 until then.
+  /// How many of the prompt's tokens the cache held when the request first ran; 0 until then.
   package var cachedTokens: Int { feed.cachedTokens }
 }
 
-/// Between the scheduler, which writes, and one reader.
+/// A queue of tokens from the scheduler to one reader.
 final class TokenFeed: Sendable {
-  /// A request rests while its reader is this many tokens behind.
+  /// A request pauses while its reader is this many tokens behind.
   static let capacity = 16
 
   private struct State {
@@ -40,7 +40,7 @@ final class TokenFeed: Sendable {
   }
 
   private let state = Mutex(State())
-  /// Called when the scheduler has something to do for this request again.
+  /// Called when the scheduler can continue with this request.
   private let wake: @Sendable () -> Void
 
   init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
@@ -48,7 +48,7 @@ final class TokenFeed: Sendable {
   var cachedTokens: Int { state.withLock { $0.cachedTokens } }
   var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
-  /// Whether the reader is so far behind, counting steps that are under way, that the request should rest.
+  /// Whether the reader is so far behind, counting the tokens of running steps, that the request should pause.
   func rests(underWay: Int) -> Bool {
     state.withLock { state in
       state.isResting = state.unread.count + underWay >= Self.capacity

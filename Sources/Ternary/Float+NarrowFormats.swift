@@ -1,16 +1,16 @@
 extension Float {
-  /// The value of bfloat16 bits: the upper half of a Float.
+  /// The value of bfloat16 bits, which are the upper half of a Float.
   @inlinable
   package init(bfloat16Bits bits: UInt16) { self.init(bitPattern: UInt32(bits) << 16) }
 
-  /// The nearest bfloat16, ties to even; a NaN stays a NaN.
+  /// The bits of the nearest bfloat16, ties to even. A NaN stays a NaN.
   @inlinable
   package var bfloat16Bits: UInt16 {
     if isNaN { return UInt16(truncatingIfNeeded: bitPattern >> 16) | 0x40 }
     return UInt16(truncatingIfNeeded: (bitPattern &+ 0x7FFF &+ (bitPattern >> 16 & 1)) >> 16)
   }
 
-  /// The value of IEEE half-precision bits. By hand, because Float16 does not exist on every platform Swift supports.
+  /// The value of IEEE half-precision bits, converted by hand because some platforms lack Float16.
   package init(halfBits bits: UInt16) {
     let sign = UInt32(bits & 0x8000) << 16
     let exponent = UInt32(bits >> 10 & 0x1F)

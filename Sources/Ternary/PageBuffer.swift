@@ -6,29 +6,28 @@
   import Glibc
 #endif
 
-/// Zeroed memory of whole pages, in huge pages where the system has them.
+/// Zeroed memory of whole pages, in huge pages if the system has them.
 package final class PageBuffer: @unchecked Sendable {
-  // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
+  // Unchecked: only the owner fills the buffer; it is shared only as `SharedBytes`, which are read-only.
   package let bytes: UnsafeMutableRawBufferPointer
 
-  /// No page is touched until it is written; on a machine with several memories it then lies near the thread that
-  /// writes it.
+  /// Touches no page. On a NUMA machine each page is therefore placed near the thread that first writes it.
   ///
   /// - Parameter count: bytes, 1 or more.
-  /// - Returns: nil, with the reason in `errno`, when the system has no room.
+  /// - Returns: nil, with the reason in `errno`, when the system has no memory.
   package init?(count: Int) {
     guard let address = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | Self.anonymous, -1, 0),
       address != UnsafeMutableRawPointer(bitPattern: -1)
     else { return nil }
     #if os(Linux)
-      madvise(address, count, 14)  // MADV_HUGEPAGE, which not every C library's Swift module shows
+      madvise(address, count, 14)  // MADV_HUGEPAGE, which some C libraries' Swift modules lack
     #endif
     bytes = UnsafeMutableRawBufferPointer(start: address, count: count)
   }
 
   deinit { munmap(bytes.baseAddress!, bytes.count) }
 
-  /// The contents, read-only; write no more to a part that has been shared.
+  /// The contents, read-only. Do not write to a part after it has been shared.
   package var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
 
   private static var anonymous: Int32 {

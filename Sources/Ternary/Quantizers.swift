@@ -1,9 +1,9 @@
 /// The absmean weight quantiser of BitNet b1.58: `codes = clamp(rint(w / mean|w|), -1, 1)`.
 ///
-/// The mean is accumulated in Double; the codes are decided in Float, as the reference implementations do:
+/// The mean is accumulated in Double. The codes are computed in Float, as in the reference implementations:
 /// `rint(w · (1/m))`, half to even, with `m = max(Float(mean|w|), 1e-5)`.
 package struct AbsmeanQuantizer: Sendable {
-  /// What a code of 1 stands for: `max(mean|w|, 1e-5)`.
+  /// The weight that code 1 represents: `max(mean|w|, 1e-5)`.
   package let scale: Double
   private let reciprocal: Float
 
@@ -21,7 +21,7 @@ package struct AbsmeanQuantizer: Sendable {
   /// The code of one weight: -1, 0 or 1.
   @inline(__always)
   package func code(_ weight: Float) -> Int8 {
-    // rint(v) is above zero exactly when v is above one half: the tie at one half goes to zero, which is even.
+    // rint(v) is above zero exactly when v is above one half: the tie at one half rounds to zero, which is even.
     let v = weight * reciprocal
     return (v > 0.5 ? 1 : 0) - (v < -0.5 ? 1 : 0)
   }
@@ -32,9 +32,9 @@ package enum AbsmaxQuantizer {
   /// Quantises one token's activations.
   ///
   /// - Parameters:
-  ///   - x: the activations. A NaN counts as below everything: it does not raise the maximum and its code is -128.
-  ///   - codes: at least `x.count` places; the first `x.count` are written.
-  /// - Returns: the scale s; an activation is about `code / s`.
+  ///   - x: the activations. A NaN does not raise the maximum, and its code is -128.
+  ///   - codes: room for at least `x.count` codes; the first `x.count` are written.
+  /// - Returns: the scale s; `code / s` approximates the activation.
   package static func quantize<Scalar: BinaryFloatingPoint>(
     _ x: UnsafeBufferPointer<Scalar>, into codes: UnsafeMutableBufferPointer<Int8>
   ) -> Scalar {

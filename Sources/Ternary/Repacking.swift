@@ -1,16 +1,16 @@
-/// Packs rows of weights, given in any of the field's ternary layouts, into tiles.
+/// Packs rows of weights in any common ternary layout into tiles.
 ///
-/// Rows may be packed in any order and by several threads at once: each row touches words of its own.
+/// Rows can be packed in any order and by several threads at once, because no two rows share a word.
 package struct TilePacker: @unchecked Sendable {
-  // Unchecked: `tiles` is written, by callers that keep to distinct rows.
+  // Unchecked: threads write to `tiles`, but only to distinct rows.
   package let columns: Int
   private let tiles: UnsafeMutableRawBufferPointer
   private let firstRow: Int
 
   /// - Parameters:
   ///   - columns: the matrix's columns, 1 or more.
-  ///   - tiles: room for whole tiles of all rows that will be packed, aligned to 4 bytes.
-  ///   - firstRow: the row of the tiles at which row 0 of what is packed lands: a multiple of 16.
+  ///   - tiles: room for whole tiles of all packed rows, aligned to 4 bytes.
+  ///   - firstRow: the row of the tiles that receives the packed row 0: a multiple of 16.
   package init(columns: Int, tiles: UnsafeMutableRawBufferPointer, firstRow: Int = 0) {
     self.columns = columns
     self.tiles = tiles
@@ -19,7 +19,7 @@ package struct TilePacker: @unchecked Sendable {
 
   private var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
 
-  /// Runs `fill` on a row of codes + 1 and packs what it wrote; columns beyond the matrix are zero codes.
+  /// Calls `fill` to write each row's codes + 1, and packs them. Columns beyond the matrix are zero codes.
   private func packRows<Failure: Error>(
     _ rows: Range<Int>, fill: (_ row: Int, _ biased: UnsafeMutablePointer<UInt8>) throws(Failure) -> Void
   ) throws(Failure) {
@@ -33,7 +33,7 @@ package struct TilePacker: @unchecked Sendable {
     }
   }
 
-  /// Throws the first code above 2 among the `columns` codes + 1 of a row.
+  /// Throws if one of the `columns` codes + 1 of a row is above 2, and names the largest.
   private func check(_ biased: UnsafeMutablePointer<UInt8>, row: Int) throws(TernaryError) {
     var largest: UInt8 = 0
     for column in 0..<columns { largest = max(largest, biased[column]) }
@@ -41,7 +41,8 @@ package struct TilePacker: @unchecked Sendable {
   }
 
   /// Packs codes in {-1, 0, 1}, row-major `[rows][columns]`.
-  /// - Throws: `TernaryError.invalidCode` for a code outside them.
+  ///
+  /// - Throws: `TernaryError.invalidCode` for any other code.
   package func pack(codes: UnsafeBufferPointer<Int8>, rows: Range<Int>) throws(TernaryError) {
     try packRows(rows) { (row, biased) throws(TernaryError) in
       let source = codes.baseAddress! + (row - rows.lowerBound) * columns
@@ -50,7 +51,9 @@ package struct TilePacker: @unchecked Sendable {
     }
   }
 
-  /// Packs float weights through the absmean quantiser. `weight(row, column)` gives the master weight.
+  /// Packs float weights through the absmean quantiser.
+  ///
+  /// - Parameter weights: writes the `columns` master weights of a row.
   package func pack(
     rows: Range<Int>, quantizer: AbsmeanQuantizer, weights: (_ row: Int, _ into: UnsafeMutablePointer<Float>) -> Void
   ) {
@@ -70,7 +73,7 @@ package struct TilePacker: @unchecked Sendable {
   ///   - packed: `ceil(matrixRows/4) · columns` bytes.
   ///   - matrixRows: rows of the whole matrix.
   ///   - rows: the rows to pack, inside `0..<matrixRows`.
-  /// - Throws: `TernaryError.invalidCode` for a field of 3, which no writer makes.
+  /// - Throws: `TernaryError.invalidCode` for a field of 3, which no known writer produces.
   package func pack(huggingFace packed: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError)
   {
     let quarter = (matrixRows + 3) / 4
@@ -83,20 +86,21 @@ package struct TilePacker: @unchecked Sendable {
     }
   }
 
-  /// The block lengths in which bitnet.cpp's I2_S is found: quantised on x86 (and by all converters), and on ARM.
+  /// The block length of bitnet.cpp's I2_S: 128 if quantised on x86 or by a converter, 64 if quantised on ARM.
   package enum I2SBlock: Int, Sendable, CaseIterable {
     case x86 = 128
     case arm = 64
   }
 
-  /// Repacks I2_S: row-major elements in blocks of B that run on across rows, B/4 bytes each; byte p of a block holds
-  /// elements p, p + B/4, p + B/2, p + 3B/4 from the high bits down. One Float scale follows the `N·K/4` bytes of
+  /// Repacks I2_S: row-major elements in blocks of B that continue across rows, B/4 bytes each. Byte p of a block holds
+  /// elements p, p + B/4, p + B/2 and p + 3B/4 from the high bits down. One Float scale follows the `N·K/4` bytes of
   /// codes.
   ///
   /// - Parameters:
   ///   - i2s: the tensor: `matrixRows · columns / 4` bytes of codes, then at least 4 bytes with the scale.
-  ///   - block: the block length; files do not say which they use, and released ones use 128.
-  /// - Returns: the scale. A field of 3 is an error here, though bitnet.cpp reads it as 0.
+  ///   - block: the block length, which files do not record; released files use 128.
+  /// - Returns: the scale.
+  /// - Throws: `TernaryError` for a field of 3, though bitnet.cpp reads it as 0, or a wrong size.
   package func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>)
     throws(TernaryError) -> Float
   {
@@ -116,13 +120,13 @@ package struct TilePacker: @unchecked Sendable {
     return i2s.loadUnaligned(fromByteOffset: count / 4, as: Float.self)
   }
 
-  /// Repacks TQ2_0: blocks of 256 along a row, 66 bytes: 64 of codes in two halves (byte p of half h holds elements
-  /// 128h + p, +32, +64, +96 from the low bits up), then the scale as a 16-bit float, the same in every block of a
-  /// ternary tensor.
+  /// Repacks TQ2_0: blocks of 256 elements along a row, 66 bytes each. 64 bytes of codes in two halves (byte p of half
+  /// h holds elements 128h + p, +32, +64, +96 from the low bits up) precede the scale, a 16-bit float that is the same
+  /// in every block of a ternary tensor.
   ///
   /// - Parameter tq2: `matrixRows · columns / 256` blocks; columns must be a multiple of 256.
   /// - Returns: the scale.
-  /// - Throws: `TernaryError` for a field of 3, or blocks with different scales.
+  /// - Throws: `TernaryError` for a field of 3, blocks with different scales, or a wrong size.
   package func pack(tq2: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
     guard columns % 256 == 0 else { throw .blockLength(columns: columns, multipleOf: 256) }
     let blocks = columns / 256

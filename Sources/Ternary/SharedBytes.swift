@@ -1,8 +1,8 @@
-/// Read-only bytes that keep whatever holds them (a mapped file, an allocation) alive.
+/// Read-only bytes that keep their owner (a mapped file, an allocation) alive.
 ///
-/// The one place where weights are raw memory: everything above it takes slices of a `SharedBytes`.
+/// Weights are raw memory only here; all other code takes slices of a `SharedBytes`.
 package struct SharedBytes: @unchecked Sendable {
-  // Unchecked: the bytes are never written once a value of this type exists.
+  // Unchecked: the bytes are never written after a value of this type exists.
   private let owner: AnyObject
   package let baseAddress: UnsafeRawPointer
   package let count: Int
@@ -16,20 +16,20 @@ package struct SharedBytes: @unchecked Sendable {
     self.count = bytes.count
   }
 
-  /// The bytes in `range`, or nil if it does not lie inside `0..<count`.
+  /// The bytes in `range`, or nil if the range is not inside `0..<count`.
   package func slice(_ range: Range<Int>) -> SharedBytes? {
     guard range.lowerBound >= 0, range.upperBound <= count else { return nil }
     return SharedBytes(
       owner: owner, bytes: UnsafeRawBufferPointer(start: baseAddress + range.lowerBound, count: range.count))
   }
 
-  /// Says that the bytes will not be read soon: those of a mapped file give their memory back, and reading them again
-  /// reads the file again.
+  /// Releases the memory of bytes that will not be read soon, if they belong to a mapped file. Later reads read the
+  /// file again.
   package func releasePages() {
     (owner as? any PageReleasing)?.releasePages(of: UnsafeRawBufferPointer(start: baseAddress, count: count))
   }
 
-  /// Whether they are part of something that can give its memory back, such as a mapped file.
+  /// Whether the owner can release the bytes' memory, as a mapped file can.
   package var canReleasePages: Bool { owner is any PageReleasing }
 
   package func withUnsafeBytes<Result, Failure: Error>(
@@ -40,15 +40,17 @@ package struct SharedBytes: @unchecked Sendable {
   }
 }
 
-/// Memory that can be given back and read again, such as a mapped file's.
+/// Memory that can be released and read again, such as a mapped file's.
 package protocol PageReleasing: AnyObject {
-  /// - Parameter bytes: part of the memory; only whole pages inside it are given back.
+  /// Releases the memory of whole pages.
+  ///
+  /// - Parameter bytes: part of the memory; only whole pages inside it are released.
   func releasePages(of bytes: UnsafeRawBufferPointer)
 }
 
 /// Zeroed memory aligned to a cache line, freed with the object.
 package final class AlignedBuffer: @unchecked Sendable {
-  // Unchecked: whoever fills the buffer has it alone; it is shared only as `SharedBytes`, read-only.
+  // Unchecked: only the owner fills the buffer; it is shared only as `SharedBytes`, which are read-only.
   package static let alignment = 64
   package let bytes: UnsafeMutableRawBufferPointer
 
@@ -62,6 +64,6 @@ package final class AlignedBuffer: @unchecked Sendable {
 
   deinit { bytes.baseAddress?.deallocate() }
 
-  /// The contents, read-only; write no more after the first call.
+  /// The contents, read-only. Do not write after the first call.
   package var shared: SharedBytes { SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(bytes)) }
 }

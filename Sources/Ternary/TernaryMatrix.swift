@@ -1,7 +1,7 @@
-/// A ternary matrix in tiles: one or several weight matrices of the same width, stacked, each with its own scale.
+/// A ternary matrix in tiles: one or more stacked weight matrices of the same width, each with its own scale.
 ///
-/// Stacking is how q, k and v (or gate and up) share one pass over the activations. Each part starts on a tile
-/// boundary; rows and columns beyond a part's own are zero codes.
+/// Stacking lets q, k and v (or gate and up) share one pass over the activations. Each part starts on a tile boundary;
+/// padding rows and columns are zero codes.
 package struct TernaryMatrix: Sendable {
   /// One of the stacked matrices.
   package struct Part: Sendable, Equatable {
@@ -9,7 +9,7 @@ package struct TernaryMatrix: Sendable {
     package let firstRow: Int
     /// Rows (outputs) of the part, without padding.
     package let rows: Int
-    /// What a code of 1 stands for. Double, because a stored reciprocal has no exact Float.
+    /// The weight that code 1 represents. Double, because a stored reciprocal has no exact Float.
     package let scale: Double
   }
 
@@ -29,7 +29,8 @@ package struct TernaryMatrix: Sendable {
   ///   - rows: rows of each stacked part, 1 or more.
   ///   - scales: one finite scale above zero for each part.
   ///   - tiles: exactly `byteCount(rows:columns:)` bytes.
-  /// - Throws: `TernaryError` when a count or a scale is not as stated.
+  /// - Throws: `TernaryError` when a count or a scale is out of range, or the tiles have another size or are not
+  ///   aligned to 4 bytes.
   package init(rows: [Int], columns: Int, scales: [Double], tiles: SharedBytes) throws(TernaryError) {
     guard columns > 0, !rows.isEmpty, rows.allSatisfy({ $0 > 0 }), rows.count == scales.count else {
       throw .shape(rows: rows, columns: columns, scales: scales.count)
@@ -55,14 +56,14 @@ package struct TernaryMatrix: Sendable {
     rows.reduce(0) { $0 + Tile.byteCount(rows: $1, columns: columns) }
   }
 
-  /// The tiles from a stacked row on: `row` a multiple of 16, inside `0...paddedRows`. Valid only while something holds
-  /// this matrix.
+  /// The tiles from a stacked row on: `row` a multiple of 16, inside `0...paddedRows`. Valid only while this
+  /// matrix is alive.
   package func tiles(fromRow row: Int) -> UnsafeRawPointer { tiles.baseAddress + byteOffset(ofRow: row) }
 
-  /// Where a stacked row's tiles start: `row` a multiple of 16, inside `0...paddedRows`.
+  /// The byte offset of a stacked row's tiles. `row` is a multiple of 16 inside `0...paddedRows`.
   package func byteOffset(ofRow row: Int) -> Int { row / Tile.rows * tilesPerRow * Tile.bytes }
 
-  /// Puts other memory that holds the same tiles in the place of these.
+  /// Replaces the memory of the tiles by a copy of them.
   package mutating func replaceTiles(with copy: SharedBytes) {
     precondition(copy.count == tiles.count && UInt(bitPattern: copy.baseAddress) % 4 == 0, "a matrix keeps its size")
     tiles = copy
@@ -103,7 +104,7 @@ package struct TernaryMatrix: Sendable {
     return sum
   }
 
-  /// The row of the first word that holds a value outside 1, 2, 3 (the field value 0), or nil if all codes are valid.
+  /// The row of the first word that has a field of 0, which is no code; nil if all fields are 1, 2 or 3.
   package func firstInvalidRow() -> Int? {
     for tile in 0..<tiles.count / Tile.bytes {
       let words = tiles.baseAddress + tile * Tile.bytes
@@ -111,7 +112,7 @@ package struct TernaryMatrix: Sendable {
         let word = UInt32(littleEndian: words.load(fromByteOffset: 4 * t, as: UInt32.self))
         return word | word >> 1
       }
-      // A whole tile at once, without leaving early: the compiler turns this loop into vector instructions.
+      // Check a whole tile without an early exit, so that the compiler vectorises the loop.
       var all = ~UInt32(0)
       for t in 0..<Tile.words { all &= valid(t) }
       if all & 0x5555_5555 != 0x5555_5555 {
@@ -123,7 +124,7 @@ package struct TernaryMatrix: Sendable {
   }
 }
 
-/// What is wrong with ternary data.
+/// An error in ternary data.
 package enum TernaryError: Error, Equatable, CustomStringConvertible {
   case shape(rows: [Int], columns: Int, scales: Int)
   case scale(Double)
@@ -135,14 +136,16 @@ package enum TernaryError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .shape(let rows, let columns, let scales):
-      "a ternary matrix needs rows, columns and one scale for each part; found rows \(rows), \(columns) columns and \(scales) scales"
-    case .scale(let value): "a weight scale must be finite and above zero; found \(value)"
+      "a ternary matrix has rows \(rows), \(columns) columns and \(scales) scales; "
+        + "expected sizes above 0 and one scale for each part"
+    case .scale(let value): "a weight scale is \(value); expected a finite number above 0"
     case .byteCount(let found, let expected): "ternary data has \(found) bytes; expected \(expected)"
     case .invalidCode(let row, let value):
-      "packed weights hold the code \(value) in row \(row); expected 0, 1 or 2 (for -1, 0, +1)"
+      "a packed code in row \(row) is \(value); expected 0, 1 or 2 (for -1, 0, +1)"
     case .unevenScale(let row, let found, let expected):
-      "a ternary tensor has one scale; row \(row) has \(found) where \(expected) was expected"
-    case .blockLength(let columns, let multiple): "rows of \(columns) columns cannot be cut into blocks of \(multiple)"
+      "the scale of a block in row \(row) is \(found); expected \(expected), the scale of the tensor's first block"
+    case .blockLength(let columns, let multiple):
+      "the row length is \(columns); expected rows that divide into blocks of \(multiple)"
     }
   }
 }

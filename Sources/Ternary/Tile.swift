@@ -1,4 +1,4 @@
-/// The 16×32 tile: the one layout in which ternary weights are stored, mapped, uploaded and multiplied.
+/// The 16×32 tile, the only layout in which ternary weights are stored, mapped, uploaded and multiplied.
 ///
 /// A matrix of N rows (outputs) × K columns (inputs) of codes in {-1, 0, +1} is cut into tiles of 16 rows × 32 columns,
 /// ordered `[N/16][K/32]`. A tile is 32 little-endian 32-bit words, 128 bytes. Word t (0…31) holds row `8·(t/16) +
@@ -14,7 +14,7 @@ package enum Tile {
   @inlinable
   package static func padded(_ count: Int, to unit: Int) -> Int { (count + unit - 1) / unit * unit }
 
-  /// Bytes that a matrix of `rows` × `columns` takes when both are padded to whole tiles.
+  /// Bytes of a matrix of `rows` × `columns`, both padded to whole tiles.
   @inlinable
   package static func byteCount(rows: Int, columns: Int) -> Int {
     padded(rows, to: Self.rows) / Self.rows * (padded(columns, to: Self.columns) / Self.columns) * bytes
@@ -28,7 +28,7 @@ package enum Tile {
   @inlinable
   static func bit(element: Int) -> Int { 8 * (element % 4) + 2 * (element / 4) }
 
-  /// A word of sixteen zero codes: what padding is filled with.
+  /// A word of sixteen zero codes, which fills padding.
   static let zeroWord: UInt32 = 0xAAAA_AAAA
 
   /// Fills whole tiles with zero codes.

@@ -7,9 +7,9 @@ import BitNetTernary
 import BitNetTokenization
 import Testing
 
-@Suite("Errors at the surface")
+@Suite("Public errors")
 struct BitNetErrorTests {
-  @Test("keep the sentence of the error inside, and say in their fields what it is about")
+  @Test("keep the inner error's sentence, and have its subject, finding and expectation as fields")
   func forms() {
     let result = CUDAResult(code: 700, name: "CUDA_ERROR_ILLEGAL_ADDRESS", text: "an illegal memory access")
     let cases: [(error: any Error, code: BitNetError.Code, subject: String, found: String, expected: String?)] = [
@@ -59,7 +59,7 @@ struct BitNetErrorTests {
     #expect(call.code == .deviceFailed && call.description.contains("CUDA_ERROR_ILLEGAL_ADDRESS"))
   }
 
-  @Test("come from loading, with the file's name")
+  @Test("name the file that cannot be loaded")
   func loading() async throws {
     let error = await #expect(throws: BitNetError.self) {
       _ = try await LanguageModel.load("/there/is/no/such.safetensors")

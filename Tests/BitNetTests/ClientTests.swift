@@ -2,11 +2,11 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What a program outside the package sees that imports only BitNet.
+/// Compiles programs outside the package that import only BitNet.
 @Suite("A program that imports BitNet")
 struct ClientTests {
   @Test(
-    "compiles the examples of README and of the documentation",
+    "compiles the examples of the README and the documentation",
     arguments: ["README.md", "Sources/BitNet/BitNet.docc/BitNet.md"])
   func examples(document: String) throws {
     let examples = try Self.examples(in: document)
@@ -18,7 +18,7 @@ struct ClientTests {
   }
 
   @Test(
-    "cannot see what is inside the package",
+    "cannot see the package's internal types",
     arguments: [
       "TernaryMatrix", "Tile", "CUDAEngine", "CPUEngine", "Scheduler", "CuBLAS", "CUDADriver", "ModelLoader",
       "SplitMix64",
@@ -29,7 +29,7 @@ struct ClientTests {
     #expect(output.contains("cannot find '\(name)' in scope"), "\(output)")
   }
 
-  @Test("sees fewer than 150 public symbols, each documented")
+  @Test("sees fewer than 150 public symbols, and none that BitNet does not export")
   func surface() throws {
     var names: [String] = []
     // Symbols of other modules are public only if BitNet exports them.
@@ -48,14 +48,14 @@ struct ClientTests {
   private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
     .standardizedFileURL
 
-  /// Swift code that begins with `import BitNet`, from Markdown.
+  /// The Swift examples in a Markdown file that begin with `import BitNet`.
   private static func examples(in document: String) throws -> [String] {
     let text = try String(contentsOf: root.appending(path: document), encoding: .utf8)
     return text.components(separatedBy: "```swift\n").dropFirst()
       .compactMap { $0.components(separatedBy: "\n```").first }.filter { $0.hasPrefix("import BitNet\n") }
   }
 
-  /// What the compiler says about a program outside the package: nothing when all is well.
+  /// The compiler's messages about a program outside the package; empty if it compiles.
   private static func typecheck(_ program: String) throws -> String {
     try withFolder { folder in
       let file = folder.appending(path: "main.swift")
@@ -64,7 +64,7 @@ struct ClientTests {
     }
   }
 
-  /// The names of a module's public symbols, without those that the compiler adds for conformances.
+  /// The names of a module's public symbols, without those that the compiler synthesises for conformances.
   private static func symbols(of module: String) throws -> [String] {
     struct Graph: Decodable {
       struct Symbol: Decodable { let pathComponents: [String] }
@@ -89,7 +89,7 @@ struct ClientTests {
     return try body(folder)
   }
 
-  /// The compiler's name for this machine.
+  /// The target triple of this machine.
   private static func target() throws -> String {
     struct Info: Decodable {
       struct Target: Decodable { let triple: String }
@@ -99,7 +99,7 @@ struct ClientTests {
     return try JSONDecoder().decode(Info.self, from: Data(output.utf8)).target.triple
   }
 
-  /// Where the build left the modules that a program outside the package is compiled with.
+  /// Compiler options that find the modules of this build.
   private static var searchPaths: [String] {
     let products = StandInDriver.products
     return ["-I", products.appending(path: "Modules").path]

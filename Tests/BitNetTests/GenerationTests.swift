@@ -20,7 +20,7 @@ private func demo(threads: Int? = nil, context: Int? = nil) async throws -> Lang
 struct GenerationTests {
   @Test("continues a story as transformers does")
   func greedyStory() async throws {
-    // Greedy float32 texts of the checkpoint by transformers, up to where a near-tie may part them.
+    // Texts by transformers with greedy float32, cut before near-ties where results can differ.
     let model = try await demo()
     let options = GenerationOptions(maximumTokens: 4)
     #expect(try await model.generate("Once upon a time", options: options).response().text == " there was a man")
@@ -33,7 +33,7 @@ struct GenerationTests {
       ])
   }
 
-  @Test("streams pieces that add up, with ids, probabilities and statistics")
+  @Test("streams pieces that add up to the text, with token ids, probabilities and statistics")
   func pieces() async throws {
     let model = try await demo()
     let options = GenerationOptions(
@@ -57,12 +57,12 @@ struct GenerationTests {
     #expect(statistics?.generatedTokens == 50)
     #expect(statistics?.promptTokens == model.tokenizer.encode("The princess", addingBeginToken: true).count)
     #expect(statistics!.timeToFirstToken > .zero && statistics!.decodeRate > 0)
-    // Again, on another number of threads.
+    // Another number of threads gives the same text.
     let other = try await demo(threads: 1)
     #expect(try await other.generate("The princess", options: options).response().text == text)
   }
 
-  @Test("stops at stop texts and stop tokens, and leaves them out")
+  @Test("stops at stop texts and stop tokens, and leaves them out of the text")
   func stops() async throws {
     let model = try await demo()
     var options = GenerationOptions(maximumTokens: 30, stopTexts: ["was a man"])
@@ -74,7 +74,7 @@ struct GenerationTests {
     #expect(cut.text == " there" && cut.statistics.generatedTokens == 2)
   }
 
-  @Test("ends at the context's end, and refuses a prompt that fills it")
+  @Test("stops when the context is full, and refuses a prompt that does not fit")
   func contextEnd() async throws {
     let model = try await demo(context: 16)
     let options = GenerationOptions(ignoresEndTokens: true)
@@ -95,7 +95,7 @@ struct GenerationTests {
     }
   }
 
-  @Test("gives several tasks the texts they would get alone")
+  @Test("gives concurrent tasks the texts that they get alone")
   func concurrentTasks() async throws {
     let model = try await demo()
     let prompts = ["Once upon a time", "The wolf", "A little girl", "In the forest"]
@@ -110,7 +110,7 @@ struct GenerationTests {
     }
   }
 
-  @Test("stops when the task is cancelled")
+  @Test("stops generating when the task is cancelled")
   func cancellation() async throws {
     let model = try await demo()
     let task = Task { () -> Int in
@@ -131,7 +131,7 @@ struct GenerationTests {
     let first = try await chat.respond(to: "Who is the king?")
     #expect(first.statistics.cachedTokens == 0)
     let second = try await chat.respond(to: "And the queen?")
-    // All of the first turn but its last token, which no step has taken yet.
+    // The cache holds all of the first turn but its last token, which no step has run.
     #expect(second.statistics.cachedTokens >= first.statistics.promptTokens + first.statistics.generatedTokens - 1)
     #expect(await chat.messages.map(\.role) == [.system, .user, .assistant, .user, .assistant])
     #expect(await chat.messages[2].content == first.text)
@@ -149,7 +149,7 @@ struct GenerationTests {
     #expect(await chat.forgottenMessageCount == 0)
   }
 
-  @Test("lets a new question end the answer before")
+  @Test("ends a chat's previous answer when a new question comes")
   func interruptedChat() async throws {
     let model = try await demo()
     let chat = try model.chat(template: .bitnet, options: .init(ignoresEndTokens: true))
@@ -163,7 +163,7 @@ struct GenerationTests {
     await #expect(throws: CancellationError.self) { _ = try await stale.next() }
   }
 
-  @Test("keeps the conversation whole when questions come at once, fail, or are answered to nobody")
+  @Test("keeps a conversation consistent when questions come concurrently, fail or have no reader")
   func racingQuestions() async throws {
     let model = try await demo()
     let chat = try model.chat(template: .bitnet, options: .init(maximumTokens: 3))
@@ -188,7 +188,7 @@ struct GenerationTests {
     #expect(await chat.messages.dropLast().last?.content == "Nobody reads this either.")
   }
 
-  @Test("runs the example")
+  @Test("runs the Storyteller example")
   func example() throws {
     let process = Process()
     process.executableURL = productsFolder.appendingPathComponent("Storyteller")
@@ -202,7 +202,7 @@ struct GenerationTests {
   }
 }
 
-/// Where the build puts executables: beside the test bundle.
+/// The folder of the built executables, which also holds the test bundle.
 private let productsFolder: URL = {
   for bundle in Bundle.allBundles where bundle.bundlePath.hasSuffix(".xctest") {
     return bundle.bundleURL.deletingLastPathComponent()

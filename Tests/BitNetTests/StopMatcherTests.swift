@@ -11,7 +11,7 @@ import Testing
 
 @Suite("Stop texts")
 struct StopMatcherTests {
-  @Test("are found however the text is cut", arguments: 1...200)
+  @Test("are found wherever the text is cut into pieces", arguments: 1...200)
   func cuts(seed: Int) {
     var generator = SeededGenerator(seed: UInt64(seed))
     let letters = Array("aab\n é😀")

@@ -42,7 +42,7 @@ struct BadInputTests {
     Mistake(
       arguments: story + ["--temperature", "nan"], sentence: "temperature is nan; expected 0, or 0.000001 to 100"),
     Mistake(arguments: story + ["--top-p", "0"], sentence: "top-p is 0.0; expected above 0, up to 1"),
-    Mistake(arguments: story + ["--top-k", "-1"], sentence: "top-k is -1.0; expected 0 (all) or more"),
+    Mistake(arguments: story + ["--top-k", "-1"], sentence: "top-k is -1; expected 0 (all) or more"),
     Mistake(arguments: story + ["--min-p", "2"], sentence: "min-p is 2.0; expected 0 to 1"),
     Mistake(arguments: story + ["--repetition-penalty", "0"], sentence: "repetition penalty is 0.0"),
     Mistake(

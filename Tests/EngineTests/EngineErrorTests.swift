@@ -44,7 +44,7 @@ struct EngineErrorTests {
       expect(.noTokens(id), "the batch has no tokens for \(id); expected one or more") {
         try step(.init(sequence: id, tokens: [], rows: .none))
       }
-      expect(.repeatedSequence(id), "\(id) stands more than once in a batch; expected one entry for each sequence") {
+      expect(.repeatedSequence(id), "\(id) appears more than once in a batch; expected one entry for each sequence") {
         try step(.init(sequence: id, tokens: [1], rows: .none), .init(sequence: id, tokens: [1], rows: .none))
       }
       expect(.unknownSequence(SequenceID(99)), "sequence 99 does not exist") {
@@ -63,7 +63,7 @@ struct EngineErrorTests {
       {
         try step(.init(sequence: id, tokens: [1, 1], rows: .none))
       }
-      expect(.truncation(length: 99, to: 100), "a sequence of 99 tokens cannot be cut to 100") {
+      expect(.truncation(length: 99, to: 100), "the length to truncate to is 100; expected 0 to 99") {
         try engine.truncate(id, to: 100)
       }
       try step(.init(sequence: id, tokens: [1]))

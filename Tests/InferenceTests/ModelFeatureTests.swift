@@ -1,7 +1,7 @@
 import BitNetInference
 import Testing
 
-@Suite("What only some models have")
+@Suite("A model feature")
 struct ModelFeatureTests {
   private static let plain = ModelConfiguration(
     architecture: "test", vocabularySize: 10, hiddenSize: 8, feedForwardSize: 8, layerCount: 2, headCount: 2,
@@ -26,7 +26,7 @@ struct ModelFeatureTests {
     return model
   }
 
-  @Test("is valid, is found, and is refused in one sentence that names it", arguments: ModelFeature.allCases)
+  @Test("is valid, is detected, and is refused by name on an engine without it", arguments: ModelFeature.allCases)
   func features(feature: ModelFeature) throws {
     let model = Self.model(with: feature)
     try model.validate()
@@ -40,7 +40,7 @@ struct ModelFeatureTests {
         "the model's normalisation of a block's outputs is an attention post-norm; expected none on this engine"
       case .geluTanh: "the model's activation is \(model.activation.rawValue); expected relu2 or silu on this engine"
       case .attentionWindow:
-        "the model's attention window is 7 positions; expected attention to all positions before on this engine"
+        "the model's attention window is 7 positions; expected attention to all earlier positions on this engine"
       case .bidirectionalAttention: "the model's attention is bidirectional; expected causal attention on this engine"
       case .ropeThetaByLayer:
         "the model's rope_theta of some layers is 500.0; expected one rope_theta for all layers on this engine"
@@ -53,12 +53,13 @@ struct ModelFeatureTests {
     #expect(error?.description == expected)
   }
 
-  @Test("A plain model has none of them") func plainModel() throws {
+  @Test("is absent from a plain model")
+  func plainModel() throws {
     #expect(!ModelFeature.allCases.contains(where: Self.plain.has))
     #expect(throws: Never.self) { try Self.plain.requireOnly(on: "this engine") }
   }
 
-  @Test("Numbers out of range are refused by the name of their field")
+  @Test("is refused with the name of its field when its value is out of range")
   func validation() {
     let changes: [(field: String, change: (inout ModelConfiguration) -> Void)] = [
       ("attention", { $0.attention = [] }), ("attention", { $0.attention = [.causal, .causal, .causal] }),

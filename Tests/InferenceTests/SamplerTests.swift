@@ -4,7 +4,7 @@ import BitNetRandomModels
 import TestSupport
 import Testing
 
-/// The filters written the long way: sort everything, then cut.
+/// The tokens that the filters keep, computed the simple way: sort all tokens, then cut.
 private func kept(_ logits: [Float], _ parameters: SamplingParameters) -> [Int] {
   let largest = logits.filter { !$0.isNaN }.max()!
   let scaled = logits.map { $0 / parameters.temperature }
@@ -38,7 +38,7 @@ private func draw(_ logits: [Float], _ parameters: SamplingParameters, history: 
 
 @Suite("The sampler")
 struct SamplerTests {
-  @Test("filters logits so large that their differences get lost in rounding")
+  @Test("filters logits so large that their differences vanish in rounding")
   func enormousLogits() {
     for (logits, temperature) in [([2e8, 0, 2e8], 1), ([10, 0, 10], 1e-8), ([3e38, -3e38, 3e38], 1)]
       as [([Float], Float)]
@@ -50,15 +50,16 @@ struct SamplerTests {
     }
   }
 
-  @Test("draws only tokens that the filters keep, and all of them", arguments: 1...40)
-  func filters(seed: Int) {
+  @Test("draws only tokens that the filters keep, and draws every likely one", arguments: 1...40)
+  func filters(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(seed))
     let count = Int.random(in: 1...60, using: &generator)
-    // A coarse grid, so that logits tie.
+    // Take logits from a coarse grid, so that some tie.
     var logits = (0..<count).map { _ in Float(Int.random(in: -12...12, using: &generator)) / 4 }
     if seed % 5 == 0 { logits[count / 2] = .nan }
     if seed % 7 == 0 { logits[count / 3] = -.infinity }
-    guard logits.contains(where: \.isFinite) else { return }
+    let hasFinite = logits.contains(where: \.isFinite)
+    try #require(hasFinite, "seed \(seed)")
     let parameters = SamplingParameters(
       temperature: Float.random(in: 0.3...2, using: &generator), topK: Int.random(in: 0...20, using: &generator),
       topP: Bool.random(using: &generator) ? 1 : Float.random(in: 0.1...1, using: &generator),
@@ -67,14 +68,14 @@ struct SamplerTests {
     var seen: Set<Int> = []
     for position in 0..<4000 { seen.insert(Int(draw(logits, parameters, position: position).token)) }
     #expect(seen.isSubset(of: expected), "seed \(seed)")
-    // A token of a thousandth of the weight is missed in 4000 draws once in fifty: such may be missing.
+    // Only likely tokens must appear: 4000 draws miss a token of probability 0.001 once in 50 times.
     let likely = expected.filter {
       logits[$0] / parameters.temperature > logits.filter { !$0.isNaN }.max()! / parameters.temperature - 3
     }
     #expect(likely.isSubset(of: seen), "seed \(seed)")
   }
 
-  @Test("draws tokens as often as their probabilities say")
+  @Test("draws tokens as often as their probabilities predict")
   func frequencies() {
     let logits: [Float] = [0, 1, 2, 3, -1, 0.5]
     let parameters = SamplingParameters(temperature: 1.3, seed: 99)
@@ -90,7 +91,7 @@ struct SamplerTests {
     #expect(chiSquare < 20.5, "5 degrees of freedom: above 20.5 once in a thousand")
   }
 
-  @Test("takes the smallest id among equals when greedy, and ignores NaN")
+  @Test("takes the smallest id among equal logits when greedy, and ignores NaN")
   func greedyTies() {
     #expect(draw([1, 3, 3, 2], .greedy, position: 0).token == 1)
     #expect(draw([.nan, 1, .nan, 1], .greedy, position: 0).token == 1)
@@ -98,7 +99,7 @@ struct SamplerTests {
     #expect(draw([.nan, .nan], SamplingParameters(temperature: 1), position: 0).token == 0)
   }
 
-  @Test("penalises tokens the sequence holds")
+  @Test("penalises tokens that the sequence holds")
   func repetition() {
     var parameters = SamplingParameters.greedy
     parameters.repetitionPenalty = 2
@@ -106,7 +107,7 @@ struct SamplerTests {
     #expect(draw([-1, -1.5], parameters, history: [0], position: 0).token == 1)
   }
 
-  @Test("depends on seed and position only")
+  @Test("draws the same token for the same seed and position")
   func counterBased() {
     let logits = [Float](repeating: 0, count: 1000)
     let parameters = SamplingParameters(temperature: 1, seed: 5)
@@ -144,7 +145,7 @@ struct SamplerTests {
     #expect(throws: EngineError.self) { try parameters.validate() }
   }
 
-  @Test("Philox 4x32-10 gives the authors' known answers")
+  @Test("has random numbers that match the known answers of Philox 4x32-10's authors")
   func philox() {
     let zero = Philox.block(counter: (0, 0, 0, 0), key: (0, 0))
     #expect(zero == (0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8))

@@ -5,11 +5,10 @@ import BitNetModelFiles
 import TestSupport
 import Testing
 
-@Suite("Sequences that begin alike")
+@Suite("Sequences with a common prefix")
 struct PrefixTests {
   @Test(
-    "share pages, are cut and dropped in random order, and compute the same as sequences of their own", arguments: 0..<6
-  )
+    "share pages and give the results of separate sequences, truncated and removed in random order", arguments: 0..<6)
   func random(round: Int) throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     var generator = SeededGenerator(seed: seed)

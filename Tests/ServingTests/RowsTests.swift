@@ -4,10 +4,10 @@ import BitNetModelFiles
 import TestSupport
 import Testing
 
-@Suite("Rows and what is wanted of them")
+@Suite("The rows of a step")
 struct RowsTests {
   @Test(
-    "Tokens, surprises and hidden states after every token of one step are those of single steps, on every engine",
+    "give the tokens, surprises and hidden states of single-token steps, on every engine",
     arguments: Fixture.all)
   func everyRow(fixture: Fixture) throws {
     let weights = try fixture.load().weights
@@ -28,7 +28,7 @@ struct RowsTests {
         try engine.step(Batch([.init(sequence: engine.makeSequence(), tokens: prompt, rows: .all, want: want)]))[0]
       }
       #expect(found[1] == found[0] && found[2] == found[0], "\(want)")
-      // One token a step gives the same.
+      // Steps of one token give the same results.
       let engine = engines[1]
       let id = engine.makeSequence()
       var steps = StepResult()
@@ -50,7 +50,7 @@ struct RowsTests {
     }
   }
 
-  @Test("A sampled input is the token that the step before chose; without one, and after a cut, it is refused")
+  @Test("take the previous step's token as a sampled input, and refuse it if there is none or after a truncation")
   func sampledInput() throws {
     let engine = try CPUEngine(weights: Fixture.all[0].load().weights, threads: 1)
     let id = engine.makeSequence()

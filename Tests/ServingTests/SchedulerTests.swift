@@ -10,7 +10,7 @@ import Testing
 struct SchedulerTests {
   private static let context = 400
 
-  /// An engine whose cache holds few pages, and one step at a time.
+  /// An engine whose cache holds few pages and that runs one step at a time.
   private static func engine(pages: Int, _ weights: ModelWeights) throws -> CPUEngine {
     let c = weights.configuration
     let page = c.layerCount * 2 * c.keyValueHeadCount * attentionChunkLength * max(c.headSize, 32) * 2
@@ -36,7 +36,7 @@ struct SchedulerTests {
     return tokens
   }
 
-  /// Requests that begin alike, of all lengths, chosen in all ways.
+  /// Requests with a common prefix, random lengths and random sampling.
   private static func requests(_ count: Int, vocabulary: Int, using generator: inout SeededGenerator) -> [Request] {
     func tokens(_ count: Int) -> [Int32] {
       (0..<count).map { _ in Int32.random(in: 0..<Int32(vocabulary), using: &generator) }
@@ -56,7 +56,7 @@ struct SchedulerTests {
   }
 
   @Test(
-    "gives each request what it gets alone, with joins, leaves, cancellations and too few pages for all, in random order",
+    "gives each request the tokens that it gets alone, with random arrivals, cancellations and too few pages for all",
     arguments: [7, 9, 12, 40])
   func random(pages: Int) async throws {
     let seed = UInt64.random(in: 0...UInt64.max)
@@ -92,7 +92,7 @@ struct SchedulerTests {
     #expect(held <= limit && limit < 100, "seed \(seed): the cache has \(held) pages of \(limit)")
   }
 
-  @Test("runs of a second prompt only what differs from the first")
+  @Test("runs only the part of a second prompt that differs from the first")
   func sharedPrefix() async throws {
     let weights = try Fixture.all[0].load().weights
     let scheduler = Scheduler(try Self.engine(pages: 40, weights))
@@ -106,7 +106,7 @@ struct SchedulerTests {
     #expect(try found == Self.alone(Request(prompt: system + [3, 2, 1], limit: 4), weights))
   }
 
-  @Test("refuses what its engine cannot run, and more than its queue takes, in one sentence")
+  @Test("refuses requests that its engine cannot run or its queue cannot hold")
   func refusals() async throws {
     let weights = try Fixture.all[0].load().weights
     let scheduler = Scheduler(try Self.engine(pages: 40, weights), policy: .init(running: 1, waiting: 1))
@@ -118,7 +118,7 @@ struct SchedulerTests {
     await #expect(throws: EngineError.contextFull(length: 3, adding: 398, limit: 400)) {
       _ = try await scheduler.start(Request(prompt: [1, 2, 3], limit: 398))
     }
-    // One runs and rests, because nobody reads it; one waits; the third is refused.
+    // The first request runs and pauses, because it has no reader. The second waits. The third is refused.
     let running = try await scheduler.start(Request(prompt: [1], limit: 300))
     _ = try await running.next()
     let waiting = try await scheduler.start(Request(prompt: [2], limit: 2))

@@ -2,7 +2,7 @@ import BitNetTernary
 import BitNetModelFiles
 import TestSupport
 
-/// One of the committed block fixtures, made by an independent implementation.
+/// One of the committed block fixtures, which an independent implementation made.
 struct BlockFixture {
   private let file: SafetensorsFile
 

@@ -1,7 +1,7 @@
 import BitNetTernary
 import Testing
 
-@Suite("Packing tiles")
+@Suite("Packed tiles")
 struct PackingTests {
   let fixture: BlockFixture
   let rows: Int
@@ -16,7 +16,7 @@ struct PackingTests {
     codes = fixture.int8("codes")
   }
 
-  /// Packs the whole matrix, in pieces of uneven size to show that pieces do not matter.
+  /// Packs the whole matrix in pieces of different sizes, to show that the pieces do not matter.
   func matrix(_ pack: (TilePacker, Range<Int>) throws -> Void) throws -> TernaryMatrix {
     let tiles = AlignedBuffer(count: TernaryMatrix.byteCount(rows: [rows], columns: columns))
     let packer = TilePacker(columns: columns, tiles: tiles.bytes)
@@ -29,7 +29,8 @@ struct PackingTests {
     return try TernaryMatrix(rows: [rows], columns: columns, scales: [1], tiles: tiles.shared)
   }
 
-  @Test func codesRoundTrip() throws {
+  @Test("give back the codes they were packed from")
+  func codesRoundTrip() throws {
     let matrix = try matrix { packer, rows in
       try codes[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer {
         try packer.pack(codes: $0, rows: rows)
@@ -39,7 +40,8 @@ struct PackingTests {
     #expect(matrix.firstInvalidRow() == nil)
   }
 
-  @Test func tilesAreThoseOfTheReferenceGPUKernel() throws {
+  @Test("are those of the reference GPU kernel")
+  func tilesAreThoseOfTheReferenceGPUKernel() throws {
     let matrix = try matrix { packer, rows in
       try codes[rows.lowerBound * columns..<rows.upperBound * columns].withUnsafeBufferPointer {
         try packer.pack(codes: $0, rows: rows)
@@ -48,7 +50,8 @@ struct PackingTests {
     #expect(matrix.tiles.withUnsafeBytes { Array($0) } == fixture.bytes("gpu_int2"))
   }
 
-  @Test func huggingFace() throws {
+  @Test("hold the codes of the Hugging Face layout")
+  func huggingFace() throws {
     let matrix = try matrix { packer, rows in
       try fixture.bytes("hf_packed").withUnsafeBytes {
         try packer.pack(huggingFace: $0, matrixRows: self.rows, rows: rows)
@@ -57,7 +60,9 @@ struct PackingTests {
     #expect(matrix.codes(ofPart: 0) == codes)
   }
 
-  @Test(arguments: [(TilePacker.I2SBlock.x86, "i2_s_x86"), (.arm, "i2_s_arm")])
+  @Test(
+    "hold the codes of I2_S with either block length",
+    arguments: [(TilePacker.I2SBlock.x86, "i2_s_x86"), (.arm, "i2_s_arm")])
   func i2s(_ block: TilePacker.I2SBlock, _ name: String) throws {
     let matrix = try matrix { packer, rows in
       try fixture.bytes(name).withUnsafeBytes {
@@ -68,7 +73,8 @@ struct PackingTests {
     #expect(matrix.codes(ofPart: 0) == codes)
   }
 
-  @Test func tq2() throws {
+  @Test("hold the codes of TQ2_0")
+  func tq2() throws {
     let matrix = try matrix { packer, rows in
       try fixture.bytes("tq2_0").withUnsafeBytes {
         let scale = try packer.pack(tq2: $0, matrixRows: self.rows, rows: rows)
@@ -78,7 +84,8 @@ struct PackingTests {
     #expect(matrix.codes(ofPart: 0) == codes)
   }
 
-  @Test func invalidCodesAreRefused() throws {
+  @Test("refuse codes other than -1, 0 and 1, and name their row")
+  func invalidCodesAreRefused() throws {
     var packed = fixture.bytes("hf_packed")
     packed[3 * columns + 5] |= 0b1100
     #expect(throws: TernaryError.invalidCode(row: rows / 4 + 3, value: 3)) {
@@ -97,7 +104,8 @@ struct PackingTests {
     }
   }
 
-  @Test func wrongSizesAreRefused() {
+  @Test("refuse data of the wrong size")
+  func wrongSizesAreRefused() {
     let tiles = AlignedBuffer(count: TernaryMatrix.byteCount(rows: [rows], columns: columns))
     let packer = TilePacker(columns: columns, tiles: tiles.bytes)
     let short = [UInt8](repeating: 0, count: 100)
@@ -117,7 +125,8 @@ struct PackingTests {
     }
   }
 
-  @Test func theFirstInvalidRowIsFound() throws {
+  @Test("report the first row with an invalid code")
+  func theFirstInvalidRowIsFound() throws {
     let good = try matrix { packer, rows in
       try fixture.bytes("hf_packed").withUnsafeBytes {
         try packer.pack(huggingFace: $0, matrixRows: self.rows, rows: rows)
