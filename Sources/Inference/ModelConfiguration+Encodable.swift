@@ -12,7 +12,7 @@ extension ModelConfiguration: Encodable {
     case attention, attentionScale, embeddingScale, residualScale, outputScale
   }
 
-  public func encode(to encoder: any Encoder) throws {
+  package func encode(to encoder: any Encoder) throws {
     var fields = encoder.container(keyedBy: CodingKeys.self)
     try fields.encode(architecture, forKey: .architecture)
     try fields.encode(vocabularySize, forKey: .vocabularySize)

@@ -49,7 +49,7 @@ struct ChatTests {
     #expect(output.status == 1)
     let sentences = output.errors.split(separator: "\n").filter { $0.contains("the context holds 16") }
     #expect(sentences.count == 1 && sentences.first?.hasPrefix("Error: ") == true, "\(output.errors)")
-    #expect(output.text == " there was a man who was\n")
+    #expect(output.text == "\n there was a man who was\n")
     #expect(!output.errors.contains("forgotten"))
   }
 
