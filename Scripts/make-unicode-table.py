@@ -46,13 +46,13 @@ def main():
         "// Made by Scripts/make-unicode-table.py; do not edit.",
         "// swift-format-ignore-file",
         "",
-        "/// The scalars of `\\p{L}`, `\\p{N}` and `\\s` in Unicode 16, as Hugging Face tokenizers 0.23 and tiktoken "
-        "0.14 both have",
-        "/// them: first and last scalar of each range, in ascending order.",
+        "/// The scalars of `\\p{L}`, `\\p{N}` and `\\s` in Unicode 16: first and last scalar of each range, in ascending "
+        "order.",
+        "/// Hugging Face tokenizers 0.23 and tiktoken 0.14 agree on them.",
         "///",
-        "/// They are written out because the standard library's properties follow the Unicode version of the "
-        "toolchain: a letter",
-        "/// added there would change how text is split, and with it the tokens a model sees.",
+        "/// The properties of the standard library follow the Unicode version of the toolchain. A letter that a later "
+        "version",
+        "/// adds would change how text is split, and with it the tokens.",
         "enum UnicodeClassRanges {",
     ]
     for name, pattern, inverse in CLASSES:
@@ -61,8 +61,8 @@ def main():
             sys.exit(f"{pattern}: tokenizers and tiktoken disagree")
         flat = [f"0x{edge:X}" for r in ranges(members) for edge in r]
         lines.append(f"  static let {name}: [UInt32] = [")
-        for i in range(0, len(flat), 14):
-            lines.append("    " + ", ".join(flat[i:i + 14]) + ",")
+        for i in range(0, len(flat), 12):
+            lines.append("    " + ", ".join(flat[i:i + 12]) + ",")
         lines.append("  ]")
         lines.append("")
     lines[-1] = "}"

@@ -13,9 +13,9 @@ struct Chat: AsyncParsableCommand {
     abstract: "Talk with a model.",
     discussion: """
       On a terminal, lines can be edited, the arrow keys bring back earlier lines, and Ctrl-C stops an answer. \
-      Otherwise each line of standard input is a message; a message that does not fit the context is reported on \
-      standard error, the next line follows, and the exit status is 1 in the end. A backslash at the end of a line \
-      continues the message on the next line. /help lists the commands of a conversation.
+      Otherwise each line of standard input is a message. A message that does not fit the context is reported on \
+      standard error and answered with an empty line; the chat goes on, and the exit status is 1 at its end. A \
+      backslash at the end of a line continues the message on the next line. /help lists the commands of a conversation.
 
       A model whose chat template is missing or not recognised needs --chat-format: the format that it was trained \
       with, or plain, with which the model continues the text.
@@ -175,8 +175,8 @@ struct Conversation {
     if !isForgettingKnown, await session.forgottenMessageCount > 0 {
       isForgettingKnown = true
       ByteOutput.note(
-        "[the conversation no longer fits the context of \(model.contextLength) tokens; from now on its oldest messages "
-          + "are forgotten]")
+        "[the conversation no longer fits the context of \(model.contextLength) tokens; from now on its oldest "
+          + "messages are forgotten]")
     }
     switch run.finish {
     case nil: ByteOutput.note("[stopped]")

@@ -9,9 +9,10 @@ import BitNetTokenization
 
 struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show what a model's files hold.",
+    abstract: "Show the contents of a model's files.",
     discussion: """
-      Reads headers and scales, not the weights, unless --verify is given.
+      Reads headers and scales; reads the weights only with --verify. Shows which of the formats that `bitnet chat` \
+      recognises the model's chat template is.
 
       Examples:
         bitnet inspect
@@ -23,16 +24,17 @@ struct Inspect: ParsableCommand {
     help: "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)")
   var path: String?
 
-  @Flag(help: "Print everything as a JSON object, each tensor included.")
+  @Flag(help: "Print a JSON object, with every tensor.")
   var json = false
 
-  @Flag(help: "Read all weights and check that every ternary code is one.")
+  @Flag(help: "Read all weights and check that every ternary code is valid.")
   var verify = false
 
   func run() throws {
     let inspection =
       try path.map { try ModelInspection(path: $0, verify: verify) }
       ?? ModelInspection(embedded: ModelSource.demo, verify: verify)
-    try ByteOutput.standard.write(json ? jsonText(inspection) : table(inspection.table))
+    let report = InspectReport(inspection)
+    try ByteOutput.standard.write(json ? jsonText(report) : table(report.rows))
   }
 }

@@ -11,8 +11,8 @@ struct Tokenize: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Turn text into token ids, or back.",
     discussion: """
-      Prints the ids on one line, separated by spaces. Standard input is encoded byte for byte, including its last line \
-      end, and --decode returns the same bytes.
+      Prints the ids on one line, separated by spaces. Standard input is encoded byte for byte, including its last \
+      line end, and --decode returns the same bytes.
 
       Examples:
         bitnet tokenize "Once upon a time"

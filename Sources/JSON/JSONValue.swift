@@ -84,7 +84,13 @@ package struct JSONValue: Sendable {
   ///
   /// - Parameter range: the accepted values; all of Int's when nil.
   package func integer(in range: ClosedRange<Int>? = nil) throws(JSONError) -> Int {
-    try integer(as: Int.self, in: range)
+    // Without generic code, which is slow from another module: a tokenizer has 100,000 numbers.
+    if missingName == nil, node.kind == .number, !node.isMarked, let number = smallInteger(),
+      range?.contains(number) ?? true
+    {
+      return number
+    }
+    return try integer(as: Int.self, in: range)
   }
 
   /// A whole number of another type.
@@ -116,7 +122,6 @@ package struct JSONValue: Sendable {
 
   /// The number if it is whole and its magnitude fits 64 bits. 128 bits hold both Int64 and UInt64.
   private func exactInteger() -> Int128? {
-    if !node.isMarked, let number = smallInteger() { return number }
     var digits = document.bytes[node.range]
     let isNegative = digits.first == UInt8(ascii: "-")
     if isNegative { digits.removeFirst() }
@@ -148,15 +153,15 @@ package struct JSONValue: Sendable {
     return isNegative ? -magnitude : magnitude
   }
 
-  /// A number of up to 18 digits without fraction or exponent: most numbers are, and a tokenizer has 100,000 of them.
-  private func smallInteger() -> Int128? {
+  /// The number, which has no fraction or exponent; nil if it is longer than 18 characters.
+  private func smallInteger() -> Int? {
     let bytes = document.bytes
     let (start, end) = (Int(node.start), Int(node.end))
     let isNegative = bytes[start] == UInt8(ascii: "-")
     guard end - start <= 18 else { return nil }
     var magnitude = 0
     for at in (isNegative ? start + 1 : start)..<end { magnitude = magnitude * 10 + Int(bytes[at] - UInt8(ascii: "0")) }
-    return Int128(isNegative ? -magnitude : magnitude)
+    return isNegative ? -magnitude : magnitude
   }
 
   // MARK: - Arrays and objects

@@ -3,7 +3,7 @@ import Synchronization
 
 /// Runs `body` for 0..<count, on as many threads as the machine has cores, and waits for all of them.
 ///
-/// - Throws: the error of the lowest index that threw, so that a broken file gives the same sentence on every machine.
+/// - Throws: the error of the lowest index that threw, so that a broken file gives the same error on every machine.
 func concurrently(
   _ count: Int, _ body: @Sendable (Int) throws(ModelFileError) -> Void
 ) throws(ModelFileError) {

@@ -1,7 +1,7 @@
 import BitNetInference
 import BitNetTernary
 
-/// The converted form: one safetensors file whose tensors are what engines use, with everything else in its metadata.
+/// The converted form: one safetensors file whose tensors engines use directly, with everything else in its metadata.
 ///
 /// | tensor | dtype | shape |
 /// |---|---|---|
@@ -9,13 +9,13 @@ import BitNetTernary
 /// | `model.layers.{i}.{stack}.scales` | F64 | `[stacked parts]` |
 /// | `model.embed_tokens.weight`, and `lm_head.weight` if untied | BF16 | `[vocabulary, hidden]` |
 /// | `model.layers.{i}.{norm}`, `model.norm.weight` | F32 | `[width]` |
-/// | `padding.{n}` | U8 | what aligns the next tensor |
+/// | `padding.{n}` | U8 | the bytes that align the next tensor |
 ///
 /// Tiles and tables start at multiples of 64 bytes in the file.
 enum ConvertedForm {
   static let format = "swift-bitnet"
-  /// The version of files of models that the first readers can run. They ignore fields of the configuration that they
-  /// do not know, so files of other models have the second.
+  /// The first version is for models that the first readers can run. Those readers ignore unknown fields of the
+  /// configuration, so files of other models have the second version.
   static let versions = ["1", "2"]
   static func version(of model: ModelConfiguration) -> String {
     versions[ModelFeature.allCases.contains(where: model.has) ? 1 : 0]
@@ -37,7 +37,7 @@ enum ConvertedForm {
   static let head = "lm_head.weight"
   static let finalNorm = "model.norm.weight"
 
-  /// A matrix's name in its layer, without a suffix.
+  /// The name of a matrix in its layer, without a suffix.
   static func name(of role: MatrixRole) -> String {
     switch role {
     case .queryKeyValue: "self_attn.qkv_proj"
@@ -47,7 +47,7 @@ enum ConvertedForm {
     }
   }
 
-  /// A norm's name in its layer.
+  /// The name of a norm in its layer.
   static func name(of role: NormRole) -> String {
     switch role {
     case .attention: "input_layernorm.weight"
@@ -61,7 +61,7 @@ enum ConvertedForm {
     }
   }
 
-  /// One of a layer's stacked matrices.
+  /// A stacked matrix of a layer.
   struct Stack {
     let role: MatrixRole
     let name: String
@@ -81,12 +81,12 @@ enum ConvertedForm {
     return Stack(role: role, name: layerPrefix(layer) + name(of: role), rows: rows, columns: columns)
   }
 
-  /// A layer's stacks in file order: that in which a forward pass reads them.
+  /// The stacks of a layer in file order, which is the order in which a forward pass reads them.
   static func stacks(layer: Int, of model: ModelConfiguration) -> [Stack] {
     MatrixRole.allCases.map { stack($0, layer: layer, of: model) }
   }
 
-  /// A layer's norms with their widths, in file order: those that every model has, then the others.
+  /// The norms of a layer with their widths, in file order: those of all models, then the others.
   static func norms(layer: Int, of model: ModelConfiguration) -> [(name: String, count: Int)] {
     let norms = model.norms.filter { !$0.role.isOptional } + model.norms.filter(\.role.isOptional)
     return norms.map { (layerPrefix(layer) + name(of: $0.role), $0.width) }

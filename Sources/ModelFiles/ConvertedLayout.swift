@@ -1,26 +1,21 @@
 import BitNetInference
+import BitNetJSON
 import BitNetTernary
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
-/// Where every tensor of a converted file goes: all of it follows from the configuration.
+/// The place of every tensor in a converted file. The configuration alone decides it.
 struct ConvertedLayout {
   struct Tensor {
     let name: String
     let type: TensorType
     let shape: [Int]
-    /// Relative to the start of the data.
+    /// In bytes from the start of the data.
     let range: Range<Int>
   }
 
-  /// In the order of their data, without holes. Tiles come first because their sizes keep each other aligned, then the
-  /// tables with what padding they need, then scales, which are known only when all tiles are written, and norms.
+  /// In the order of their data, without holes. Tiles come first, because their sizes keep each other aligned; then the
+  /// tables with the padding that they need; then scales, which are known only when all tiles are written; then norms.
   let tensors: [Tensor]
-  /// Bytes of all tensors.
+  /// The bytes of all tensors.
   let byteCount: Int
 
   init(of model: ModelConfiguration) {
@@ -30,7 +25,7 @@ struct ConvertedLayout {
     func append(_ name: String, _ type: TensorType, _ shape: [Int], alignment: Int) {
       let misaligned = end % alignment
       if misaligned != 0 {
-        // Explicit, because the format allows no holes.
+        // A tensor, because the format allows no holes.
         let count = alignment - misaligned
         tensors.append(Tensor(name: "padding.\(paddings)", type: .u8, shape: [count], range: end..<end + count))
         paddings += 1
@@ -55,13 +50,27 @@ struct ConvertedLayout {
     self.byteCount = end
   }
 
-  /// The file's first bytes: length and JSON, filled with spaces so that the data starts at a multiple of 64.
+  /// The first bytes of the file: length and JSON, padded with spaces so that the data starts at a multiple of 64.
   ///
   /// - Throws: `ModelFileError` when the metadata makes the header longer than the format allows.
   func header(metadata: [String: String], file: String) throws(ModelFileError) -> [UInt8] {
-    var members: [String: HeaderMember] = ["__metadata__": .metadata(metadata)]
-    for tensor in tensors { members[tensor.name] = .tensor(tensor) }
-    var text = [UInt8](try StrictJSON.encode(members, file: file))
+    var members = [JSONTree.Member("__metadata__", .object(metadata.map { .init($0.key, .string($0.value)) }))]
+    for tensor in tensors {
+      let range: JSONTree = [.integer(tensor.range.lowerBound), .integer(tensor.range.upperBound)]
+      members.append(
+        .init(
+          tensor.name,
+          [
+            "dtype": .string(tensor.type.rawValue), "shape": .array(tensor.shape.map { .integer($0) }),
+            "data_offsets": range,
+          ]))
+    }
+    var text: [UInt8]
+    do {
+      text = try JSONTree.object(members).serialized(sortingNames: true)
+    } catch {
+      throw ModelFileError(error, file: file, subject: "the header")
+    }
     let alignment = ConvertedForm.alignment
     let length = (8 + text.count + alignment - 1) / alignment * alignment - 8
     guard length <= SafetensorsHeader.largestHeader else {
@@ -71,26 +80,5 @@ struct ConvertedLayout {
     }
     text += [UInt8](repeating: UInt8(ascii: " "), count: length - text.count)
     return withUnsafeBytes(of: UInt64(length).littleEndian, Array.init) + text
-  }
-}
-
-private enum HeaderMember: Encodable {
-  case metadata([String: String])
-  case tensor(ConvertedLayout.Tensor)
-
-  private enum Key: String, CodingKey {
-    case dtype, shape
-    case dataOffsets = "data_offsets"
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    switch self {
-    case .metadata(let metadata): try metadata.encode(to: encoder)
-    case .tensor(let tensor):
-      var container = encoder.container(keyedBy: Key.self)
-      try container.encode(tensor.type, forKey: .dtype)
-      try container.encode(tensor.shape, forKey: .shape)
-      try container.encode([tensor.range.lowerBound, tensor.range.upperBound], forKey: .dataOffsets)
-    }
   }
 }

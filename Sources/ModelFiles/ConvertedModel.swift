@@ -1,7 +1,9 @@
 import BitNetInference
+import BitNetJSON
 import BitNetTernary
 
-/// A file in the converted form: its metadata read and its version known; tensors are checked when they are loaded.
+/// A file in the converted form, with its metadata read and its version checked. Tensors are checked when they are
+/// loaded.
 struct ConvertedModel: Sendable {
   let file: SafetensorsFile
   let configuration: ModelConfiguration
@@ -10,7 +12,7 @@ struct ConvertedModel: Sendable {
   let generation: GenerationDefaults?
   let source: String
 
-  /// - Throws: `ModelFileError` when the file is not in the converted form, or its metadata is not sound.
+  /// - Throws: `ModelFileError` when the file is not in the converted form, or its metadata is malformed.
   init(_ file: SafetensorsFile) throws(ModelFileError) {
     let metadata = file.header.metadata
     func field(_ key: String) -> String { "__metadata__.\(key)" }
@@ -26,15 +28,16 @@ struct ConvertedModel: Sendable {
         finding: "is \(metadata[ConvertedForm.Key.version] ?? "missing")",
         expected: ConvertedForm.versions.joined(separator: " or "))
     }
-    func decoded<Value: Decodable>(_ type: Value.Type, _ key: String) throws(ModelFileError) -> Value? {
+    func read<Value>(_ key: String, _ body: (JSONValue) throws(JSONError) -> Value) throws(ModelFileError) -> Value? {
       guard let text = metadata[key] else { return nil }
       return try Array(text.utf8).withUnsafeBufferPointer { (utf8) throws(ModelFileError) in
-        try StrictJSON.decode(
-          type, from: UnsafeRawBufferPointer(utf8), file: file.name, subject: field(key),
-          limit: HuggingFaceConfiguration.largestFile)
+        try JSONDocument.read(
+          UnsafeRawBufferPointer(utf8), file: file.name, subject: field(key),
+          limit: HuggingFaceConfiguration.largestFile, body)
       }
     }
-    guard let configuration = try decoded(ModelConfiguration.self, ConvertedForm.Key.configuration) else {
+    let found = try read(ConvertedForm.Key.configuration) { (json) throws(JSONError) in try ModelConfiguration(json) }
+    guard let configuration = found else {
       throw ModelFileError(
         .malformed, file: file.name, subject: field(ConvertedForm.Key.configuration), finding: "is missing")
     }
@@ -43,7 +46,7 @@ struct ConvertedModel: Sendable {
     } catch {
       throw ModelFileError(error, file: file.name)
     }
-    generation = try decoded(GenerationDefaults.self, ConvertedForm.Key.generation)
+    generation = try read(ConvertedForm.Key.generation) { (json) throws(JSONError) in try GenerationDefaults(json) }
     try generation?.validate(file: file.name)
     self.configuration = configuration
     self.file = file
@@ -52,10 +55,11 @@ struct ConvertedModel: Sendable {
     source = metadata[ConvertedForm.Key.source] ?? FileAccess.name(file.name)
   }
 
-  /// A file below this many bytes is searched for invalid codes unless the caller says otherwise.
+  /// The size in bytes below which a file is searched for invalid codes, unless the caller decides.
   static let verifiedByDefault = 64_000_000
 
-  /// - Throws: `ModelFileError` naming the first tensor that is missing, not as the configuration asks, or not aligned.
+  /// - Throws: `ModelFileError` naming the first tensor that is missing, differs from the configuration or is not
+  ///   aligned.
   func load(options: LoadOptions) throws(ModelFileError) -> LoadedModel {
     let verify = options.verifyCodes ?? (file.bytes.count < Self.verifiedByDefault)
     var layers: [LayerWeights] = []
@@ -143,7 +147,7 @@ struct ConvertedModel: Sendable {
 }
 
 extension SafetensorsFile {
-  /// Opens a file that a person named: another known format gets a sentence of its own.
+  /// Opens a file that a user named. A file in another known format gets an error of its own.
   convenience init(checkedPath path: String) throws(ModelFileError) {
     let mapping = try MappedFile(path: path)
     if mapping.count >= 4, mapping.bytes.withUnsafeBytes({ $0.starts(with: "GGUF".utf8) }) {

@@ -1,8 +1,8 @@
 import BitNetTernary
 
-/// Writes a checkpoint's tensors in the converted form, in the order in which the layout asks for them.
+/// Writes a checkpoint's tensors in the converted form, in the order of the layout.
 struct ConvertedWriter {
-  /// The most bytes of output that are held in memory.
+  /// The largest number of output bytes in memory.
   static let largestBuffer = 64 << 20
 
   private let file: OutputFile
@@ -11,7 +11,7 @@ struct ConvertedWriter {
   private var stacks: [String: ProjectionStack] = [:]
   private var tables: [String: StoredTable] = [:]
   private var norms: [String: StoredTensor] = [:]
-  /// Found while the tiles were written.
+  /// Known once the tiles are written.
   private var scales: [String: [Double]] = [:]
 
   init(checkpoint: HuggingFaceCheckpoint, file: OutputFile, total: Int, progress: ((ConversionProgress) -> Void)?) {
@@ -82,7 +82,7 @@ struct ConvertedWriter {
 }
 
 extension String {
-  /// Without the suffix, if it has it.
+  /// The string without the suffix, if it has it.
   fileprivate func withoutSuffix(_ suffix: String) -> String {
     hasSuffix(suffix) ? String(dropLast(suffix.count)) : self
   }

@@ -8,7 +8,7 @@ import BitNetTernary
   import Glibc
 #endif
 
-/// The small files around the weights.
+/// Access to the small files around the weights.
 enum FileAccess {
   static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
@@ -25,10 +25,10 @@ enum FileAccess {
     folder.hasSuffix("/") ? folder + name : folder + "/" + name
   }
 
-  /// The path's last component.
+  /// The last component of a path.
   static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
-  /// The folder that holds the path.
+  /// The folder that contains the path.
   static func folder(_ path: String) -> String {
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])

@@ -1,18 +1,18 @@
 import BitNetInference
 import BitNetTernary
 
-/// A Hugging Face checkpoint whose tensors have all been found and checked against its configuration.
+/// A Hugging Face checkpoint whose tensors have been found and checked against its configuration.
 struct HuggingFaceCheckpoint: Sendable {
-  /// One transformer block's tensors.
+  /// The tensors of a transformer block.
   struct Layer: Sendable {
     /// By `MatrixRole.rawValue`.
     let stacks: [ProjectionStack]
-    /// Every norm that the configuration asks for.
+    /// All norms of the configuration.
     let norms: [NormRole: StoredTensor]
     /// For errors.
     let name: String
 
-    /// - Throws: `ModelFileError` for a norm that the configuration does not ask for.
+    /// - Throws: `ModelFileError` for a norm that the configuration does not have.
     func norm(_ role: NormRole) throws(ModelFileError) -> StoredTensor {
       guard let norm = norms[role] else {
         throw ModelFileError(.tensor, file: name, subject: "the \(role.name)", finding: "is missing")
@@ -25,12 +25,12 @@ struct HuggingFaceCheckpoint: Sendable {
   let tensors: SafetensorsFolder
   let layers: [Layer]
   let embedding: StoredTable
-  /// Nil when the embedding is the head.
+  /// Nil if the embedding is the head.
   let head: StoredTable?
   let finalNorm: StoredTensor
 
-  /// - Throws: `ModelFileError` naming the first tensor that is missing, has the wrong type or shape, or that would be
-  ///   ignored although it looks like a weight.
+  /// - Throws: `ModelFileError` naming the first tensor that is missing, has the wrong type or shape, or is a weight
+  ///   that the architecture does not use.
   init(configuration: HuggingFaceConfiguration, tensors: SafetensorsFolder) throws(ModelFileError) {
     let model = configuration.model
     let prefix = tensors["model.embed_tokens.weight"] == nil && tensors["embed_tokens.weight"] != nil ? "" : "model."
@@ -39,7 +39,7 @@ struct HuggingFaceCheckpoint: Sendable {
     embedding = try finder.table(prefix + "embed_tokens.weight", rows: model.vocabularySize, columns: model.hiddenSize)
     finalNorm = try finder.norm([prefix + "norm.weight"], count: model.hiddenSize)
     if model.tiedEmbedding {
-      finder.ignore("lm_head.weight")  // some tied checkpoints carry a copy
+      finder.ignore("lm_head.weight")  // some tied checkpoints have a copy
       head = nil
     } else {
       head = try finder.table("lm_head.weight", rows: model.vocabularySize, columns: model.hiddenSize)
@@ -55,7 +55,7 @@ struct HuggingFaceCheckpoint: Sendable {
   }
 }
 
-/// Finds tensors by name and remembers which ones had a use.
+/// Finds tensors by name and records which of them are used.
 private struct TensorFinder {
   let tensors: SafetensorsFolder
   let meaning: HuggingFaceConfiguration.ScaleMeaning?
@@ -73,10 +73,11 @@ private struct TensorFinder {
     return try StoredTable(name: name, rows: rows, columns: columns, tensors: tensors)
   }
 
-  /// A norm's weights, under the first of its names that is there.
+  /// The weights of a norm, under the first of its names that exists.
   mutating func norm(_ names: [String], count: Int) throws(ModelFileError) -> StoredTensor {
     guard let name = names.first(where: { tensors[$0] != nil }), let tensor = tensors[name] else {
-      throw ModelFileError(tensor: names[0], file: tensors.name, finding: "is missing", expected: "shape [\(count)]")
+      throw ModelFileError(
+        tensor: names[0], file: tensors.name, finding: "is missing", expected: "a tensor of shape [\(count)]")
     }
     try tensor.require(StoredTensor.floatTypes, shape: [count])
     used.insert(name)
@@ -97,7 +98,7 @@ private struct TensorFinder {
     return ProjectionStack(name: name, parts: projections)
   }
 
-  /// - Parameter prefix: that of the layer's tensors in the checkpoint.
+  /// - Parameter prefix: the prefix of the layer's tensors in the checkpoint.
   mutating func layer(
     _ index: Int, prefix: String, _ configuration: HuggingFaceConfiguration
   ) throws(ModelFileError) -> HuggingFaceCheckpoint.Layer {
@@ -124,14 +125,14 @@ private struct TensorFinder {
     return HuggingFaceCheckpoint.Layer(stacks: stacks, norms: norms, name: tensors.name)
   }
 
-  /// - Throws: `ModelFileError` for a tensor of the layers, the final norm or the head that nothing has asked for: a
-  ///   bias or an extra norm would silently change the model's output.
+  /// - Throws: `ModelFileError` for an unused tensor of the layers, the final norm or the head: ignoring a bias or an
+  ///   extra norm would silently change the model's output.
   func requireNoStrangers(prefix: String) throws(ModelFileError) {
     for name in tensors.names where !used.contains(name) {
       guard name.hasPrefix(prefix + "layers.") || name.hasPrefix(prefix + "norm.") || name.hasPrefix("lm_head.") else {
         continue
       }
-      // Tables of frequencies, which old checkpoints carry: a function of rope_theta.
+      // Frequency tables of old checkpoints; they are a function of rope_theta.
       if name.hasSuffix("rotary_emb.inv_freq") { continue }
       throw ModelFileError(
         tensor: name, file: tensors[name]?.file.name ?? tensors.name, finding: "has no place in this architecture",

@@ -1,9 +1,10 @@
 package import BitNetInference
+import BitNetJSON
 package import BitNetTernary
 
-/// A Hugging Face `config.json`, understood: the model's shape and how its ternary weights are stored.
+/// The meaning of a Hugging Face `config.json`: the model's shape and the storage of its ternary weights.
 package struct HuggingFaceConfiguration: Sendable, Equatable {
-  /// What a stored `weight_scale` means.
+  /// The meaning of a stored `weight_scale`.
   package enum ScaleMeaning: String, Sendable, Codable {
     /// The mean of |w|: weights are code · scale (`autobitlinear`).
     case multiply
@@ -12,7 +13,7 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   }
 
   package let model: ModelConfiguration
-  /// Nil where the checkpoint has no quantization_config: its weights are then float masters.
+  /// Nil if the checkpoint has no quantization_config: its weights are then float masters.
   package let scaleMeaning: ScaleMeaning?
   package let names: TensorNames
 
@@ -20,32 +21,21 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
 
   /// - Parameters:
   ///   - config: the JSON of config.json.
-  ///   - generation: what generation_config.json says; its end tokens are added.
+  ///   - generation: the contents of generation_config.json; its end tokens are added.
   ///   - file: config.json's path, for errors.
-  ///   - families: the families that are known.
-  /// - Throws: `ModelFileError` naming the first field that is missing, out of range, or asks for something not
-  ///   supported.
+  ///   - families: the known families.
+  /// - Throws: `ModelFileError` naming the first field that is missing, out of range or not supported.
   package init(
     config: SharedBytes, generation: GenerationConfiguration? = nil, file: String,
     families: [ModelFamily] = ModelFamily.all
   ) throws(ModelFileError) {
-    let contents = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
-      try StrictJSON.decode(Contents.self, from: bytes, file: file, subject: "the file", limit: Self.largestFile)
+    let (raw, fields) = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
+      try JSONDocument.read(bytes, file: file, limit: Self.largestFile) { (json) throws(JSONError) in
+        (try RawConfiguration(json), ConfigurationFields(json, file: file))
+      }
     }
-    let raw = contents.raw
     let family = try ModelFamily.find(raw.architectures ?? [], modelType: raw.modelType, in: families, file: file)
-    try self.init(raw, contents.fields.named(file), family, generation: generation, file: file)
-  }
-
-  /// The fields that every family has, and all of them by name.
-  private struct Contents: Decodable {
-    let raw: RawConfiguration
-    let fields: ConfigurationFields
-
-    init(from decoder: any Decoder) throws {
-      raw = try RawConfiguration(from: decoder)
-      fields = try ConfigurationFields(from: decoder)
-    }
+    try self.init(raw, fields, family, generation: generation, file: file)
   }
 
   private init(
@@ -55,9 +45,6 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     func required<Value>(_ value: Value?, _ field: String) throws(ModelFileError) -> Value {
       guard let value else { throw ModelFileError(.configuration, file: file, subject: field, finding: "is missing") }
       return value
-    }
-    func number<Value>(_ number: JSONNumber<Value>?, _ field: String) throws(ModelFileError) -> Value {
-      try required(number, field).value
     }
     func unsupported(_ field: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
       ModelFileError(.unsupported, file: file, subject: field, finding: "is \(found)", expected: expected)
@@ -69,34 +56,34 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
       throw unsupported(field, "true", "false: BitNet layers have no biases")
     }
     for (field, bits, expected) in [("weight_bits", raw.weightBits, 1), ("input_bits", raw.inputBits, 8)] {
-      if let bits = bits?.value, bits != expected { throw unsupported(field, bits, "\(expected)") }
+      if let bits, bits != expected { throw unsupported(field, bits, "\(expected)") }
     }
     let activationName = try required(raw.hiddenAct, "hidden_act")
     guard let activation = ModelConfiguration.Activation(rawValue: activationName) else {
-      throw unsupported("hidden_act", activationName, "relu2, silu or gelu_pytorch_tanh")
+      throw unsupported("hidden_act", activationName, ModelConfiguration.activationNames)
     }
-    let hiddenSize = try number(raw.hiddenSize, "hidden_size")
-    let headCount = try number(raw.numAttentionHeads, "num_attention_heads")
+    let hiddenSize = try required(raw.hiddenSize, "hidden_size")
+    let headCount = try required(raw.numAttentionHeads, "num_attention_heads")
     let rope = try RotaryFields(raw, file: file)
     var model = ModelConfiguration(
       architecture: family.architecture,
-      vocabularySize: try number(raw.vocabSize, "vocab_size"),
+      vocabularySize: try required(raw.vocabSize, "vocab_size"),
       hiddenSize: hiddenSize,
-      feedForwardSize: try number(raw.intermediateSize, "intermediate_size"),
-      layerCount: try number(raw.numHiddenLayers, "num_hidden_layers"),
+      feedForwardSize: try required(raw.intermediateSize, "intermediate_size"),
+      layerCount: try required(raw.numHiddenLayers, "num_hidden_layers"),
       headCount: headCount,
-      keyValueHeadCount: raw.numKeyValueHeads?.value ?? headCount,
+      keyValueHeadCount: raw.numKeyValueHeads ?? headCount,
       headSize: try Self.headSize(raw, hiddenSize: hiddenSize, headCount: headCount, file: file),
-      contextLength: try number(raw.maxPositionEmbeddings, "max_position_embeddings"),
-      normEpsilon: try number(raw.rmsNormEps, "rms_norm_eps"),
+      contextLength: try required(raw.maxPositionEmbeddings, "max_position_embeddings"),
+      normEpsilon: try required(raw.rmsNormEps, "rms_norm_eps"),
       ropeTheta: rope.theta,
       ropeScaling: rope.scaling,
       activation: activation,
       optionalNorms: family.optionalNorms,
       // The default of both BitNetConfig and LlamaConfig; a tied checkpoint says so.
       tiedEmbedding: raw.tieWordEmbeddings ?? false,
-      beginToken: raw.bosTokenID?.ids.first ?? generation?.beginToken,
-      endTokens: (raw.eosTokenID?.ids ?? []).merging(generation?.endTokens ?? []))
+      beginToken: raw.bosTokenIDs?.first ?? generation?.beginToken,
+      endTokens: (raw.eosTokenIDs ?? []).merging(generation?.endTokens ?? []))
     try family.configure(fields, &model)
     do throws(ConfigurationError) {
       try model.validate()
@@ -109,7 +96,7 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   private static func headSize(
     _ raw: RawConfiguration, hiddenSize: Int, headCount: Int, file: String
   ) throws(ModelFileError) -> Int {
-    if let headSize = raw.headDim?.value { return headSize }
+    if let headSize = raw.headDim { return headSize }
     guard headCount > 0, hiddenSize % headCount == 0 else {
       throw ModelFileError(
         .configuration, file: file, subject: "num_attention_heads", finding: "is \(headCount)",
@@ -118,7 +105,7 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     return hiddenSize / headCount
   }
 
-  /// What the quantization_config says, if the architecture and it go together.
+  /// The meaning of the quantization_config, which must fit the architecture.
   private static func scaleMeaning(
     _ raw: RawConfiguration, _ family: ModelFamily, file: String
   ) throws(ModelFileError) -> ScaleMeaning? {
@@ -143,7 +130,8 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     if let mode = quantization.quantizationMode, mode != "offline", mode != "online" {
       throw unsupported("quantization_mode", "is \(mode)", "offline or online")
     }
-    // Float weights of a projection named here are no masters: quantising them would change the model silently.
+    // The float weights of a projection that is named here are not masters: quantising them would silently change the
+    // model.
     let unquantized = ["lm_head", "embed_tokens", "norm"]
     if let module = quantization.modulesToNotConvert?.first(where: { name in
       !unquantized.contains { name.hasSuffix($0) }
@@ -165,17 +153,17 @@ private struct RotaryFields {
 
   init(_ raw: RawConfiguration, file: String) throws(ModelFileError) {
     let (name, parameters) = raw.ropeParameters.map { ("rope_parameters", $0) } ?? ("rope_scaling", raw.ropeScaling)
-    guard let theta = (parameters?.ropeTheta ?? raw.ropeTheta)?.value else {
+    guard let theta = parameters?.ropeTheta ?? raw.ropeTheta else {
       throw ModelFileError(.configuration, file: file, subject: "rope_theta", finding: "is missing")
     }
     self.theta = theta
-    func required<Value>(_ number: JSONNumber<Value>?, _ field: String) throws(ModelFileError) -> Value {
+    func required<Value>(_ number: Value?, _ field: String) throws(ModelFileError) -> Value {
       guard let number else {
         throw ModelFileError(.configuration, file: file, subject: "\(name).\(field)", finding: "is missing")
       }
-      return number.value
+      return number
     }
-    if let part = (parameters?.partialRotaryFactor ?? raw.partialRotaryFactor)?.value, part != 1 {
+    if let part = parameters?.partialRotaryFactor ?? raw.partialRotaryFactor, part != 1 {
       throw ModelFileError(
         .unsupported, file: file, subject: "partial_rotary_factor", finding: "is \(part)",
         expected: "1: whole heads are rotated")
@@ -197,7 +185,7 @@ private struct RotaryFields {
 }
 
 extension [Int32] {
-  /// These tokens, then those of `others` that are not among them.
+  /// These tokens, followed by those of `others` that are not among them.
   func merging(_ others: [Int32]) -> [Int32] {
     others.reduce(into: self) { if !$0.contains($1) { $0.append($1) } }
   }

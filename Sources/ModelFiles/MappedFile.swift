@@ -10,15 +10,15 @@ package import BitNetTernary
 
 /// A regular file, mapped read-only.
 ///
-/// The mapping stays valid when the file is renamed or deleted; a file that another process shortens while it is mapped
-/// makes later reads fault, as with every mapped file.
+/// The mapping stays valid when the file is renamed or deleted. If another process shortens the file, later reads
+/// fault, as with every mapped file.
 package final class MappedFile: PageReleasing, @unchecked Sendable {
   // Unchecked: the mapping is read-only and lives as long as the object.
   package let path: String
   private let address: UnsafeMutableRawPointer
-  /// Bytes of the file, 1 or more.
+  /// The bytes of the file, 1 or more.
   package let count: Int
-  /// What identifies the file on this machine, however its path is spelt.
+  /// The file's identity on this machine, however its path is spelt.
   let identity: Identity
 
   struct Identity: Equatable {
@@ -59,8 +59,8 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     SharedBytes(owner: self, bytes: UnsafeRawBufferPointer(start: address, count: count))
   }
 
-  /// Asks the kernel to start reading `range` (in bytes, clamped to the file): waiting for one page after the other is
-  /// slow.
+  /// Asks the kernel to start reading `range` (in bytes, clamped to the file), because waiting for one page after the
+  /// other is slow.
   package func prefetch(_ range: Range<Int>) {
     let page = Int(getpagesize())
     let range = range.clamped(to: 0..<count)
@@ -74,8 +74,8 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     release(start..<start + bytes.count)
   }
 
-  /// Gives back the memory of the pages that lie wholly inside `range` (in bytes, clamped to the file). Reading them
-  /// again is allowed and reads the file again.
+  /// Releases the memory of the pages that are wholly inside `range` (in bytes, clamped to the file). Reading them
+  /// again reads the file again.
   package func release(_ range: Range<Int>) {
     let page = Int(getpagesize())
     let range = range.clamped(to: 0..<count)
@@ -86,5 +86,5 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
   }
 }
 
-/// The C library's sentence for `errno`.
+/// The C library's text for `errno`.
 func lastSystemError() -> String { String(cString: strerror(errno)) }

@@ -1,20 +1,25 @@
 package import BitNetInference
 import BitNetTernary
 
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
 /// Writes a Hugging Face model as one file in the converted form, which engines map without copying.
 ///
-/// Conversion streams: of the source, only the tensors in hand are in memory, and of the result at most a buffer of 64
-/// MiB.
+/// Conversion streams: memory holds the tensors that are being converted and at most 64 MiB of output.
 package enum ModelConverter {
   /// - Parameters:
   ///   - path: a Hugging Face folder.
-  ///   - output: the file to write. It appears under this name only when it is complete.
-  ///   - overwrite: whether a file that is already there is replaced.
-  ///   - tokenizer: gives the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` returns later;
-  ///     called once. What it throws ends the conversion.
-  ///   - families: the families of models that are known.
-  ///   - progress: called on the calling thread after each piece that was written.
-  /// - Throws: `ModelFileError`, or what `tokenizer` throws. Nothing is left behind in the output's folder then.
+  ///   - output: the path of the file to write. The file has this name only when it is complete.
+  ///   - overwrite: whether an existing file is replaced.
+  ///   - tokenizer: returns the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` later returns;
+  ///     called once. An error that it throws ends the conversion.
+  ///   - families: the known families of models.
+  ///   - progress: called on the calling thread after each piece that is written.
+  /// - Throws: `ModelFileError`, or the error of `tokenizer`. The output's folder then has no new file.
   @discardableResult
   package static func convert(
     from path: String, to output: String, overwrite: Bool = false,
@@ -22,7 +27,7 @@ package enum ModelConverter {
     progress: ((ConversionProgress) -> Void)? = nil
   ) throws -> ConversionSummary {
     guard FileAccess.isFolder(path) else {
-      // What is wrong with the file itself (missing, no safetensors, …) is the better sentence, if something is.
+      // An error about the file itself (missing, not safetensors, …) says more, if there is one.
       _ = try ConvertedModel(SafetensorsFile(checkedPath: path))
       throw ModelFileError(.unsupported, file: path, finding: "is converted already", expected: "a Hugging Face folder")
     }
@@ -43,12 +48,12 @@ package enum ModelConverter {
     }
     try file.commit()
     return ConversionSummary(
-      configuration: model, byteCount: file.count, sourceByteCount: folder.checkpoint.tensors.byteCount,
+      configuration: model, byteCount: file.count,
       tileByteCount: folder.checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } },
       hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil)
   }
 
-  /// - Throws: `ModelFileError` when the output is one of the files that are read: replacing it would pull it away.
+  /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy.
   private static func requireNoSource(of checkpoint: HuggingFaceCheckpoint, at output: String) throws(ModelFileError) {
     guard FileAccess.isRegularFile(output), let existing = try? MappedFile(path: output) else { return }
     for file in checkpoint.tensors.files where file.mapping?.identity == existing.identity {
@@ -63,34 +68,45 @@ package enum ModelConverter {
     typealias Key = ConvertedForm.Key
     let model = folder.checkpoint.configuration.model
     var metadata = [Key.format: ConvertedForm.format, Key.version: ConvertedForm.version(of: model)]
-    metadata[Key.configuration] = String(decoding: try StrictJSON.encode(model, file: output), as: UTF8.self)
+    metadata[Key.configuration] = try json(model, file: output)
     metadata[Key.source] = "\(FileAccess.name(folder.path)) (\(model.architecture))"
     metadata[Key.tokenizer] = tokenizer
     metadata[Key.chatTemplate] = folder.extras.chatTemplate
     if let defaults = folder.extras.generation?.defaults {
-      metadata[Key.generation] = String(decoding: try StrictJSON.encode(defaults, file: output), as: UTF8.self)
+      metadata[Key.generation] = try json(defaults, file: output)
     }
     return metadata
   }
+
+  /// The value as JSON with sorted names: the same text every time.
+  private static func json(_ value: some Encodable, file: String) throws(ModelFileError) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    do {
+      return String(decoding: try encoder.encode(value), as: UTF8.self)
+    } catch {
+      throw ModelFileError(
+        .unsupported, file: file, subject: "the metadata", finding: "is not representable as JSON: \(error)")
+    }
+  }
 }
 
-/// How far a conversion has come.
+/// The progress of a conversion.
 package struct ConversionProgress: Sendable, Equatable {
-  /// The tensor that is being written.
+  /// The name of the tensor that is being written.
   package let tensor: String
-  /// Bytes of the output that are written, and that there will be.
+  /// The bytes of output so far.
   package let writtenBytes: Int
+  /// The bytes of the whole output.
   package let totalBytes: Int
 }
 
-/// What a conversion wrote.
+/// The result of a conversion.
 package struct ConversionSummary: Sendable, Equatable {
   package let configuration: ModelConfiguration
-  /// Bytes of the file that was written.
+  /// The bytes of the file that was written.
   package let byteCount: Int
-  /// Bytes of the weights it was made from.
-  package let sourceByteCount: Int
-  /// Bytes of ternary tiles.
+  /// The bytes of its ternary tiles.
   package let tileByteCount: Int
   package let hasTokenizer: Bool
 }

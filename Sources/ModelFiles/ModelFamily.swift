@@ -1,20 +1,21 @@
 package import BitNetInference
+import BitNetJSON
 
-/// A kind of model that can be read: how its config.json is told from others, and what it does not say itself.
+/// A kind of model that can be read: how its config.json is recognised, and what that file does not say.
 ///
-/// To read another architecture, add it to `all` (and a field that only it has to `configure`), and its tensor names to
-/// `TensorNames`.
+/// To read another architecture, add it to `all`, its tensor names to `TensorNames`, and the fields of config.json that
+/// only it has to `configure`.
 package struct ModelFamily: Sendable {
   /// The entry of `architectures` in config.json.
   package var architecture: String
-  /// The `model_type` of a config.json without `architectures`, if that is enough to tell the family.
+  /// The `model_type` that identifies the family in a config.json without `architectures`; nil if it does not.
   package var modelType: String?
-  /// Whether a checkpoint without a quantization_config holds master weights. Otherwise it is refused: taking absmean
-  /// of a plain model's weights, or of ones whose codes are already multiplied out, gives a model that talks nonsense.
+  /// Whether a checkpoint without a quantization_config has master weights. If not, such a checkpoint is refused:
+  /// absmean quantisation of a plain model's weights, or of weights that are codes times a scale, ruins the model.
   package var hasMasters: Bool
   package var names: TensorNames
-  /// Adds to a configuration what is fixed in the family, or in fields of config.json that only it has. It has the
-  /// family's norms, and all that is read for every family; it is checked afterwards.
+  /// Adds to a configuration what is fixed for the family or in fields of config.json that only the family has. The
+  /// configuration already has the family's norms and the fields that all families have; it is validated afterwards.
   package var configure: @Sendable (ConfigurationFields, inout ModelConfiguration) throws(ModelFileError) -> Void
 
   package init(
@@ -30,18 +31,19 @@ package struct ModelFamily: Sendable {
     self.configure = configure
   }
 
-  /// The families that can be run.
+  /// All supported families.
   package static let all = [
     ModelFamily(architecture: "BitNetForCausalLM", modelType: "bitnet", hasMasters: true, names: .bitNet),
-    // The first public reproduction of BitNet b1.58, in its own code: float32 masters, sub-norms under other names.
+    // The first public reproduction of BitNet b1.58: float32 masters, and other names of the sub-norms.
     ModelFamily(architecture: "BitnetForCausalLM", hasMasters: true, names: .bitNet),
     ModelFamily(architecture: "LlamaForCausalLM", modelType: "llama", names: .llama),
   ]
 
-  /// The norms that the family's blocks have beside those that all have.
+  /// The norms of the family's blocks besides those that all blocks have.
   package var optionalNorms: Set<NormRole> { Set(names.norms.keys.filter(\.isOptional)) }
 
-  /// The family of a config.json, by its first known architecture, or by its model_type where it names none.
+  /// The family of a config.json: that of its first known architecture, or of its model_type if it has no
+  /// architectures.
   static func find(
     _ architectures: [String], modelType: String?, in families: [ModelFamily], file: String
   ) throws(ModelFileError) -> ModelFamily {
@@ -62,55 +64,39 @@ package struct ModelFamily: Sendable {
   }
 }
 
-/// The fields of a config.json by name, for what only some families have.
-package struct ConfigurationFields: Sendable, Decodable {
-  private var numbers: [String: Double] = [:]
-  private var lists: [String: [String]] = [:]
-  /// For errors.
-  private(set) var file = "config.json"
+/// The fields of a config.json by name, for those that only some families have.
+package struct ConfigurationFields: Sendable {
+  private let json: JSONValue
+  private let file: String
 
-  private struct Name: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
+  /// - Parameter file: config.json's path, for errors.
+  init(_ json: JSONValue, file: String) {
+    self.json = json
+    self.file = file
   }
 
-  package init(from decoder: any Decoder) throws {
-    let fields = try decoder.container(keyedBy: Name.self)
-    for name in fields.allKeys {
-      if let number = try? fields.decode(Double.self, forKey: name) {
-        numbers[name.stringValue] = number
-      } else if let list = try? fields.decode([String].self, forKey: name) {
-        lists[name.stringValue] = list
-      }
-    }
+  /// - Throws: `ModelFileError` when the field is missing or not a number.
+  package func number(_ name: String) throws(ModelFileError) -> Double {
+    try read(name) { (value) throws(JSONError) in try value.number() }
   }
 
-  func named(_ file: String) -> ConfigurationFields {
-    var fields = self
-    fields.file = file
-    return fields
-  }
-
-  /// - Throws: `ModelFileError` when the field is missing or no number.
-  package func number(_ name: String) throws(ModelFileError) -> Double { try value(numbers[name], name, "a number") }
-
-  /// - Throws: `ModelFileError` when the field is missing or no integer that fits.
+  /// - Throws: `ModelFileError` when the field is missing or not a whole number of 64 bits.
   package func integer(_ name: String) throws(ModelFileError) -> Int {
-    try value(numbers[name].flatMap { Int(exactly: $0) }, name, "an integer")
+    try read(name) { (value) throws(JSONError) in try value.integer() }
   }
 
-  /// - Throws: `ModelFileError` when the field is missing or no list of strings.
+  /// - Throws: `ModelFileError` when the field is missing or not a list of strings.
   package func strings(_ name: String) throws(ModelFileError) -> [String] {
-    try value(lists[name], name, "a list of strings")
+    try read(name) { (value) throws(JSONError) in try value.strings() }
   }
 
-  private func value<Value>(_ value: Value?, _ name: String, _ expected: String) throws(ModelFileError) -> Value {
-    guard let value else {
-      throw ModelFileError(
-        .configuration, file: file, subject: name, finding: "is missing or of another type", expected: expected)
+  private func read<Value>(
+    _ name: String, _ body: (JSONValue) throws(JSONError) -> Value
+  ) throws(ModelFileError) -> Value {
+    do {
+      return try body(try json[name])
+    } catch {
+      throw ModelFileError(error, file: file)
     }
-    return value
   }
 }

@@ -1,29 +1,27 @@
 import BitNetInference
 import BitNetTernary
 
-/// What is wrong with a model's files, as one sentence: the file, the field or tensor, what was found and what was
-/// expected.
+/// A fault in a model's files, as one sentence: the file, the field or tensor, the finding and the expectation.
 package struct ModelFileError: Error, Equatable, CustomStringConvertible {
   package enum Kind: Sendable, Equatable {
-    /// The operating system refused: the file is missing, not readable, not a regular file, the disk is full.
+    /// The operating system refused: for instance, the file is missing or not readable, or the disk is full.
     case system
-    /// The file is not what its format says: a broken header, a truncated file, JSON that does not parse.
+    /// The file does not follow its format: a broken header, a truncated file, malformed JSON.
     case malformed
     /// A field of the configuration is missing or out of range.
     case configuration
-    /// A tensor is missing, has another type or shape than the configuration asks for, or holds values that cannot be
-    /// used.
+    /// A tensor is missing, has another type or shape than the configuration says, or has unusable values.
     case tensor
-    /// The file is sound, but of a kind that this library does not read.
+    /// The file is valid, but of a kind that this library does not support.
     case unsupported
   }
 
   package let kind: Kind
-  /// The file's path as it was given, or a name for bytes in memory.
+  /// The file's path as given, or a name for bytes in memory.
   package let file: String
   /// The field or tensor at fault, or "the file".
   package let subject: String
-  /// What was found, as the predicate of a sentence about the subject: "has shape [3, 4]".
+  /// The finding, as the predicate of a sentence about the subject: "has shape [3, 4]".
   package let finding: String
   package let expected: String?
 
@@ -47,7 +45,7 @@ extension ModelFileError {
     self.init(.configuration, file: file, subject: error.field, finding: "is \(error.found)", expected: error.expected)
   }
 
-  /// A check of the weights as a whole that failed after each tensor had passed its own.
+  /// A fault of the weights as a whole, found after each tensor passed its own check.
   init(weights error: any Error, file: String) {
     switch error {
     case let error as ModelFileError: self = error

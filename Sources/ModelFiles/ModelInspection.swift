@@ -1,32 +1,31 @@
 package import BitNetInference
 package import BitNetTernary
 
-/// What a model's files hold, found without loading the weights: headers, configuration and scales are read, nothing
-/// else.
-package struct ModelInspection: Sendable, Equatable, Codable {
-  package struct File: Sendable, Equatable, Codable {
+/// A description of a model's files, made without loading the weights: only headers, configuration and scales are read.
+package struct ModelInspection: Sendable, Equatable, Encodable {
+  package struct File: Sendable, Equatable, Encodable {
     package let name: String
     package let byteCount: Int
   }
 
-  package struct Tensor: Sendable, Equatable, Codable {
+  package struct Tensor: Sendable, Equatable, Encodable {
     package let name: String
     package let type: TensorType
     package let shape: [Int]
     package let byteCount: Int
   }
 
-  /// Numbers of one kind for each kind of weight.
-  package struct Breakdown: Sendable, Equatable, Codable {
+  /// Counts of parameters or bytes by kind of weight.
+  package struct Breakdown: Sendable, Equatable, Encodable {
     package let ternary: Int
     package let embedding: Int
-    /// 0 when the embedding is the head.
+    /// 0 if the embedding is the head.
     package let head: Int
     package let norms: Int
   }
 
-  /// The scales of the ternary matrices, in the sense in which they multiply codes.
-  package struct Scales: Sendable, Equatable, Codable {
+  /// The scales of the ternary matrices, as factors of the codes.
+  package struct Scales: Sendable, Equatable, Encodable {
     package let count: Int
     package let smallest: Double
     package let largest: Double
@@ -38,30 +37,31 @@ package struct ModelInspection: Sendable, Equatable, Codable {
   package let files: [File]
   package let tensors: [Tensor]
   package let configuration: ModelConfiguration
-  /// How ternary weights are stored, in words.
+  /// The storage of ternary weights, in words.
   package let storage: String
   package let parameters: Breakdown
-  /// Bytes of the weights in the files, without scales.
+  /// The bytes of the weights in the files, without scales.
   package let bytes: Breakdown
   package let scaleBytes: Int
-  /// Bytes of all files that are none of these: headers, padding, unused tensors.
+  /// The remaining bytes of all files: headers, padding, unused tensors.
   package let otherBytes: Int
-  /// Nil when the scales are computed while the model is loaded.
+  /// Nil if the scales are computed while the model is loaded.
   package let scales: Scales?
-  /// The tokenizer's kind, if there is one.
+  /// The tokenizer's format; nil if there is none.
   package let tokenizer: String?
-  package let hasChatTemplate: Bool
+  /// The Jinja template that turns messages into a prompt; nil if there is none.
+  package let chatTemplate: String?
   package let generation: GenerationDefaults?
   /// Whether every ternary code was read and found valid.
   package let codesVerified: Bool
 
-  /// Bits that one ternary weight takes in the files.
+  /// The bits of one ternary weight in the files.
   package var bitsPerTernaryWeight: Double { Double(bytes.ternary) * 8 / Double(parameters.ternary) }
 
   /// - Parameters:
-  ///   - path: what `ModelLoader.load(path:)` takes.
+  ///   - path: a path as for `ModelLoader.load(path:)`.
   ///   - verify: whether all weights are read to check every ternary code.
-  /// - Throws: `ModelFileError`, as loading would for everything that can be seen without reading weights.
+  /// - Throws: `ModelFileError`, as for loading, for every fault that shows without reading weights.
   package init(path: String, verify: Bool = false) throws(ModelFileError) {
     if FileAccess.isFolder(path) {
       let folder = try HuggingFaceFolder(path: path, families: ModelFamily.all)
@@ -73,10 +73,10 @@ package struct ModelInspection: Sendable, Equatable, Codable {
   }
 
   /// - Parameters:
-  ///   - bytes: what `ModelLoader.load(bytes:)` takes.
-  ///   - name: stands for the path.
+  ///   - bytes: a file as for `ModelLoader.load(bytes:)`.
+  ///   - name: replaces the path.
   ///   - verify: whether all weights are read to check every ternary code.
-  /// - Throws: `ModelFileError`, as loading would.
+  /// - Throws: `ModelFileError`, as for loading.
   package init(bytes: SharedBytes, name: String, verify: Bool = false) throws(ModelFileError) {
     try self.init(ConvertedModel(SafetensorsFile(bytes: ModelLoader.aligned(bytes), name: name)), verify: verify)
   }
@@ -105,7 +105,7 @@ package struct ModelInspection: Sendable, Equatable, Codable {
     otherBytes = checkpoint.tensors.byteCount - bytes.total - scaleBytes
     scales = Self.scales(parts.compactMap(\.storedScale))
     tokenizer = folder.extras.tokenizer?.kind
-    hasChatTemplate = folder.extras.chatTemplate != nil
+    chatTemplate = folder.extras.chatTemplate
     generation = folder.extras.generation?.defaults
     codesVerified = verified
   }
@@ -128,7 +128,7 @@ package struct ModelInspection: Sendable, Equatable, Codable {
     otherBytes = converted.file.bytes.count - bytes.total - scaleBytes
     scales = Self.scales(parts.map(\.scale))
     tokenizer = model.tokenizer?.kind
-    hasChatTemplate = model.chatTemplate != nil
+    chatTemplate = model.chatTemplate
     generation = model.generation
     codesVerified = verified
   }
@@ -156,7 +156,7 @@ extension ModelInspection.Breakdown {
 }
 
 extension StoredProjection {
-  /// The scale beside the weight; nil where it is computed from master weights.
+  /// The scale that is stored with the weight; nil if it is computed from master weights.
   var storedScale: Double? {
     switch form {
     case .packed(let scale), .codes(let scale): scale
@@ -164,7 +164,7 @@ extension StoredProjection {
     }
   }
 
-  /// How the weights are stored, in words.
+  /// The storage of the weights, in words.
   var storage: String {
     switch form {
     case .packed: "packed, 4 weights in a byte"

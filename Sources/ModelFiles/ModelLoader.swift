@@ -3,9 +3,9 @@ package import BitNetTernary
 
 /// Loads models: Hugging Face folders and files in the converted form.
 ///
-/// A folder's ternary weights are packed into tiles, on all cores; master weights are quantised first. Its bfloat16
-/// embedding and head stay in the mapped file; float32 and float16 ones are rounded to bfloat16 in memory. A converted
-/// file is used as it is mapped, without copies.
+/// The ternary weights of a folder are packed into tiles on all cores; master weights are quantised first. A bfloat16
+/// embedding and head stay in the mapped file; those in float32 and float16 are rounded to bfloat16 in memory. A
+/// converted file is mapped and used without copies.
 package enum ModelLoader {
   /// - Parameters:
   ///   - path: a Hugging Face folder, or a `.safetensors` file in the converted form.
@@ -37,7 +37,7 @@ package enum ModelLoader {
     return try ConvertedModel(SafetensorsFile(bytes: aligned(bytes), name: name)).load(options: options)
   }
 
-  /// The bytes themselves if they start at a multiple of 64, else a copy that does.
+  /// The same bytes if they start at a multiple of 64, else a copy that does.
   static func aligned(_ bytes: SharedBytes) -> SharedBytes {
     guard UInt(bitPattern: bytes.baseAddress) % UInt(ConvertedForm.alignment) != 0 else { return bytes }
     let copy = AlignedBuffer(count: bytes.count)
@@ -48,8 +48,8 @@ package enum ModelLoader {
   /// Loads a Hugging Face model whose files are in memory.
   ///
   /// - Parameters:
-  ///   - config: the JSON of config.json; `generation`: that of generation_config.json.
-  ///   - name: for errors in these two.
+  ///   - config: the JSON of config.json; `generation` is that of generation_config.json.
+  ///   - name: for errors in these.
   package static func load(
     config: SharedBytes, generation: SharedBytes? = nil, tensors: SafetensorsFolder, name: String
   ) throws(ModelFileError) -> ModelWeights {
@@ -106,14 +106,14 @@ package enum ModelLoader {
   }
 }
 
-/// How a model is loaded.
+/// Options for loading a model.
 package struct LoadOptions: Sendable {
-  /// Whether the tiles of a converted file are searched for codes that are none. Nil: in files below 64 MB.
+  /// Whether the tiles of a converted file are searched for invalid codes. Nil: in files below 64 MB.
   ///
-  /// Engines are safe either way: the one field value that stands for no code, 0, multiplies as -2. A search reads the
-  /// whole file. (Weights that are packed while they are loaded are always checked.)
+  /// Engines are safe either way: the only invalid field value, 0, multiplies as -2. The search reads the whole file.
+  /// (Weights that are packed while they are loaded are always checked.)
   package var verifyCodes: Bool?
-  /// The families of models that are known. A converted file says itself what it needs.
+  /// The known families of models, for folders. A converted file needs none.
   package var families: [ModelFamily]
 
   package init(verifyCodes: Bool? = nil, families: [ModelFamily] = ModelFamily.all) {
@@ -122,23 +122,23 @@ package struct LoadOptions: Sendable {
   }
 }
 
-/// The form in which a model's files were found.
+/// The form of a model's files.
 package enum ModelFormat: String, Sendable, Codable {
   case huggingFace = "Hugging Face folder"
   case converted = "swift-bitnet file"
 }
 
-/// A loaded model and what its files say beside the weights.
+/// A loaded model: the weights and the other contents of its files.
 package struct LoadedModel: Sendable {
   package let weights: ModelWeights
   package let format: ModelFormat
-  /// Nil where the files hold no tokenizer.
+  /// Nil if the files have no tokenizer.
   package let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
   package let chatTemplate: String?
-  /// How the model's authors sample from it, if they say.
+  /// The sampling that the model's authors suggest, if they do.
   package let generation: GenerationDefaults?
-  /// A short description of where the weights came from.
+  /// A short description of the origin of the weights.
   package let source: String
 }
 

@@ -6,27 +6,27 @@
   import Glibc
 #endif
 
-/// A file that appears under its name only when it is complete.
+/// A file that has its name only when it is complete.
 ///
 /// It is written under a temporary name in the same folder, `.NAME.partial-PID-RANDOM`; `commit` makes it durable and
-/// renames it, in one step for anyone who looks. Released without `commit`, it is removed. (A killed process leaves its
-/// partial file behind.)
+/// renames it atomically. If it is released without `commit`, it is removed. (A killed process leaves its partial file
+/// behind.)
 package final class OutputFile {
   package typealias SystemWrite = (Int32, UnsafeRawPointer, Int) -> Int
 
   package let path: String
   package let temporaryPath: String
-  /// Bytes written.
+  /// The bytes written so far.
   package private(set) var count = 0
   private var descriptor: Int32
   private let systemWrite: SystemWrite
   private let overwrite: Bool
 
   /// - Parameters:
-  ///   - overwrite: whether a file that is already there is replaced.
-  ///   - systemWrite: writes some of the bytes and returns how many, or -1 with `errno`: the system's `write`, except
-  ///     in tests.
-  /// - Throws: `ModelFileError` of kind `.system` when the file exists and may not be replaced, or cannot be made.
+  ///   - overwrite: whether an existing file is replaced.
+  ///   - systemWrite: writes some of the bytes and returns their number, or -1 with `errno`; the system's `write`,
+  ///     except in tests.
+  /// - Throws: `ModelFileError` of kind `.system` when the file exists and may not be replaced, or cannot be created.
   package init(
     path: String, overwrite: Bool, systemWrite: @escaping SystemWrite = { write($0, $1, $2) }
   ) throws(ModelFileError) {
@@ -77,7 +77,7 @@ package final class OutputFile {
   }
 
   /// Appends bytes.
-  /// - Throws: `ModelFileError` of kind `.system`, saying how far writing got, when the disk is full or broken.
+  /// - Throws: `ModelFileError` of kind `.system`, with the number of bytes written, when the disk is full or broken.
   package func append(_ bytes: UnsafeRawBufferPointer) throws(ModelFileError) {
     var written = 0
     while written < bytes.count {
@@ -96,15 +96,15 @@ package final class OutputFile {
     try bytes.withUnsafeBufferPointer { (buffer) throws(ModelFileError) in try append(UnsafeRawBufferPointer(buffer)) }
   }
 
-  /// Makes the file durable and gives it its name.
+  /// Makes the file durable and renames it.
   package func commit() throws(ModelFileError) {
     guard fsync(descriptor) == 0 else { throw refusal("cannot be written to disk: \(lastSystemError())") }
     try requireFree()
     guard rename(temporaryPath, path) == 0 else { throw refusal("cannot be given its name: \(lastSystemError())") }
     close(descriptor)
     descriptor = -1
-    // The name itself is durable only when its folder is. Some file systems cannot sync a folder; the file is complete
-    // all the same.
+    // The name is durable only when its folder is. Some file systems cannot synchronise a folder; the file is complete
+    // even then.
     let folder = open(FileAccess.folder(path), O_RDONLY | O_CLOEXEC)
     if folder >= 0 {
       fsync(folder)

@@ -1,8 +1,8 @@
 import BitNetTernary
 
-/// Projections that share their input, to be stacked in one ternary matrix: q, k and v; gate and up; or one alone.
+/// Projections with the same input, stacked in one ternary matrix: q, k and v; gate and up; or a single one.
 struct ProjectionStack: Sendable {
-  /// The stack's name in the converted form, without a suffix.
+  /// The name of the stack in the converted form, without a suffix.
   let name: String
   let parts: [StoredProjection]
 
@@ -10,7 +10,7 @@ struct ProjectionStack: Sendable {
   var columns: Int { parts[0].columns }
   var byteCount: Int { TernaryMatrix.byteCount(rows: rows, columns: columns) }
 
-  /// Finds the scales: reads them, or takes the means of master weights.
+  /// The stack with its scales, which are read, or are the means of master weights.
   func quantized() throws(ModelFileError) -> QuantizedStack {
     for part in parts { part.weight.prefetch() }
     var scales: [Double] = []
@@ -30,10 +30,10 @@ struct ProjectionStack: Sendable {
   }
 }
 
-/// A stack whose scales are known: ready to be packed.
+/// A stack whose scales are known, ready to be packed.
 struct QuantizedStack: Sendable {
   let stack: ProjectionStack
-  /// One for each part.
+  /// One scale for each part.
   let scales: [Double]
   fileprivate let quantizers: [AbsmeanQuantizer?]
 
@@ -70,17 +70,18 @@ struct QuantizedStack: Sendable {
   }
 }
 
-/// Tiles of a range of a stack's rows, filled by several threads, each in rows of its own.
+/// The tiles of a range of a stack's rows. Several threads fill them, each its own rows.
 private struct TileDestination: @unchecked Sendable {
   let tiles: UnsafeMutableRawBufferPointer
   /// The stacked row at which `tiles` starts.
   let firstRow: Int
   let columns: Int
 
-  /// A packer whose row 0 is a row of the stack, which may lie before these tiles.
+  /// A packer whose row 0 is the given row of the stack, which may be before these tiles.
   func packer(firstRow row: Int) -> TilePacker { TilePacker(columns: columns, tiles: tiles, firstRow: row - firstRow) }
 
-  /// Fills the tiles that end before a row with zero codes: a part's last ones, whose padding rows are never packed.
+  /// Fills the tiles that end before a row with zero codes: the last tiles of a part, whose padding rows are never
+  /// packed.
   func fillPadding(beforeRow row: Int) {
     let size = Tile.byteCount(rows: Tile.rows, columns: columns)
     let end = (row - firstRow) / Tile.rows * size

@@ -8,7 +8,7 @@ package final class SafetensorsFile: Sendable {
   package let bytes: SharedBytes
   let mapping: MappedFile?
 
-  /// - Throws: `ModelFileError` when the file cannot be mapped or its header is not sound.
+  /// - Throws: `ModelFileError` when the file cannot be mapped or its header is malformed.
   package convenience init(path: String) throws(ModelFileError) {
     try self.init(mapping: MappedFile(path: path))
   }
@@ -58,7 +58,7 @@ package struct StoredTensor: Sendable {
     return slice
   }
 
-  /// Gives back the memory of bytes that have been read, if the file is mapped; they may be read again.
+  /// Releases the memory of bytes that have been read, if the file is mapped; they may be read again.
   func release(_ range: Range<Int>) {
     let start = description.range.lowerBound
     file.mapping?.release(start + range.lowerBound..<start + range.upperBound)

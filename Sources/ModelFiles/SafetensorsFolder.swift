@@ -1,3 +1,4 @@
+import BitNetJSON
 package import BitNetTernary
 
 /// A checkpoint's tensors: one `model.safetensors`, or shards listed by `model.safetensors.index.json`.
@@ -11,10 +12,10 @@ package struct SafetensorsFolder: Sendable {
   package let files: [SafetensorsFile]
   private let places: [String: Int]
 
-  /// - Throws: `ModelFileError` when neither form is there, an index names a file outside the folder, a shard is
-  ///   missing, or a shard does not hold a tensor that the index places in it.
+  /// - Throws: `ModelFileError` when the folder has neither form, an index names a file outside the folder, a shard is
+  ///   missing, or a shard lacks a tensor that the index places in it.
   package init(path: String) throws(ModelFileError) {
-    // The single file wins where both exist, as in the reference library.
+    // The single file wins if both exist, as in the reference library.
     let single = FileAccess.join(path, Self.singleName)
     if FileAccess.exists(single) {
       try self.init(name: path, single: SafetensorsFile(path: single))
@@ -33,19 +34,20 @@ package struct SafetensorsFolder: Sendable {
   package init(name: String, single: SafetensorsFile) throws(ModelFileError) {
     self.name = name
     self.files = [single]
-    self.places = Dictionary(uniqueKeysWithValues: single.header.tensors.map { ($0.name, 0) })
+    self.places = Dictionary(single.header.tensors.map { ($0.name, 0) }) { first, _ in first }
   }
 
   /// - Parameters:
-  ///   - index: the index's JSON: `weight_map` gives the file of every tensor.
+  ///   - index: the index's JSON, whose `weight_map` gives the file of every tensor.
   ///   - open: opens a shard by its plain name.
   package init(
     name: String, index: SharedBytes, open: (String) throws(ModelFileError) -> SafetensorsFile
   ) throws(ModelFileError) {
     let indexPath = FileAccess.join(name, Self.indexName)
     let map = try index.withUnsafeBytes { (raw) throws(ModelFileError) in
-      try StrictJSON.decode(Index.self, from: raw, file: indexPath, subject: "the index", limit: Self.largestIndex)
-        .weightMap
+      try JSONDocument.read(raw, file: indexPath, subject: "the index", limit: Self.largestIndex) {
+        (json) throws(JSONError) in try json["weight_map"].stringsByName()
+      }
     }
     for (tensor, shard) in map.sorted(by: { $0.key < $1.key }) {
       guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\\"), shard != ".", shard != "..",
@@ -82,14 +84,6 @@ package struct SafetensorsFolder: Sendable {
   /// The names of all tensors, sorted.
   package var names: [String] { places.keys.sorted() }
 
-  /// Bytes of all files.
+  /// The bytes of all files.
   package var byteCount: Int { files.reduce(0) { $0 + $1.bytes.count } }
-
-  private struct Index: Decodable {
-    let weightMap: [String: String]
-
-    enum CodingKeys: String, CodingKey {
-      case weightMap = "weight_map"
-    }
-  }
 }

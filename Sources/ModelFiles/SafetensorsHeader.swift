@@ -1,19 +1,20 @@
+import BitNetJSON
+
 /// The header of a safetensors file: 8 bytes of length (little-endian), then that much JSON, then the tensors' data.
 ///
-/// Checked as the reference library does: tensors cover the data exactly, without holes or overlaps, and every size
-/// follows from type and shape. Data that is not aligned to its element size is accepted, and read without assuming
-/// alignment.
+/// The checks are those of the reference library: tensors cover the data exactly, without holes or overlaps, and every
+/// size follows from type and shape. Data that is not aligned to its element size is accepted and read as such.
 package struct SafetensorsHeader: Sendable {
-  /// One tensor as the header describes it.
+  /// The header's description of a tensor.
   package struct Tensor: Sendable, Equatable {
     package let name: String
     package let type: TensorType
     /// Outermost first; empty for a scalar.
     package let shape: [Int]
-    /// Where the elements are, in bytes from the start of the file.
+    /// The place of the elements, in bytes from the start of the file.
     package let range: Range<Int>
 
-    /// Elements: the product of the shape.
+    /// The number of elements, the product of the shape.
     package var elementCount: Int { range.count / type.byteCount }
   }
 
@@ -23,13 +24,13 @@ package struct SafetensorsHeader: Sendable {
   package let metadata: [String: String]
   /// In the order of their data.
   package let tensors: [Tensor]
-  /// Where the data starts in the file.
+  /// The first byte of the data in the file.
   package let dataStart: Int
   private let indices: [String: Int]
 
   /// - Parameters:
-  ///   - bytes: the file from its start; at least the header must be there, the data need not.
-  ///   - fileSize: bytes of the whole file.
+  ///   - bytes: the start of the file: at least the header, without or with data.
+  ///   - fileSize: the bytes of the whole file.
   ///   - file: the file's name, for errors.
   /// - Throws: `ModelFileError` of kind `.malformed` naming the tensor at fault.
   package init(parsing bytes: UnsafeRawBufferPointer, fileSize: Int, file: String) throws(ModelFileError) {
@@ -52,15 +53,15 @@ package struct SafetensorsHeader: Sendable {
       throw refusal("the header", "starts with the byte \(bytes[8])", "a JSON object")
     }
     let text = UnsafeRawBufferPointer(rebasing: bytes[8..<dataStart])
-    let raw = try StrictJSON.decode(
-      RawHeader.self, from: text, file: file, subject: "the header", limit: Self.largestHeader)
-
-    var tensors: [Tensor] = []
-    tensors.reserveCapacity(raw.tensors.count)
-    for (name, entry) in raw.tensors {
-      tensors.append(try Self.check(entry, name: name, dataStart: dataStart, fileSize: fileSize, file: file))
+    let raw = try JSONDocument.read(text, file: file, subject: "the header", limit: Self.largestHeader) {
+      (json) throws(JSONError) in try RawHeader(json)
     }
-    // Empty tensors share their place with what follows them, so the end decides between equal starts.
+    var tensors: [Tensor] = []
+    tensors.reserveCapacity(raw.entries.count)
+    for entry in raw.entries {
+      tensors.append(try Self.check(entry, dataStart: dataStart, fileSize: fileSize, file: file))
+    }
+    // An empty tensor starts where the next tensor starts, so the end decides between equal starts.
     tensors.sort {
       ($0.range.lowerBound, $0.range.upperBound, $0.name) < ($1.range.lowerBound, $1.range.upperBound, $1.name)
     }
@@ -76,9 +77,14 @@ package struct SafetensorsHeader: Sendable {
     guard end == fileSize else {
       throw refusal("the data", "has \(fileSize - dataStart) bytes", "\(end - dataStart), where the last tensor ends")
     }
+    // Bytes that differ can be the same string to Swift, in two Unicode normalisations.
+    var indices: [String: Int] = [:]
+    for (index, tensor) in tensors.enumerated() where indices.updateValue(index, forKey: tensor.name) != nil {
+      throw refusal("tensor \(tensor.name)", "is given twice, in two Unicode normalisations", "each name once")
+    }
     self.metadata = raw.metadata
     self.dataStart = dataStart
-    self.indices = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { ($1.name, $0) })
+    self.indices = indices
     self.tensors = tensors
   }
 
@@ -86,15 +92,15 @@ package struct SafetensorsHeader: Sendable {
   package subscript(name: String) -> Tensor? { indices[name].map { tensors[$0] } }
 
   private static func check(
-    _ entry: RawHeader.Entry, name: String, dataStart: Int, fileSize: Int, file: String
+    _ entry: RawHeader.Entry, dataStart: Int, fileSize: Int, file: String
   ) throws(ModelFileError) -> Tensor {
     func refusal(_ finding: String, _ expected: String) -> ModelFileError {
-      ModelFileError(.malformed, file: file, subject: "tensor \(name)", finding: finding, expected: expected)
+      ModelFileError(.malformed, file: file, subject: "tensor \(entry.name)", finding: finding, expected: expected)
     }
     guard let type = TensorType(rawValue: entry.dtype) else {
       throw refusal("has dtype \(entry.dtype)", "one of " + TensorType.allCases.map(\.rawValue).joined(separator: ", "))
     }
-    let shape = entry.shape.map(\.value)
+    let shape = entry.shape
     var byteCount = type.byteCount
     for extent in shape {
       guard extent >= 0 else { throw refusal("has shape \(shape)", "extents of 0 or more") }
@@ -105,7 +111,7 @@ package struct SafetensorsHeader: Sendable {
     guard entry.dataOffsets.count == 2 else {
       throw refusal("has \(entry.dataOffsets.count) data_offsets", "2: begin and end")
     }
-    let (begin, end) = (entry.dataOffsets[0].value, entry.dataOffsets[1].value)
+    let (begin, end) = (entry.dataOffsets[0], entry.dataOffsets[1])
     guard begin >= 0, begin <= end, end <= fileSize - dataStart else {
       throw refusal(
         "has data_offsets [\(begin), \(end)]", "a range inside the data, which has \(fileSize - dataStart) bytes")
@@ -113,40 +119,32 @@ package struct SafetensorsHeader: Sendable {
     guard end - begin == byteCount else {
       throw refusal("has \(end - begin) bytes", "\(byteCount), for \(type.rawValue) of shape \(shape)")
     }
-    return Tensor(name: name, type: type, shape: shape, range: dataStart + begin..<dataStart + end)
+    return Tensor(name: entry.name, type: type, shape: shape, range: dataStart + begin..<dataStart + end)
   }
 }
 
-/// The header's JSON: tensors by name, beside one member of another shape.
-private struct RawHeader: Decodable {
-  struct Entry: Decodable {
+/// The header's JSON: tensors by name, and one member that is not a tensor.
+private struct RawHeader {
+  struct Entry {
+    let name: String
     let dtype: String
-    let shape: [JSONNumber<Int>]
-    let dataOffsets: [JSONNumber<Int>]
-
-    enum CodingKeys: String, CodingKey {
-      case dtype, shape
-      case dataOffsets = "data_offsets"
-    }
-  }
-
-  struct Name: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
+    let shape: [Int]
+    let dataOffsets: [Int]
   }
 
   var metadata: [String: String] = [:]
-  var tensors: [String: Entry] = [:]
+  var entries: [Entry] = []
 
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.container(keyedBy: Name.self)
-    for name in container.allKeys {
-      if name.stringValue == "__metadata__" {
-        metadata = try container.decode([String: String].self, forKey: name)
+  init(_ json: JSONValue) throws(JSONError) {
+    for (name, value) in try json.members() {
+      if name.hasName("__metadata__") {
+        metadata = try value.stringsByName()
       } else {
-        tensors[name.stringValue] = try container.decode(Entry.self, forKey: name)
+        var fields = try value.fields()
+        entries.append(
+          Entry(
+            name: try name.string(), dtype: try fields["dtype"].string(), shape: try fields["shape"].integers(),
+            dataOffsets: try fields["data_offsets"].integers()))
       }
     }
   }

@@ -1,11 +1,11 @@
 import BitNetTernary
 
-/// One projection's ternary weights in whichever form a Hugging Face checkpoint stores them.
+/// The ternary weights of a projection in the form in which a Hugging Face checkpoint stores them.
 struct StoredProjection: Sendable {
   enum Form: Sendable {
     /// Four codes in a byte, with a scale.
     case packed(scale: Double)
-    /// One code in an element, with a scale.
+    /// One code in each element, with a scale.
     case codes(scale: Double)
     /// Float weights that become codes by absmean.
     case master
@@ -18,9 +18,9 @@ struct StoredProjection: Sendable {
 
   /// - Parameters:
   ///   - name: the weight's name, ending in `.weight`; its scale, if it has one, is beside it under `<name>_scale`.
-  ///   - meaning: what the checkpoint's scales mean; nil if it does not say.
-  /// - Throws: `ModelFileError` when a tensor is missing or has another type or shape than these, or the scale cannot
-  ///   be used.
+  ///   - meaning: the meaning of the checkpoint's scales; nil if it does not say.
+  /// - Throws: `ModelFileError` when a tensor is missing, has another type or shape than these, or has an unusable
+  ///   scale.
   init(
     name: String, rows: Int, columns: Int, tensors: SafetensorsFolder, meaning: HuggingFaceConfiguration.ScaleMeaning?
   ) throws(ModelFileError) {
@@ -79,13 +79,13 @@ struct StoredProjection: Sendable {
 // MARK: - Quantising
 
 extension StoredProjection {
-  /// A tensor larger than this is given back piece by piece while it is read, a smaller one when all of it has been
-  /// read.
+  /// The memory of a tensor larger than this is released in pieces while it is read; that of a smaller one after all of
+  /// it is read.
   static let largeTensor = 64 << 20
 
   var isLarge: Bool { weight.byteCount > Self.largeTensor }
 
-  /// Rows that make a piece of work worth a thread.
+  /// The number of rows that make a thread worthwhile.
   var rowsPerPiece: Int { max(16, (1 << 18) / columns / 16 * 16) }
 
   private func bytes(ofRows rows: Range<Int>) -> Range<Int> {
@@ -93,8 +93,7 @@ extension StoredProjection {
     return rows.lowerBound * stride..<rows.upperBound * stride
   }
 
-  /// What turns master weights into codes. The sum is taken row by row in a fixed order, whatever the number of
-  /// threads.
+  /// The quantiser of master weights. The sum is taken row by row in a fixed order, whatever the number of threads.
   ///
   /// - Throws: `ModelFileError` naming the first weight that is not finite.
   func absmeanQuantizer() throws(ModelFileError) -> AbsmeanQuantizer {
@@ -125,7 +124,7 @@ extension StoredProjection {
   ///
   /// - Parameters:
   ///   - rows: inside `0..<self.rows`.
-  ///   - quantizer: for the form `.master`; others need none.
+  ///   - quantizer: for the form `.master`; the others need none.
   /// - Throws: `ModelFileError` naming the row of a code that is not ternary.
   func pack(rows: Range<Int>, quantizer: AbsmeanQuantizer?, packer: TilePacker) throws(ModelFileError) {
     switch form {
@@ -138,7 +137,7 @@ extension StoredProjection {
         guard case .invalidCode(let row, let code) = error else { throw weight.refusal("cannot be packed: \(error)") }
         throw weight.refusal("holds the code \(code) in row \(row)", expected: "0, 1 or 2 (for -1, 0, +1)")
       }
-      // The four rows of a byte are far apart: its quarter is read four times.
+      // The four rows of a byte are far apart, so each quarter of the bytes is read four times.
       if isLarge {
         weight.release(bytes(ofRows: rows.lowerBound % weight.shape[0]..<rows.upperBound % weight.shape[0]))
       }
@@ -187,13 +186,13 @@ extension StoredProjection {
   }
 }
 
-/// The rows' sums, written by several threads, each to rows of its own.
+/// The sums of the rows. Several threads write them, each those of its own rows.
 private struct SharedRowSums: @unchecked Sendable {
   let values: UnsafeMutableBufferPointer<Double>
   init(_ values: UnsafeMutableBufferPointer<Double>) { self.values = values }
 }
 
-/// The sum of |v| in Double: element i goes to lane i mod 8, lanes are added in order at the end.
+/// The sum of |v| in Double: element i goes to lane i mod 8, and the lanes are added in order at the end.
 private func absoluteSum(_ values: UnsafePointer<Float>, count: Int) -> Double {
   var lanes = SIMD8<Double>()
   let whole = count / 8 * 8

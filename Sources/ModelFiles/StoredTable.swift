@@ -1,7 +1,7 @@
 import BitNetInference
 import BitNetTernary
 
-/// An embedding or output head as a checkpoint stores it: `[rows, columns]` of BF16, F16 or F32.
+/// An embedding or LM head as a checkpoint stores it: `[rows, columns]` of BF16, F16 or F32.
 struct StoredTable: Sendable {
   let tensor: StoredTensor
   let rows: Int
@@ -25,10 +25,10 @@ struct StoredTable: Sendable {
     self.columns = columns
   }
 
-  /// The table in bfloat16: the file's own bytes where they are that already, else rounded to it (to nearest, ties to
+  /// The table in bfloat16: the file's own bytes if they are bfloat16, else values rounded to it (to nearest, ties to
   /// even).
   ///
-  /// - Throws: `ModelFileError` naming the row of a value that is not finite in bfloat16, where values are converted.
+  /// - Throws: `ModelFileError` naming the row of a value that is not finite in bfloat16, if values are converted.
   func table() throws(ModelFileError) -> EmbeddingTable {
     let aligned = UInt(bitPattern: tensor.bytes.baseAddress) % 2 == 0
     let bytes: SharedBytes

@@ -1,4 +1,4 @@
-/// The element types of safetensors that have whole bytes.
+/// The element types of safetensors whose elements are whole bytes.
 package enum TensorType: String, Sendable, Codable, CaseIterable {
   case bool = "BOOL"
   case u8 = "U8"
@@ -17,7 +17,7 @@ package enum TensorType: String, Sendable, Codable, CaseIterable {
   case f64 = "F64"
   case c64 = "C64"
 
-  /// Bytes of one element.
+  /// The bytes of one element.
   package var byteCount: Int {
     switch self {
     case .bool, .u8, .i8, .f8e5m2, .f8e4m3: 1

@@ -1,3 +1,4 @@
+import BitNetJSON
 import BitNetTernary
 
 /// Where to load a model's tokenizer from.
@@ -19,7 +20,7 @@ package enum TokenizerSource: Sendable, Equatable {
   }
 }
 
-/// What a Hugging Face folder holds beside configuration and weights.
+/// The files of a Hugging Face folder besides configuration and weights.
 struct FolderExtras: Sendable {
   let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
@@ -38,7 +39,7 @@ struct FolderExtras: Sendable {
     } else {
       tokenizer = ifPresent("tokenizer.model").map { .tokenizerModel(path: $0) }
     }
-    // A template in its own file is the newer place and wins, as in transformers.
+    // A template in a file of its own is the newer form and wins, as in transformers.
     if let file = ifPresent("chat_template.jinja") {
       chatTemplate = try Self.text(file, limit: HuggingFaceConfiguration.largestFile)
     } else {
@@ -55,7 +56,8 @@ struct FolderExtras: Sendable {
   private static func text(_ path: String, limit: Int) throws(ModelFileError) -> String {
     let bytes = try MappedFile(path: path).bytes
     guard bytes.count <= limit else {
-      throw ModelFileError(.malformed, file: path, finding: "has \(bytes.count) bytes", expected: "at most \(limit)")
+      throw ModelFileError(
+        .malformed, file: path, finding: "is \(bytes.count) bytes long", expected: "at most \(limit)")
     }
     guard let text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
       throw ModelFileError(.malformed, file: path, finding: "is not UTF-8 text")
@@ -65,36 +67,15 @@ struct FolderExtras: Sendable {
 
   private static func chatTemplate(inConfiguration path: String) throws(ModelFileError) -> String? {
     let bytes = try MappedFile(path: path).bytes
-    let configuration = try bytes.withUnsafeBytes { (raw) throws(ModelFileError) in
-      try StrictJSON.decode(
-        TokenizerConfiguration.self, from: raw, file: path, subject: "the file", limit: largestTokenizerConfiguration)
-    }
-    return configuration.chatTemplate?.text
-  }
-
-  private struct TokenizerConfiguration: Decodable {
-    let chatTemplate: ChatTemplate?
-
-    enum CodingKeys: String, CodingKey {
-      case chatTemplate = "chat_template"
-    }
-  }
-
-  /// One template, or a list of named ones of which `default` is meant.
-  private struct ChatTemplate: Decodable {
-    struct Named: Decodable {
-      let name: String
-      let template: String
-    }
-
-    let text: String?
-
-    init(from decoder: any Decoder) throws {
-      let container = try decoder.singleValueContainer()
-      if let single = try? container.decode(String.self) {
-        text = single
-      } else {
-        text = try container.decode([Named].self).first { $0.name == "default" }?.template
+    return try bytes.withUnsafeBytes { (raw) throws(ModelFileError) in
+      try JSONDocument.read(raw, file: path, limit: largestTokenizerConfiguration) { (json) throws(JSONError) in
+        // One template, or a list of named ones, of which "default" is the one for chats.
+        guard let template = try json["chat_template"].ifPresent else { return nil }
+        if template.kind == .string { return try template.string() }
+        for named in try template.elements() where try named["name"].string() == "default" {
+          return try named["template"].string()
+        }
+        return nil
       }
     }
   }

@@ -24,7 +24,7 @@ enum Base64 {
     }
   }
 
-  /// Appends the bytes that `text[start..<end]` spells; false, with `bytes` as they come, if it is not base64.
+  /// Appends the bytes that `text[start..<end]` encodes. Returns false, with any bytes appended, if it is not base64.
   static func decode(_ text: Span<UInt8>, _ start: Int, _ end: Int, into bytes: inout [UInt8]) -> Bool {
     guard (end - start) % 4 == 0 else { return false }
     let values = values
@@ -48,7 +48,7 @@ enum Base64 {
   }
 }
 
-/// The number that the decimal digits `text[start..<end]` spell; nil if they are not 1 to 18 digits.
+/// The number of the decimal digits `text[start..<end]`; nil if they are not 1 to 18 digits.
 func decimal(_ text: Span<UInt8>, _ start: Int, _ end: Int) -> Int? {
   guard (1...18).contains(end - start) else { return nil }
   var number = 0
@@ -60,7 +60,7 @@ func decimal(_ text: Span<UInt8>, _ start: Int, _ end: Int) -> Int? {
   return number
 }
 
-/// `text[start..<end]` as an array, for messages and lookups off the fast path.
+/// `text[start..<end]` as an array, for errors.
 func copy(_ text: Span<UInt8>, _ start: Int, _ end: Int) -> [UInt8] {
   (start..<end).map { text[$0] }
 }

@@ -1,13 +1,13 @@
 /// The alphabet in which a tokenizer.json spells the bytes of its tokens: one visible character for each byte.
 ///
-/// Bytes that are visible in Latin-1 stand for themselves; the others, in ascending order, are U+0100, U+0101 and so
-/// on. A space, for one, is "Ġ".
+/// Bytes that are visible in Latin-1 are written as themselves; the others, in ascending order, as U+0100, U+0101 and
+/// so on. A space, for example, is "Ġ".
 enum ByteLevelAlphabet {
   private static func isVisible(_ byte: UInt8) -> Bool {
     (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || (0xAE...0xFF).contains(byte)
   }
 
-  /// The byte of each scalar of the alphabet, -1 for those between that are not part of it.
+  /// The byte of each scalar of the alphabet; -1 for scalars that are not part of it.
   private static let bytes: [Int16] = {
     var bytes = [Int16](repeating: -1, count: 0x100)
     for byte in UInt8.min...UInt8.max {
@@ -16,8 +16,8 @@ enum ByteLevelAlphabet {
     return bytes
   }()
 
-  /// Appends the bytes that `spelling[start..<end]`, UTF-8, stands for; false, with `token` as it comes, if a character
-  /// is not part of the alphabet.
+  /// Appends the bytes that `spelling[start..<end]`, UTF-8, spells. Returns false, with any bytes appended, if a
+  /// character is not part of the alphabet.
   static func decode(_ spelling: [UInt8], _ start: Int, _ end: Int, into token: inout [UInt8]) -> Bool {
     let bytes = bytes
     var at = start

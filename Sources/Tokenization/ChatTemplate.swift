@@ -130,8 +130,8 @@ public struct ChatTemplate: Equatable, Sendable {
 }
 
 extension ChatTemplate {
-  /// The tokens after which a reply is complete: those of `<|eot_id|>`, `<|end_of_text|>` and the template's end of turn
-  /// that the tokenizer has.
+  /// The tokens after which a reply is complete: those of `<|eot_id|>`, `<|end_of_text|>` and the template's end of
+  /// turn that the tokenizer has.
   package func stopTokens(of tokenizer: Tokenizer) -> Set<Int32> {
     let texts = [Self.endOfTurn, Self.endOfText] + (source == .chatML ? [Self.endOfMessage, "<|endoftext|>"] : [])
     return Set(texts.compactMap(tokenizer.id(ofSpecialToken:)))

@@ -1,21 +1,21 @@
-/// Which pairs of tokens may be joined, and in what order, as files say it.
+/// The pairs of tokens that may be joined and their order, as files specify them.
 enum MergeOrder: String, Sendable {
-  /// Every pair whose joined bytes are a token, lower ids first. This is tiktoken's rule: ids are ranks.
+  /// Every pair whose concatenation is a token, lower ids first. This is tiktoken's rule: ids are ranks.
   case byID = "by-id"
-  /// The same pairs; those that give the same token are ordered by their left half's id. This is how the field converts
-  /// a tiktoken vocabulary to a tokenizer.json.
+  /// The same pairs; those that give the same token are ordered by the id of their left half. Converters from tiktoken
+  /// to tokenizer.json write this order.
   case byIDThenLeft = "by-id-then-left"
   /// Pairs in the order of a list, as trained.
   case listed
 }
 
-/// Tells whether two neighbouring tokens merge, and how soon.
+/// The rule that decides whether two neighbouring tokens merge, and with which rank.
 enum MergeRule: Sendable {
-  /// Any two tokens that joined are a token do. Nothing but the vocabulary is needed: the bytes of both stand next to
-  /// each other in the text, and the token that they spell is the result and the rank. (A table of all pairs is no
-  /// faster to ask, and takes 60 of the 90 ms that loading 128,000 tokens then takes.)
+  /// Any two tokens merge whose concatenation is a token. Only the vocabulary is needed: the bytes of both are adjacent
+  /// in the text, and the id of the token that they spell is the result and the rank. (Lookups in a table of all pairs
+  /// are no faster, and building it takes 60 of the 90 ms that loading 128,000 tokens then takes.)
   case vocabulary(TokenTable, thenByLeft: Bool)
-  /// Those in a list do; the rank is the position in it.
+  /// The pairs of a list merge; the rank is the position in it.
   case list(MergeTable)
 
   /// The rank of tokens that do not merge.
@@ -24,9 +24,10 @@ enum MergeRule: Sendable {
   /// The merge of two neighbours.
   ///
   /// - Parameters:
-  ///   - left: the left token, `right` the right one.
-  ///   - text: the bytes of both are `text[start..<end]`.
-  /// - Returns: lower ranks merge first, and of equal ranks the leftmost pair; ``never`` if the two do not merge.
+  ///   - left: the left token; `right` is the right one.
+  ///   - text: contains the bytes of both as `text[start..<end]`.
+  /// - Returns: the rank, ``never`` if the two do not merge. Lower ranks merge first, and of equal ranks the leftmost
+  ///   pair.
   @inline(__always)
   func find(_ left: Int32, _ right: Int32, _ text: Span<UInt8>, _ start: Int, _ end: Int) -> (
     rank: UInt64, result: Int32

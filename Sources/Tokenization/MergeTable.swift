@@ -18,8 +18,8 @@ struct MergeTable: Sendable {
   private var slots: [Entry]
   private let shift: UInt64
 
-  /// - Parameter merges: in the order of their ranks. Where a pair is listed twice, its later rank holds, as in the
-  ///   field.
+  /// - Parameter merges: in the order of their ranks. If a pair is listed twice, its later rank counts, as in Hugging
+  ///   Face tokenizers.
   init(_ merges: [Merge]) {
     let capacityBits = max(4, UInt64.bitWidth - (2 * merges.count).leadingZeroBitCount)
     slots = [Entry](repeating: Entry(pair: .max, rank: 0, result: -1), count: 1 << capacityBits)
@@ -32,7 +32,7 @@ struct MergeTable: Sendable {
     }
   }
 
-  /// The merge of two neighbouring tokens; its rank is ``MergeRule/never`` when there is none.
+  /// The merge of two neighbouring tokens; its rank is ``MergeRule/never`` if they do not merge.
   @inline(__always)
   func find(_ left: Int32, _ right: Int32) -> (rank: UInt64, result: Int32) {
     let pair = Self.pair(left, right)

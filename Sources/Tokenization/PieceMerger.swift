@@ -1,14 +1,14 @@
-/// Byte-pair encoding of one piece: starting from its bytes, joins the two neighbours of lowest rank, the leftmost
-/// among equals, until no two neighbours merge. Keeps its working memory between pieces.
+/// Byte-pair encoding of one piece: starting from its bytes, it joins the two neighbours of lowest rank, the leftmost
+/// among equals, until no two neighbours merge. Its working memory is kept between pieces.
 struct PieceMerger {
-  /// Pieces up to this many bytes are merged by searching all pairs for the lowest rank each time, which is quadratic
-  /// but has little overhead; longer ones through a heap. Both take the same time at 100 to 200 random letters.
+  /// The largest number of bytes for which each step searches all pairs for the lowest rank, which is quadratic but has
+  /// little overhead. Longer pieces use a heap. Both take the same time at 100 to 200 random letters.
   private static let longestSearched = 96
 
   private let byteTokens: [Int32]
   private let rule: MergeRule
 
-  // The tokens of the piece with the places where they start, and for each but the last its merge with the next.
+  // The tokens of the piece and their start, and for each token but the last its merge with the next one.
   private var tokens: [Int32] = []
   private var starts: [Int] = []
   private var ranks: [UInt64] = []
@@ -84,8 +84,8 @@ struct PieceMerger {
     }
   }
 
-  /// The same by a doubly linked list of tokens and a heap of candidates: n log n. A candidate whose tokens have
-  /// meanwhile merged otherwise is recognised when it comes up, and skipped.
+  /// The same with a doubly linked list of tokens and a heap of candidates, in n log n steps. A candidate whose tokens
+  /// have merged otherwise in the meantime is skipped when it is removed from the heap.
   private func mergeLong(_ text: Span<UInt8>, _ start: Int, _ end: Int, into ids: inout [Int32]) {
     let gone: Int32 = -1
     let count = end - start
@@ -124,7 +124,7 @@ struct PieceMerger {
   }
 }
 
-/// A binary heap: the least of its elements comes out first.
+/// A binary heap, whose smallest element is removed first.
 private struct Heap<Element: Comparable> {
   private var elements: [Element] = []
 

@@ -1,4 +1,4 @@
-/// What the split patterns tell apart: `\p{L}`, `\p{N}`, `[\r\n]`, the rest of `\s`, and everything else.
+/// The classes that the split patterns distinguish: `\p{L}`, `\p{N}`, `[\r\n]`, the rest of `\s`, and everything else.
 package enum ScalarClass: UInt8, Sendable {
   case letter, number, newline, space, other
 }
@@ -12,7 +12,8 @@ package struct ScalarClassTable: Sendable {
 
   /// The classes of U+0000…U+00FF.
   private let first: [ScalarClass]
-  /// The number, in `blocks`, of the block each 256 scalars share; most are all of one class and share one of four.
+  /// For each 256 scalars, the number of their block in `blocks`. Most have one class only and share one of four
+  /// blocks.
   private let blockNumbers: [UInt16]
   private let blocks: [ScalarClass]
 

@@ -5,7 +5,7 @@ struct SerializedReader {
   private let text: [UInt8]
   private var lineNumber = 0
   private var lineEnd = -1
-  /// Where the next value of the line starts.
+  /// The start of the next value of the line.
   private var at = 0
 
   init(_ text: [UInt8]) { self.text = text }
@@ -71,7 +71,7 @@ struct SerializedReader {
     }
   }
 
-  /// The rest of the line as tokens in base64, ids counting up, `@` before the id to go on from.
+  /// The rest of the line as tokens in base64. Ids count up; `@` precedes the id of the next token.
   mutating func tokens() throws(TokenizerError) -> TokenList {
     var tokens = TokenList()
     var token: [UInt8] = []

@@ -1,6 +1,6 @@
-/// The rule that cuts text into pieces before any merging; tokens never reach across two pieces.
+/// The rule that splits text into pieces before any merging. No token crosses the border of two pieces.
 ///
-/// Each is a regular expression of the field, written out by hand: no engine to start, and one pass without
+/// Each pattern is a well-known regular expression, written out by hand: it needs no engine, and one pass without
 /// backtracking.
 package enum SplitPattern: String, Sendable, CaseIterable {
   /// Llama 3 and its relatives, BitNet b1.58 2B-4T among them.
@@ -8,17 +8,18 @@ package enum SplitPattern: String, Sendable, CaseIterable {
   /// GPT-2: the `ByteLevel` pre-tokenizer with `use_regex`.
   case gpt2
 
-  /// The regular expression itself, as files spell it.
+  /// The regular expression, as tokenizer files write it.
   package var expression: String {
     switch self {
     case .llama3:
-      #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+      #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"#
+        + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
     case .gpt2:
       #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
     }
   }
 
-  /// The pieces of a text, in order; joined they are the text.
+  /// The pieces of a text in order; their concatenation is the text.
   package func pieces(of text: [UInt8]) -> [[UInt8]] {
     let splitter = PieceSplitter(self)
     var pieces: [[UInt8]] = []
@@ -32,15 +33,14 @@ package enum SplitPattern: String, Sendable, CaseIterable {
   }
 }
 
-/// Finds where pieces end.
+/// Finds the ends of pieces.
 struct PieceSplitter {
   private let pattern: SplitPattern
   private let classes = ScalarClassTable.shared
 
   init(_ pattern: SplitPattern) { self.pattern = pattern }
 
-  /// The end of the piece that starts at `start`, where `text[start..<end]` is all there is to see. In `start +
-  /// 1...end`.
+  /// The end of the piece that starts at `start`, in `start + 1...end`. Only `text[start..<end]` is considered.
   @inline(__always)
   func endOfPiece(in text: Span<UInt8>, from start: Int, to end: Int) -> Int {
     switch pattern {
@@ -119,10 +119,10 @@ struct PieceSplitter {
     endOfRun(of: .newline, text, start, end)
   }
 
-  /// `\s*[\r\n]+|\s+(?!\S)|\s+`, or without its first alternative. There is whitespace at `start`.
+  /// `\s*[\r\n]+|\s+(?!\S)|\s+`, or only its last two alternatives. There must be whitespace at `start`.
   private func endOfWhitespace(_ text: Span<UInt8>, _ start: Int, _ end: Int, cutsAfterNewlines: Bool) -> Int {
     var at = start
-    var last = start  // where the last scalar of the run starts
+    var last = start  // the start of the last scalar of the run
     var afterNewline = start
     while at < end {
       let next = classes.scalar(in: text, at: at, end: end)
@@ -132,11 +132,11 @@ struct PieceSplitter {
       if next.class == .newline { afterNewline = at }
     }
     if cutsAfterNewlines && afterNewline > start { return afterNewline }
-    // Before text, the last space is left to the next piece, unless it is the only one.
+    // Before text, the last space belongs to the next piece, unless it is the only one.
     return at < end && last > start ? last : at
   }
 
-  /// The length of `'s|'t|'re|'ve|'m|'ll|'d` at an apostrophe, 0 when it is not there.
+  /// The length of `'s|'t|'re|'ve|'m|'ll|'d` at an apostrophe; 0 if there is none.
   private func contractionLength(_ text: Span<UInt8>, _ start: Int, _ end: Int, ignoringCase: Bool) -> Int {
     guard start + 1 < end else { return 0 }
     let caseBit: UInt8 = ignoringCase ? 0x20 : 0
@@ -148,7 +148,7 @@ struct PieceSplitter {
       guard start + 2 < end else { return 0 }
       return text[start + 2] | caseBit == (first == UInt8(ascii: "l") ? first : UInt8(ascii: "e")) ? 3 : 0
     default:
-      // Without regard to case, U+017F, the long s, is an s: no other letter here has a partner outside ASCII.
+      // If case is ignored, U+017F, the long s, is an s. No other letter here has an equivalent outside ASCII.
       let isLongS = ignoringCase && start + 2 < end && text[start + 1] == 0xC5 && text[start + 2] == 0xBF
       return isLongS ? 3 : 0
     }

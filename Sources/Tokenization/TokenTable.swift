@@ -1,15 +1,14 @@
-/// Byte strings under small indices, such as the tokens of a vocabulary under their ids. An index may be without a
-/// string.
+/// Byte strings by small indices, such as the tokens of a vocabulary by their ids. Not every index has a string.
 struct TokenList: Sendable {
-  /// Longer strings are refused. The longest token in use in the field has 256 bytes; a bound keeps loading linear.
+  /// The largest length of a string. The longest token in use has 256 bytes; a limit keeps loading linear.
   static let longestToken = 1024
 
   private(set) var bytes: [UInt8] = []
-  /// Where in `bytes` the string of each index starts; its length is in `lengths`.
+  /// The start in `bytes` of the string of each index; its length is in `lengths`.
   private(set) var starts: [UInt32] = []
   /// 0 for an index without a string.
   private(set) var lengths: [UInt16] = []
-  /// How many indices have a string.
+  /// The number of indices with a string.
   private(set) var count = 0
 
   /// One more than the highest index with a string.
@@ -17,17 +16,16 @@ struct TokenList: Sendable {
 
   func hasString(at index: Int) -> Bool { index >= 0 && index < lengths.count && lengths[index] > 0 }
 
-  /// The string at `index`, empty when it has none.
+  /// The string at `index`; empty if it has none.
   subscript(index: Int) -> ArraySlice<UInt8> {
     guard hasString(at: index) else { return [] }
     let start = Int(starts[index])
     return bytes[start..<start + Int(lengths[index])]
   }
 
-  /// Puts a string at an index that has none.
+  /// Adds a string at an index that has none.
   ///
-  /// - Precondition: `string` has 1…`longestToken` bytes, and all strings together fewer than 4 GiB; callers have
-  ///   checked.
+  /// - Precondition: `string` has 1…`longestToken` bytes, and all strings together have fewer than 4 GiB.
   mutating func insert(_ string: some Collection<UInt8>, at index: Int) {
     precondition(!string.isEmpty && string.count <= Self.longestToken && !hasString(at: index))
     if index >= lengths.count {
@@ -42,11 +40,10 @@ struct TokenList: Sendable {
   }
 }
 
-/// Finds which index of a ``TokenList`` has a given string: an open-addressing hash table over its bytes.
+/// Finds the index of a string in a ``TokenList``: an open-addressing hash table over its bytes.
 ///
-/// Strings of up to 7 bytes, most of what is looked up, are packed with their length into the 64-bit key, so one
-/// comparison settles them; for longer ones the key is a hash with the top bit set, and the bytes are compared after
-/// it.
+/// Strings of up to 7 bytes, which are most lookups, are packed with their length into the 64-bit key, so one
+/// comparison suffices. The key of longer strings is a hash with the top bit set; their bytes are compared too.
 struct TokenTable: Sendable {
   private struct Slot {
     var key: UInt64
@@ -66,7 +63,7 @@ struct TokenTable: Sendable {
 
   init(_ list: TokenList) throws(Duplicate) {
     self.list = list
-    // At most half full: a miss, the common answer while merging, then ends after 1.5 slots on average.
+    // At most half full: a miss, the most common result while merging, then takes 1.5 slots on average.
     let capacityBits = max(4, UInt64.bitWidth - (2 * list.count).leadingZeroBitCount)
     slots = [Slot](repeating: Slot(key: 0, index: -1), count: 1 << capacityBits)
     shift = UInt64(UInt64.bitWidth - capacityBits)
@@ -88,7 +85,7 @@ struct TokenTable: Sendable {
     find(text, start, end, key: Self.key(text, start, end))
   }
 
-  /// The same, for a caller that has the key at hand.
+  /// The same for a caller that already has the key.
   @inline(__always)
   func find(_ text: Span<UInt8>, _ start: Int, _ end: Int, key: UInt64) -> Int32 {
     var slot = home(of: key)

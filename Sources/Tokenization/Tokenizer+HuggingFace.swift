@@ -108,7 +108,7 @@ extension Tokenizer {
       for name in ["lstrip", "rstrip", "single_word"] { try token[name].requireIfPresent(false) }
       added.append(
         AddedToken(
-          id: try id.integer(as: Int32.self, in: ids), content: content,
+          id: Int32(try id.integer(in: ids)), content: content,
           isSpecial: try token["special"].ifPresent?.bool() ?? false))
     }
     return added
@@ -132,9 +132,9 @@ extension Tokenizer {
     for (name, value) in try model["vocab"].members() {
       spelling.removeAll(keepingCapacity: true)
       try name.appendString(to: &spelling)
-      let id = try value.integer(as: Int32.self, in: ids)
+      let id = try value.integer(in: ids)
       if let addedID = added.id(of: spelling) {
-        if id != addedID { throw value.error(expected: "\(addedID), its id in added_tokens") }
+        if id != Int(addedID) { throw value.error(expected: "\(addedID), its id in added_tokens") }
         continue
       }
       token.removeAll(keepingCapacity: true)
@@ -144,10 +144,10 @@ extension Tokenizer {
           expected: "only characters of the byte-level alphabet, except in added tokens")
       }
       try check(token, value)
-      if tokens.hasString(at: Int(id)) {
+      if tokens.hasString(at: id) {
         throw value.error(found: "\(id), the id of another token too", expected: "an id of its own")
       }
-      tokens.insert(token, at: Int(id))
+      tokens.insert(token, at: id)
     }
     return tokens
   }
@@ -167,19 +167,19 @@ extension Tokenizer {
       } else {
         try element.appendString(to: &spelling)
       }
-      let halves = spelling.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-      guard halves.count == 2, !halves[0].isEmpty, !halves[1].isEmpty else {
+      let space = spelling.firstIndex(of: UInt8(ascii: " ")) ?? 0
+      guard space > 0, space + 1 < spelling.count, !spelling[(space + 1)...].contains(UInt8(ascii: " ")) else {
         throw element.error(found: quoted(spelling), expected: "two tokens, as \"a b\" or [\"a\", \"b\"]")
       }
       joined.removeAll(keepingCapacity: true)
-      let isLeftSpelled = ByteLevelAlphabet.decode(spelling, 0, halves[0].endIndex, into: &joined)
+      let isLeftSpelled = ByteLevelAlphabet.decode(spelling, 0, space, into: &joined)
       let cut = joined.count
-      let isRightSpelled = ByteLevelAlphabet.decode(spelling, halves[1].startIndex, spelling.count, into: &joined)
+      let isRightSpelled = ByteLevelAlphabet.decode(spelling, space + 1, spelling.count, into: &joined)
       let left = isLeftSpelled ? vocabulary.find(joined.span, 0, cut) : -1
       let right = isRightSpelled ? vocabulary.find(joined.span, cut, joined.count) : -1
       if left < 0 || right < 0 {
-        throw element.error(
-          found: "a merge of \(quoted(halves[left < 0 ? 0 : 1]))", expected: "merges of tokens in model.vocab")
+        let unknown = left < 0 ? spelling[..<space] : spelling[(space + 1)...]
+        throw element.error(found: "a merge of \(quoted(unknown))", expected: "merges of tokens in model.vocab")
       }
       let result = vocabulary.find(joined)
       if result < 0 {
@@ -211,7 +211,7 @@ extension Tokenizer {
       guard let first = listed.next() else {
         throw list.error(found: "an empty array", expected: "the id of \(quoted(name))")
       }
-      return try first.integer(as: Int32.self, in: ids)
+      return Int32(try first.integer(in: ids))
     default:
       throw type.error(expected: "ByteLevel, TemplateProcessing or a Sequence of them")
     }

@@ -13,13 +13,13 @@ extension Tokenizer {
   ///     whole-pieces true               whether a piece that is a token becomes that token without merging
   ///     bos 128000                      the begin token; absent if there is none
   ///     tokens IQ== Ig== @7 Iw== …      each token's bytes in base64, ids counting up from 0; @7: the next id is 7
-  ///     merges by-id                    or by-id-then-left: all splits of tokens into two, by ascending id of the whole
-  ///                                     and then, in a text, leftmost first, or else by the left half's id
+  ///     merges by-id                    or by-id-then-left: all splits of tokens into two, by ascending id of the
+  ///                                     whole and then, in a text, leftmost first, or else by the left half's id
   ///     special 128000 PHxiZWd…         a special token: its id, its text in base64
   ///     added 128256 PHRoaW5…           an added token that is not special
   ///
-  /// Merges that follow neither rule are listed: `merges listed 64 71 220 83 …`, the ids of the left and the right token
-  /// of each merge, in order.
+  /// Merges that follow neither rule are listed: `merges listed 64 71 220 83 …`, the ids of the left and the right
+  /// token of each merge, in order.
   package func serialized() -> String {
     var text: [UInt8] = []
     text.reserveCapacity(vocabulary.list.bytes.count * 2)

@@ -12,8 +12,8 @@ public final class Tokenizer: Sendable {
   struct AddedToken: Equatable, Sendable {
     var id: Int32
     var content: String
-    /// Special tokens control a model: they are recognised only on request, and decoding can leave them out. Other added
-    /// tokens are always recognised.
+    /// Special tokens control a model: they are recognised only on request, and decoding can leave them out. Other
+    /// added tokens are always recognised.
     var isSpecial: Bool
   }
 
@@ -34,7 +34,7 @@ public final class Tokenizer: Sendable {
 
   /// The limit of token ids, 4,194,304: many times the vocabularies in use.
   package static let maximumVocabularySize = 1 << 22
-  static let ids = 0...Int32(maximumVocabularySize - 1)
+  static let ids = 0...maximumVocabularySize - 1
 
   /// The largest size of a tokenizer file: 256 MiB.
   package static let maximumFileSize = 256 << 20

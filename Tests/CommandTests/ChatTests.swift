@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("bitnet chat through a pipe")
@@ -41,10 +42,81 @@ struct ChatTests {
     #expect(joined.errors.contains("prompt     \(tokens.text.split(separator: " ").count) tokens"))
   }
 
-  @Test("refuses a message that is too long, with a sentence")
+  @Test("reports a message that does not fit, answers the next one, and fails in the end")
   func tooLong() async throws {
-    let output = try await chat(["--context", "8"], String(repeating: "king ", count: 20) + "\n")
+    let tooLong = String(repeating: "king ", count: 20)
+    let output = try await chat(["--context", "16"], "\(tooLong)\nOnce upon a time\n")
     #expect(output.status == 1)
-    #expect(output.errors.contains("the context holds 8"), "\(output.errors)")
+    let sentences = output.errors.split(separator: "\n").filter { $0.contains("the context holds 16") }
+    #expect(sentences.count == 1 && sentences.first?.hasPrefix("Error: ") == true, "\(output.errors)")
+    #expect(output.text == "\n there was a man who was\n")
+    #expect(!output.errors.contains("forgotten"))
+  }
+
+  @Test("says once in a conversation that old messages are forgotten")
+  func forgetting() async throws {
+    let lines = String(repeating: "Once upon a time\n", count: 6)
+    let output = try await chat(["--context", "24"], "\(lines)/reset\n\(lines)")
+    #expect(output.status == 0)
+    #expect(output.text.split(separator: "\n").count == 12)
+    let parts = output.errors.components(separatedBy: "A new conversation")
+    #expect(parts.count == 2)
+    for part in parts {
+      #expect(part.components(separatedBy: "oldest messages are forgotten").count == 2, "\(output.errors)")
+    }
+    #expect(!(try await chat([], lines).errors.contains("forgotten")))
+  }
+
+  @Test("needs no format for the demo model, which continues texts")
+  func demo() async throws {
+    let output = try await BitNetProgram.run(
+      "chat", "--sampling", "greedy", "--max-tokens", "6", input: "Once upon a time\n")
+    #expect(output.status == 0)
+    #expect(output.text == " there was a man who was\n")
+  }
+
+  @Test("refuses a model whose template is missing or unknown, and names the way out; generate takes it")
+  func templates() async throws {
+    try await TemporaryFolder.with { folder in
+      let model = folder["model"]
+      try FileManager.default.copyItem(at: URL(filePath: Fixture.all[1].path), to: model)
+      let tokenizer = Repository.path("Tests/TokenizationTests/Fixtures/small-llama3.json")
+      try FileManager.default.copyItem(at: URL(filePath: tokenizer), to: folder["model/tokenizer.json"])
+      func chat(_ arguments: String...) async throws -> BitNetProgram.Output {
+        try await BitNetProgram.run(
+          ["chat", "--model", model.path, "--max-tokens", "2"] + arguments, input: Data("Hello\n".utf8))
+      }
+      func inspected() async throws -> (line: String?, format: String?) {
+        let table = try await BitNetProgram.run("inspect", model.path).text
+        let json = try await BitNetProgram.run("inspect", "--json", model.path).bytes
+        let line = table.split(separator: "\n").first { $0.hasPrefix("chat template") }
+        return (line.map(String.init), try JSONDecoder().decode(Inspected.self, from: json).chat_format)
+      }
+      let out = "--chat-format bitnet|bitnet-separate|llama3|chatml|plain"
+      let missing = try await chat()
+      #expect(missing.status == 1 && missing.errors.contains("the model's chat template is missing; expected"))
+      #expect(missing.errors.contains(out), "\(missing.errors)")
+      let without = try await inspected()
+      #expect(without.line?.hasSuffix("none") == true && without.format == nil)
+
+      _ = try folder.write("{{ '[INST]' + messages[0].content }}", to: "model/chat_template.jinja")
+      let unknown = try await chat()
+      #expect(unknown.status == 1 && unknown.errors.contains("the model's chat template is not recognised; expected"))
+      #expect(unknown.errors.contains(out), "\(unknown.errors)")
+      let inspection = try await inspected()
+      #expect(inspection.line?.contains("not recognised") == true && inspection.format == nil)
+      #expect(try await chat("--chat-format", "llama3").status == 0)
+      #expect(try await BitNetProgram.run("generate", "--model", model.path, "--prompt", "Hello").status == 0)
+
+      _ = try folder.write(
+        "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>' }}", to: "model/chat_template.jinja")
+      #expect(try await chat().status == 0)
+      let known = try await inspected()
+      #expect(known.line?.hasSuffix("llama3") == true && known.format == "llama3")
+    }
+  }
+
+  private struct Inspected: Decodable {
+    let chat_format: String?
   }
 }

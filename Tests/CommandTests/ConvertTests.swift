@@ -24,6 +24,18 @@ struct ConvertTests {
     let table = try await BitNetProgram.run("inspect")
     #expect(table.status == 0)
     #expect(table.text.contains("hidden size") && table.text.contains("256"))
+    let llama = try await BitNetProgram.run("inspect", Repository.path("Tests/Fixtures/llama-packed-bitlinear-untied"))
+      .text
+    let rows = llama.split(separator: "\n").map { $0.split(separator: "  ").map { $0.trimmingPrefix(" ") } }
+    for (label, value) in [
+      ("architecture", "LlamaForCausalLM"), ("context", "4,096 tokens"), ("attention heads", "8 of 64, 2 key/value"),
+      ("bits per ternary weight", "2.00"), ("vocabulary", "512, embedding not tied"), ("tokenizer", "none"),
+      ("bytes, output head", "262.1 kB"), ("chat template", "none"),
+    ] {
+      #expect(rows.contains { $0.first == label[...] && $0.last == value[...] }, "\(label)")
+    }
+    let masters = try await BitNetProgram.run("inspect", Repository.path("Tests/Fixtures/bitnet-bf16-online-tied")).text
+    #expect(masters.contains("computed while loading"))
     try await TemporaryFolder.with { folder in
       let fixture = Fixture.all[1].path
       let converted = folder["model.safetensors"].path

@@ -5,7 +5,7 @@ import ModelFilesSupport
 import BitNetTernary
 import TestSupport
 
-/// Runs rounds: one mutated input each, given to the loader that it is for.
+/// Runs rounds. Each gives one mutated input to its loader.
 struct FuzzRounds {
   struct Outcome {
     var loaded = 0
@@ -21,7 +21,7 @@ struct FuzzRounds {
     texts = seeds.allTexts
   }
 
-  /// - Throws: only what is not a refusal.
+  /// - Throws: errors that are not refusals.
   mutating func run(seed: UInt64, round: Int) throws {
     var mutator = Mutator(generator: SeededGenerator(seed: seed &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(round)))
     let (kind, load): (String, (inout Mutator) throws -> Void) =
@@ -114,7 +114,7 @@ struct FuzzRounds {
     return littleEndian(mutator.generator.chance(20) ? mutator.generator.pick(extremes) : UInt64(text.count))
   }
 
-  // MARK: - What must hold for everything that loads
+  // MARK: - Properties of all inputs that load
 
   private func check(_ header: SafetensorsHeader, fileSize: Int) {
     var end = header.dataStart
@@ -126,7 +126,8 @@ struct FuzzRounds {
     precondition(end == fileSize)
   }
 
-  /// A weight takes at most a tile's share more than it took in the file, and all of it can be read.
+  /// Checks that the weights are at most as much larger than the file as tiles allow, and that all of them are
+  /// readable.
   private func check(_ weights: ModelWeights, inputBytes: Int) {
     precondition(weights.tileByteCount <= 64 * inputBytes)
     precondition(weights.embedding.bytes.count <= 2 * inputBytes && weights.head.bytes.count <= 2 * inputBytes)

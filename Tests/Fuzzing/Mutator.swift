@@ -9,7 +9,7 @@ extension SeededGenerator {
   mutating func pick<Element>(_ elements: [Element]) -> Element { elements[below(elements.count)] }
 }
 
-/// Changes inputs in ways that have broken parsers.
+/// Changes inputs in ways that are known to break parsers.
 struct Mutator {
   var generator: SeededGenerator
 
@@ -29,7 +29,7 @@ struct Mutator {
   ]
   private static let bytes = Array("\"\\{}[],: 0-9eE+.\u{0}\u{7F}\nau".utf8) + [0x80, 0xC0, 0xFF, 0xEF, 0xBB, 0xBF]
 
-  /// One to four changes of JSON text, mostly one: inputs that are nearly sound get furthest.
+  /// Makes one to four changes of JSON text, mostly one: nearly valid inputs reach most code.
   mutating func mutate(json: [UInt8], others: [[UInt8]]) -> [UInt8] {
     var text = json
     for _ in 0...(generator.chance(3) ? generator.below(4) : 0) {
@@ -97,7 +97,7 @@ struct Mutator {
   private mutating func mutateToken(_ text: [UInt8]) -> [UInt8] {
     let tokens = tokens(text)
     guard !tokens.isEmpty else { return text }
-    // Numbers are where sizes come from: look for one first.
+    // Sizes come from numbers, so prefer a number.
     let isNumber = { (token: Range<Int>) in (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(text[token.lowerBound]) }
     let start = generator.below(tokens.count)
     let order = tokens[start...] + tokens[..<start]
@@ -113,7 +113,7 @@ struct Mutator {
     return result
   }
 
-  /// Repeats or removes a member, `"name":value,` as far as tokens show it.
+  /// Repeats or removes a member, `"name":value,` as tokens delimit it.
   private mutating func mutateMember(_ text: [UInt8]) -> [UInt8] {
     let tokens = tokens(text)
     let names = tokens.indices.filter {

@@ -9,7 +9,7 @@ import BitNetTernary
   import Foundation
 #endif
 
-/// The sound inputs from which all others are made.
+/// The valid inputs from which all others are made.
 struct Seeds {
   struct Header {
     let text: [UInt8]

@@ -1,7 +1,7 @@
 package import BitNetModelFiles
 package import BitNetTernary
 
-/// Builds safetensors files, sound ones and broken ones.
+/// Builds safetensors files, valid and broken ones.
 package struct TensorFileBuilder {
   package struct Tensor {
     package var name: String
@@ -60,9 +60,10 @@ package struct TensorFileBuilder {
     var end = 0
     for tensor in tensors {
       let shape = tensor.shape.map(String.init).joined(separator: ",")
+      let offsets = "\(end),\(end + tensor.bytes.count)"
       members.append(
-        "\(quoted(tensor.name)):{\"dtype\":\"\(tensor.type)\",\"shape\":[\(shape)],\"data_offsets\":[\(end),\(end + tensor.bytes.count)]}"
-      )
+        "\(quoted(tensor.name)):{\"dtype\":\"\(tensor.type)\",\"shape\":[\(shape)],"
+          + "\"data_offsets\":[\(offsets)]}")
       end += tensor.bytes.count
     }
     var header = "{" + members.joined(separator: ",") + "}"

@@ -4,7 +4,7 @@ import BitNetModelFiles
 import BitNetTernary
 import TestSupport
 
-/// A model of a few hundred weights whose sizes are no multiples of a tile, in every form a checkpoint can have.
+/// A model of a few hundred weights, whose sizes are not multiples of a tile, in every form of a checkpoint.
 package struct TinyModel {
   package enum Form: CaseIterable {
     case packed, codesInI8, codesInU8, codesInFloat, masterInBF16, masterInF16, masterInF32

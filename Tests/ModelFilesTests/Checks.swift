@@ -46,7 +46,8 @@ extension TinyModel {
   }
 }
 
-/// Expects a refusal about `subject`, whose finding contains `finding` and whose expectation contains `expected`.
+/// Expects a refusal about `subject`, or about a line of it, whose finding contains `finding` and whose expectation
+/// contains `expected`.
 func expectRefusal(
   _ subject: String, _ finding: String, expected: String = "", sourceLocation: SourceLocation = #_sourceLocation,
   _ body: () throws -> Void
@@ -55,7 +56,9 @@ func expectRefusal(
     try body()
     Issue.record("expected a refusal about \(subject)", sourceLocation: sourceLocation)
   } catch let error as ModelFileError {
-    #expect(error.subject == subject, "\(error)", sourceLocation: sourceLocation)
+    #expect(
+      error.subject == subject || error.subject.hasPrefix(subject + " at line "), "\(error)",
+      sourceLocation: sourceLocation)
     // Libraries disagree on whether a text contains the empty one.
     #expect(finding.isEmpty || error.finding.contains(finding), "\(error)", sourceLocation: sourceLocation)
     #expect(expected.isEmpty || (error.expected ?? "").contains(expected), "\(error)", sourceLocation: sourceLocation)

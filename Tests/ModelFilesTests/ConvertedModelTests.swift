@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Loading converted models")
 struct ConvertedModelTests {
-  /// A sound converted file, taken apart so that tests can break it.
+  /// A valid converted file, taken apart so that tests can break it.
   static let builder: TensorFileBuilder = {
     do {
       let folder = try TemporaryFolder()
@@ -28,7 +28,7 @@ struct ConvertedModelTests {
   let scales = "model.layers.0.mlp.gate_up_proj.scales"
 
   func load(_ builder: TensorFileBuilder, verifyCodes: Bool? = nil) throws -> LoadedModel {
-    // The header's length decides where data lies: 56 more than a multiple of 64 aligns it.
+    // The length of the header decides the alignment of the data: 56 more than a multiple of 64 aligns it.
     var builder = builder
     var spaces = ""
     while (try header(builder, spaces)).dataStart % 64 != 0 { spaces += " " }
@@ -64,9 +64,11 @@ struct ConvertedModelTests {
     broken.metadata["configuration"] = nil
     expectRefusal("__metadata__.configuration", "is missing") { _ = try load(broken) }
     broken.metadata["configuration"] = "{"
-    expectRefusal("__metadata__.configuration", "is not valid JSON") { _ = try load(broken) }
+    expectRefusal("__metadata__.configuration", "is the end of the text") { _ = try load(broken) }
     broken.metadata["configuration"] = String(repeating: "[", count: 100_000)
-    expectRefusal("__metadata__.configuration", "is not valid JSON") { _ = try load(broken) }
+    expectRefusal("__metadata__.configuration", "is nested more than 64 deep") { _ = try load(broken) }
+    broken.metadata["configuration"] = configuration.replacing("\"relu2\"", with: "\"relu\"")
+    expectRefusal("activation", "is \"relu\"", expected: "relu2, silu or gelu_pytorch_tanh") { _ = try load(broken) }
     broken.metadata["configuration"] = configuration.replacing("\"hiddenSize\":24", with: "\"hiddenSize\":-24")
     expectRefusal("hidden_size", "is -24") { _ = try load(broken) }
     broken.metadata["configuration"] = configuration.replacing("\"hiddenSize\":24", with: "\"hiddenSize\":56")
@@ -108,7 +110,7 @@ struct ConvertedModelTests {
     let sentence = "holds an invalid code in row 25"
     expectRefusal("tensor \(tiles)", sentence) { _ = try load(broken) }
     expectRefusal("tensor \(tiles)", sentence) { _ = try load(broken, verifyCodes: true) }
-    // Without the search, the field 0 is what arithmetic makes of it.
+    // Without the search, the field 0 has the value that the arithmetic gives.
     #expect(try load(broken, verifyCodes: false).weights.layers[1][.attentionOutput].code(row: 25, column: 0) == -2)
   }
 

@@ -77,7 +77,7 @@ struct HuggingFaceConfigurationTests {
   func namesMissingFields(_ field: String) {
     expectRefusal(field, "is missing") { _ = try configuration([field: nil]) }
     expectRefusal(field, "is missing") { _ = try configuration([field: "null"]) }
-    expectRefusal(field, "has another type") { _ = try configuration([field: "[]"]) }
+    expectRefusal(field, "is an array") { _ = try configuration([field: "[]"]) }
   }
 
   @Test(arguments: [
@@ -209,23 +209,23 @@ struct HuggingFaceConfigurationTests {
     #expect(try defaults("{}") == GenerationDefaults())
     expectRefusal("temperature", "is -1.0") { _ = try defaults("{\"temperature\":-1}") }
     expectRefusal("top_p", "is 1.5") { _ = try defaults("{\"top_p\":1.5}") }
-    expectRefusal("top_k", "is -2.0") { _ = try defaults("{\"top_k\":-2}") }
+    expectRefusal("top_k", "is -2", expected: "0 to 16777216") { _ = try defaults("{\"top_k\":-2}") }
   }
 
   @Test func refusesHostileJSON() {
     func parse(_ text: String) throws { _ = try HuggingFaceConfiguration(config: shared(text), file: "config.json") }
-    expectRefusal("the file", "is not valid JSON") { try parse(String(repeating: "{\"a\":", count: 100_000)) }
-    expectRefusal("the file", "is not valid JSON") {
+    expectRefusal("the file", "nested more than 64 deep") { try parse(String(repeating: "{\"a\":", count: 100_000)) }
+    expectRefusal("the file", "nested more than 64 deep") {
       try parse("{\"a\":" + String(repeating: "[", count: 100_000) + String(repeating: "]", count: 100_000) + "}")
     }
-    expectRefusal("the file", "has 1048577 bytes", expected: "at most 1048576") {
+    expectRefusal("the file", "is 1048577 bytes long", expected: "at most 1048576") {
       try parse("{}" + String(repeating: " ", count: (1 << 20) - 1))
     }
-    expectRefusal("the file", "names \"hidden_size\" twice") {
+    expectRefusal("hidden_size", "is given twice") {
       try parse(TinyModel().configJSON.dropLast() + ",\"hidden_size\":48}")
     }
-    expectRefusal("the file", "is not valid JSON") { try parse("") }
-    expectRefusal("the file", "is not valid JSON") { try parse("\u{FEFF}nonsense") }
+    expectRefusal("the file at line 1, column 1", "is the end of the text") { try parse("") }
+    expectRefusal("the file at line 1, column 1", "is a byte order mark") { try parse("\u{FEFF}{}") }
   }
 
   @Test func everyTruncationIsAnError() {

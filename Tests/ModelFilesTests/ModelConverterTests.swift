@@ -35,7 +35,8 @@ struct ModelConverterTests {
     let folder = try TemporaryFolder()
     var tiny = TinyModel()
     tiny.config["rope_scaling"] =
-      "{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,\"original_max_position_embeddings\":32}"
+      "{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+      + "\"original_max_position_embeddings\":32}"
     try tiny.write(to: folder)
     let tokenizer = "{\"a\": \"\u{1F600}\\n\"}"
     try folder.write("tokenizer.json", Array(tokenizer.utf8))
@@ -58,7 +59,7 @@ struct ModelConverterTests {
   @Test func tensorsAreAlignedAndWithoutHoles() throws {
     let folder = try TemporaryFolder()
     var tiny = TinyModel()
-    // 21 · 24 · 2 bytes are no multiple of 64: the head needs padding before it.
+    // 21 · 24 · 2 bytes are not a multiple of 64, so padding precedes the head.
     tiny.config["tie_word_embeddings"] = "false"
     var head = try #require(tiny.file["model.embed_tokens.weight"])
     head.name = "lm_head.weight"
@@ -134,7 +135,7 @@ struct ModelConverterTests {
       try ModelConverter.convert(from: folder.path, to: folder("out"), tokenizer: { _ in throw Interruption() })
     }
     #expect(try folder.names == before)
-    // The last projection is found broken when all others are written.
+    // The fault of the last projection is found after all others are written.
     tiny.file.add(
       "model.layers.1.mlp.down_proj.weight", float32: [Float](repeating: .nan, count: 24 * 40), shape: [24, 40])
     try tiny.write(to: folder)

@@ -7,7 +7,7 @@ import ModelFilesSupport
 import TestSupport
 import Testing
 
-/// What adding an architecture takes: its names, and a line of the table.
+/// The additions for an architecture: its names, and a line of the table.
 extension TensorNames {
   fileprivate static let madeUp = TensorNames(norms: [
     .attention: ["input_layernorm"], .queryHead: ["self_attn.q_norm"], .keyHead: ["self_attn.k_norm"],
@@ -79,7 +79,7 @@ struct ModelFamilyTests {
   }
 
   @Test(
-    "with head norms, post-norms, a window and scales: its folder and its converted file compute what a plain pass does",
+    "with head norms, post-norms, a window and scales: folder and converted file compute the same as a plain pass",
     arguments: [false, true])
   func madeUp(lookingAhead: Bool) throws {
     let tiny = model(lookingAhead: lookingAhead)

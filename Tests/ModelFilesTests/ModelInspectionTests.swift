@@ -4,12 +4,6 @@ import ModelFilesSupport
 import TestSupport
 import Testing
 
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
 @Suite("Inspecting models")
 struct ModelInspectionTests {
   @Test func aPackedFolder() throws {
@@ -48,12 +42,6 @@ struct ModelInspectionTests {
     #expect(after.tokenizer == "embedded")
     #expect(after.scales?.count == 7 * before.configuration.layerCount)
     if let stored = before.scales { #expect(after.scales == stored) }
-  }
-
-  @Test func itSurvivesJSON() throws {
-    let found = try ModelInspection(path: fixture("old-1bitllm-f32-tied"))
-    let json = try JSONEncoder().encode(found)
-    #expect(try JSONDecoder().decode(ModelInspection.self, from: json) == found)
   }
 
   @Test func brokenModelsAreRefusedWithTheLoadersSentence() throws {

@@ -11,8 +11,8 @@ import ModelFilesSupport
   import Musl
 #endif
 
-/// A forward pass in Double over the tensors of a tiny model with its norms by Gemma's names: written out on its own,
-/// without the package's matrices, configuration, roles and arithmetic.
+/// A forward pass in Double over the tensors of a tiny model whose norms have Gemma's names. It is independent of the
+/// package's matrices, configuration, roles and arithmetic.
 struct PlainForwardPass {
   /// By tensor name, row-major; codes come with the model's one scale multiplied out.
   let tensors: [String: [Double]]
@@ -23,7 +23,7 @@ struct PlainForwardPass {
   var epsilon = 1e-5
   var theta = 10000.0
   var localTheta = 100.0
-  /// Of the first layer; the second sees everything, or everything before.
+  /// The window of the first layer; the second layer sees all positions, or all earlier ones.
   var window = 5
   var isBidirectional = false
   var embeddingScale = 3.0

@@ -60,9 +60,12 @@ struct SafetensorsFolderTests {
       let folder = try folder(map)
       _ = try SafetensorsFolder(path: folder.path)
     }
-    expectRefusal("weight_map", "has another type") { try open("[]") }
-    expectRefusal("weight_map.tensor.a", "has another type") { try open("{\"tensor.a\":1}") }
-    expectRefusal("the index", "names \"tensor.a\" twice") {
+    expectRefusal("weight_map", "is an array", expected: "an object") { try open("[]") }
+    expectRefusal("weight_map.tensor.a", "is 1", expected: "a string") { try open("{\"tensor.a\":1}") }
+    expectRefusal(#"weight_map["e\#u{301}"]"#, "two Unicode normalisations") {
+      try open("{\"\u{E9}\":\"a.safetensors\",\"e\u{301}\":\"b.safetensors\"}")
+    }
+    expectRefusal("weight_map.tensor.a", "is given twice") {
       try open("{\"tensor.a\":\"a.safetensors\",\"tensor.a\":\"b.safetensors\"}")
     }
   }

@@ -8,7 +8,7 @@ import BitNetTokenization
 #endif
 
 @Suite struct BadInputTests {
-  /// An edit of small-llama3.json that makes it wrong, and what the error must name.
+  /// An edit of small-llama3.json that makes it invalid, and the texts that the error must contain.
   struct Edit: Sendable, CustomTestStringConvertible {
     var old: String
     var new: String
@@ -38,8 +38,8 @@ import BitNetTokenization
       #""type": "TemplateProcessing""#, #""type": "BertProcessing""#, "post_processor.processors[1].type",
       "BertProcessing"),
     Edit(
-      #""ids": ["#, #""ids": [7.5,"#, #"post_processor.processors[1].special_tokens["<|begin_of_text|>"].ids[0]"#, "7.5"
-    ),
+      #""ids": ["#, #""ids": [7.5,"#,
+      #"post_processor.processors[1].special_tokens["<|begin_of_text|>"].ids[0]"#, "7.5"),
     Edit(#""ids": ["#, #""ids": [-3,"#, "post_processor", "special_tokens"),
     Edit(#""ids": ["#, #""ids": [999999,"#, "begin token is 999999"),
     Edit(#""decoder": {"#, #""decoder": {"type": "Metaspace"}, "decoder2": {"#, "decoder.type", "Metaspace"),
@@ -160,7 +160,7 @@ import BitNetTokenization
     #expect(try Tokenizer(contentsOfFile: folder.appending(path: "link").path).encode("ab") == [256])
   }
 
-  /// Files with random damage either load, and then work, or are refused; nothing crashes.
+  /// Files with random damage either load and work or are refused; none crashes.
   @Test(arguments: ["small-llama3.json", "small-gpt2.json", "serialized", "ranks"]) func damagedFilesNeverCrash(
     name: String
   ) throws {
@@ -189,8 +189,8 @@ import BitNetTokenization
       loaded += 1
       let text = "The rabbit's hole<|eot_id|> 123 <note>é😀\n\n"
       for parsesSpecialTokens in [false, true] {
-        #expect(
-          tokenizer.decode(tokenizer.encode(text, parsingSpecialTokens: parsesSpecialTokens)) == text, "seed \(seed)")
+        let ids = tokenizer.encode(text, parsingSpecialTokens: parsesSpecialTokens)
+        #expect(tokenizer.decode(ids) == text, "seed \(seed)")
       }
       _ = tokenizer.serialized()
     }

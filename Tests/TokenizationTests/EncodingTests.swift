@@ -97,8 +97,7 @@ import BitNetTokenization
     }
   }
 
-  /// Where a token can be split in two ways, the order of the halves decides in one rule, the place in the text in the
-  /// other.
+  /// If a token has two splits, one rule decides by the order of the halves, the other by the place in the text.
   @Test func mergeOrdersDifferInTies() throws {
     // "aba" is ab + a and a + ba; both are possible in "ab" "a" "ba", which the listed order makes of "ababa".
     let tokens = ["ab", "ba", "aba"]

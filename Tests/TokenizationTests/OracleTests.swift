@@ -77,14 +77,14 @@ import BitNetTokenization
     print("chat cases: \(cases.count)")
   }
 
-  /// Tokens that merging does not reach are there to be found as whole pieces.
+  /// Tokens that merging does not reach are found as whole pieces.
   @Test func everyTokenIsReadBack() throws {
     for id in 0..<Int32(128_000) {
       let bytes = try #require(tokenizer.bytes(of: id))
       #expect(tokenizer.id(of: bytes) == id)
     }
-    #expect(
-      tokenizer.vocabularySize == 128_256 && tokenizer.beginToken == 128_000 && tokenizer.specialTokens.count == 256)
+    #expect(tokenizer.vocabularySize == 128_256 && tokenizer.beginToken == 128_000)
+    #expect(tokenizer.specialTokens.count == 256)
     #expect(tokenizer.id(ofSpecialToken: "<|eot_id|>") == 128_009)
     #expect(tokenizer.id(ofSpecialToken: "<|reserved_special_token_250|>") == 128_255)
   }

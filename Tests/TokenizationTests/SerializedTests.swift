@@ -15,9 +15,8 @@ import BitNetTokenization
     for _ in 0..<500 {
       let text = randomText(upTo: 60, &random) + "the wonderland <note><|eot_id|>"
       for parsesSpecialTokens in [false, true] {
-        #expect(
-          reloaded.encode(text, parsingSpecialTokens: parsesSpecialTokens)
-            == tokenizer.encode(text, parsingSpecialTokens: parsesSpecialTokens))
+        let ids = tokenizer.encode(text, parsingSpecialTokens: parsesSpecialTokens)
+        #expect(reloaded.encode(text, parsingSpecialTokens: parsesSpecialTokens) == ids)
       }
     }
   }
@@ -26,8 +25,8 @@ import BitNetTokenization
     let text = serialized(tokens: ["ab"], more: ["special 9000 PHM+", "added 400 eA==", "bos 9000"])
       .replacing(" YWI=", with: " @1000 YWI=")
     let tokenizer = try Tokenizer(serialized: text)
-    #expect(
-      tokenizer.vocabularySize == 9_001 && tokenizer.beginToken == 9_000 && tokenizer.specialTokens == ["<s>": 9_000])
+    #expect(tokenizer.vocabularySize == 9_001 && tokenizer.beginToken == 9_000)
+    #expect(tokenizer.specialTokens == ["<s>": 9_000])
     #expect(tokenizer.encode("ab x", addingBeginToken: true) == [9_000, 1_000, 32, 400])
     #expect(tokenizer.bytes(of: 999) == nil && tokenizer.bytes(of: 1_000) == Array("ab".utf8))
     let again = try Tokenizer(serialized: tokenizer.serialized())

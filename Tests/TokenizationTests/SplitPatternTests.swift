@@ -44,8 +44,8 @@ import BitNetTokenization
     }
   }
 
-  /// The table is Unicode 16's. The standard library's may be newer; scalars that are as old must be of one class in
-  /// both.
+  /// The table is that of Unicode 16. The standard library's may be newer; scalars of Unicode 16 must have the same
+  /// class in both.
   @Test func classesAgreeWithTheStandardLibrary() {
     for value in UInt32(0)..<0x110000 {
       guard let scalar = Unicode.Scalar(value) else { continue }

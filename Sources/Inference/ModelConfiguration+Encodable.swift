@@ -2,7 +2,7 @@
 // when they differ from it: files of older models stay byte-for-byte the same, and files written before a field existed
 // can be read.
 
-extension ModelConfiguration: Codable {
+extension ModelConfiguration: Encodable {
   private enum CodingKeys: String, CodingKey {
     case architecture, vocabularySize, hiddenSize, feedForwardSize, layerCount, headCount, keyValueHeadCount, headSize,
       contextLength,
@@ -10,36 +10,6 @@ extension ModelConfiguration: Codable {
     /// Optional norms that `hasSubNorms` does not cover.
     case norms
     case attention, attentionScale, embeddingScale, residualScale, outputScale
-  }
-
-  /// Reads a configuration from a converted file.
-  package init(from decoder: any Decoder) throws {
-    let fields = try decoder.container(keyedBy: CodingKeys.self)
-    var norms = Set(try fields.decodeIfPresent([NormRole].self, forKey: .norms) ?? [])
-    if try fields.decode(Bool.self, forKey: .hasSubNorms) { norms.formUnion(Set.subNorms) }
-    self.init(
-      architecture: try fields.decode(String.self, forKey: .architecture),
-      vocabularySize: try fields.decode(Int.self, forKey: .vocabularySize),
-      hiddenSize: try fields.decode(Int.self, forKey: .hiddenSize),
-      feedForwardSize: try fields.decode(Int.self, forKey: .feedForwardSize),
-      layerCount: try fields.decode(Int.self, forKey: .layerCount),
-      headCount: try fields.decode(Int.self, forKey: .headCount),
-      keyValueHeadCount: try fields.decode(Int.self, forKey: .keyValueHeadCount),
-      headSize: try fields.decode(Int.self, forKey: .headSize),
-      contextLength: try fields.decode(Int.self, forKey: .contextLength),
-      normEpsilon: try fields.decode(Double.self, forKey: .normEpsilon),
-      ropeTheta: try fields.decode(Double.self, forKey: .ropeTheta),
-      ropeScaling: try fields.decodeIfPresent(RotaryScaling.self, forKey: .ropeScaling),
-      activation: try fields.decode(Activation.self, forKey: .activation),
-      optionalNorms: norms,
-      attention: try fields.decodeIfPresent([Attention].self, forKey: .attention) ?? [.causal],
-      attentionScale: try fields.decodeIfPresent(Double.self, forKey: .attentionScale),
-      embeddingScale: try fields.decodeIfPresent(Double.self, forKey: .embeddingScale) ?? 1,
-      residualScale: try fields.decodeIfPresent(Double.self, forKey: .residualScale) ?? 1,
-      outputScale: try fields.decodeIfPresent(Double.self, forKey: .outputScale) ?? 1,
-      tiedEmbedding: try fields.decode(Bool.self, forKey: .tiedEmbedding),
-      beginToken: try fields.decodeIfPresent(Int32.self, forKey: .beginToken),
-      endTokens: try fields.decode([Int32].self, forKey: .endTokens))
   }
 
   /// Writes a configuration as converted files store it.
@@ -72,17 +42,9 @@ extension ModelConfiguration: Codable {
   }
 }
 
-extension ModelConfiguration.Attention: Codable {
+extension ModelConfiguration.Attention: Encodable {
   private enum CodingKeys: String, CodingKey {
     case window, isBidirectional, ropeTheta
-  }
-
-  package init(from decoder: any Decoder) throws {
-    let fields = try decoder.container(keyedBy: CodingKeys.self)
-    self.init(
-      window: try fields.decodeIfPresent(Int.self, forKey: .window),
-      isBidirectional: try fields.decodeIfPresent(Bool.self, forKey: .isBidirectional) ?? false,
-      ropeTheta: try fields.decodeIfPresent(Double.self, forKey: .ropeTheta))
   }
 
   package func encode(to encoder: any Encoder) throws {

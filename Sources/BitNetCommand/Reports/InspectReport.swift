@@ -1,0 +1,80 @@
+import BitNet
+import BitNetInference
+import BitNetModelFiles
+import BitNetTokenization
+
+/// The results of `bitnet inspect`, as a table for people and as JSON.
+struct InspectReport: Encodable {
+  private enum Key: String, CodingKey { case chatFormat }
+
+  private let inspection: ModelInspection
+  /// The name of the chat template; nil if the files have none, or one that is not recognised.
+  private let chatFormat: String?
+
+  init(_ inspection: ModelInspection) {
+    self.inspection = inspection
+    chatFormat = inspection.chatTemplate.flatMap { ChatTemplate(jinja: $0)?.name }
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    try inspection.encode(to: encoder)
+    var container = encoder.container(keyedBy: Key.self)
+    try container.encode(chatFormat, forKey: .chatFormat)
+  }
+
+  var rows: [(label: String, value: String)] {
+    let model = inspection.configuration
+    let bytes = inspection.bytes
+    let parameters = inspection.parameters
+    let scales = inspection.scales.map { "\($0.count) from \($0.smallest) to \($0.largest)" }
+    var rows: [(label: String, value: String)] = [
+      ("format", inspection.format.rawValue),
+      ("source", inspection.source),
+      ("architecture", model.architecture),
+      ("layers", "\(model.layerCount)"),
+      ("hidden size", "\(model.hiddenSize)"),
+      ("feed-forward size", "\(model.feedForwardSize), \(model.activation.rawValue)"),
+      ("attention heads", "\(model.headCount) of \(model.headSize), \(model.keyValueHeadCount) key/value"),
+      ("vocabulary", "\(model.vocabularySize.grouped), embedding \(model.tiedEmbedding ? "tied" : "not tied")"),
+      ("sub-norms", model.hasSubNorms ? "yes" : "no"),
+      ("context", "\(model.contextLength.grouped) tokens"),
+      ("RoPE", rope),
+      ("parameters", "\(parameters.total.grouped), \(parameters.ternary.grouped) of them ternary"),
+      ("ternary weights", inspection.storage),
+      ("bits per ternary weight", inspection.bitsPerTernaryWeight.decimals(2)),
+      ("scales", scales ?? "computed while loading"),
+      ("codes", inspection.codesVerified ? "all valid" : "not read"),
+      ("bytes, ternary", size(bytes.ternary)),
+      ("bytes, embedding", size(bytes.embedding)),
+    ]
+    if bytes.head > 0 { rows.append(("bytes, output head", size(bytes.head))) }
+    rows += [
+      ("bytes, norms and scales", size(bytes.norms + inspection.scaleBytes)),
+      ("bytes, other", size(inspection.otherBytes)),
+      ("bytes, all", size(inspection.files.reduce(0) { $0 + $1.byteCount })),
+      ("files", inspection.files.map(\.name).joined(separator: ", ")),
+      ("tensors", "\(inspection.tensors.count)"),
+      ("tokenizer", inspection.tokenizer ?? "none"),
+      ("chat template", chatTemplate),
+    ]
+    if let generation = inspection.generation, generation != GenerationDefaults() {
+      let values = [
+        generation.temperature.map { "temperature \($0)" }, generation.topP.map { "top-p \($0)" },
+        generation.topK.map { "top-k \($0)" },
+      ]
+      rows.append(("sampling", values.compactMap(\.self).joined(separator: ", ")))
+    }
+    return rows
+  }
+
+  private var chatTemplate: String {
+    if let chatFormat { return chatFormat }
+    return inspection.chatTemplate == nil ? "none" : "not recognised: `bitnet chat` needs --chat-format"
+  }
+
+  private var rope: String {
+    let theta = "theta \(inspection.configuration.ropeTheta)"
+    guard let scaling = inspection.configuration.ropeScaling else { return theta }
+    return theta + ", llama3 scaling by \(scaling.factor) from \(scaling.originalContextLength.grouped) tokens"
+  }
+}
