@@ -11,25 +11,6 @@ import Testing
 private let standIn = Result { try StandIn(copy: "engine-tests") }
 private let brokenStandIn = Result { try StandIn(copy: "engine-error-tests") }
 
-/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look
-/// for the differences of long arrays for minutes.
-private func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
-
-/// Runs a prompt in chunks and returns all logits.
-private func logits(_ engine: any Engine, _ prompt: [Int32], chunks: [Int]) throws -> [Float] {
-  let id = engine.makeSequence()
-  defer { engine.removeSequence(id) }
-  var result: [Float] = []
-  var start = 0
-  for chunk in chunks {
-    let entry = Batch.Entry(sequence: id, tokens: Array(prompt[start..<start + chunk]), rows: .all)
-    let rows = try engine.step(Batch([entry]))[0].values
-    result += rows
-    start += chunk
-  }
-  return result
-}
-
 /// Continues a prompt by `count` tokens.
 private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sampling: SamplingParameters) throws
   -> [Int32]
@@ -234,7 +215,9 @@ struct EngineTests {
       }
       return rows
     }
-    for (index, (a, b)) in zip(try run(gpu), try run(cpu)).enumerated() {
+    let (found, expected) = (try run(gpu), try run(cpu))
+    #expect(found.count == 26 && expected.count == 26)
+    for (index, (a, b)) in zip(found, expected).enumerated() {
       let same = identical(a, b)
       #expect(same, "row \(index)")
     }
@@ -261,10 +244,8 @@ struct EngineTests {
     }
     let expected = try run(CPUEngine(weights: weights, threads: 1))
     let found = try run(CUDAEngine(weights: weights, device: device(), options: .init(screensHead: true)))
-    for (a, b) in zip(expected, found) {
-      let (a, b) = (a.tokens[0], b.tokens[0])
-      #expect(a == b)
-    }
+    #expect(found.map(\.tokens) == expected.map(\.tokens))
+    #expect(expected.map(\.tokens.count) == [1, 1])
   }
 
   @Test(
@@ -405,6 +386,28 @@ struct EngineTests {
       let same = identical(row, Array(expected))
       #expect(same, "slices of \(rows)")
     }
+  }
+
+  @Test(
+    "A model with a feature that only the reference computes is refused by name",
+    arguments: [ModelFeature.attentionWindow, .postNorms])
+  func unsupportedFeature(feature: ModelFeature) throws {
+    var generator = SeededGenerator(seed: 3)
+    var configuration = ModelConfiguration.random(using: &generator)
+    if feature == .attentionWindow {
+      configuration.attention = [.init(window: 7)]
+    } else {
+      configuration.optionalNorms.insert(.attentionPost)
+    }
+    #expect(ModelFeature.allCases.filter(configuration.has) == [feature])
+    let weights = try ModelWeights(random: configuration, seed: 3)
+    let error = #expect(throws: EngineError.self) { try CUDAEngine(weights: weights, device: device()) }
+    #expect(
+      error?.description
+        == (feature == .attentionWindow
+          ? "the model's attention window is 7 positions; expected attention to all positions before on the CUDA engine"
+          : "the model's normalisation of a block's outputs is an attention post-norm; expected none on the CUDA engine")
+    )
   }
 
   @Test("Device memory: one copy of the weights, pages come back")

@@ -5,35 +5,6 @@ import BitNetModelFiles
 import TestSupport
 import Testing
 
-/// Runs a prompt through an engine in chunks and returns all logits.
-private func logits(_ engine: some Engine, _ prompt: [Int32], chunks: [Int]) throws -> [Float] {
-  let id = engine.makeSequence()
-  defer { engine.removeSequence(id) }
-  var result: [Float] = []
-  var start = 0
-  for chunk in chunks {
-    let tokens = Array(prompt[start..<start + chunk])
-    let outputs = try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))
-    let rows = outputs[0].values
-    result += rows
-    start += chunk
-  }
-  return result
-}
-
-/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look
-/// for the differences of long arrays for minutes.
-private func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
-
-/// A random way to cut `count` tokens into chunks.
-private func chunks(_ count: Int, using generator: inout SeededGenerator) -> [Int] {
-  var chunks: [Int] = []
-  while chunks.reduce(0, +) < count {
-    chunks.append(Int.random(in: 1...(count - chunks.reduce(0, +)), using: &generator))
-  }
-  return chunks
-}
-
 @Suite("The CPU engine gives the Float reference's bits")
 struct CPUEngineTests {
   @Test("on the fixtures, for any instruction set, number of threads and chunks", arguments: Fixture.all)

@@ -7,11 +7,9 @@ import BitNetTernary
 import TestSupport
 import Testing
 
-/// The bits of the logits of tokens that a sequence is continued with.
-private func bits(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) throws -> [UInt32] {
-  let output = try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))[0]
-  let rows = output.values
-  return rows.map(\.bitPattern)
+/// The logits of tokens that a sequence is continued with.
+private func row(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) throws -> [Float] {
+  try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))[0].values
 }
 
 @Suite("Tiles copied out of the file")
@@ -29,13 +27,13 @@ struct CopiedTilesTests {
     var amounts: [Int] = []
     for step in 0..<70 {
       let token = Int32.random(in: 0..<Int32(configuration.vocabularySize), using: &generator)
-      let same = try bits(copied, ids.0, [token]) == bits(plain, ids.1, [token])
+      let same = identical(try row(copied, ids.0, [token]), try row(plain, ids.1, [token]))
       #expect(same, "\(layers) layers, \(threads) threads, step \(step), \(configuration)")
       amounts.append(copied.copiedByteCount)
     }
-    // Short texts wait for no copy, and what comes after long ones has them all.
-    #expect(amounts[31] == 0 && amounts[32] > 0)
-    #expect(amounts == amounts.sorted() && amounts.last == weights.tileByteCount)
+    // Short texts wait for no copy, it is made in several steps if there are several layers, and long texts have it all.
+    #expect(amounts[0] == 0 && amounts == amounts.sorted() && amounts.last == weights.tileByteCount)
+    #expect(Set(amounts).count > min(layers, 3))
     #expect(plain.copiedByteCount == 0)
   }
 
@@ -51,9 +49,9 @@ struct CopiedTilesTests {
     let id = (engine.makeSequence(), reference.makeSequence())
     for start in stride(from: 0, to: 40, by: 2) {
       if start == 20 { engine.finishCopying() }
-      #expect(engine.copiedByteCount == (start < 20 ? 0 : weights.tileByteCount))
+      if start == 0 || start >= 20 { #expect(engine.copiedByteCount == (start < 20 ? 0 : weights.tileByteCount)) }
       let tokens = Array(prompt[start..<start + 2])
-      let same = try bits(engine, id.0, tokens) == bits(reference, id.1, tokens)
+      let same = identical(try row(engine, id.0, tokens), try row(reference, id.1, tokens))
       #expect(same, "\(fixture), from token \(start)")
     }
     // Without being told, an engine leaves so small a model in its file.

@@ -1,0 +1,31 @@
+package import BitNetInference
+import BitNetRandomModels
+
+/// Runs a prompt through an engine in chunks and returns all logits, `[tokens][vocabulary]`.
+package func logits(_ engine: any Engine, _ prompt: [Int32], chunks: [Int]) throws -> [Float] {
+  let id = engine.makeSequence()
+  defer { engine.removeSequence(id) }
+  var result: [Float] = []
+  var start = 0
+  for chunk in chunks {
+    let entry = Batch.Entry(sequence: id, tokens: Array(prompt[start..<start + chunk]), rows: .all)
+    result += try engine.step(Batch([entry]))[0].values
+    start += chunk
+  }
+  return result
+}
+
+/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look
+/// for the differences of long arrays for minutes.
+package func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
+
+/// A random way to cut `count` tokens into chunks.
+package func chunks(_ count: Int, using generator: inout SeededGenerator) -> [Int] {
+  var chunks: [Int] = []
+  var rest = count
+  while rest > 0 {
+    chunks.append(Int.random(in: 1...rest, using: &generator))
+    rest -= chunks.last!
+  }
+  return chunks
+}
