@@ -1,6 +1,6 @@
-// Fields added after the first version of the file format are optional or have a default, and are written only when they
-// differ from it. So files of older models stay byte-for-byte the same, and files written before a field existed can be
-// read.
+// Fields added after the first version of the file format are optional or have a default, and are written only when
+// they differ from it. So files of older models stay byte-for-byte the same, and files written before a field existed
+// can be read.
 
 extension ModelConfiguration: Encodable {
   private enum CodingKeys: String, CodingKey {

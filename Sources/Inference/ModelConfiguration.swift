@@ -10,7 +10,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     case geluTanh = "gelu_pytorch_tanh"
   }
 
-  /// Which positions a token of a layer attends to, and how the layer's positions are encoded.
+  /// The attention of a layer: the positions that a token attends to, and the encoding of positions.
   package struct Attention: Sendable, Equatable {
     /// How many positions a token attends to backwards, itself included, and in a bidirectional layer also forwards,
     /// itself included: 1 to 2^24. Nil: all positions.
@@ -70,7 +70,7 @@ package struct ModelConfiguration: Sendable, Equatable {
   package var normEpsilon: Double
   /// The base of the rotary position embedding.
   package var ropeTheta: Double
-  /// How rotary frequencies are scaled; nil if they are not.
+  /// The scaling of rotary frequencies; nil for none.
   package var ropeScaling: RotaryScaling?
   /// The gate's activation function.
   package var activation: Activation

@@ -41,8 +41,8 @@ struct ClientTests {
   }
 
   private static let others = [
-    "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetModelFiles",
-    "BitNetRandomModels", "BitNetServing", "BitNetTernary",
+    "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetJSON",
+    "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
   ]
 
   private static let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")

@@ -145,7 +145,7 @@ struct SamplerTests {
     #expect(throws: EngineError.self) { try parameters.validate() }
   }
 
-  @Test("has random numbers that match the known answers of Philox 4x32-10's authors")
+  @Test("uses Philox 4x32-10, which gives its authors' known answers")
   func philox() {
     let zero = Philox.block(counter: (0, 0, 0, 0), key: (0, 0))
     #expect(zero == (0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8))
