@@ -1,6 +1,3 @@
-import BitNetJSON
-import BitNetTernary
-
 /// Where to load a model's tokenizer from.
 package enum TokenizerSource: Sendable, Equatable {
   /// A Hugging Face `tokenizer.json`.
@@ -16,67 +13,6 @@ package enum TokenizerSource: Sendable, Equatable {
     case .tokenizerJSON: "tokenizer.json"
     case .tokenizerModel: "tokenizer.model"
     case .serialized: "embedded"
-    }
-  }
-}
-
-/// The files of a Hugging Face folder besides configuration and weights.
-struct FolderExtras: Sendable {
-  let tokenizer: TokenizerSource?
-  /// The Jinja template that turns messages into a prompt.
-  let chatTemplate: String?
-  let generation: GenerationConfiguration?
-
-  static let largestTokenizerConfiguration = 16 << 20
-
-  init(folder: String) throws(ModelFileError) {
-    func path(_ name: String) -> String { FileAccess.join(folder, name) }
-    func ifPresent(_ name: String) -> String? { FileAccess.exists(path(name)) ? path(name) : nil }
-
-    let configuration = ifPresent("tokenizer_config.json")
-    if let json = ifPresent("tokenizer.json") {
-      tokenizer = .tokenizerJSON(path: json)
-    } else {
-      tokenizer = ifPresent("tokenizer.model").map { .tokenizerModel(path: $0) }
-    }
-    // A template in a file of its own is the newer form and wins, as in transformers.
-    if let file = ifPresent("chat_template.jinja") {
-      chatTemplate = try Self.text(file, limit: HuggingFaceConfiguration.largestFile)
-    } else {
-      chatTemplate = try configuration.flatMap { (file) throws(ModelFileError) in
-        try Self.chatTemplate(inConfiguration: file)
-      }
-    }
-    let generationPath = path("generation_config.json")
-    generation = try FileAccess.contentsIfPresent(generationPath).map { (json) throws(ModelFileError) in
-      try GenerationConfiguration(json: json, file: generationPath)
-    }
-  }
-
-  private static func text(_ path: String, limit: Int) throws(ModelFileError) -> String {
-    let bytes = try MappedFile(path: path).bytes
-    guard bytes.count <= limit else {
-      throw ModelFileError(
-        .malformed, file: path, finding: "is \(bytes.count) bytes long", expected: "at most \(limit)")
-    }
-    guard let text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
-      throw ModelFileError(.malformed, file: path, finding: "is not UTF-8 text")
-    }
-    return text
-  }
-
-  private static func chatTemplate(inConfiguration path: String) throws(ModelFileError) -> String? {
-    let bytes = try MappedFile(path: path).bytes
-    return try bytes.withUnsafeBytes { (raw) throws(ModelFileError) in
-      try JSONDocument.read(raw, file: path, limit: largestTokenizerConfiguration) { (json) throws(JSONError) in
-        // One template, or a list of named ones, of which "default" is the one for chats.
-        guard let template = try json["chat_template"].ifPresent else { return nil }
-        if template.kind == .string { return try template.string() }
-        for named in try template.elements() where try named["name"].string() == "default" {
-          return try named["template"].string()
-        }
-        return nil
-      }
     }
   }
 }
