@@ -46,13 +46,11 @@ def main():
         "// Made by Scripts/make-unicode-table.py; do not edit.",
         "// swift-format-ignore-file",
         "",
-        "/// The scalars of `\\p{L}`, `\\p{N}` and `\\s` in Unicode 16: first and last scalar of each range, in ascending "
-        "order.",
+        "/// The scalars of `\\p{L}`, `\\p{N}` and `\\s` in Unicode 16: first and last scalar of each range, sorted.",
         "/// Hugging Face tokenizers 0.23 and tiktoken 0.14 agree on them.",
         "///",
-        "/// The properties of the standard library follow the Unicode version of the toolchain. A letter that a later "
-        "version",
-        "/// adds would change how text is split, and with it the tokens.",
+        "/// The properties of the standard library follow the Unicode version of the toolchain. A letter that a",
+        "/// later version adds would change how text is split, and with it the tokens.",
         "enum UnicodeClassRanges {",
     ]
     for name, pattern, inverse in CLASSES:

@@ -1,6 +1,6 @@
 /// The rule by which the messages of a chat become a prompt.
 public struct ChatTemplate: Equatable, Sendable {
-  /// The origin of the rule. A template that is interpreted will be one more case.
+  /// The origin of the rule.
   private enum Source: String, CaseIterable {
     case bitnet
     case bitnetSeparate = "bitnet-separate"

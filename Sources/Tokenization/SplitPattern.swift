@@ -18,31 +18,18 @@ package enum SplitPattern: String, Sendable, CaseIterable {
       #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
     }
   }
-
-  /// The pieces of a text in order; their concatenation is the text.
-  package func pieces(of text: [UInt8]) -> [[UInt8]] {
-    let splitter = PieceSplitter(self)
-    var pieces: [[UInt8]] = []
-    var start = 0
-    while start < text.count {
-      let end = splitter.endOfPiece(in: text.span, from: start, to: text.count)
-      pieces.append(Array(text[start..<end]))
-      start = end
-    }
-    return pieces
-  }
 }
 
 /// Finds the ends of pieces.
-struct PieceSplitter {
+package struct PieceSplitter: Sendable {
   private let pattern: SplitPattern
   private let classes = ScalarClassTable.shared
 
-  init(_ pattern: SplitPattern) { self.pattern = pattern }
+  package init(_ pattern: SplitPattern) { self.pattern = pattern }
 
   /// The end of the piece that starts at `start`, in `start + 1...end`. Only `text[start..<end]` is considered.
   @inline(__always)
-  func endOfPiece(in text: Span<UInt8>, from start: Int, to end: Int) -> Int {
+  package func endOfPiece(in text: Span<UInt8>, from start: Int, to end: Int) -> Int {
     switch pattern {
     case .llama3: endOfLlama3Piece(text, start, end)
     case .gpt2: endOfGPT2Piece(text, start, end)

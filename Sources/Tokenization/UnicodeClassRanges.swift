@@ -1,11 +1,11 @@
 // Made by Scripts/make-unicode-table.py; do not edit.
 // swift-format-ignore-file
 
-/// The scalars of `\p{L}`, `\p{N}` and `\s` in Unicode 16: first and last scalar of each range, in ascending order.
+/// The scalars of `\p{L}`, `\p{N}` and `\s` in Unicode 16: first and last scalar of each range, sorted.
 /// Hugging Face tokenizers 0.23 and tiktoken 0.14 agree on them.
 ///
-/// The properties of the standard library follow the Unicode version of the toolchain. A letter that a later version
-/// adds would change how text is split, and with it the tokens.
+/// The properties of the standard library follow the Unicode version of the toolchain. A letter that a
+/// later version adds would change how text is split, and with it the tokens.
 enum UnicodeClassRanges {
   static let letters: [UInt32] = [
     0x41, 0x5A, 0x61, 0x7A, 0xAA, 0xAA, 0xB5, 0xB5, 0xBA, 0xBA, 0xC0, 0xD6,

@@ -17,7 +17,7 @@ struct ChatTests {
     #expect(first.errors.contains("[cut off after 6 tokens]"))
     let second = try await chat([], "Once upon a time\nThe king said\n/stats\n")
     #expect(second.text.hasPrefix(first.text))
-    #expect(second.errors.contains("of them kept from before"))
+    #expect(second.errors.contains("of them cached"))
     #expect(second.errors.contains("of 512 tokens"))
   }
 

@@ -2,6 +2,21 @@ import FoundationEssentials
 import Testing
 import BitNetTokenization
 
+extension SplitPattern {
+  /// The pieces of a text in order.
+  fileprivate func pieces(of text: [UInt8]) -> [[UInt8]] {
+    let splitter = PieceSplitter(self)
+    var pieces: [[UInt8]] = []
+    var start = 0
+    while start < text.count {
+      let end = splitter.endOfPiece(in: text.span, from: start, to: text.count)
+      pieces.append(Array(text[start..<end]))
+      start = end
+    }
+    return pieces
+  }
+}
+
 @Suite struct SplitPatternTests {
   struct Case: Decodable {
     var text: String
