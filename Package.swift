@@ -71,7 +71,8 @@ let package = Package(
       dependencies: [
         "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck",
         "BitNetDiagnostics",
-        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTokenization",
+        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
+        "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "Storyteller", dependencies: ["BitNet", "BitNetDemoModel"], path: "Examples/Storyteller"),
@@ -105,7 +106,8 @@ let package = Package(
       dependencies: [
         "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport",
       ]),
-    .testTarget(name: "InferenceTests", dependencies: ["BitNetInference", "BitNetTernary", "TestSupport"]),
+    .testTarget(
+      name: "InferenceTests", dependencies: ["BitNetInference", "BitNetRandomModels", "BitNetTernary", "TestSupport"]),
     .testTarget(
       name: "EngineTests",
       dependencies: [
@@ -138,7 +140,9 @@ let package = Package(
       ]),
     .testTarget(
       name: "ServingTests",
-      dependencies: ["BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetServing", "TestSupport"]),
+      dependencies: [
+        "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "TestSupport",
+      ]),
     .testTarget(
       name: "BitNetTests",
       dependencies: [

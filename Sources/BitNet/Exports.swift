@@ -6,6 +6,4 @@
 @_documentation(visibility: internal) @_exported import typealias BitNetInference.TokenID
 @_documentation(visibility: internal) @_exported import struct BitNetTokenization.ChatMessage
 @_documentation(visibility: internal) @_exported import struct BitNetTokenization.ChatTemplate
-@_documentation(visibility: internal) @_exported import struct BitNetTokenization.ChatTemplate
-@_documentation(visibility: internal) @_exported import struct BitNetTokenization.Prompt
 @_documentation(visibility: internal) @_exported import class BitNetTokenization.Tokenizer

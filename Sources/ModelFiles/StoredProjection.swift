@@ -139,7 +139,7 @@ extension StoredProjection {
       }
       // The four rows of a byte are far apart, so each quarter of the bytes is read four times.
       if isLarge {
-        weight.release(bytes(ofRows: rows.lowerBound % weight.shape[0]..<rows.upperBound % weight.shape[0]))
+        for stored in TilePacker.packedRows(of: rows, count: weight.shape[0]) { weight.release(bytes(ofRows: stored)) }
       }
     case .codes:
       try pack(codesOfRows: rows, packer: packer)

@@ -37,6 +37,8 @@ package actor Scheduler {
     var isDecoding = false
     var generated = 0
     var isDone = false
+    /// Wakes the scheduler at the request's deadline.
+    var timer: Task<Void, Never>?
 
     init(_ request: Request, _ feed: TokenFeed) {
       self.request = request
@@ -86,7 +88,15 @@ package actor Scheduler {
       guard let self else { return }
       Task { await self.step() }
     }
-    waiting.append(Job(request, feed))
+    let job = Job(request, feed)
+    if let deadline = request.deadline {
+      // Steps may rest until then: readers of the running requests can be slow.
+      job.timer = Task { [weak self] in
+        try? await Task.sleep(until: deadline, clock: .continuous)
+        await self?.step()
+      }
+    }
+    waiting.append(job)
     if !isStepping { Task { await step() } }
     return TokenStream(feed)
   }
@@ -113,7 +123,7 @@ package actor Scheduler {
     for token in request.prompt where token < 0 || token >= vocabulary {
       throw EngineError.tokenOutOfRange(token, vocabulary: vocabulary)
     }
-    guard request.prompt.count < engine.contextLength else {
+    guard request.prompt.count <= engine.contextLength else {
       throw EngineError.contextFull(length: 0, adding: request.prompt.count, limit: engine.contextLength)
     }
     guard request.limit <= engine.contextLength - request.prompt.count else {
@@ -159,6 +169,7 @@ package actor Scheduler {
 
   private func end(_ job: Job, _ result: Result<Void, any Error>) {
     job.isDone = true
+    job.timer?.cancel()
     isShortOfPages = false
     if let sequence = job.sequence { engine.removeSequence(sequence) }
     job.sequence = nil

@@ -86,6 +86,18 @@ package struct TilePacker: @unchecked Sendable {
     }
   }
 
+  /// The rows of bytes that hold rows of a matrix in the Hugging Face layout, where row r is in row `r % count`.
+  ///
+  /// - Parameters:
+  ///   - rows: rows of the matrix.
+  ///   - count: rows of bytes, 1 or more.
+  package static func packedRows(of rows: Range<Int>, count: Int) -> [Range<Int>] {
+    guard rows.count < count else { return [0..<count] }
+    let first = rows.lowerBound % count
+    let end = first + rows.count
+    return end <= count ? [first..<end] : [first..<count, 0..<end - count]
+  }
+
   /// The block length of bitnet.cpp's I2_S: 128 if quantised on x86 or by a converter, 64 if quantised on ARM.
   package enum I2SBlock: Int, Sendable, CaseIterable {
     case x86 = 128

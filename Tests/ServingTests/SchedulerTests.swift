@@ -129,6 +129,12 @@ struct SchedulerTests {
       _ = try await Self.tokens(
         Scheduler(Self.engine(pages: 40, weights)).start(Request(prompt: [1], limit: 9, deadline: .now)))
     }
+    // Nothing runs now, because nobody reads the running request's tokens: a waiting request's deadline still counts.
+    let patient = Scheduler(try Self.engine(pages: 40, weights), policy: .init(running: 1))
+    let unread = try await patient.start(Request(prompt: [1], limit: 200))
+    let late = try await patient.start(Request(prompt: [2], limit: 2, deadline: .now + .milliseconds(300)))
+    await #expect(throws: SchedulerError.deadline) { _ = try await Self.tokens(late) }
+    #expect(try await Self.tokens(unread).count == 200)
     let rest = Task { try await Self.tokens(running).count }
     #expect(try await rest.value == 299)
     #expect(try await Self.tokens(waiting).count == 2)

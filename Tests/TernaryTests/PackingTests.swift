@@ -3,6 +3,19 @@ import Testing
 
 @Suite("Packed tiles")
 struct PackingTests {
+  @Test("rows of a matrix are in the bytes that the packed layout puts them in, also where they wrap around")
+  func packedRows() {
+    for count in [1, 2, 3, 16, 50] {
+      for start in 0..<4 * count {
+        for end in start + 1...4 * count {
+          let ranges = TilePacker.packedRows(of: start..<end, count: count)
+          let expected = Set((start..<end).map { $0 % count })
+          #expect(Set(ranges.flatMap { Array($0) }) == expected && ranges.reduce(0) { $0 + $1.count } == expected.count)
+        }
+      }
+    }
+  }
+
   let fixture: BlockFixture
   let rows: Int
   let columns: Int
