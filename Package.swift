@@ -136,6 +136,7 @@ let package = Package(
       name: "DiagnosticsTests",
       dependencies: [
         "BitNetCPUEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetInference", "BitNetRandomModels",
+        "BitNetTernary",
         "TestSupport",
       ]),
     .testTarget(

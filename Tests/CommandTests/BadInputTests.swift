@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A mistake, the sentence it gets and the status the program ends with.
+/// Wrong arguments, the expected sentence, and the expected exit status.
 struct Mistake: CustomTestStringConvertible, Sendable {
   var arguments: [String]
   var input = ""
@@ -76,7 +76,8 @@ struct BadInputTests {
     ),
     Mistake(arguments: ["tokenize", "--tokenizer", "/no/such/tokenizer"], sentence: "/no/such/tokenizer"),
     Mistake(
-      arguments: ["tokenize", "--model", fixture], sentence: "the tokenizer is missing; expected a file tokenizer.json"),
+      arguments: ["tokenize", "--model", fixture],
+      sentence: "the tokenizer is missing; expected a file tokenizer.json"),
     Mistake(arguments: ["tokenize", "--model", "m", "--tokenizer", "t"], sentence: "expected one of them", status: 64),
     Mistake(arguments: ["tokenize", "--decode", "12 zwölf"], sentence: "\"zwölf\" is not a token id"),
     Mistake(
@@ -136,7 +137,7 @@ struct BadInputTests {
     #expect(output.status == mistake.status)
     #expect(output.errors.hasPrefix("Error: "))
     #expect(output.errors.contains(mistake.sentence), "\(output.errors)")
-    // Usage errors have a hint how to use the command after the sentence.
+    // After the sentence, usage errors print a hint on the usage.
     if mistake.status == 1 { #expect(output.errors.split(separator: "\n").count == 1, "\(output.errors)") }
     if mistake.arguments.first == "generate" { #expect(output.text.isEmpty) }
   }

@@ -14,7 +14,7 @@ struct BenchCallersTests {
 
   private static let short = ["bench", "callers", "--device", "cpu", "--threads", "1", "--rounds", "2"]
 
-  @Test("measures the scheduler beside the engine, for each number of tasks")
+  @Test("compares the scheduler with the engine, for each number of tasks")
   func json() async throws {
     let output = try await BitNetProgram.run(Self.short + ["--callers", "1,3", "--tokens", "4", "--json"])
     #expect(output.status == 0, "\(output.errors)")
@@ -31,7 +31,7 @@ struct BenchCallersTests {
     #expect(table.text.contains("\n2 tasks: engine ") && table.text.contains(", ratio "), "\(table.text)")
   }
 
-  @Test("--cache-size bounds what sequences hold together", arguments: [("0", false), ("3.2M", true), ("3Mi", true)])
+  @Test("--cache-size bounds the memory of all sequences", arguments: [("0", false), ("3.2M", true), ("3Mi", true)])
   func cacheSize(_ size: String, suffices: Bool) async throws {
     // Four sequences of four pages each, of 196,608 bytes; the context of 512 positions has eight.
     let options = ["--callers", "4", "--tokens", "200", "--cache-size", size]

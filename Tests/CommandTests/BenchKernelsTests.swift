@@ -76,7 +76,7 @@ struct BenchKernelsTests {
     let machine: Machine
     let results: [Result]
 
-    /// A report without failures.
+    /// Decodes a report without failures.
     init(_ bytes: Data) throws {
       let lines = try JSONLines(bytes)
       machine = try lines.one("machine")
@@ -96,7 +96,7 @@ struct BenchKernelsTests {
     for result in report.results {
       let name = "\(result.shape), \(result.tokens) tokens"
       #expect(result.check.exact && result.check.wrong == 0, "\(name)")
-      // These shapes are small enough to be compared as a whole.
+      // These shapes are small enough to compare all numbers.
       #expect(
         result.check.products == result.rows * result.tokens && result.check.compared == result.check.products,
         "\(name)")
@@ -156,10 +156,10 @@ struct BenchKernelsTests {
       }
     }
 
-    @Test("A product that cannot be measured is told in its place, and those after it are measured")
+    @Test("A product that cannot be measured is reported in its place, and the others are measured")
     func failures() async throws {
       try await TemporaryFolder.with { folder in
-        // Enough for the small products, but not for the large one or for the memory's speed.
+        // Enough memory for the small products, but not for the large one or for measuring the memory.
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "1000000"]) { $1 }
         let arguments = ["bench", "kernels", "--quick", "--device", "cuda", "--batch", "1,8"]
         let shapes = ["64x128", "2000x2000", "16x32"]
@@ -201,7 +201,7 @@ struct BenchKernelsTests {
       }
     }
 
-    @Test("tells a GPU that is not there, and one whose memory is too small")
+    @Test("reports a missing GPU, and a GPU with too little memory")
     func noGPU() async throws {
       try await TemporaryFolder.with { folder in
         var environment = try emulatedGPU(folder)
@@ -241,7 +241,7 @@ struct BenchKernelsTests {
       if let instructionSet { #expect(report.machine.name == instructionSet) }
       check(report, batches: [1, 2, 8, 65])
       for result in report.results {
-        // Sixteen rows and 32 columns at a time, two bits each.
+        // Tiles of 16 rows and 32 columns, with two bits per weight.
         let bytes = (result.rows + 15) / 16 * ((result.columns + 31) / 32) * 128
         #expect(result.w2a8.copied_bytes == result.w2a8.copies * bytes && result.w2a8.copied_bytes > 64 << 20)
       }
@@ -295,7 +295,7 @@ struct BenchKernelsTests {
   }
 }
 
-/// The names of an XML file's elements, in order, and their text. Files that are not well-formed throw.
+/// The names of an XML file's elements, in order, and their text. Throws for files that are not well-formed.
 private final class XMLElements: NSObject, XMLParserDelegate {
   private(set) var names: [String] = []
   private(set) var text = ""

@@ -75,7 +75,7 @@ struct BenchModelTests {
     let end: End
     var model: Model { machine.model }
 
-    /// A report without failures.
+    /// Decodes a report without failures.
     init(_ bytes: Data) throws {
       let lines = try JSONLines(bytes)
       kinds = lines.kinds
@@ -112,7 +112,7 @@ struct BenchModelTests {
         * Double(report.model.cache_bytes_per_position)
       let floor = Double(result.sequences) * result.memory_bytes_per_second / bytes
       #expect(abs(result.floor_tokens_per_second / floor - 1) < 1e-9 && result.tokens == 2)
-      // On the CPU every round has a floor of its own.
+      // On the CPU every burst has its own floor.
       #expect(result.share_of_floor > 0 && result.share_of_floor.isFinite)
       if report.machine.memory_measure == "copy" {
         #expect(abs(result.share_of_floor * floor / result.tokens_per_second.median - 1) < 1e-9)
@@ -190,7 +190,7 @@ struct BenchModelTests {
       }
     }
 
-    @Test("A driver that records no cooperative launches is told, and measured all the same")
+    @Test("A driver that cannot record cooperative launches is reported, and still measured")
     func noGraph() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "1"]) { $1 }
@@ -207,7 +207,7 @@ struct BenchModelTests {
       }
     }
 
-    @Test("A measurement that fails is told in its place, and those after it are made")
+    @Test("A measurement that fails is reported in its place, and the others are made")
     func failures() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }

@@ -3,11 +3,11 @@ import TestSupport
 import Testing
 
 #if os(Linux)
-  @Suite("The command on a GPU that the stand-in driver emulates")
+  @Suite("The command on an emulated GPU")
   struct CUDATests {
     private static let story = ["generate", "--prompt", "Once upon a time", "--max-tokens", "12", "--seed", "3"]
 
-    @Test("--device cuda writes the CPU's story, and says what it ran on")
+    @Test("--device cuda writes the same story as the CPU, and names the GPU")
     func story() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
@@ -20,7 +20,7 @@ import Testing
       }
     }
 
-    @Test("a chat and log probabilities come out the same")
+    @Test("a chat and log probabilities are the same")
     func others() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
@@ -52,7 +52,7 @@ import Testing
       }
     }
 
-    @Test("bitnet devices lists it")
+    @Test("bitnet devices lists the GPU")
     func devices() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
@@ -88,7 +88,7 @@ import Testing
       }
     }
 
-    @Test("a GPU number that is not there, and a device that is no device, are refused")
+    @Test("a missing GPU and an unknown device are refused")
     func numbers() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
@@ -99,7 +99,7 @@ import Testing
       }
     }
 
-    @Test("the program itself is linked to nothing of NVIDIA's")
+    @Test("the program links no NVIDIA library")
     func links() throws {
       let process = Process()
       process.executableURL = URL(filePath: "/usr/bin/ldd")

@@ -2,17 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The program, run as people run it.
+/// The program, run as users run it.
 enum BitNetProgram {
-  /// The executable lies beside the test bundle.
-  static let url: URL = {
-    #if canImport(Darwin)
-      let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL ?? Bundle.main.bundleURL
-    #else
-      let bundle = URL(filePath: CommandLine.arguments[0])
-    #endif
-    return bundle.deletingLastPathComponent().appending(path: "bitnet")
-  }()
+  static let url = StandInDriver.products.appending(path: "bitnet")
 
   struct Output {
     let status: Int32
@@ -21,7 +13,7 @@ enum BitNetProgram {
     var text: String { String(decoding: bytes, as: UTF8.self) }
   }
 
-  /// Runs the program to its end. What it reads and prints goes through files, so that no pipe can fill up.
+  /// Runs the program to its end. Its input and output go through files, so that no pipe can fill up.
   @discardableResult
   static func run(_ arguments: [String], input: Data = Data(), environment: [String: String] = [:]) async throws
     -> Output
@@ -63,14 +55,14 @@ enum BitNetProgram {
 }
 
 extension Process {
-  /// Waits until the condition holds or the process has ended. It blocks the thread: a suspended task may be resumed
-  /// only seconds later when all tests run at once, and then the moment is gone.
+  /// Waits until the condition holds or the process has ended. It blocks the thread, because a suspended task may be
+  /// resumed seconds later when all tests run at once, which is too late.
   func wait(until condition: () throws -> Bool) throws {
     while isRunning, try !condition() { usleep(500) }
   }
 }
 
-/// A folder of a test's own.
+/// A temporary folder for one test.
 struct TemporaryFolder: Sendable {
   let url: URL
 
@@ -89,7 +81,7 @@ struct TemporaryFolder: Sendable {
   }
 }
 
-/// The values of raw little-endian numbers.
+/// Decodes raw little-endian numbers.
 func values<Value>(_ bytes: Data, as type: Value.Type) -> [Value] {
   let stride = MemoryLayout<Value>.stride
   return bytes.withUnsafeBytes { raw in

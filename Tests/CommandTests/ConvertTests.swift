@@ -19,7 +19,7 @@ struct ConvertTests {
     let codes_verified: Bool
   }
 
-  @Test("inspect prints a table or JSON, of a folder, a converted file or the demo model")
+  @Test("inspect prints a table or JSON for a folder, a converted file or the demo model")
   func inspect() async throws {
     let table = try await BitNetProgram.run("inspect")
     #expect(table.status == 0)
@@ -99,7 +99,7 @@ struct ConvertTests {
     }
   }
 
-  /// A model of one layer whose embedding is a gigabyte of nothing: a sparse file.
+  /// A model of one layer whose embedding is a sparse file of a gigabyte.
   private func makeLargeModel(at url: URL) throws {
     let (hidden, vocabulary) = (2048, 1 << 18)
     let config = """

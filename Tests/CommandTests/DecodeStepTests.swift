@@ -35,7 +35,7 @@ import Testing
       let phases: [Phase]
     }
 
-    /// The parts of a trace file by depth: a heading, a header, a row for each hand-over and block.
+    /// The parts of a trace file by depth: a heading, a header, and a row for each hand-over and block.
     private func sections(_ url: URL) throws -> [(heading: String, header: String, rows: [[String]])] {
       var sections: [(heading: String, header: String, rows: [[String]])] = []
       for line in try String(contentsOf: url, encoding: .utf8).split(separator: "\n") {
@@ -50,7 +50,7 @@ import Testing
       return sections
     }
 
-    @Test("bench model --trace FILE tells where a step's time goes, for each depth")
+    @Test("bench model --trace FILE writes the times of a step's phases, for each depth")
     func trace() async throws {
       let layers = try Self.model.load().weights.configuration.layerCount
       let names = ["q·k·v", "attention", "attention output", "gate·up", "down"]
@@ -75,7 +75,7 @@ import Testing
                 part.median_microseconds >= 0 && part.median_microseconds <= part.maximum_microseconds,
                 "\(phase.name), \(part.name)")
             }
-            // What every phase has takes some clocks: no two looks at the emulator's clock are the same.
+            // The parts of every phase take some clocks, because no two readings of the emulator's clock are equal.
             #expect(
               phase.parts[0...2].allSatisfy { $0.median_microseconds > 0 } && phase.parts[5].median_microseconds > 0,
               "\(phase.name)")
@@ -87,7 +87,7 @@ import Testing
         for section in sections {
           #expect(section.header == "hand_over,phase,block,arrived,asked,released,read,quantized,done")
           let blocks = (section.rows.compactMap { Int($0[2]) }.max() ?? -1) + 1
-          // Each block at each hand-over, once and in order.
+          // Every block appears at every hand-over, once and in order.
           #expect(blocks > 1 && section.rows.count == 5 * layers * blocks)
           for (index, row) in section.rows.enumerated() {
             let (handOver, block) = index.quotientAndRemainder(dividingBy: blocks)
@@ -97,7 +97,7 @@ import Testing
           }
         }
 
-        // A second run replaces the file. The table is for people.
+        // A second run replaces the file and prints the table.
         let table = try await BitNetProgram.run(
           Self.traced + ["--device", "cuda", "--depth", "3", "--trace", file.path], environment: environment)
         #expect(table.status == 0, "\(table.errors)")
@@ -113,7 +113,7 @@ import Testing
       }
     }
 
-    @Test("--trace and --kernels need a GPU, and --trace the cooperative kernel; the file that was there stays")
+    @Test("--trace and --kernels need a GPU, and --trace the cooperative kernel; an existing file is kept")
     func traceMistakes() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
@@ -145,7 +145,7 @@ import Testing
             "libcuda.so.1", "trace.csv",
           ])
 
-        // A trace that fails is told in its place.
+        // A trace that fails is reported in its place.
         let refused = environment.merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }
         let output = try await BitNetProgram.run(
           Self.traced + ["--device", "cuda", "--depth", "0", "--trace", file, "--json"], environment: refused)
@@ -180,7 +180,7 @@ import Testing
         let measured = try await run(Data(text.utf8), bench)
         #expect(measured.status == 0, "\(measured.errors)")
 
-        // That the file is read shows one that the driver refuses; what needs no decode_one.ptx is not touched.
+        // A file that the driver refuses shows that the file is read. Kernels outside decode_one.ptx still work.
         let version = try #require(text.firstMatch(of: #/\.version \d+\.\d+/#)?.output)
         let refused = Data(text.replacingOccurrences(of: version, with: ".version 99.0").utf8)
         for command in [Self.verify, bench] {
@@ -193,7 +193,7 @@ import Testing
       }
     }
 
-    @Test("--kernels of what is no folder of kernels is one sentence")
+    @Test("--kernels with a path that is no folder of kernels gives one sentence")
     func kernelMistakes() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder)
@@ -236,7 +236,7 @@ import Testing
         let output = try await BitNetProgram.run(
           ["generate", "--prompt", "Once", "--max-tokens", "3", "--device", "cuda", "--no-device-check"],
           environment: environment)
-        // A block on each of four multiprocessors.
+        // There is a block on each of four multiprocessors.
         let sentence = try Regex(
           "the GPU kernel of the decode step stalled: block [0-2] waited in vain at hand-over 1, "
             + #"before attention of layer 0 \(ticket 0x[0-9a-f]+, barrier 0x[0-9a-f]+\); "#

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 #if os(Linux)
-  @Suite("The check before the first use of a GPU, which the stand-in driver emulates")
+  @Suite("The check before the first use of an emulated GPU")
   struct DeviceCheckTests {
     private static let story = ["generate", "--prompt", "Once upon a time", "--max-tokens", "4", "--seed", "3"]
     private static let notice =
@@ -10,7 +10,7 @@ import Testing
     private static let failure = "CUDA on CPU (emulated) failed the check before its first use ("
     private static let way = "); run `bitnet verify --device cuda` for details"
 
-    /// A GPU that nobody has used, and the folder in which passing its check is remembered.
+    /// An unused GPU, and the folder in which a passed check is recorded.
     private static func withNewGPU(
       _ circumstances: [String: String] = [:],
       _ body: (_ environment: [String: String], _ cache: URL) async throws -> Void
@@ -30,8 +30,8 @@ import Testing
     @Test(
       "A GPU that computes wrong numbers, stalls or never ends is not used: auto says why and uses the CPU, cuda fails",
       arguments: [
-        // A product that is wrong, the decode step that is wrong, a block that does not come to the barrier of the
-        // grid, threads that do not come to one of their block, and a kernel that never ends.
+        // A wrong product, a wrong decode step, a block that does not reach a grid barrier, threads that do not reach a
+        // barrier of their block, and a kernel that never ends.
         ("few_project:selftest_planted_swapped_fragments", "few_project, case 0 of seed 1: rows "),
         (
           "decode_one:selftest_planted_wrong_decode",
@@ -48,7 +48,7 @@ import Testing
       // decode_one needs an A100's shared memory.
       try await Self.withNewGPU(["CUDA_ON_CPU_PLANTED": planted, "CUDA_ON_CPU_SHARED_MEMORY": "\(163 << 10)"]) {
         environment, cache in
-        // The emulator has a line of its own about kernels that fail.
+        // The emulator prints a line about kernels that fail.
         func lines(_ output: BitNetProgram.Output) -> [Substring] {
           output.errors.split(separator: "\n").filter { !$0.hasPrefix("CUDAOnCPU: ") }
         }
@@ -70,7 +70,7 @@ import Testing
       }
     }
 
-    @Test("A GPU that passes is told once, remembered, and not checked again")
+    @Test("A GPU that passes is reported once, recorded, and not checked again")
     func pass() async throws {
       try await Self.withNewGPU { environment, cache in
         let arguments = Self.story + ["--device", "cuda"]
@@ -82,14 +82,14 @@ import Testing
           Self.files(cache).count == 1
             && remembered.contains("\nname: CUDA on CPU (emulated)\ncompute capability: 8.0\n"))
 
-        // Nothing is checked: a wrong kernel is not noticed.
+        // A wrong kernel is not noticed, because nothing is checked.
         let planted = environment.merging(["CUDA_ON_CPU_PLANTED": "few_project:selftest_planted_swapped_fragments"]) {
           $1
         }
         let second = try await BitNetProgram.run(arguments, environment: planted)
         #expect(second.status == 0 && !second.errors.contains("checking"), "\(second.errors)")
 
-        // Another driver is another matter, and so is a file that says something else.
+        // A different driver is checked again, and so is a GPU whose file has different contents.
         let driver = environment.merging(["CUDA_ON_CPU_DRIVER_VERSION": "12020"]) { $1 }
         let updated = try await BitNetProgram.run(arguments, environment: driver)
         #expect(
@@ -104,10 +104,10 @@ import Testing
       }
     }
 
-    @Test("Where nothing can be remembered, the GPU is checked each time")
+    @Test("If the result cannot be recorded, the GPU is checked each time")
     func noCache() async throws {
       try await Self.withNewGPU { environment, cache in
-        // A file in the folder's place: not even the superuser can write there.
+        // A file in place of the folder: not even the superuser can write there.
         try Data().write(to: cache.deletingLastPathComponent())
         for _ in 0..<2 {
           let output = try await BitNetProgram.run(Self.story + ["--device", "cuda"], environment: environment)
@@ -115,7 +115,7 @@ import Testing
             output.status == 0 && output.errors.hasPrefix(Self.notice) && !output.errors.contains("cache"),
             "\(output.errors)")
         }
-        // One that is there and cannot be written.
+        // A folder that exists and cannot be written.
         try FileManager.default.removeItem(at: cache.deletingLastPathComponent())
         try FileManager.default.createDirectory(at: cache, withIntermediateDirectories: true)
         try FileManager.default.setAttributes([.posixPermissions: 0o500], ofItemAtPath: cache.path)
@@ -125,7 +125,7 @@ import Testing
       }
     }
 
-    @Test("--no-device-check goes without, and bitnet verify checks by itself")
+    @Test("--no-device-check skips the check, and bitnet verify runs without it")
     func skipped() async throws {
       let circumstances = ["CUDA_ON_CPU_PLANTED": "few_project:selftest_planted_swapped_fragments"]
       try await Self.withNewGPU(circumstances) { environment, cache in
@@ -141,7 +141,7 @@ import Testing
     }
 
     @Test(
-      "A GPU that cannot be used at all is told as before, without a check",
+      "A GPU that cannot be used at all is reported without a check",
       arguments: [
         ["CUDA_ON_CPU_DEVICES": "0"], ["CUDA_ON_CPU_DRIVER_VERSION": "11080"], ["CUDA_ON_CPU_CAPABILITY": "75"],
         ["CUDA_ON_CPU_MEMORY": "1000000"], ["LD_LIBRARY_PATH": "/nowhere"],

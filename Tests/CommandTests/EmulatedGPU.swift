@@ -8,8 +8,8 @@ import TestSupport
     return library
   }
 
-  /// An environment in which the driver's library is the stand-in that runs kernels on the processor. It lies beside
-  /// the program, and so does the cache folder, so that the check before the first use is made once for all tests.
+  /// An environment in which the driver's library is the stand-in that runs kernels on the CPU. The library and the
+  /// cache folder are in the program's folder, so that the check before the first use runs once for all tests.
   func emulatedGPU(_ folder: TemporaryFolder) throws -> [String: String] {
     let library = try standInDriver.get()
     try FileManager.default.createSymbolicLink(at: folder["libcuda.so.1"], withDestinationURL: library)

@@ -50,7 +50,7 @@ struct GenerateTests {
     #expect(try await BitNetProgram.run(Self.story + ["--seed", "8"]).text != first.text)
   }
 
-  @Test("says which seed it drew, and that seed gives the text again")
+  @Test("prints the seed that it drew, and that seed gives the same text")
   func drawnSeed() async throws {
     let first = try await report(Array(Self.story.dropFirst()))
     let again = try await report(Self.story.dropFirst() + ["--seed", "\(first.sampling.seed)"])
@@ -58,7 +58,7 @@ struct GenerateTests {
     #expect(try await report(Array(Self.story.dropFirst())).text != first.text)
   }
 
-  @Test("takes the prompt from standard input, without its last line end")
+  @Test("reads the prompt from standard input, without its final line break")
   func standardInput() async throws {
     let argument = try await BitNetProgram.run(Self.story + ["--sampling", "greedy", "--quiet"])
     let piped = try await BitNetProgram.run(
@@ -95,14 +95,14 @@ struct GenerateTests {
     ])
     #expect(stopped.text == " there was a")
     #expect(stopped.finish_reason == "stop")
-    // An end token in the prompt is followed by text; the special token is one only on request.
+    // Text follows an end token in the prompt. A special token is parsed only on request.
     let special = try await report(["--prompt", "<|begin_of_text|>Once", "--special", "--max-tokens", "1"])
     let text = try await report(["--prompt", "<|begin_of_text|>Once", "--max-tokens", "1"])
     #expect(special.statistics.prompt_tokens == 3)
     #expect(text.statistics.prompt_tokens > 5)
   }
 
-  @Test("--interactive continues each line by itself")
+  @Test("--interactive continues each line on its own")
   func interactive() async throws {
     let arguments = ["generate", "--interactive", "--sampling", "greedy", "--max-tokens", "6", "--quiet"]
     let both = try await BitNetProgram.run(arguments, input: Data("Once upon a time\nThe old king\n".utf8))
@@ -118,7 +118,7 @@ struct GenerateTests {
     #expect(texts.map { $0 + "\n" }.joined() == both.text)
   }
 
-  @Test("writes the prompt as a chat's message on request")
+  @Test("writes the prompt as a chat message on request")
   func chatFormat() async throws {
     let plain = try await report([
       "--prompt", "Once upon a time", "--chat-format", "plain", "--sampling", "greedy", "--max-tokens", "3",
@@ -126,7 +126,7 @@ struct GenerateTests {
     #expect(plain.text == " there was a")
   }
 
-  @Test("Ctrl-C ends it with what there is and its statistics")
+  @Test("Ctrl-C ends it with the text so far and its statistics")
   func interrupt() async throws {
     try await TemporaryFolder.with { folder in
       let process = try BitNetProgram.start(

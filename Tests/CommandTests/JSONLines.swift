@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// JSON Lines that the program printed, each an object on a line of its own with a field `kind`.
+/// JSON Lines that the program printed. Each line is an object with a field `kind`.
 struct JSONLines {
   private struct Kind: Decodable {
     let kind: String

@@ -43,7 +43,7 @@ struct LogitsTests {
     }
   }
 
-  @Test("computes in Double as the reference", arguments: Fixture.all)
+  @Test("computes the reference's logits in Double", arguments: Fixture.all)
   func double(fixture: Fixture) async throws {
     try await TemporaryFolder.with { folder in
       let arguments = ["--model", fixture.path, "--engine", "reference"]

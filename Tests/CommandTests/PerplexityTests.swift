@@ -21,7 +21,8 @@ struct PerplexityTests {
     return try JSONDecoder().decode(Report.self, from: output.bytes)
   }
 
-  /// The same from logits: the sum of -ln p of each token after the BOS token and the tokens before it in its window.
+  /// The expected value from logits: the sum of -ln p of each token, after the BOS token and the tokens before it in
+  /// its window.
   private func expected(window: Int) async throws -> (tokens: Int, nats: Double) {
     let ids = try await BitNetProgram.run("tokenize", Self.text).text.split(whereSeparator: \.isWhitespace).map {
       Int($0)!
@@ -40,7 +41,7 @@ struct PerplexityTests {
     return (ids.count, nats)
   }
 
-  @Test("is what the logits say", arguments: [512, 7, 1])
+  @Test("follows from the logits", arguments: [512, 7, 1])
   func matchesLogits(window: Int) async throws {
     let report = try await measure("--window", "\(window)")
     let expected = try await expected(window: window)
@@ -51,7 +52,7 @@ struct PerplexityTests {
     #expect(abs(report.bits_per_byte - expected.nats / log(2) / Double(report.bytes)) < 1e-9)
   }
 
-  @Test("takes the context as the window, and does not depend on threads")
+  @Test("uses the context length as the window, and does not depend on threads")
   func defaults() async throws {
     let whole = try await measure()
     #expect(try await measure("--window", "512", "--threads", "1").nats_per_token == whole.nats_per_token)

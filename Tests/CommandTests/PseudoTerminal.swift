@@ -2,15 +2,15 @@
   import Foundation
   import Testing
 
-  /// The program on a terminal of its own, typed at by a test.
+  /// The program on a pseudo-terminal, to which a test sends keys.
   final class PseudoTerminal {
     private let main: Int32
-    /// Held open, so that the terminal's modes can be looked at.
+    /// Kept open, so that tests can read the terminal's modes.
     private let side: Int32
     private let process: pid_t
     private(set) var output = ""
     private var bytes: [UInt8] = []
-    /// Where in the output the next wait begins.
+    /// The position in the output from which the next wait searches.
     private var position = 0
 
     struct TimeOut: Error, CustomStringConvertible {
@@ -54,7 +54,7 @@
       close(side)
     }
 
-    /// Whether typed characters are echoed and lines collected: the modes of a terminal that was left in order.
+    /// Whether typed characters are echoed and lines collected, as in a terminal whose modes were restored.
     var isInOrder: Bool {
       var modes = termios()
       tcgetattr(side, &modes)
@@ -69,7 +69,7 @@
 
     func send(_ number: Int32) { kill(process, number) }
 
-    /// Reads until the output has `text` after what was waited for before.
+    /// Reads until the output contains `text` after the text of the previous wait.
     func wait(for text: String) throws {
       let deadline = ContinuousClock.now + .seconds(60)
       while true {
@@ -85,7 +85,7 @@
       }
     }
 
-    /// Reads until `condition` holds for what the terminal shows.
+    /// Reads until `condition` holds for the screen.
     func wait(columns: Int, rows: Int, until condition: (Screen) -> Bool) throws {
       let deadline = ContinuousClock.now + .seconds(60)
       while true {
@@ -109,7 +109,7 @@
       throw TimeOut(description: "the program has not ended; it printed \(output.debugDescription)")
     }
 
-    /// Reads what there is, after at most 20 ms; false when the terminal has no more.
+    /// Reads the available output, within at most 20 ms. Returns false when there is no more.
     private func readSome() -> Bool {
       var request = pollfd(fd: main, events: Int16(POLLIN), revents: 0)
       guard poll(&request, 1, 20) > 0 else { return true }

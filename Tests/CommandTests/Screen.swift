@@ -1,8 +1,8 @@
-/// What a terminal shows after some output: enough of a terminal for what the program sends.
+/// The screen of a terminal after some output, for the control sequences that the program sends.
 struct Screen: Equatable {
-  /// All lines, those scrolled away first, without spaces at their ends.
+  /// All lines, including those that scrolled away, without trailing spaces.
   var lines: [String] { cells.map { row in String(String.UnicodeScalarView(row.joined())).trimmingEnd() } }
-  /// The lines that are visible.
+  /// The visible lines.
   var visible: [String] { Array(lines[top...]) }
   /// The cursor, counted from the first visible line.
   var cursor: [Int] { [row - top, column] }

@@ -1,12 +1,12 @@
 #if os(Linux)
-  // A child gets a controlling terminal, which Ctrl-C needs, by opening it only on Linux; on macOS it takes an ioctl in
-  // the child.
+  // Only on Linux does a child get a controlling terminal, which Ctrl-C needs, by opening it. On macOS that takes an
+  // ioctl in the child.
   import Foundation
   import Testing
 
   @Suite("bitnet chat on a terminal", .serialized)
   struct TerminalTests {
-    /// Starts a chat that answers with the likeliest tokens, waits for its prompt and hands it to `body`.
+    /// Starts a chat with greedy sampling, waits for its prompt, and passes it to `body`.
     private func chat(
       _ arguments: [String] = ["--max-tokens", "4"], history: String = "", columns: UInt16 = 80, rows: UInt16 = 24,
       _ body: (PseudoTerminal) throws -> Void
@@ -31,7 +31,7 @@
       #expect(try terminal.waitForEnd() == 0)
     }
 
-    /// What the program takes the keys for, as its history has it.
+    /// The text that the program made of the keys, from its history.
     private func typed(_ keys: String, history: String = "", columns: UInt16 = 80) async throws -> String? {
       try await chat(history: history, columns: columns) { terminal in
         terminal.type(keys + "\r")
@@ -71,7 +71,7 @@
       #expect(try await typed(keys) == text)
     }
 
-    @Test("a narrow terminal and a long text give the same")
+    @Test("a narrow terminal and a long text give the same text")
     func wrapping() async throws {
       let words = Array(repeating: "wörter", count: 60).joined(separator: " ")
       #expect(try await typed("x" + words + "\u{01}\u{1B}[3~", columns: 20) == words)
@@ -127,7 +127,7 @@
       }
     }
 
-    @Test("arrows bring back earlier lines, of earlier runs too")
+    @Test("arrow keys recall earlier lines, also of earlier runs")
     func history() async throws {
       #expect(try await typed("\u{1B}[A!", history: "one\ntwo\\nlines\n") == "two\\nlines!")
       #expect(try await typed("draft\u{10}\u{10}\u{0E}\u{0E}!", history: "one\ntwo\n") == "draft!")
@@ -144,7 +144,7 @@
       #expect(lines == ["/stats"])
     }
 
-    @Test("Ctrl-C stops an answer and not the program")
+    @Test("Ctrl-C stops an answer but not the program")
     func interrupt() async throws {
       _ = try await chat(["--context", "100000"]) { terminal in
         terminal.type("Once upon a time\r")
@@ -181,7 +181,7 @@
       #expect(lines.isEmpty)
     }
 
-    @Test("mistakes are told and the conversation goes on")
+    @Test("mistakes are reported and the conversation continues")
     func mistakes() async throws {
       _ = try await chat(["--context", "12", "--max-tokens", "2"]) { terminal in
         terminal.type("/sing\r")
@@ -196,7 +196,7 @@
       }
     }
 
-    @Test("the terminal is put in order when the program is told to end", arguments: [SIGTERM, SIGHUP])
+    @Test("the terminal is restored when a signal ends the program", arguments: [SIGTERM, SIGHUP])
     func termination(signal: Int32) async throws {
       _ = try await chat { terminal in
         #expect(!terminal.isInOrder)

@@ -50,7 +50,7 @@ struct VerifyTests {
     private static let products =
       ["gemv", "few", "gemm32x64", "gemm64x64", "gemm128x64", "gemm96x128", "gemm128x128", "gemm256x128"]
       .map { "products, \($0)_exact" }
-    /// Kernels that have a check of their own: all but the cooperative ones.
+    /// The kernels with a separate check: all except the cooperative ones.
     private static func single(_ kernels: [Kernel]) -> Set<String> {
       Set(kernels.map(\.name).filter { !$0.hasPrefix("decode_") })
     }
@@ -137,14 +137,14 @@ struct VerifyTests {
         let soak = try await checks("soak")
         #expect(soak.map(\.cases) == ["3 repetitions", "3 repetitions"])
         #expect(soak.allSatisfy { $0.candidate == Self.cooperative[0] && $0.reference == Self.simple[1] })
-        // Twelve tokens three times and the logits after them, of one sequence and of 2 to 8 together.
+        // Twelve tokens and the logits after them, three times, for one sequence and for 2 to 8 together.
         let each = 3 * (12 + 512)
         #expect(soak[0].name == "soak, 1 sequence, the model, \(Self.cooperative[0])" && soak[0].compared == each)
         #expect(soak[1].compared % each == 0 && 2...8 ~= soak[1].compared / each)
       }
     }
 
-    @Test("A check that fails is told in its place, and those after it are made", arguments: [true, false])
+    @Test("A check that fails is reported in its place, and the others are made", arguments: [true, false])
     func failure(json: Bool) async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_REFUSED_COOPERATIVE_LAUNCHES": "2"]) { $1 }
@@ -171,7 +171,7 @@ struct VerifyTests {
           checks.dropLast(2).map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
         #expect(soak.allSatisfy { $0.name.hasPrefix("soak, ") })
         for check in checks {
-          // Prompts and their logits need no cooperative launch, nor do ragged batches that begin with prompts.
+          // Prompts and their logits, and ragged batches that begin with prompts, need no cooperative launch.
           let fails = check.candidate?.hasPrefix("one cooperative") == true && !check.name.hasPrefix("logits")
           #expect(check.equal == (check.error == nil) && check.differing == 0 && check.first_difference == nil)
           if fails { #expect(check.error?.contains(reason) == true, "\(check.name): \(check.error ?? "-")") }
@@ -189,7 +189,7 @@ struct VerifyTests {
       }
     }
 
-    @Test("A GPU without free memory still lists its kernels, and each product tells why it fails")
+    @Test("A GPU without free memory still lists its kernels, and each product reports its error")
     func noMemory() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_MEMORY": "1000"]) { $1 }
@@ -203,7 +203,7 @@ struct VerifyTests {
       }
     }
 
-    @Test("tells a GPU that is not there, and takes the CPU when that was left open")
+    @Test("reports a missing GPU, and uses the CPU if the choice was automatic")
     func noGPU() async throws {
       try await TemporaryFolder.with { folder in
         let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_DEVICES": "0"]) { $1 }

@@ -27,7 +27,7 @@ struct DeviceCheckTests {
     try body(url.appending(path: "a/b").path)
   }
 
-  /// Runs a check. Returns its error, and how often its beginning was told.
+  /// Runs a check. Returns its error, and the number of calls of `willStart`.
   private func check(
     folder: String?, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in },
     expected: @escaping DeviceCheck.MakeEngine
@@ -53,7 +53,7 @@ struct DeviceCheckTests {
       #expect(first.error == nil && first.starts == 1 && first.launches > 50)
       let second = try check(folder: folder, expected: { _ in throw CUDAError.noDevice })
       #expect(second.error == nil && second.starts == 0 && second.launches == 0)
-      // The same file, for a process that has not made the check itself.
+      // The same file, for a process that has not run the check itself.
       let copy = folder + "-copy"
       try FileManager.default.copyItem(atPath: folder, toPath: copy)
       let other = try check(folder: copy, expected: { _ in throw CUDAError.noDevice })
@@ -79,7 +79,7 @@ struct DeviceCheckTests {
     }
   }
 
-  @Test("asks for memory first, and again the next time")
+  @Test("requires free memory, and checks it again the next time")
   func memory() throws {
     try withFolder { folder in
       let small = try check(folder: folder, { $0.memoryByteCount = 100_000_000 }, expected: Self.right)
@@ -104,7 +104,7 @@ struct DeviceCheckTests {
     #expect(DeviceCheckRecord(try newer.device(0), folder: nil).text != record.text)
   }
 
-  @Test("Work that comes to its end gives its result; a step that takes too long is given up, and so is all after it")
+  @Test("Work that ends gives its result; a step that takes too long is given up with everything after it")
   func watchedWork() throws {
     try WatchedWork.run(giveUp: { Issue.record("given up") }) { try $0.begin("a step", patience: .seconds(100)) }
     #expect(throws: CUDAError.noDevice) {

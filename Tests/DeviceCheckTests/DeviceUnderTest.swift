@@ -3,22 +3,21 @@ import BitNetCUDAEngine
 import BitNetDeviceCheck
 import CUDATestSupport
 
-/// Devices of the stand-in as a new process would find them, with the kernels.
+/// Devices of the stand-in with the kernels, in the state that a new process finds.
 ///
-/// A copy of the library has one device: tests on the same copy run one after the other, and a device's user lets go of
-/// it before the next one is made.
+/// A copy of the library has one device, so tests on the same copy run one after another, and a device is released
+/// before the next one is made.
 enum DeviceUnderTest {
-  /// Copies of the stand-in's library. Each has variables of its own, so that tests on one disturb no tests on another.
+  /// Copies of the stand-in's library. Each has its own variables, so that tests on different copies do not interfere.
   enum Copy: String {
     case kernels, planted
   }
 
   /// - Parameters:
-  ///   - seed: of the order in which threads run; 0 for the plain one.
-  ///   - runsBlocksTogether: whether the blocks of a grid that fits the device take turns, as on a real one. The
-  ///     stand-in does that for cooperative launches; other grids run block by block.
-  ///   - planted: the names of mistaken kernels (Tests/CUDAOnCPU/kernels/planted_….cpp) to run in place of the right
-  ///     ones.
+  ///   - seed: the seed of the order in which threads run; 0 for plain order.
+  ///   - runsBlocksTogether: whether the blocks of a grid that fits the device interleave, as on a real one. The
+  ///     stand-in does this for cooperative launches; it runs other grids block by block.
+  ///   - planted: the names of broken kernels (Tests/CUDAOnCPU/kernels/planted_….cpp) to run instead of the right ones.
   static func start(
     _ copy: Copy = .kernels, seed: UInt64, runsBlocksTogether: Bool = false, planted: [Kernel: String] = [:]
   ) throws -> KernelCheckDevice {

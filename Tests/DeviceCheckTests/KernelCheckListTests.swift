@@ -13,7 +13,7 @@ extension KernelTests {
       return checks
     }
 
-    @Test("Every kernel but the cooperative ones has a check, and right ones pass it")
+    @Test("Every kernel except the cooperative ones has a check, and right kernels pass it")
     func right() throws {
       let checks = try checks()
       let single = Kernel.allCases.map(\.rawValue).filter { !$0.hasPrefix("decode_") }

@@ -4,13 +4,13 @@ import BitNetDeviceCheck
 import TestSupport
 import Testing
 
-/// Tests of single kernels on the stand-in, one after the other: it has one device.
+/// Tests of single kernels on the stand-in, one after another, because it has one device.
 ///
-/// Each draws its cases from seeds, which a failure names. The order of threads is drawn from the same seed; seeds
-/// divisible by four keep the plain order. Under odd seeds blocks take turns.
+/// Each test draws its cases from seeds, which a failure names. The order of threads is drawn from the same seed; seeds
+/// divisible by four keep plain order. With odd seeds, blocks interleave.
 @Suite("Each kernel gives the bits of its scalar specification", .serialized)
 enum KernelTests {
-  /// Runs a case for each seed, up to the first that goes wrong.
+  /// Runs a case for each seed, up to the first failure.
   static func run(
     _ seeds: Range<UInt64>, at location: SourceLocation = #_sourceLocation,
     _ check: (inout SeededGenerator) throws -> any KernelCheck

@@ -25,7 +25,7 @@ extension KernelTests {
       KernelTests.run(0..<16) { PromptAttentionCheck(&$0) }
     }
 
-    @Test("A prompt with more than 64 query heads for each of keys")
+    @Test("A prompt with more than 64 query heads per key head")
     func promptOfManyHeads() {
       KernelTests.run(100..<102) { PromptAttentionCheck(&$0, group: 70) }
     }

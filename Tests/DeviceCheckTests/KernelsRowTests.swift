@@ -9,7 +9,7 @@ extension KernelTests {
       KernelTests.run(0..<12) { EmbeddingCheck(&$0) }
     }
 
-    @Test("Quantises, with values that are not finite too")
+    @Test("Quantises, including values that are not finite")
     func quantizes() {
       KernelTests.run(0..<80) { QuantizerCheck(&$0) }
     }

@@ -5,17 +5,17 @@ import BitNetDeviceCheck
 import TestSupport
 import Testing
 
-/// The kernels with one thing broken (Tests/CUDAOnCPU/kernels/planted_….cpp), run as the tests of the right ones run
-/// those: the emulator must not let them pass.
-@Suite("Planted mistakes are noticed", .serialized)
+/// Kernels with one mistake each (Tests/CUDAOnCPU/kernels/planted_….cpp), run like the right kernels in their tests.
+/// The emulator must not let them pass.
+@Suite("Planted mistakes are detected", .serialized)
 struct PlantedMistakeTests {
-  @Test("A barrier that is missing")
+  @Test("A missing barrier")
   func missingBarrier() throws {
     let runs = try runs(.gemvProject, "selftest_planted_missing_barrier") { try ProductCheck(.gemv, .project, &$0) }
     #expect(runs.contains(.wrongResult))
   }
 
-  @Test("A wait for copies that comes too early")
+  @Test("A wait for copies that ends too early")
   func earlyWait() throws {
     let runs = try runs(.gemm32x64Project, "selftest_planted_early_wait") {
       try ProductCheck(.gemm32x64, .project, &$0)
@@ -23,7 +23,7 @@ struct PlantedMistakeTests {
     #expect(runs.contains(.wrongResult))
   }
 
-  @Test("Registers of a matrix product that are swapped")
+  @Test("Swapped registers of a matrix product")
   func swappedFragments() throws {
     let runs = try runs(.fewProject, "selftest_planted_swapped_fragments") { try ProductCheck(.few, .project, &$0) }
     #expect(runs.contains(.wrongResult))
@@ -37,33 +37,33 @@ struct PlantedMistakeTests {
     #expect(runs.allSatisfy { $0 == .error(700) })
   }
 
-  @Test("A shuffle over a wrong distance")
+  @Test("A shuffle over the wrong distance")
   func droppedLane() throws {
     let runs = try runs(.head4, "selftest_planted_dropped_lane") { HeadCheck(&$0, tokens: 4, blocks: 2) }
     #expect(runs.contains(.wrongResult))
   }
 
-  @Test("A barrier that some threads do not come to")
+  @Test("A barrier that some threads do not reach")
   func unreachedBarrier() throws {
     let runs = try runs(.quantizeRows, "selftest_planted_unreached_barrier") { QuantizerCheck(&$0) }
     #expect(runs.allSatisfy { $0 == .error(719) })
   }
 
-  @Test("A shared counter that is not added to in one piece")
+  @Test("A shared counter without an atomic addition")
   func plainAddition() throws {
     let runs = try runs(.sampleRows, "selftest_planted_plain_addition", seeds: 1..<40) { SamplerCheck(&$0) }
     #expect(runs.contains(.wrongResult))
   }
 
   private enum Run: Equatable {
-    /// What must not be all that there is.
+    /// A finding that would be too weak if it were the only one.
     case unnoticed
     case wrongResult
     /// The driver's number.
     case error(UInt32)
   }
 
-  /// Runs a case for some seeds with the mistaken kernel; the right kernel must do it right.
+  /// Runs a case for some seeds with the broken kernel. The right kernel must pass the same cases.
   private func runs(
     _ kernel: Kernel, _ planted: String, seeds: Range<UInt64> = 0..<6,
     _ check: (inout SeededGenerator) throws -> any KernelCheck

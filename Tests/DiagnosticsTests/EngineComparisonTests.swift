@@ -16,7 +16,7 @@ struct EngineComparisonTests {
     let description = "the engine is broken"
   }
 
-  @Test("A difference is counted, and the first one told; a failure is told in its place")
+  @Test("Differences are counted, and the first is reported; a failure is reported in its place")
   func differences() throws {
     var generator = SeededGenerator(seed: 1)
     let configuration = ModelConfiguration.random(using: &generator)
@@ -25,7 +25,7 @@ struct EngineComparisonTests {
       expected: Self.cpu("the right one"),
       candidates: [
         Self.cpu("itself"), .init(name: "broken") { _ in throw Broken() },
-        // Other weights of the same shape.
+        // Different weights of the same shape.
         .init(name: "another") { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99)) },
       ], seed: 3)
     var checks: [EqualityCheck] = []
@@ -38,7 +38,7 @@ struct EngineComparisonTests {
       #expect(check.first == nil && check.compared == 0)
     }
     #expect(checks[6...].allSatisfy { $0.error == nil && $0.first?.hasPrefix("hidden ") == true })
-    // The model, the chunks, the token and the logit, and both numbers with their bits.
+    // The sentence has the model, the chunks, the token, the logit, and both numbers with their bits.
     let number = #"-?[0-9.e-]+ \(0x[0-9a-f]{8}\)"#
     let sentence = try Regex(
       #"hidden .*, a prompt in chunks of \[[0-9, ]+\]: the prompt of \d+ tokens, logit \d+ after token \d+ is "#
@@ -64,11 +64,11 @@ struct EngineComparisonTests {
     #expect(checks.map(\.error) == ["the reference: the engine is broken", "the reference: the engine is broken"])
   }
 
-  @Test("Soaking finds an engine whose tokens change from one time to the next, and one that is wrong from the start")
+  @Test("Soaking finds an engine whose tokens change between repetitions, and one that is wrong from the start")
   func soak() throws {
     var generator = SeededGenerator(seed: 1)
     var configuration = ModelConfiguration.random(using: &generator)
-    // With a head of its own the model does not just repeat what it reads.
+    // Models with a tied head mostly repeat their input.
     (configuration.vocabularySize, configuration.tiedEmbedding) = (300, false)
     let weights = try ModelWeights(random: configuration, seed: 1)
     let comparison = EngineComparison(
@@ -84,14 +84,13 @@ struct EngineComparisonTests {
     let each = 4 * (10 + 300)
     #expect(checks[0].compared == each && checks[1].compared % each == 0 && checks[1].compared > each)
     #expect(checks[2].first?.hasPrefix("repetition 0, compared with the right one: sequence 0 of 1, token ") == true)
-    // Of the third time, the last token and the logits after it.
+    // The last token of the third repetition, and the logits after it.
     #expect(
       checks[4].first?.hasPrefix("repetition 2, compared with repetition 0: sequence 0 of 1, token 9 is ") == true)
     #expect(checks[4].differing > 1 && checks[4].differing <= 1 + 300)
   }
 
-  /// An engine that samples token 299 instead of another, or 0 instead of that, as the tenth token of every third
-  /// generation.
+  /// An engine whose tenth token in every third generation is wrong: 299, or 0 where 299 is right.
   private final class FickleEngine: Engine {
     private let engine: CPUEngine
     private var generations = 0
@@ -117,7 +116,7 @@ struct EngineComparisonTests {
 
     func wait(for ticket: StepTicket) throws(EngineError) -> [StepResult] {
       var results = try engine.wait(for: ticket)
-      // A generation's tokens are followed by a step for logits, which counts as one, too.
+      // A step for logits follows the tokens of a generation, and counts as a generation too.
       guard steps == 10, generations % 6 == 5, let token = results[0].tokens.first?.token else { return results }
       results[0].tokens = [SampledToken(token: token == 299 ? 0 : 299)]
       return results

@@ -3,15 +3,15 @@ import BitNetInference
 package import BitNetRandomModels
 package import BitNetModelFiles
 
-/// The small models under Tests/Fixtures and what the oracle says they compute.
+/// A small model in Tests/Fixtures, and the results that the oracle computed for it.
 package struct Fixture: Sendable, CustomStringConvertible {
   package let name: String
 
-  /// Those whose logits transformers has computed too, in float32 and bfloat16.
+  /// The fixtures whose logits transformers has computed too, in float32 and bfloat16.
   package static let withTransformers = [
     "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
   ].map(Fixture.init(name:))
-  /// All of them; Scripts/make-fixtures.py makes the others.
+  /// All fixtures. Scripts/make-fixtures.py makes the others.
   package static let all =
     withTransformers + ["llama-online-scaled-tied", "bitnet-packed-divided-mqa"].map(Fixture.init(name:))
 
@@ -44,12 +44,12 @@ package struct Fixture: Sendable, CustomStringConvertible {
   }
 }
 
-/// Places in the repository the tests were compiled from.
+/// Paths in the repository from which the tests were compiled.
 package enum Repository {
   package static let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(
     separator: "/")
   package static func path(_ relative: String) -> String { root + "/" + relative }
 }
 
-/// The generator of random tests, which can be run again by their seed.
+/// The generator of random tests. A test repeats with the same seed.
 package typealias SeededGenerator = SplitMix64

@@ -1,8 +1,8 @@
 package import Foundation
 
-/// The library that stands in for NVIDIA's driver and runs kernels on the processor.
+/// The library that replaces NVIDIA's driver and runs kernels on the CPU.
 package enum StandInDriver {
-  /// Where the test bundle and the programs are.
+  /// The folder of the test bundle and the programs.
   package static var products: URL {
     #if canImport(Darwin)
       let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL ?? Bundle.main.bundleURL
@@ -12,8 +12,8 @@ package enum StandInDriver {
     return bundle.deletingLastPathComponent()
   }
 
-  /// Links the library and puts it at `path`, in one move: another run of the tests may be using a file of that name,
-  /// and keeps what it has opened. The test bundle holds the same code, but drivers come as libraries.
+  /// Links the library and moves it to `path` in one step, because another run of the tests may be using a file of that
+  /// name, and keeps the file that it has opened. The test bundle contains the same code, but drivers are libraries.
   package static func link(to path: URL) throws {
     let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Scripts/stand-in-driver")
     let new = path.deletingLastPathComponent().appending(path: "\(UUID().uuidString)-\(path.lastPathComponent)")

@@ -45,32 +45,22 @@ package enum ScalarArithmetic {
   static func attention(_ query: ArraySlice<Float>, count: Int, scale: Float, keys: [Float], values: [Float]) -> [Float]
   {
     let query = Array(query), size = query.count
-    var (largest, total, weighted): (Float, Float, [Float]) = (0, 0, [])
+    var sum = SoftmaxSum<Float>(size: size)
     for start in stride(from: 0, to: count, by: attentionChunkLength) {
       let positions = start..<min(count, start + attentionChunkLength)
       let scores = positions.map { position in
         LaneOrder.head.sum(size) { (query[$0], keys[position * size + $0]) } * scale
       }
-      var most = scores[0]
-      for score in scores where score > most { most = score }
-      let shares = scores.map { canonicalExponential($0 - most) }
-      let chunkTotal = LaneOrder.chunk.sum(shares.count) { (shares[$0], 1) }
-      var chunk = [Float](repeating: 0, count: size)
+      var largest = scores[0]
+      for score in scores where score > largest { largest = score }
+      let shares = scores.map { canonicalExponential($0 - largest) }
+      var weighted = [Float](repeating: 0, count: size)
       for (position, share) in zip(positions, shares) {
-        for i in 0..<size { chunk[i].addProduct(share, values[position * size + i]) }
+        for i in 0..<size { weighted[i].addProduct(share, values[position * size + i]) }
       }
-      if start == 0 {
-        (largest, total, weighted) = (most, chunkTotal, chunk)
-        continue
-      }
-      let next = most > largest ? most : largest
-      let (before, now) = (canonicalExponential(largest - next), canonicalExponential(most - next))
-      total = (total * before).addingProduct(chunkTotal, now)
-      for i in 0..<size { weighted[i] = (weighted[i] * before).addingProduct(chunk[i], now) }
-      largest = next
+      sum.add(largest: largest, total: LaneOrder.chunk.sum(shares.count) { (shares[$0], 1) }, weighted: weighted)
     }
-    let reciprocal = 1 / total
-    return weighted.map { $0 * reciprocal }
+    return sum.result
   }
 
   /// The logits of normalised rows, `[rows][vocabulary]`.

@@ -25,7 +25,6 @@ package struct ProductProblem: Sendable {
     package let firstMismatch: Mismatch?
 
     package var isExact: Bool { mismatchCount == 0 }
-    package var isComplete: Bool { comparedCount == productCount }
   }
 
   /// Codes of -1, 0 and 1, half of them 0, in one part or several stacked parts.
