@@ -18,12 +18,14 @@ struct alignas(16) ChunkScratch {
 static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 
 /// Query heads that one pass takes: as many as combineChunks can carry.
-__device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(groupPass, carriedElements * blockThreads / h.padded)); }
+__device__ __forceinline__ int headsOfPass(const Heads &h) {
+  return max(1, min(groupPass, carriedElements * blockThreads / h.padded));
+}
 
 /// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at
 /// `place`, one of the launch's, or, where there is no other chunk, become the output at once.
-__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads, const ChunkPart &chunk,
-                                            const float *queries, ChunkScratch &scratch) {
+__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads,
+                                            const ChunkPart &chunk, const float *queries, ChunkScratch &scratch) {
   const Heads &h = a.heads;
   const int count = chunk.count();
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
@@ -37,7 +39,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
         k[a] = make_uint4(0, 0, 0, 0);
-        if (8 * (first + 4 * a) < h.padded) k[a] = ptx::loadCoherent((const uint4 *)(chunk.keys + position * h.padded + 8 * (first + 4 * a)));
+        if (8 * (first + 4 * a) < h.padded)
+          k[a] = ptx::loadCoherent((const uint4 *)(chunk.keys + position * h.padded + 8 * (first + 4 * a)));
       }
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
@@ -127,7 +130,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
       if (2 * i + 1 < h.size) out[1] = __fmul_rn(high, reciprocal);
     } else {
       float *weighted =
-          a.partials.weighted + (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk.chunk) * h.padded + 2 * i;
+          a.partials.weighted +
+          (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk.chunk) * h.padded + 2 * i;
       weighted[0] = low;
       weighted[1] = high;
     }
@@ -136,7 +140,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 }
 
 /// Combines the chunks of `heads` (1 to 8) query heads in ascending order and writes their output to `row`.
-__device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row, int place, int firstHead, int heads, int chunks, ChunkScratch &scratch) {
+__device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row, int place, int firstHead, int heads,
+                                              int chunks, ChunkScratch &scratch) {
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   const size_t base = ((size_t)place * h.queryHeads + firstHead) * a.partials.capacity;
@@ -182,12 +187,14 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
       for (int batch = 0; batch < here; batch += ahead) {
         float w[ahead];
 #pragma unroll
-        for (int c = 0; c < ahead; c++) w[c] = batch + c < here ? ptx::loadCoherent(weighted + (batch + c) * h.padded) : 0.0f;
+        for (int c = 0; c < ahead; c++)
+          w[c] = batch + c < here ? ptx::loadCoherent(weighted + (batch + c) * h.padded) : 0.0f;
 #pragma unroll
         for (int c = 0; c < ahead; c++) {
           if (batch + c >= here) break;
           const bool isFirst = first + batch + c == 0;
-          value = isFirst ? w[c] : __fmaf_rn(w[c], scratch.now[g][batch + c], __fmul_rn(value, scratch.before[g][batch + c]));
+          value = isFirst ? w[c]
+                          : __fmaf_rn(w[c], scratch.now[g][batch + c], __fmul_rn(value, scratch.before[g][batch + c]));
         }
       }
       running[k] = value;
@@ -199,25 +206,28 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
     const int element = k * blockThreads + threadIdx.x, g = element / h.padded, i = element % h.padded;
     if (g >= heads) break;
     if (i < h.size)
-      a.out[(size_t)row * a.outStride + (firstHead + g) * h.size + i] = __fmul_rn(running[k], __fdiv_rn(1.0f, scratch.total[g]));
+      a.out[(size_t)row * a.outStride + (firstHead + g) * h.size + i] =
+          __fmul_rn(running[k], __fdiv_rn(1.0f, scratch.total[g]));
   }
   __syncthreads();
 }
 
 /// attendShort for heads of any size, by a block of 256 threads.
-__device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, int place, const ChunkPart &part, unsigned char *shared) {
+__device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, int place, const ChunkPart &part,
+                                           unsigned char *shared) {
   const Heads &h = a.heads;
   ChunkScratch &scratch = *(ChunkScratch *)shared;
   float *queries = (float *)(shared + sizeof(ChunkScratch));
   const int pairs = h.size / 2, pass = headsOfPass(h), position = part.position;
   const float *qkv = a.qkv + (size_t)row * widthOf(h);
-  if (part.isLast()) append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads);
+  if (part.isLast())
+    append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads);
   for (int first = 0; first < groupOf(h); first += pass) {
     const int heads = min(pass, groupOf(h) - first), firstHead = part.head * groupOf(h) + first;
     for (int element = threadIdx.x; element < heads * h.padded; element += blockThreads) {
       const int g = element / h.padded, i = element % h.padded;
-      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
-                                              a.sines + (size_t)position * pairs)
+      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs,
+                                              a.cosines + (size_t)position * pairs, a.sines + (size_t)position * pairs)
                                     : 0.0f;
     }
     __syncthreads();
@@ -230,14 +240,16 @@ __device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, in
   __syncthreads();
   if (scratch.arrived == (unsigned)part.chunks() - 1) {
     for (int first = 0; first < groupOf(h); first += pass)
-      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(), scratch);
+      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(),
+                    scratch);
     if (threadIdx.x == 0) a.partials.arrivals[counter] = 0;
   }
   __syncthreads();
 }
 
 /// Attends to a chunk whose keys and values were not asked for before.
-__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part, unsigned char *shared) {
+__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part,
+                                           unsigned char *shared) {
   if (a.heads.padded <= shortHead)
     attendShort<blockThreads>(a, row, place, part, ChunkLoads<blockThreads>(a, part), *(ShortScratch *)shared);
   else

@@ -30,8 +30,10 @@ struct Run {
 
   __device__ __forceinline__ explicit Run(const uint16_t *from) {
     const uint4 v = *(const uint4 *)from;
-    element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y), element[3] = highBFloat16(v.y);
-    element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w), element[7] = highBFloat16(v.w);
+    element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y),
+    element[3] = highBFloat16(v.y);
+    element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w),
+    element[7] = highBFloat16(v.w);
   }
   __device__ __forceinline__ void add(float weight, float (&sum)[8]) const {
 #pragma unroll
@@ -70,7 +72,8 @@ __device__ __forceinline__ void addLane(Scores &sum, const float *queries, const
 #pragma unroll
       for (int j = 0; j < ownKeys; j++) {
         const unsigned first = half ? packed[j].z : packed[j].x, second = half ? packed[j].w : packed[j].y;
-        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second), key[j][3] = highBFloat16(second);
+        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second),
+        key[j][3] = highBFloat16(second);
       }
 #pragma unroll
       for (int i = 0; i < ownQueries; i++) {
@@ -96,14 +99,16 @@ template <class Combine> __device__ __forceinline__ float amongSharers(float x, 
 
 /// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. What lies beyond queries and
 /// elements becomes zero.
-__device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead, int heads, const float *qkv) {
+__device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead,
+                                            int heads, const float *qkv) {
   constexpr int quads = maximumSize / 4;
 #pragma unroll 1
   for (int place = threadIdx.x; place < tileQueries * quads; place += tileThreads) {
     const int q = place / quads, i = place % quads * 4, token = q / heads;
     float *to = &scratch.queries[q / ownQueries][q % ownQueries * maximumSize + i];
     const bool isQuery = token < tile.tokens;
-    const float *from = qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
+    const float *from =
+        qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
     if (h.size % 4 == 0) {
       const bool valid = isQuery && i < h.size;
       ptx::copyAsync16Zero(to, from + (valid ? i : 0), valid);
@@ -232,7 +237,8 @@ attend_prompt(const AttendPromptParameters p) {
         for (int k = 0; k < 4; k++) {
           const Run value(values + (p + k) * keyStride);
 #pragma unroll
-          for (int i = 0; i < ownQueries; i++) value.add(k == 0 ? weight[i].x : k == 1 ? weight[i].y : k == 2 ? weight[i].z : weight[i].w, sum[i]);
+          for (int i = 0; i < ownQueries; i++)
+            value.add(k == 0 ? weight[i].x : k == 1 ? weight[i].y : k == 2 ? weight[i].z : weight[i].w, sum[i]);
         }
       }
       // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see
@@ -248,7 +254,8 @@ attend_prompt(const AttendPromptParameters p) {
       for (int i = 0; i < ownQueries; i++) {
         if (countOf(i) <= 0) continue;
 #pragma unroll
-        for (int e = 0; e < 8; e++) running[i][e] = chunk == 0 ? sum[i][e] : __fmaf_rn(sum[i][e], now[i], __fmul_rn(running[i][e], before[i]));
+        for (int e = 0; e < 8; e++)
+          running[i][e] = chunk == 0 ? sum[i][e] : __fmaf_rn(sum[i][e], now[i], __fmul_rn(running[i][e], before[i]));
       }
     }
   }

@@ -44,7 +44,9 @@ __device__ __forceinline__ float gated(bool isSquaredReLU, float gate, float up)
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 
 /// 127 / max(absmax, 1e-5).
-__device__ __forceinline__ float quantizerScale(float absmax) { return __fdiv_rn(127.0f, absmax > 1e-5f ? absmax : 1e-5f); }
+__device__ __forceinline__ float quantizerScale(float absmax) {
+  return __fdiv_rn(127.0f, absmax > 1e-5f ? absmax : 1e-5f);
+}
 
 /// clamp(rint(x·s), -128, 127); -128 for a value that is not a number.
 __device__ __forceinline__ int quantized(float x, float scale) {

@@ -135,7 +135,8 @@ struct Step {
     fetchLayer(d, 0, scratch);
     ptx::commitAsync();
     const int hidden = d.head.hidden;
-    for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden; place += gridDim.x * blockThreads)
+    for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden;
+         place += gridDim.x * blockThreads)
       d.x[place] = fromBFloat16(d.embedding[(size_t)sequences.tokens[place / hidden] * hidden + place % hidden]);
     ptx::waitAsync<0>();
     // The first hand-over begins with a barrier of the block, after which all of it is there.

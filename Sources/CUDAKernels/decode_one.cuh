@@ -46,14 +46,15 @@ template <int most> struct OneRow {
   template <int half> __device__ __forceinline__ void loadNorm(const float *norm, int n) {
     first = (int)threadIdx.x % blockThreads + (threadIdx.x < blockThreads ? 0 : half * blockThreads);
 #pragma unroll
-    for (int k = 0; k < half; k++) weight[k] = norm && k * blockThreads < n - first ? norm[first + k * blockThreads] : 1.0f;
+    for (int k = 0; k < half; k++)
+      weight[k] = norm && k * blockThreads < n - first ? norm[first + k * blockThreads] : 1.0f;
   }
 
   /// Norm and quantiser. Returns the scale and, in sum, Σ codes; ends with a barrier, after which the codes can be
   /// read.
   template <int half>
-  __device__ __forceinline__ float quantize(const float *x, bool hasNorm, float epsilon, int n, int8_t *codes, int padded, int &sum,
-                                            OneScratch &scratch, Marks &marks) {
+  __device__ __forceinline__ float quantize(const float *x, bool hasNorm, float epsilon, int n, int8_t *codes,
+                                            int padded, int &sum, OneScratch &scratch, Marks &marks) {
     float v[half];
     const int left = n - first;
 #pragma unroll
@@ -63,7 +64,8 @@ template <int most> struct OneRow {
         // The other half of the lane's elements too: the sum is one chain.
         float rest[half];
 #pragma unroll
-        for (int k = 0; k < half; k++) rest[k] = (half + k) * blockThreads < left ? x[first + (half + k) * blockThreads] : 0.0f;
+        for (int k = 0; k < half; k++)
+          rest[k] = (half + k) * blockThreads < left ? x[first + (half + k) * blockThreads] : 0.0f;
         float squares = 0;  // zeros beyond the row leave it as it is
 #pragma unroll
         for (int k = 0; k < half; k++) squares = __fmaf_rn(v[k], v[k], squares);
@@ -95,8 +97,8 @@ template <int most> struct OneRow {
 };
 
 /// The same for rows that are too long for registers: read three times, with the norm's weights from memory.
-__device__ __forceinline__ float quantizeLong(const float *x, const float *norm, float epsilon, int n, int8_t *codes, int padded, int &sum,
-                                              OneScratch &scratch) {
+__device__ __forceinline__ float quantizeLong(const float *x, const float *norm, float epsilon, int n, int8_t *codes,
+                                              int padded, int &sum, OneScratch &scratch) {
   float r = 0;
   if (norm) {
     if (threadIdx.x < blockThreads) {
@@ -195,7 +197,8 @@ template <int depth> struct OneStep {
         for (int group = share.member; 4 * group < m.tilesPerRow; group += share.split) {
           const uint4 w = tape.next();
           const int tile = 4 * group;
-          if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
+          if (tile + lane / 8 < m.tilesPerRow)
+            multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
           tape.refill();
         }
       }
@@ -235,7 +238,8 @@ template <int depth> struct OneStep {
     return place;
   }
 
-  __device__ __forceinline__ void deliver(const TapeShare &share, Outcome outcome, const int (&partial)[tapeWarps][tileRowCount], int sum,
+  __device__ __forceinline__ void deliver(const TapeShare &share, Outcome outcome,
+                                          const int (&partial)[tapeWarps][tileRowCount], int sum,
                                           const Place &place) const {
     if (!place.isUsed) return;
     const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;

@@ -24,14 +24,14 @@ using Gemm256x128 = Gemm<4, 8, 4, 2, 1>;
     DYNAMIC_SHARED(shared);                                                                                    \
     Shape(outcome, p.matrix, p.codes, p.codeStride, p.tokens, p.stages, shared).run(p.scales, p.sums, p.target); \
   }
-#define GEMMS(R, T, residentBlocks)                                                                                         \
-  static_assert(Gemm##R##x##T::rows == R && Gemm##R##x##T::tokens == T);                                                    \
-  static_assert(Gemm##R##x##T::stageBytes == gemm##R##x##T##StageBytes);                                                    \
-  static_assert(gemm##R##x##T##FewestStages >= 2);                                                                          \
-  static_assert(Gemm##R##x##T::partialBytes <= gemm##R##x##T##FewestStages * gemm##R##x##T##StageBytes);                    \
-  GEMM(gemm##R##x##T##_project, Gemm##R##x##T, project, residentBlocks)                                                     \
-  GEMM(gemm##R##x##T##_add, Gemm##R##x##T, addToResidual, residentBlocks)                                                   \
-  GEMM(gemm##R##x##T##_activate, Gemm##R##x##T, activate, residentBlocks)                                                   \
+#define GEMMS(R, T, residentBlocks)                                                                      \
+  static_assert(Gemm##R##x##T::rows == R && Gemm##R##x##T::tokens == T);                                 \
+  static_assert(Gemm##R##x##T::stageBytes == gemm##R##x##T##StageBytes);                                 \
+  static_assert(gemm##R##x##T##FewestStages >= 2);                                                       \
+  static_assert(Gemm##R##x##T::partialBytes <= gemm##R##x##T##FewestStages * gemm##R##x##T##StageBytes); \
+  GEMM(gemm##R##x##T##_project, Gemm##R##x##T, project, residentBlocks)                                  \
+  GEMM(gemm##R##x##T##_add, Gemm##R##x##T, addToResidual, residentBlocks)                                \
+  GEMM(gemm##R##x##T##_activate, Gemm##R##x##T, activate, residentBlocks)                                \
   GEMM(gemm##R##x##T##_exact, Gemm##R##x##T, exact, residentBlocks)
 
 GEMMS(32, 64, 2)

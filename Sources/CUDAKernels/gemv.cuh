@@ -33,7 +33,8 @@ public:
 
   /// Goes through the share. codes: the token's codes, [tilesPerRow · 32]; sum: Σ codes; s: the token's activation
   /// scale.
-  __device__ __forceinline__ void run(const int8_t *codes, int sum, float s, const Target &target, GemvScratch &scratch) {
+  __device__ __forceinline__ void run(const int8_t *codes, int sum, float s, const Target &target,
+                                      GemvScratch &scratch) {
     const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
     const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;
     // Every team of the block makes the same number of rounds, because they meet at barriers.
@@ -52,7 +53,8 @@ public:
 #pragma unroll
           for (int a = 0; a < ahead; a++) {
             const int tile = 4 * (group + split * a);
-            if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
+            if (tile + lane / 8 < m.tilesPerRow)
+              multiplyWord(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
           }
         }
       }
@@ -113,8 +115,8 @@ private:
     return place;
   }
 
-  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum, const Place &place,
-                                          const Target &target) const {
+  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum,
+                                          const Place &place, const Target &target) const {
     if (!place.isUsed) return;
     const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;
     const int here = total(partial, team, r) - 2 * sum;
@@ -124,7 +126,8 @@ private:
     }
     const float y = __fmul_rn((float)here, place.factor);
     if (outcome == activate)
-      *place.out = gated(target.isSquaredReLU, y, __fmul_rn((float)(total(partial, team + 1, r) - 2 * sum), place.upFactor));
+      *place.out =
+          gated(target.isSquaredReLU, y, __fmul_rn((float)(total(partial, team + 1, r) - 2 * sum), place.upFactor));
     else
       *place.out = outcome == addToResidual ? __fadd_rn(place.residual, y) : y;
   }

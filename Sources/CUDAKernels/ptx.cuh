@@ -47,12 +47,14 @@ PTX void mma(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, un
 
 /// Starts a copy of 16 bytes to shared memory, both ends aligned to 16.
 PTX void copyAsync16(void *shared, const void *global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "l"(global) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
+               "l"(global)
+               : "memory");
 }
 /// The same, or sixteen zeros when not valid: then nothing is read.
 PTX void copyAsync16Zero(void *shared, const void *global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "l"(global),
-               "r"(valid ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
+               "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 }
 PTX void commitAsync() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -62,7 +64,9 @@ template <int N> PTX void waitAsync() { asm volatile("cp.async.wait_group %0;" :
 /// Sixteen bytes that are read once: past the first-level cache. Never written while the kernel runs.
 PTX uint4 loadStream(const uint4 *p) {
   uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
   return v;
 }
 /// A word of the same kind of data.
@@ -79,7 +83,10 @@ PTX float loadCoherent(const float *p) {
 }
 PTX float4 loadCoherent(const float4 *p) {
   float4 v;
-  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
   return v;
 }
 PTX float2 loadCoherent(const float2 *p) {
@@ -89,7 +96,10 @@ PTX float2 loadCoherent(const float2 *p) {
 }
 PTX uint4 loadCoherent(const uint4 *p) {
   uint4 v;
-  asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+  asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p)
+               : "memory");
   return v;
 }
 PTX unsigned loadCoherent(const unsigned *p) {

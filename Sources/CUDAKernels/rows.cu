@@ -15,8 +15,8 @@ embed_rows(const EmbedParameters p) {
 /// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, with the norm's
 /// weights, so that memory is waited for once. codes: padded bytes, a multiple of 16, and on 16 bytes.
 template <int count>
-__device__ __forceinline__ float quantizeRow(const float *x, const float *norm, float epsilon, int n, int8_t *codes, int padded, int &sum,
-                                             RowScratch &scratch) {
+__device__ __forceinline__ float quantizeRow(const float *x, const float *norm, float epsilon, int n, int8_t *codes,
+                                             int padded, int &sum, RowScratch &scratch) {
   const int left = n - (int)threadIdx.x, leftPadded = padded - (int)threadIdx.x;
   float v[count], weight[count];
 #pragma unroll
@@ -43,7 +43,8 @@ __device__ __forceinline__ float quantizeRow(const float *x, const float *norm, 
     if (k * blockThreads < leftPadded) codes[threadIdx.x + k * blockThreads] = (int8_t)bits;
     own += bits;
   }
-  for (int i = count * blockThreads + 16 * threadIdx.x; i < padded; i += 16 * blockThreads) *(uint4 *)(codes + i) = make_uint4(0, 0, 0, 0);
+  for (int i = count * blockThreads + 16 * threadIdx.x; i < padded; i += 16 * blockThreads)
+    *(uint4 *)(codes + i) = make_uint4(0, 0, 0, 0);
   sum = codeSum((int)(own - count * quantizedBias), scratch);
   return scale;
 }

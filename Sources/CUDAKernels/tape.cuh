@@ -44,7 +44,8 @@ public:
   /// Starts copying the word that is `depth` words ahead to where the last one was, which has been used by now.
   __device__ __forceinline__ void refill() {
     if (layer < d.layerCount) {
-      if (4 * group + (int)threadIdx.x % warpThreads / 8 < tilesPerRow) ptx::copyAsync16(own + slot * tapeThreads, word);
+      if (4 * group + (int)threadIdx.x % warpThreads / 8 < tilesPerRow)
+        ptx::copyAsync16(own + slot * tapeThreads, word);
       group += split;
       word += 32 * split;
       if (4 * group >= tilesPerRow) leaveRow();
