@@ -1,9 +1,9 @@
 // Attention of single tokens over the cache, split by chunks of 64 positions. Heads of up to 128 elements go through
-// attention_short.cuh; what is here takes heads of any size.
+// attention_short.cuh; the code here takes heads of any size.
 #pragma once
 #include "attention_short.cuh"
 
-constexpr int groupPass = 8;        // query heads that are worked on together, one warp's softmax each
+constexpr int groupPass = 8;        // query heads that are computed together, one warp's softmax each
 constexpr int carriedElements = 4;  // of the output, by each thread: enough for eight heads of 128, and for one of 1024
 
 /// Shared memory of a block: this, then [groupPass][padded] floats of rotated queries.
@@ -17,13 +17,13 @@ struct alignas(16) ChunkScratch {
 };
 static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 
-/// Query heads that one pass takes: as many as combineChunks can carry.
+/// Query heads of one pass: as many as combineChunks has registers for.
 __device__ __forceinline__ int headsOfPass(const Heads &h) {
   return max(1, min(groupPass, carriedElements * blockThreads / h.padded));
 }
 
-/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at
-/// `place`, one of the launch's, or, where there is no other chunk, become the output at once.
+/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They go to partials at `place`,
+/// one of the launch's, or, where there is no other chunk, become the output at once.
 __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads,
                                             const ChunkPart &chunk, const float *queries, ChunkScratch &scratch) {
   const Heads &h = a.heads;
@@ -78,8 +78,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
     const float none = -__int_as_float(0x7F800000);
     const float low = lane < count ? scratch.shares[warp][lane] : none;
     const float high = lane + 32 < count ? scratch.shares[warp][lane + 32] : none;
-    // The first score, replaced by larger ones: so a NaN behaves as in the reference, which starts from it and keeps
-    // it.
+    // The first score, replaced by larger ones, so that a NaN behaves as in the reference, which starts from it and
+    // keeps it.
     const float first = scratch.shares[warp][0];
     float most = larger(low, high);
 #pragma unroll
@@ -149,7 +149,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
   for (int first = 0; first < chunks; first += warpThreads) {
     const int here = min(warpThreads, chunks - first);
     if (warp < heads) {
-      // Each lane has a chunk; its maximum so far is that of the lanes up to it.
+      // Each lane has a chunk; its maximum so far is the maximum of the lanes up to it.
       const size_t chunk = base + (size_t)warp * a.partials.capacity + first + lane;
       const float own = lane < here ? ptx::loadCoherent(a.partials.largest + chunk) : -__int_as_float(0x7F800000);
       const float sum = lane < here ? ptx::loadCoherent(a.partials.total + chunk) : 0.0f;
@@ -167,7 +167,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
       const float last = __shfl_sync(0xFFFFFFFFu, most, here - 1);
       __syncwarp();
       if (lane == 0) {
-        // One chain, and nobody waits for it but the last barrier.
+        // One chain, for which only the last barrier waits.
         float total = first == 0 ? scratch.shares[warp][0] : scratch.total[warp];
 #pragma unroll 4
         for (int c = first == 0 ? 1 : 0; c < here; c++)
@@ -247,7 +247,7 @@ __device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, in
   __syncthreads();
 }
 
-/// Attends to a chunk whose keys and values were not asked for before.
+/// Attends to a chunk whose keys and values have not been loaded before.
 __device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part,
                                            unsigned char *shared) {
   if (a.heads.padded <= shortHead)
@@ -256,7 +256,7 @@ __device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, in
     attendLong(a, row, place, part, shared);
 }
 
-/// Asks for a chunk's keys and values to come to the second-level cache.
+/// Prefetches a chunk's keys and values into the second-level cache.
 __device__ __forceinline__ void prefetchChunk(const Heads &h, const ChunkPart &part) {
   for (int i = 64 * threadIdx.x; i < chunkLength * h.padded; i += 64 * blockThreads) {
     ptx::prefetchL2(part.keys + i);

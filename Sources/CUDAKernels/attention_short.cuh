@@ -1,7 +1,7 @@
 // Attention of single tokens for heads of up to 128 elements: a chunk's keys and values go through shared memory.
 //
-// They can come before the queries are there: `ChunkLoads` holds them in registers meanwhile. Four query heads that
-// share a key are worked on together, and every array has 128 elements, zeros from the head's size on, so that all
+// They can be loaded before the queries are computed: `ChunkLoads` holds them in registers meanwhile. Four query heads
+// that share a key are computed together, and every array has 128 elements, zeros from the head's size on, so that all
 // loops are unrolled.
 #pragma once
 #include "cache.cuh"
@@ -26,7 +26,7 @@ struct alignas(16) ShortScratch {
 };
 static_assert(sizeof(ShortScratch) == shortScratchBytes);
 
-/// One chunk of one key/value head of one token, and where its keys and values are.
+/// One chunk of one key/value head of one token, with the addresses of its keys and values.
 struct ChunkPart {
   int slot, head, chunk, position;
   uint16_t *keys, *values;
@@ -43,8 +43,8 @@ struct ChunkPart {
   __device__ __forceinline__ int count() const { return isLast() ? position % chunkLength + 1 : chunkLength; }
 };
 
-/// What does not depend on this step's queries, keys and values: the chunk's earlier keys and values, and the angles of
-/// the token's position.
+/// The data that does not depend on this step's queries, keys and values: the chunk's earlier keys and values, and the
+/// angles of the token's position.
 template <int threads> struct ChunkLoads {
   static constexpr int pieces = shortHead / 8, count = chunkLength * pieces / threads;
   uint4 keys[count], values[count];

@@ -1,4 +1,4 @@
-// The key/value cache: pages of 64 positions, bfloat16, and the rotary embedding that comes before it.
+// The KV cache: pages of 64 positions, bfloat16, and the rotary embedding before it.
 #pragma once
 #include "canonical.cuh"
 

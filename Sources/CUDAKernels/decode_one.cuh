@@ -4,7 +4,7 @@
 #include "quantize.cuh"
 #include "tape.cuh"
 
-/// Shared memory of a block: this, then the tape's ring, [depth][512] words of 16 bytes, then what a phase needs:
+/// Shared memory of a block: this, then the tape's ring, [depth][512] words of 16 bytes, then a phase's own memory:
 /// ShortScratch, or the row's codes.
 struct alignas(16) OneScratch {
   float lanes[blockThreads];
@@ -16,13 +16,13 @@ struct alignas(16) OneScratch {
 };
 static_assert(sizeof(OneScratch) == oneScratchBytes);
 
-/// The quantiser's scale from the largest magnitude that each thread has seen. Contains a barrier.
+/// The quantiser's scale from each thread's largest magnitude. Contains a barrier.
 __device__ __forceinline__ float oneScale(float absmax, OneScratch &scratch) {
   const int lane = threadIdx.x % warpThreads;
   const unsigned most = ptx::reduceMax(__float_as_uint(absmax));
   if (lane == 0) scratch.absmax[threadIdx.x / warpThreads] = most;
   __syncthreads();
-  // Every warp takes the sixteen maxima by itself.
+  // Every warp combines the sixteen maxima itself.
   return quantizerScale(__uint_as_float(ptx::reduceMax(scratch.absmax[lane % tapeWarps])));
 }
 
@@ -127,7 +127,7 @@ template <int depth> struct OneStep {
   const DecodeModel &d;
   const DecodeSequences &sequences;
   OneScratch &scratch;
-  unsigned char *const shared;  // what a phase needs
+  unsigned char *const shared;  // a phase's own memory
   Tape<depth> tape;
   int handOver = 0, position, slot;
 
@@ -164,7 +164,7 @@ template <int depth> struct OneStep {
       row.loadNorm<5>(norm, columns);
     else if (!isLong)
       row.loadNorm<14>(norm, columns);
-    // The next layer's entry of the table, while this one's last matrix is at work.
+    // The next layer's entry of the table is loaded during this layer's last product.
     const bool fetches = role == roleDown && index + 1 < d.layerCount && threadIdx.x < layerWords;
     uint4 entry = make_uint4(0, 0, 0, 0);
     if (fetches) entry = ((const uint4 *)(d.layers + index + 1))[threadIdx.x];
@@ -208,12 +208,12 @@ template <int depth> struct OneStep {
     }
   }
 
-  /// Where this thread's row of a round goes: thread 16·team + r delivers row r of the team's tile row.
+  /// The destination of this thread's row of a round: thread 16·team + r delivers row r of the team's tile row.
   struct Place {
     bool isUsed;
     float *out;
     float factor, upFactor;
-    float residual;  // what the product is added to
+    float residual;  // the value that the product is added to
   };
 
   __device__ __forceinline__ Place placeOf(const Matrix &m, Outcome outcome, int teams, int first, float s) const {
@@ -255,7 +255,7 @@ template <int depth> struct OneStep {
   }
 
   /// Attention of a layer: the chunks of the heads, dealt out to the blocks in turn. The keys and values of a block's
-  /// first chunk, but for those of this step, are loaded while the block waits for the queries.
+  /// first chunk, except those of this step, are loaded while the block waits for the queries.
   __device__ __forceinline__ void attend(int index) {
     Marks marks = this->marks();
     const unsigned ticket = arrive();
@@ -289,7 +289,7 @@ template <int depth> struct OneStep {
     const int hidden = d.hidden;
     for (int i = blockIdx.x * tapeThreads + threadIdx.x; i < hidden; i += gridDim.x * tapeThreads)
       d.x[i] = fromBFloat16(d.embedding[(size_t)sequences.tokens[0] * hidden + i]);
-    // The first hand-over begins with a barrier of the block, after which all of it is there.
+    // The first hand-over begins with a barrier of the block, after which all of this has arrived.
 #pragma unroll 1
     for (int index = 0; index < d.layerCount; index++)
 #pragma unroll 1

@@ -6,7 +6,7 @@
 constexpr int fewTokens = 8;  // columns of one mma
 
 /// Shared memory of a block: this, then [8] rows of codes, `fewStride(tilesPerRow)` bytes apart, then the staged norm.
-/// The partial sums of products take the place of the quantiser's.
+/// The partial sums of products reuse the quantiser's memory.
 struct alignas(16) FewScratch {
   union {
     int partial[2][blockWarps][tileRowCount][fewTokens];
@@ -25,11 +25,11 @@ static_assert(sizeof(FewScratch) == fewScratchBytes);
 /// groups.
 __device__ __forceinline__ int fewStride(int tilesPerRow) { return (tilesPerRow + 3) / 4 * 128 + 16; }
 
-/// A warp's way through its share of a matrix, teams and rounds as in `Gemv`.
+/// Walks a warp through its share of a matrix, with teams and rounds as in `Gemv`.
 ///
 /// A tile is the A operand of m16n8k32 and tokens are the columns of B. Lane (g = lane / 4, q = lane % 4) takes its
 /// words from tile q of four neighbours, rows g and g + 8, so that every word is loaded once, by one lane; step i
-/// multiplies the columns 4i … 4i + 3 of both halves of all four tiles, under mask i, so that each step's sums stand
+/// multiplies the columns 4i … 4i + 3 of both halves of all four tiles, under mask i, so that each step's sums are
 /// multiplied by one power of four. (The order of k inside a dot product is free as long as A and B agree.)
 class FewGemm {
 public:
@@ -139,7 +139,7 @@ private:
 
 /// Norm and quantiser of up to `group` rows of at most 256 · count elements, from row `first` on: thread t holds t, t +
 /// 256, … of each in registers, so that all loads are under way before the first value is used, and the rows share the
-/// barriers. What a block knows only together is worked out by one warp for each row. isWhole: rows have exactly 256 ·
+/// barriers. One warp for each row combines the block's results. isWhole: rows have exactly 256 ·
 /// count elements, so that nothing is compared with their ends.
 template <int count, int group, bool isWhole>
 __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const float *staged, bool hasNorm,
@@ -210,7 +210,7 @@ __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const 
     unsigned sum = 0;
 #pragma unroll
     for (int k = 0; k < count; k++) {
-      // The code is the low byte; what all have in common is taken off their sum at once.
+      // The code is the low byte; the bias that all have in common is subtracted from their sum at once.
       const unsigned bits = quantizedBits(v[t][k], s);
       if (k * blockThreads < leftBytes) own[k * blockThreads] = (int8_t)bits;
       sum += bits;
@@ -230,7 +230,7 @@ __device__ __forceinline__ void quantizeFew(const float *x, int stride, const fl
                                             FewScratch &scratch) {
   const int n = m.columns, bytes = fewStride(m.tilesPerRow);
   constexpr int longest = longestStagedRow / blockThreads;
-  constexpr int longGroup = 2;  // rows that a thread has registers for, 27 each: four spill
+  constexpr int longGroup = 2;  // rows that fit a thread's registers, 27 each: four spill
   if (n == 10 * blockThreads) {
     quantizeGroup<10, fewTokens, true>(x, stride, staged, norm, epsilon, n, bytes, 0, tokens, codes, scratch);
   } else if (n == longestStagedRow) {

@@ -8,9 +8,9 @@
 // (CUDAKernels.h) and 8 bytes for each of the block's tokens.
 #include "gemm.cuh"
 
-// Rows and tokens of a block are a compromise: with more of them each product costs fewer bytes of the cache, with
-// fewer of them more multiprocessors are busy. Groups, which divide the columns, are one as well: with more of them a
-// warp has more rows and tokens in its registers for each load from shared memory, but their sums have to be added up.
+// Rows and tokens of a block are a compromise: more of them cost fewer bytes of the cache for each product, fewer keep
+// more multiprocessors busy. So are groups, which divide the columns: with more groups a warp has more rows and tokens
+// in its registers for each load from shared memory, but the groups' sums have to be added up.
 using Gemm32x64 = Gemm<2, 4, 1, 2, 4>;
 using Gemm64x64 = Gemm<4, 4, 1, 2, 4>;
 using Gemm128x64 = Gemm<4, 4, 2, 2, 2>;

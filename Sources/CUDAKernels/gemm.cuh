@@ -60,7 +60,8 @@ public:
 #pragma unroll 1
     for (int round = 0; round < rounds; round++) {
       waitForRound();
-      // All have their pieces of this round, and all are done with the one before it, whose place the next copies take.
+      // All threads have their pieces of this round and are done with the round before, whose memory the next copies
+      // take.
       __syncthreads();
       if (round + stages - 1 < rounds) copy(round + stages - 1, slot == 0 ? stages - 1 : slot - 1);
       ptx::commitAsync();
@@ -88,7 +89,7 @@ private:
 
   typedef int Sums[RowTiles][TokenTiles][4];
 
-  /// Starts copying the group's chunk of a round. Pieces of 16 bytes change places within 128, so that lanes that load
+  /// Starts copying the group's chunk of a round. Pieces of 16 bytes are permuted within 128, so that lanes that load
   /// together hit different banks.
   __device__ __forceinline__ void copy(int round, int slot) const {
     const int thread = threadIdx.x % groupThreads, tile = thread % 32 / 8;
@@ -116,7 +117,7 @@ private:
     }
   }
 
-  /// Waits until the oldest round's copies of this thread are there: those of `stages - 2` rounds may be under way.
+  /// Waits until this thread's copies of the oldest round have arrived: those of `stages - 2` rounds may be under way.
   __device__ __forceinline__ void waitForRound() const {
     // Comparisons for equality would become a jump through a table.
     if (stages > 3) {
@@ -162,7 +163,7 @@ private:
     }
   }
 
-  /// Stores what the registers hold.
+  /// Stores the sums in the registers.
   __device__ __forceinline__ void deliver(const Sums &acc, const float *scales, const int *sums,
                                           const Target &target) const {
     const int warp = threadIdx.x / warpThreads, g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
@@ -189,12 +190,12 @@ private:
       }
   }
 
-  /// Adds up what the groups have, through shared memory, and stores it.
+  /// Adds up the groups' sums, through shared memory, and stores the totals.
   __device__ __forceinline__ void deliverTotals(const Sums &acc, const float *scales, const int *sums,
                                                 const Target &target) {
     const int warp = threadIdx.x % groupThreads / warpThreads, g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
     int *partial = (int *)shared;
-    // All are done with the last chunk.
+    // All threads are done with the last chunk.
     __syncthreads();
     int *own = partial + (group * tokens + warp / RowWarps * TokenTiles * 8) * partialStride +
                warp % RowWarps * RowTiles * tileRowCount + 2 * g;

@@ -20,7 +20,7 @@ __device__ __forceinline__ int idOfKey(uint64 key) { return (int)(0xFFFFFFFFu - 
 /// Floats of a normalised row in shared memory, whole blocks of 256.
 __device__ __forceinline__ int rowFloats(int hidden) { return (hidden + 255) / 256 * 256; }
 
-/// Where element i of a row lies in shared memory: a thread's eight elements in two halves, so that neighbours use
+/// The place of element i of a row in shared memory: a thread's eight elements in two halves, so that neighbours use
 /// different banks.
 __device__ __forceinline__ int rowPlace(int i) { return i / 256 * 256 + i % 8 / 4 * 128 + i % 256 / 8 * 4 + i % 4; }
 
@@ -114,9 +114,9 @@ __device__ __forceinline__ void dotRow(const Head &head, int id, const float *x,
   for (int t = 0; t < Tokens; t++) logit[t] = fold256(sum[0][t]);
 }
 
-/// A warp's way through the table for several tokens: a few neighbouring rows at a time, because activations come from
+/// Walks a warp through the table for several tokens: a few neighbouring rows at a time, because activations come from
 /// shared memory, which would take longer than the multiply-adds if each row read them anew. While some elements are
-/// used, the next ones are under way.
+/// used, the next ones are loaded.
 template <int Tokens> class RowReader {
 public:
   static constexpr int rows = 2;
@@ -163,7 +163,7 @@ private:
   }
 };
 
-/// Raises best[t] to the largest key that the block's warps have found. keys: [blockWarps][Tokens] in shared memory.
+/// Raises best[t] to the largest key of the block's warps. keys: [blockWarps][Tokens] in shared memory.
 template <int Tokens>
 __device__ __forceinline__ void publishBest(const uint64 (&own)[Tokens], uint64 *keys, int tokens, uint64 *best) {
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
@@ -193,7 +193,7 @@ __device__ __forceinline__ void deliverLogits(const Head &head, const float (&lo
 /// Shared memory: RowScratch, keys of 8 bytes [blockWarps][Tokens], normalised rows [Tokens][rowFloats].
 ///
 /// The logits of up to `Tokens` outputs, output t from row rows[t] of x: logits [tokens][vocabulary], and their largest
-/// keys, to which best [tokens] is raised. The block does its share of the vocabulary among those of gridDim.x.
+/// keys, to which best [tokens] is raised. The block computes its share of the vocabulary, one of gridDim.x.
 template <int Tokens>
 __device__ __forceinline__ void computeLogits(const Head &head, const float *x, const int *rows, int tokens,
                                               float *logits, uint64 *best, unsigned char *shared) {

@@ -1,4 +1,4 @@
-// A ternary matrix in tiles (Sources/Ternary/Tile.swift), and what becomes of its products.
+// A ternary matrix in tiles (Sources/Ternary/Tile.swift), and the outcomes of its products.
 #pragma once
 #include "canonical.cuh"
 
@@ -7,7 +7,7 @@ constexpr int tileColumnCount = 32;
 constexpr int layerWords = sizeof(DecodeLayer) / 16;  // of 16 bytes
 static_assert(sizeof(DecodeLayer) % 16 == 0);
 
-/// What becomes of the products.
+/// The outcome of products.
 enum Outcome {
   /// out[token][output + row] = product · (scale / s)
   project,
@@ -19,7 +19,7 @@ enum Outcome {
   exact
 };
 
-/// What becomes of the products of a layer's matrix.
+/// The outcome of a layer's matrix.
 __device__ __forceinline__ Outcome outcomeOf(int role) {
   return role == roleQueryKeyValue ? project : role == roleGateUp ? activate : addToResidual;
 }
@@ -34,7 +34,7 @@ __device__ __forceinline__ int tileRow(const Matrix &m, Outcome outcome, int v) 
   return v % 2 ? m.part[1].firstRow / tileRowCount + v / 2 : v / 2;
 }
 
-/// Tells where a row's product goes and what it is multiplied by; false for a row of padding.
+/// Finds a row's place in the output and its scale; returns false for a row of padding.
 __device__ __forceinline__ bool findPart(const Matrix &m, int row, int &output, float &scale) {
   // Selects, not an index: an index that is not constant would put the parts on the stack.
   Part part = m.part[0];
@@ -108,7 +108,7 @@ __device__ __forceinline__ void sumLanes(const int (&acc)[4][4], int *partial) {
     *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
 }
 
-/// Stores neighbours at once where their place is aligned.
+/// Stores neighbours at once where their address is aligned.
 template <class Value> __device__ __forceinline__ void storeRun(Value *place, const Value (&values)[2]) {
   struct alignas(8) Run {
     Value x, y;

@@ -15,7 +15,7 @@ struct alignas(16) RowScratch {
 static_assert(sizeof(RowScratch) == rowScratchBytes);
 
 /// 1 / sqrt(Σx²/n + ε) from the 256 lanes of the sum, in shared memory. The same in every thread: each warp combines
-/// all lanes by itself, which costs less than another barrier.
+/// all lanes itself, which costs less than another barrier.
 __device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon, int n) {
   const float *lane = lanes + threadIdx.x % warpThreads;
   const float even = __fadd_rn(__fadd_rn(lane[0], lane[128]), __fadd_rn(lane[64], lane[192]));
@@ -24,7 +24,7 @@ __device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon,
   return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(total, (float)n), epsilon)));
 }
 
-/// The same from lanes of which each of 256 threads has one.
+/// The same from one lane in each of 256 threads.
 __device__ __forceinline__ float combinedNormalizer(float own, float epsilon, int n, RowScratch &scratch) {
   scratch.lanes[threadIdx.x] = own;
   __syncthreads();
@@ -65,7 +65,7 @@ __device__ __forceinline__ float normalized(const float *x, const float *weight,
   return weight ? __fmul_rn(__fmul_rn(x[i], r), weight[i]) : x[i];
 }
 
-/// The quantiser's scale from the largest magnitude that each thread has seen. Ends with a barrier.
+/// The quantiser's scale from each thread's largest magnitude. Ends with a barrier.
 __device__ __forceinline__ float blockScale(float absmax, RowScratch &scratch) {
   // Floats that are not negative are ordered like their bits.
   const unsigned most = ptx::reduceMax(__float_as_uint(absmax));
@@ -110,7 +110,7 @@ __device__ __forceinline__ float blockQuantize(const float *x, const float *weig
 }
 
 /// Starts copying a norm's weights to shared memory, if the row is one that `blockQuantizeStaged` keeps in registers.
-/// They do not depend on the token, so this can be done before the row is there. The caller waits for the copies and
+/// They do not depend on the token, so this can be done before the row has arrived. The caller waits for the copies and
 /// has a barrier before they are used.
 __device__ __forceinline__ void stageNorm(const float *weight, int n, float *staged) {
   if (!weight || n > longestStagedRow) return;
@@ -163,7 +163,7 @@ __device__ __forceinline__ float quantizePiece(const float *x, const float *stag
 __device__ __forceinline__ float blockQuantizeStaged(const float *x, const float *weight, const float *staged,
                                                      float epsilon, int n, int8_t *codes, int padded, int &sum,
                                                      RowScratch &scratch, Marks &marks) {
-  // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T; more registers than 27 the decode step does not have.
+  // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T; the decode step has no more than 27 registers for a row.
   if (n <= 10 * blockThreads)
     return quantizePiece<10>(x, staged, weight, epsilon, n, codes, padded, sum, scratch, marks);
   if (n <= longestStagedRow)

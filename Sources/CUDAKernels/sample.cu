@@ -2,7 +2,7 @@
 // canonical.
 //
 // Shapes: logits [outputs][vocabulary]; best [outputs], the largest logitKey of each row.
-// Bytes: one pass over the logits; then passes over the candidates, those tokens whose weight is not zero.
+// Bytes: one pass over the logits; then passes over the candidates, the tokens whose weight is not zero.
 // Bound by: latency. Greedy rows read eight bytes.
 // Launch: 1024 threads; one block an output; shared memory sizeof(SampleScratch).
 #include "head.cuh"
@@ -72,8 +72,8 @@ __device__ __forceinline__ uint64 blockMax(uint64 v, SampleScratch &scratch) {
   return most;
 }
 
-/// The key at which a walk through the candidates in descending order has counted `count` of them, or gathered
-/// `weight`, whichever is used (`byCount`): found digit by digit from the top. The candidates reach the goal.
+/// The key at which a walk through the candidates in descending order has counted `count` of them (`byCount`), or
+/// gathered `weight`: found digit by digit from the top. The candidates suffice for that.
 __device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 weight, const uint64 *keys,
                                         const uint64 *weights, int candidates, SampleScratch &scratch) {
   uint64 prefix = 0;
@@ -220,7 +220,7 @@ sample_rows(const SampleParameters p) {
     token = draw(p.logits + (size_t)output * p.vocabulary, p.vocabulary, how, key, position,
                  p.candidates.keys + (size_t)output * p.vocabulary,
                  p.candidates.weights + (size_t)output * p.vocabulary, *(SampleScratch *)shared);
-  __syncthreads();  // all have read position and best
+  __syncthreads();  // all threads have read position and best
   if (threadIdx.x == 0) {
     p.tokens[row] = token;
     p.positions[row] = position;

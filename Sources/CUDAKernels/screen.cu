@@ -28,7 +28,7 @@ screen_build(const ScreenBuildParameters p) {
     }
     squares = fold32(squares);
     errors = fold32(errors);
-    // A row that is not finite gets norms that are not: it then always survives.
+    // A row that is not finite gets norms that are not finite, and then always survives.
     if (lane == 0)
       p.rows[id] = make_float4(step, __fmul_rn(step, __fmul_rn(__fsqrt_rn(squares), upward)),
                                __fmul_rn(step, __fmul_rn(__fsqrt_rn(errors), upward)), 0.0f);
@@ -112,7 +112,7 @@ screen_rescore(const RescoreParameters p) {
   const int output = blockIdx.y, warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   normalizeForHead<1>(head, p.x, p.rows + output, 1, normed, scratch);
   const float least = logitOfKey(ptx::loadCoherent(p.floors + output));
-  // The window's edge, with some room for the roundings of temperature and difference.
+  // The window's edge, with room for the roundings of temperature and difference.
   const float threshold = __fsub_rn(__fsub_rn(least, p.windows[output]), __fmul_rn(1e-5f, fabsf(least)));
   float *own = p.logits + (size_t)output * head.vocabulary;
   uint64 most = 0;
@@ -120,7 +120,7 @@ screen_rescore(const RescoreParameters p) {
   for (int base = (blockIdx.x * blockWarps + warp) * warpThreads; base < head.vocabulary;
        base += gridDim.x * blockWarps * warpThreads) {
     const int id = base + lane;
-    // Not "bound >= threshold": a bound that is not a number says nothing, so its row is computed.
+    // Not "bound >= threshold": a bound that is not a number bounds nothing, so its row is computed.
     const bool survives = id < head.vocabulary && !(own[id] < threshold);
     if (id < head.vocabulary && !survives) own[id] = -__int_as_float(0x7F800000);
     unsigned left = __ballot_sync(0xFFFFFFFFu, survives);

@@ -2,12 +2,13 @@
 // bfloat16.
 //
 // Documentation/numerics.md has the bound and its proof: |logit - ŵ·x̂| ≤ |ŵ|·|d| + |e|·|x| + γ·(|ŵ| + |e|)·|x| for a
-// row w = ŵ + e and activations x = x̂ + d. Norms are rounded up when they are stored, squares are taken in units of the
-// step, so that they neither underflow nor overflow, and everything is computed in float, with a relative slack of 1e-5.
+// row w = ŵ + e and activations x = x̂ + d. Norms are rounded up when they are stored, squares are taken in units of
+// the step, so that they neither underflow nor overflow, and everything is computed in float, with a relative slack of
+// 1e-5.
 #pragma once
 #include "head.cuh"
 
-/// What a token's activations are in the screen, in shared memory: then [stride] high codes, [stride] low codes.
+/// A token's activations in the screen, in shared memory; followed by [stride] high codes and [stride] low codes.
 struct ScreenToken {
   float unit;
   float norm;   // at least |x|
@@ -29,8 +30,8 @@ __device__ __forceinline__ void screenToken(const float *x, int hidden, int stri
   float squares = 0, errors = 0;
   for (int i = lane; i < stride; i += warpThreads) {
     const float v = i < hidden ? x[rowPlace(i)] : 0.0f, whole = __fmul_rn(v, inverse);
-    // Within ±32001, so the high byte is within ±125 and nothing overflows; what is not finite becomes 0 and makes the
-    // norms NaN.
+    // Within ±32001, so the high byte is within ±125 and nothing overflows; a value that is not finite becomes 0 and
+    // makes the norms NaN.
     const int code = fabsf(whole) <= 32001.0f ? (int)rintf(whole) : 0;
     const int8_t below = (int8_t)(code & 255);
     low[i] = below;
