@@ -36,7 +36,7 @@ struct Codes {
   let rows: Rows<Int8>
   /// Of each token's codes, `[tokens]`.
   let sums: UnsafeMutablePointer<Int32>
-  /// A code stands for its value times this, `[tokens]`.
+  /// The factor that activations were multiplied by before rounding, `[tokens]`.
   let scales: UnsafeMutablePointer<Float>
 }
 

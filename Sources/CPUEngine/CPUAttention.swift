@@ -2,11 +2,11 @@ import CBitNetTernary
 import BitNetInference
 import BitNetTernary
 
-/// Attention of few tokens, cut into chunks: what each chunk gives until the chunks are combined.
+/// Attention of few tokens, cut into chunks: the partial results of the chunks until they are combined.
 ///
-/// The tokens of a prompt are enough work for all threads. A single one has a handful of key/value heads, which do not
-/// divide among threads; its chunks do, because the canonical order combines them in ascending order whoever computes
-/// them.
+/// The tokens of a prompt are enough work for all threads. A single token has a handful of key/value heads, too few to
+/// divide among threads; its chunks do divide, because the canonical order combines them in ascending order, whichever
+/// thread computes them.
 final class AttentionPartials {
   /// Chunks that a member takes together: 128 KB of keys and values for heads of 128.
   static let run = 4
@@ -16,7 +16,7 @@ final class AttentionPartials {
   /// Chunks of a token, at most.
   private(set) var chunks = 0
   private var buffer: PageBuffer?
-  /// Bytes of partials at most; beyond, heads are divided among threads and chunks are not.
+  /// Most bytes of partials; beyond, heads are divided among threads and chunks are not.
   private static let limit = 128 << 20
 
   var isCut: Bool { stride > 0 }
@@ -33,7 +33,7 @@ final class AttentionPartials {
     guard threads > 1, tasks < 4 * threads, chunks > Self.run, layout.group <= Int(CTERNARY_MAX_GROUP) else { return }
     let byteCount = 4 * layout.partialCount * chunks * tasks
     guard byteCount <= Self.limit else { return }
-    // With room for twice the context, so that growing is rare; what is not used takes no memory.
+    // With room for twice the context, so that growing is rare; unused pages take no memory.
     if byteCount > buffer?.bytes.count ?? 0 { buffer = PageBuffer(count: 2 * byteCount) }
     if buffer != nil { stride = layout.partialCount }
   }

@@ -4,9 +4,8 @@ import BitNetTernary
 
 /// Runs a model on the processor: the canonical arithmetic with vector instructions and several threads.
 ///
-/// Weights are used where they lie, usually in a mapped file; long texts and servers get a copy in memory that is read
-/// faster. Every thread takes a share of each matrix's rows; the members of a team go through the forward pass phase by
-/// phase.
+/// Weights are read in place, usually in a mapped file; long texts and servers get a copy in memory that is read
+/// faster. Every thread takes a share of each matrix's rows; the members of a team run the forward pass phase by phase.
 package final class CPUEngine: Engine {
   package let configuration: ModelConfiguration
   package let contextLength: Int
@@ -20,7 +19,7 @@ package final class CPUEngine: Engine {
   ///   - threads: 1 to 1024; `defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
   ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it
-  ///     where it pays and fits. Results are the same. Rows of more than 131,072 columns are not screened.
+  ///     where it saves time and fits. Results are the same. Rows of more than 131,072 columns are not screened.
   ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is
   ///     read faster but is not shared with other processes; nil to do so where it pays. A model that was repacked as
   ///     it was loaded needs no copy.

@@ -6,7 +6,7 @@ import BitNetTernary
 ///
 /// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is
 /// within a known distance of the logit (the proof is in Documentation/numerics.md). Rows whose upper bound
-/// cannot reach what sampling looks at are left out; the others get the logit that the whole head would have computed,
+/// cannot reach the logits that sampling looks at are left out; the others get the logit that the whole head computes,
 /// bit for bit.
 final class CPUScreenedHead {
   /// Rows whose largest lower bound is kept, and whose products are made at a time.
@@ -57,8 +57,8 @@ final class CPUScreenedHead {
   private let thresholds: UnsafeMutablePointer<Float>
   private let tokens: UnsafeMutablePointer<CTernaryScreenNorms>
 
-  /// The share of rows that survived of late where nothing but the temperature limits them, and how often that has not
-  /// been looked at.
+  /// The share of rows that survived lately where only the temperature limits them, and how many such tokens have gone
+  /// through the whole head since.
   private var survivingShare = 0.0
   private var passedOver = 0
 
@@ -82,7 +82,7 @@ final class CPUScreenedHead {
     norms = normsBuffer.bytes.bindMemory(to: Float.self).baseAddress!
     let group = Self.groupLength
     let blocks = paddedRows / Self.blockRows
-    // One allocation for what a step needs; every part is a multiple of 64 bytes long.
+    // One allocation for the buffers of a step; every part is a multiple of 64 bytes long.
     let sizes = [
       group * paddedRows, group * paddedRows, Tile.padded(group * blocks, to: 16), Tile.padded(group * blocks, to: 16),
       team.count * 2 * group * Self.blockRows, Tile.padded(group, to: 16), Tile.padded(3 * group, to: 16),
@@ -106,7 +106,7 @@ final class CPUScreenedHead {
       member.phase(paddedRows, unit: Self.blockRows, perMember: 16) { rows in
         for row in rows {
           guard row < table.rows else {
-            // Nothing is known of rows that do not exist; they are never asked for.
+            // Rows that do not exist have no bounds; their logits are never computed.
             for part in 0..<3 { norms[part * paddedRows + row] = .infinity }
             continue
           }
@@ -115,7 +115,7 @@ final class CPUScreenedHead {
           norms[paddedRows + row] = found.norm
           norms[2 * paddedRows + row] = found.error
         }
-        // From now on few of these rows are read, and scattered ones.
+        // From now on only a few scattered rows of the table are read.
         let real = rows.clamped(to: 0..<table.rows)
         table.bytes.slice(real.lowerBound * 2 * table.columns..<real.upperBound * 2 * table.columns)?.releasePages()
       }
@@ -125,14 +125,14 @@ final class CPUScreenedHead {
   /// Whether screening is likely to save anything when a token is chosen in this way.
   ///
   /// At a high temperature every token may have a weight; then most rows survive, and the whole head alone is cheaper.
-  /// Which it is depends on the model and the text, so it is tried again from time to time.
+  /// That depends on the model and the text, so the screen is tried again every 32 tokens.
   func pays(_ sampling: SamplingParameters) -> Bool {
     guard dependsOnText(sampling), survivingShare > 0.4 else { return true }
     passedOver = (passedOver + 1) % 32
     return passedOver == 0
   }
 
-  /// Takes note of how many candidates a token had.
+  /// Records how many candidates a token had.
   func record(_ candidates: Candidates, _ sampling: SamplingParameters) {
     guard dependsOnText(sampling) else { return }
     survivingShare = 0.75 * survivingShare + 0.25 * Double(candidates.ids.count) / Double(table.rows)
@@ -227,7 +227,7 @@ final class CPUScreenedHead {
 }
 
 extension SamplingParameters {
-  /// Logits below this cannot be chosen and do not change what is.
+  /// Logits below this cannot be chosen and do not change the choice.
   ///
   /// - Parameter lowerBounds: for each block of the vocabulary the largest lower bound of a logit.
   fileprivate func threshold(lowerBounds: UnsafeBufferPointer<Float>) -> Float {

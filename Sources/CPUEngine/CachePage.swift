@@ -25,7 +25,7 @@ final class CachePage {
     var keyCount: Int { attentionChunkLength * headSize }
     var headCount: Int { keyCount + attentionChunkLength * paddedHeadSize }
     var byteCount: Int { layers * heads * headCount * MemoryLayout<UInt16>.size }
-    /// Floats of what attention to a chunk gives: CTERNARY_PARTIAL.
+    /// Floats of the partial result of attention to a chunk: CTERNARY_PARTIAL.
     var partialCount: Int { Int(CTERNARY_MAX_GROUP) * (2 + paddedHeadSize) }
     func start(layer: Int, head: Int) -> Int { (layer * heads + head) * headCount }
   }

@@ -1,14 +1,14 @@
 import BitNetInference
 import BitNetTernary
 
-/// Copies a mapped model's tiles into memory of the process's own, a few layers a step.
+/// Copies a mapped model's tiles into the process's own memory, a few layers a step.
 ///
-/// Pages of a file come in the size, and lie in the memory, that the system chose when it first read them: often 4 KiB,
-/// and on a machine with several memories in any of them. The copy is in huge pages, each near the thread that will
-/// read it. It costs as much as a few tokens, and dozens on virtual machines whose host has to find the memory first;
-/// so it is made a layer or two at a time, and not for short texts.
+/// The system chooses the size and the memory node of a file's pages when it first reads them: often 4 KiB, on any
+/// node. The copy is in huge pages, each near the thread that will read it. Copying takes as long as a few tokens, or
+/// dozens on virtual machines whose host has to find the memory first; so it is done a layer or two at a time, and not
+/// for short texts.
 final class CopiedTiles {
-  /// Bytes of tiles below which they stay in caches, where pages matter little.
+  /// Fewer bytes of tiles than this stay in caches, where pages matter little.
   private static let worthwhile = 64 << 20
   /// Steps before the copy begins, and steps that it takes.
   private static let patience = 32
@@ -36,7 +36,7 @@ final class CopiedTiles {
     #endif
   }
 
-  /// Takes note of a step, and copies the layers whose turn it is.
+  /// Counts a step, and copies the layers that are next.
   func advance(_ weights: inout ModelWeights, team: ThreadTeam) {
     steps += 1
     if steps > Self.patience { copyNext(&weights, team) }
@@ -46,15 +46,15 @@ final class CopiedTiles {
     while nextLayer < weights.layers.count { copyNext(&weights, team) }
   }
 
-  /// Copies the next layers, if any are left; their pages of the file are given back before others are read.
+  /// Copies the next layers, if any are left, and gives their pages of the file back before others are read.
   private func copyNext(_ weights: inout ModelWeights, _ team: ThreadTeam) {
     let count = weights.layers.count
     let layers = nextLayer..<min(count, nextLayer + (count + Self.duration - 1) / Self.duration)
     guard !layers.isEmpty else { return }
     let matrices = weights.layers[layers].flatMap(\.matrices)
     let base = buffer.bytes.baseAddress! + byteCount
-    // The members' shares of every matrix are those of the forward pass, and the first to write to a page decides where
-    // it lies.
+    // Members copy the shares that they read in the forward pass: the first thread to write to a page decides its
+    // memory node.
     team.run { member in
       var start = base
       for matrix in matrices {

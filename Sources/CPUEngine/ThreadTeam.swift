@@ -12,10 +12,10 @@ import Synchronization
 /// A fixed team of threads that go through one piece of work together, phase by phase.
 ///
 /// A forward pass is hundreds of short phases. Each member starts with its own share of a phase's pieces, the same
-/// neighbours every time, so that it reads one stream of memory, and memory that it wrote first; then it takes what
-/// others have left of theirs. A phase is over when all its pieces are done, not when all members have come: a member
-/// that the system has suspended holds nobody up, unless in the middle of a piece. Waiting is done in a loop first, for
-/// microseconds; who waits longer gives its core away, and between steps members sleep.
+/// neighbours every time, so that it reads one stream of memory, and memory that it wrote first; then it takes pieces
+/// that others have left. A phase ends when all its pieces are done, not when all members have arrived: a descheduled
+/// member delays the others only while it holds a piece. Members spin for some microseconds, then yield; between steps
+/// they sleep.
 package final class ThreadTeam: @unchecked Sendable {
   // Unchecked: `work` is written only while every other thread waits for `generation` to change.
 
@@ -25,7 +25,7 @@ package final class ThreadTeam: @unchecked Sendable {
     package let count: Int
     private let team: ThreadTeam
     private var phase: UInt64 = 1
-    /// What is left of the memory that this member fetches while it waits.
+    /// The rest of the memory that this member fetches while it waits.
     fileprivate var ahead = UnsafeRawBufferPointer(start: nil, count: 0)
 
     fileprivate init(index: Int, count: Int, team: ThreadTeam) {
@@ -65,8 +65,8 @@ package final class ThreadTeam: @unchecked Sendable {
       return min(total, Share.first(of: count, member: index, pieces: (total + length - 1) / length) * length)
     }
 
-    /// Names memory that this member will read in a later phase. While it waits for others it fetches the first of it
-    /// into its cache, so that the memory does not rest.
+    /// Names memory that this member will read in a later phase. While the member waits for others it fetches the start
+    /// of that memory into its cache, so that the memory bus does not idle.
     package func fetchWhileWaiting(_ bytes: UnsafeRawBufferPointer) {
       ahead = UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.fetchedAhead))
     }
@@ -84,9 +84,9 @@ package final class ThreadTeam: @unchecked Sendable {
   package let count: Int
   /// The phase that is being worked on, from 1 in each run.
   private let current = Atomic<UInt64>(0)
-  /// Pieces of it that are done.
+  /// Pieces of that phase that are done.
   private let done = Atomic<Int>(0)
-  /// What is left of each member's share, `Share.spacing` apart.
+  /// The rest of each member's share, `Share.spacing` apart.
   private let shares: UnsafeMutablePointer<Atomic<UInt64>>
   /// Members that have left the work.
   private let left = Atomic<Int>(0)
@@ -104,7 +104,7 @@ package final class ThreadTeam: @unchecked Sendable {
   package init(count wanted: Int) {
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(condition, nil)
-    // Threads hold what they need of the team, not the team: it can be freed, and then stops them.
+    // Threads do not retain the team, so that it can be freed and then stops them.
     var boxes: [Box] = []
     for index in 1..<max(wanted, 1) {
       boxes.append(Box(index: index, processors: Processors.current.processors(ofThread: index, of: wanted)))
@@ -134,8 +134,8 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 
   /// Runs `body` on every member at once and returns when all are done. The caller is member 0.
-  /// - Parameter alone: whether the caller does everything: meeting costs microseconds, which little work does not
-  ///   repay.
+  /// - Parameter alone: whether the caller does everything: for little work, the barriers' microseconds cost more than
+  ///   the other threads save.
   package func run(alone: Bool = false, _ body: (Member) -> Void) {
     guard count > 1, !alone else { return body(Member(index: 0, count: 1, team: self)) }
     withoutActuallyEscaping(body) { body in
@@ -179,7 +179,7 @@ package final class ThreadTeam: @unchecked Sendable {
     }
   }
 
-  /// A member's share of a phase, in one word that is changed as a whole: the phase, and which pieces nobody has taken.
+  /// A member's share of a phase, in one word that is changed as a whole: the phase, and the pieces not yet taken.
   private struct Share {
     var phase: UInt64
     var pieces: Range<UInt64>
@@ -207,14 +207,14 @@ package final class ThreadTeam: @unchecked Sendable {
 
   /// Takes a piece of a member's share: the first one for the member itself, the last one for others.
   ///
-  /// Compare and exchange, with the phase in the word: who comes late cannot take a piece of a later phase.
+  /// Compare and exchange, with the phase in the word: a late member cannot take a piece of a later phase.
   private func take(_ phase: UInt64, _ pieces: Int, from owner: Int, isOwn: Bool) -> Int? {
     let place = shares + owner * Share.spacing
     var word = place.pointee.load(ordering: .acquiring)
     while true {
       var share = Share(word)
       guard share.phase <= phase else { return nil }
-      // The first to look at a share in a phase fills it, whoever that is.
+      // The first member to look at a share in a phase fills it.
       if share.phase < phase { share = Share(phase: phase, of: count, member: owner, pieces: pieces) }
       guard !share.pieces.isEmpty else { return nil }
       let (first, last) = (share.pieces.lowerBound, share.pieces.upperBound - 1)
@@ -256,11 +256,11 @@ package final class ThreadTeam: @unchecked Sendable {
   }
 }
 
-/// Carries a thread's index and place, and then its team, into the thread.
+/// Carries a thread's index and processors, and then its team, into the thread.
 private final class Box: @unchecked Sendable {
   // Unchecked: `team` is written once, before `isReady` is set, and read after.
   private let index: Int
-  /// What the thread is kept on, if it matters.
+  /// The processors that the thread is kept on; nil for any.
   private let processors: [Int]?
   private var team: Unmanaged<ThreadTeam>?
   private let isReady = Atomic<Bool>(false)

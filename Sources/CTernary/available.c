@@ -1,10 +1,6 @@
-// What this machine has: instruction sets, processors, memory speed.
-#define _GNU_SOURCE
+// The instruction sets that this machine has.
 #include "CTernary.h"
 
-#if defined(__linux__)
-#include <sched.h>
-#endif
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -51,36 +47,4 @@ const TernaryKernels *const *ternary_kernels_available(void) {
 #endif
   list[count++] = &ternary_kernels_portable;
   return list;
-}
-
-// Swift's modules of the C libraries do not have these.
-int ternary_get_affinity(void *set, size_t byteCount) {
-#if defined(__linux__)
-  return sched_getaffinity(0, byteCount, set) == 0;
-#else
-  (void)set, (void)byteCount;
-  return 0;
-#endif
-}
-
-int ternary_set_affinity(const void *set, size_t byteCount) {
-#if defined(__linux__)
-  return sched_setaffinity(0, byteCount, set) == 0;
-#else
-  (void)set, (void)byteCount;
-  return 0;
-#endif
-}
-
-uint64_t ternary_read(const void *bytes, size_t count) {
-  typedef uint64_t Line __attribute__((vector_size(64)));
-  const Line *line = bytes;
-  Line sum = {0};
-  for (size_t i = 0; i < count / 64; i++) {
-    __builtin_prefetch((const char *)(line + i) + 4096);
-    sum ^= line[i];
-  }
-  uint64_t result = 0;
-  for (int word = 0; word < 8; word++) result ^= sum[word];
-  return result;
 }

@@ -30,8 +30,8 @@ INLINE void decode(const char *p, ptrdiff_t tiles, __m256i *decoded) {
 }
 
 // Adds the products with as many tokens as there are, four at most.
-INLINE void addFour(const char *p, const int isDecoded, ptrdiff_t tiles, const int8_t *codes, ptrdiff_t codeStride, ptrdiff_t tokens,
-                    int32_t *out, ptrdiff_t outStride) {
+INLINE void addFour(const char *p, const int isDecoded, ptrdiff_t tiles, const int8_t *codes, ptrdiff_t codeStride,
+                    ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   switch (tokens) {
     case 1: addTiles(p, isDecoded, tiles, codes, codeStride, 1, out, outStride); break;
     case 2: addTiles(p, isDecoded, tiles, codes, codeStride, 2, out, outStride); break;
@@ -40,8 +40,9 @@ INLINE void addFour(const char *p, const int isDecoded, ptrdiff_t tiles, const i
   }
 }
 
-static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+static void
+    KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                      ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   enum { BLOCK = 10 };  // tiles decoded at a time: 5 KB, which stay in L1
   __m256i decoded[16 * BLOCK];
   const char *p = tiles;
@@ -56,15 +57,16 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
       const ptrdiff_t count = tilesPerRow - k < BLOCK ? tilesPerRow - k : BLOCK;
       decode(p + k * 128, count, decoded);
       for (ptrdiff_t t = 0; t < tokens; t += 4)
-        addFour((const char *)decoded, 1, count, codes + t * codeStride + 32 * k, codeStride, tokens - t, out + t * outStride, outStride);
+        addFour((const char *)decoded, 1, count, codes + t * codeStride + 32 * k, codeStride, tokens - t,
+                out + t * outStride, outStride);
     }
   }
 }
 
 // One row with one or two vectors: |code| · (row with the code's sign), of which a pair is at most 2·128·127, which 16
 // bits hold. (A code may be -128, a row not.)
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
-                   int32_t *out, ptrdiff_t outStride) {
+INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
+                   const int vectors, int32_t *out, ptrdiff_t outStride) {
   (void)sums;  // only unsigned rows need them
   __m256i sum[2];
   UNROLL for (int t = 0; t < vectors; t++) sum[t] = _mm256_setzero_si256();

@@ -4,7 +4,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"))), apply_to = function)
 
 #define KERNEL(name) name##_avx512
 #include "canonical.inc"
@@ -56,7 +57,8 @@ INLINE __m256i unscale(const __m512i *sums, __m256i bias) {
 // 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need.
 // Software fetches it into L2 8 KiB ahead and into L1 1 KiB ahead: L1 has few places for lines that are on their way,
 // and so each is held briefly.
-INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, int32_t sum, int32_t *out) {
+INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, int32_t sum,
+                     int32_t *out) {
   Scaled sums;
   UNROLL for (int i = 0; i < 4; i++) sums.low[i] = sums.high[i] = _mm512_setzero_si512();
   ptrdiff_t k = 0;
@@ -79,8 +81,8 @@ INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, cons
 // sixteen lanes hold the same columns of different rows: four activations are then a broadcast, which the load ports
 // do, while a permutation would take one of the two ports that multiply. With two rows of tiles a broadcast serves two
 // products.
-INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
-                  const int count, int32_t *out, ptrdiff_t outStride) {
+INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const int8_t *codes, ptrdiff_t codeStride,
+                  const int32_t *sums, const int count, int32_t *out, ptrdiff_t outStride) {
   __m512i total[8][2];
   UNROLL for (int t = 0; t < count; t++)
     UNROLL for (int h = 0; h < tall; h++) total[t][h] = _mm512_set1_epi32(-2 * sums[t]);  // codes are stored + 2
@@ -111,20 +113,23 @@ INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const in
     UNROLL for (int h = 0; h < tall; h++) _mm512_storeu_si512(out + t * outStride + 16 * h, total[t][h]);
 }
 
-#define BLOCK(count)                                                                                              \
-  case count:                                                                                                     \
-    for (; n + 32 <= rows; n += 32, p += 2 * rowBytes) block(p, tilesPerRow, 2, codes, codeStride, sums, count, out + n, outStride); \
-    if (n < rows) block(p, tilesPerRow, 1, codes, codeStride, sums, count, out + n, outStride);                   \
+#define BLOCK(count)                                                                            \
+  case count:                                                                                   \
+    for (; n + 32 <= rows; n += 32, p += 2 * rowBytes)                                          \
+      block(p, tilesPerRow, 2, codes, codeStride, sums, count, out + n, outStride);             \
+    if (n < rows) block(p, tilesPerRow, 1, codes, codeStride, sums, count, out + n, outStride); \
     break;
 
-static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+static void
+    KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                      ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   const ptrdiff_t rowBytes = tilesPerRow * 128;
   // A lane gets at most 4 · 3 · 64 · 128 from a tile in the accumulator of factor 64; 32 bits hold that of 21,845
   // tiles.
   if (tokens == 1 && tilesPerRow <= 21845) {
     const Spread s = spread();
-    for (ptrdiff_t n = 0; n < rows; n += 16) oneToken((const char *)tiles + n / 16 * rowBytes, tilesPerRow, &s, codes, *sums, out + n);
+    for (ptrdiff_t n = 0; n < rows; n += 16)
+      oneToken((const char *)tiles + n / 16 * rowBytes, tilesPerRow, &s, codes, *sums, out + n);
     return;
   }
   // The tiles come from memory for the first eight tokens and from L2 for the others.
@@ -141,15 +146,16 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
 }
 
 // One row with one or two vectors: a row xor 0x80 is the row + 128, unsigned.
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
-                   int32_t *out, ptrdiff_t outStride) {
+INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
+                   const int vectors, int32_t *out, ptrdiff_t outStride) {
   const __m512i flip = _mm512_set1_epi8((char)0x80);
   __m512i even[2], odd[2];
   UNROLL for (int t = 0; t < vectors; t++) even[t] = odd[t] = _mm512_setzero_si512();
   ptrdiff_t i = 0;
   for (; i + 128 <= stride; i += 128) {
     UNROLL for (int line = 0; line < 2; line++) _mm_prefetch((const char *)row + i + 8192 + 64 * line, _MM_HINT_T0);
-    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip), z = _mm512_xor_si512(_mm512_loadu_si512(row + i + 64), flip);
+    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip),
+                  z = _mm512_xor_si512(_mm512_loadu_si512(row + i + 64), flip);
     UNROLL for (int t = 0; t < vectors; t++) {
       even[t] = _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
       odd[t] = _mm512_dpbusd_epi32(odd[t], z, _mm512_loadu_si512(codes + t * codeStride + i + 64));
@@ -157,10 +163,11 @@ INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptr
   }
   if (i < stride) {
     const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip);
-    UNROLL for (int t = 0; t < vectors; t++) even[t] = _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
+    UNROLL for (int t = 0; t < vectors; t++) even[t] =
+        _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
   }
-  UNROLL for (int t = 0; t < vectors; t++)
-    out[t * outStride] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128u * (uint32_t)sums[t]);
+  UNROLL for (int t = 0; t < vectors; t++) out[t * outStride] =
+      (int32_t)((uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128u * (uint32_t)sums[t]);
 }
 
 ROW_PRODUCTS_BY_TWO

@@ -21,8 +21,9 @@ INLINE __m256i widen(__m256i sum) { return sum; }
 
 #include "avx2.inc"
 
-static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+static void
+    KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                      ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   const char *p = tiles;
   for (ptrdiff_t n = 0; n < rows; n += 16, out += 16, p += tilesPerRow * 128) {
     start(sums, tokens, out, outStride);
@@ -43,8 +44,8 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
 }
 
 // One row with one or two vectors: a row xor 0x80 is the row + 128, unsigned.
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums, const int vectors,
-                   int32_t *out, ptrdiff_t outStride) {
+INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
+                   const int vectors, int32_t *out, ptrdiff_t outStride) {
   __m256i sum[2][2];
   UNROLL for (int t = 0; t < vectors; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
   for (ptrdiff_t i = 0; i < stride; i += 64) {

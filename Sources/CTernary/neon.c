@@ -13,8 +13,8 @@
 // Eight rows, one half of every tile, with `count` (2…8) tokens: a register decoded once serves all of them, and at
 // most 16 sums stay in registers. Eight tokens take 128 sdot and 24 instructions to decode: 41 cycles on Neoverse V1
 // and V2, 83 on N1 and N2, by llvm-mca 19.
-INLINE void eightRows(const uint8_t *p, ptrdiff_t tilesPerRow, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
-                      const int count, int32_t *out, ptrdiff_t outStride) {
+INLINE void eightRows(const uint8_t *p, ptrdiff_t tilesPerRow, const int8_t *codes, ptrdiff_t codeStride,
+                      const int32_t *sums, const int count, int32_t *out, ptrdiff_t outStride) {
   int32x4_t low[8] = {0}, high[8] = {0};
   for (ptrdiff_t k = 0; k < tilesPerRow; k++, p += 128, codes += 32) {
     prefetchTile(p);
@@ -41,8 +41,9 @@ INLINE void eightRows(const uint8_t *p, ptrdiff_t tilesPerRow, const int8_t *cod
   }
 }
 
-static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+static void
+    KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                      ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   for (ptrdiff_t n = 0; n < rows; n += 16) {
     const uint8_t *p = (const uint8_t *)tiles + n / 16 * tilesPerRow * 128;
     // A row of tiles is read from memory for its first eight rows and first eight tokens, and from L1 for the others.

@@ -30,15 +30,17 @@ INLINE void packPair(const int8_t *one, const int8_t *other, int8_t *packed, ptr
 // Adds the products of eight rows, one half of every tile, with `count` (2…8) tokens to out, which the first tiles set.
 // Eight tokens take 64 smmla and 28 instructions to interleave and decode: 23 cycles on Neoverse V1 and V2, 46 on N2,
 // by llvm-mca 19.
-INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, const int32_t *sums, const int count, const int first,
-                      int32_t *out, ptrdiff_t outStride) {
+INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, const int32_t *sums, const int count,
+                      const int first, int32_t *out, ptrdiff_t outStride) {
   const int pairs = (count + 1) / 2;
-  int32x4_t dots[4][4] = {0};  // [pair][two rows]: row 0 with token 0, row 0 with token 1, row 1 with token 0, row 1 with token 1
+  int32x4_t dots[4][4] = {
+      0};  // [pair][two rows]: row 0 with token 0, row 0 with token 1, row 1 with token 0, row 1 with token 1
   for (ptrdiff_t k = 0; k < tiles; k++, p += 128) {
     prefetchTile(p);
     uint8x16_t rows[4];
     UNROLL for (int q = 0; q < 2; q++) {
-      const uint32x4_t left = vreinterpretq_u32_u8(vld1q_u8(p + 16 * q)), right = vreinterpretq_u32_u8(vld1q_u8(p + 32 + 16 * q));
+      const uint32x4_t left = vreinterpretq_u32_u8(vld1q_u8(p + 16 * q)),
+                       right = vreinterpretq_u32_u8(vld1q_u8(p + 32 + 16 * q));
       rows[2 * q] = vreinterpretq_u8_u32(vzip1q_u32(left, right));
       rows[2 * q + 1] = vreinterpretq_u8_u32(vzip2q_u32(left, right));
     }
@@ -65,8 +67,9 @@ INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, c
 
 // `rows` rows (a multiple of 16) times `count` tokens. Columns are taken as many at a time as their packed activations
 // fit the buffer, which with few tokens is all of them: then memory is what counts, and weights are read as one stream.
-INLINE void manyRows(const uint8_t *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                     const int32_t *sums, const int count, int8_t *packed, int32_t *out, ptrdiff_t outStride) {
+INLINE void manyRows(const uint8_t *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                     ptrdiff_t codeStride, const int32_t *sums, const int count, int8_t *packed, int32_t *out,
+                     ptrdiff_t outStride) {
   const int pairs = (count + 1) / 2;
   const ptrdiff_t most = PACKED / (64 * pairs);
   for (ptrdiff_t k = 0; k < tilesPerRow; k += most) {
@@ -74,15 +77,18 @@ INLINE void manyRows(const uint8_t *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows
     for (int t = 0; t < pairs; t++) {
       // An odd token is its own neighbour.
       const int8_t *one = codes + 2 * t * codeStride + 32 * k, *other = 2 * t + 1 < count ? one + codeStride : one;
-      for (ptrdiff_t i = 0; i < here; i++) packPair(one + 32 * i, other + 32 * i, packed + 64 * pairs * i + 16 * t, 16 * pairs);
+      for (ptrdiff_t i = 0; i < here; i++)
+        packPair(one + 32 * i, other + 32 * i, packed + 64 * pairs * i + 16 * t, 16 * pairs);
     }
     for (ptrdiff_t n = 0; n < rows; n += 8)
-      eightRows(tiles + n / 16 * tilesPerRow * 128 + n % 16 * 8 + k * 128, here, packed, sums, count, k == 0, out + n, outStride);
+      eightRows(tiles + n / 16 * tilesPerRow * 128 + n % 16 * 8 + k * 128, here, packed, sums, count, k == 0, out + n,
+                outStride);
   }
 }
 
-static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+static void
+    KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                      ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   int8_t packed[PACKED] __attribute__((aligned(64)));
   // A block's weights stay in the second-level cache from one group of tokens to the next.
   for (ptrdiff_t n = 0; n < rows; n += BLOCK) {
@@ -94,7 +100,8 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
       int32_t *o = out + t * outStride + n;
       switch (tokens - t) {
         case 1:
-          for (ptrdiff_t r = 0; r < here; r += 16) sixteenRows(p + r / 16 * tilesPerRow * 128, tilesPerRow, c, s[0], o + r);
+          for (ptrdiff_t r = 0; r < here; r += 16)
+            sixteenRows(p + r / 16 * tilesPerRow * 128, tilesPerRow, c, s[0], o + r);
           break;
         case 2: manyRows(p, tilesPerRow, here, c, codeStride, s, 2, packed, o, outStride); break;
         case 3: manyRows(p, tilesPerRow, here, c, codeStride, s, 3, packed, o, outStride); break;

@@ -4,8 +4,9 @@
 #define KERNEL(name) name##_portable
 #include "canonical.inc"
 
-static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes, ptrdiff_t codeStride,
-                             const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
+static void
+    KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
+                      ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   for (ptrdiff_t n = 0; n < rows; n += 16)
     for (ptrdiff_t t = 0; t < tokens; t++) {
       const uint32_t *word = (const uint32_t *)tiles + n / 16 * tilesPerRow * 32;
@@ -24,8 +25,9 @@ static void KERNEL(multiply)(const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t
     }
 }
 
-static void KERNEL(rowProducts)(const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes, ptrdiff_t codeStride,
-                                const int32_t *sums, ptrdiff_t vectors, int32_t *out, ptrdiff_t outStride) {
+static void KERNEL(rowProducts) (const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes,
+                                 ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t vectors, int32_t *out,
+                                 ptrdiff_t outStride) {
   (void)sums;  // only unsigned rows need them
   for (ptrdiff_t r = 0; r < count; r++, rows += stride)
     for (ptrdiff_t t = 0; t < vectors; t++) {

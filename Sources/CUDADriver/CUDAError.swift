@@ -54,7 +54,8 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
     case .functionMissing(let name):
       "the CUDA driver library has no function \(name); expected an NVIDIA driver R530 or newer"
     case .driverTooOld(let found, let needed):
-      "the NVIDIA driver is too old: it supports CUDA \(CUDADriver.versionName(found)); expected \(CUDADriver.versionName(needed)) (R530) or newer"
+      "the NVIDIA driver is too old: it supports CUDA \(CUDADriver.versionName(found)); "
+        + "expected \(CUDADriver.versionName(needed)) (R530) or newer"
     case .noDevice: "no NVIDIA GPU: the driver is installed but finds none"
     case .deviceOutOfRange(let ordinal, 1): "there is no GPU \(ordinal); expected 0, the only one"
     case .deviceOutOfRange(let ordinal, let count): "there is no GPU \(ordinal); expected 0 to \(count - 1)"
@@ -70,8 +71,8 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
       "the driver does not take the GPU code \(name): \(result)" + (log.isEmpty ? "" : ": \(log)")
     case .stalled(let kernel, let place): "the GPU kernel \(kernel) stalled: \(place)"
     case .untrusted(let device, let ordinal, let reason):
-      "\(device) failed the check before its first use (\(reason)); run `bitnet verify --device cuda\(ordinal == 0 ? "" : ":\(ordinal)")` "
-        + "for details"
+      "\(device) failed the check before its first use (\(reason)); "
+        + "run `bitnet verify --device cuda\(ordinal == 0 ? "" : ":\(ordinal)")` for details"
     case .abandoned(let device): "\(device) is out of use: a kernel on it did not end; expected a new process"
     case .call(let function, let result, let detail):
       "\(function)\(detail.isEmpty ? "" : " (\(detail))") failed: \(result)"

@@ -33,7 +33,7 @@ package struct DecodeTrace: Sendable {
   /// A line for each hand-over and block: the marks in clocks of the block's multiprocessor, from the block's first on.
   package let csv: String
 
-  static let phaseNames = ["q·k·v", "attention", "attention output", "gate·up", "down"]
+  static let phaseNames = DecodePhase.allCases.map(\.rawValue)
 
   /// - Parameters:
   ///   - marks: `[hand-overs][blocks][traceMarks]`; 0 for a mark that the phase does not have.

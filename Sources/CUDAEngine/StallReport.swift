@@ -13,8 +13,6 @@ package struct StallReport: Equatable, CustomStringConvertible {
   private let blocks: Int
   private let layers: Int
   private let waiting: [Waiting]
-  /// Phases of a layer, each with one hand-over before it.
-  private static let phases = ["q·k·v", "attention", "attention output", "gate·up", "down"]
 
   /// Returns nil if no block has given up.
   ///
@@ -39,9 +37,9 @@ package struct StallReport: Equatable, CustomStringConvertible {
   }
 
   private func place(_ handOver: Int) -> String {
-    let (layer, phase) = handOver.quotientAndRemainder(dividingBy: Self.phases.count)
+    let (layer, phase) = handOver.quotientAndRemainder(dividingBy: DecodePhase.allCases.count)
     return "hand-over \(handOver), before "
-      + (layer < layers ? "\(Self.phases[phase]) of layer \(layer)" : "the output head")
+      + (layer < layers ? "\(DecodePhase.allCases[phase].rawValue) of layer \(layer)" : "the output head")
   }
 
   package var description: String {
@@ -52,6 +50,7 @@ package struct StallReport: Equatable, CustomStringConvertible {
       missing.isEmpty
       ? "all blocks wait" : "\(missing.count) of \(blocks) blocks did not come, the first of them block \(missing[0])"
     return
-      "block \(last.block) waited in vain at \(place(last.handOver)) (ticket \(hex(last.ticket)), barrier \(hex(last.state))); \(absent)"
+      "block \(last.block) waited in vain at \(place(last.handOver)) "
+      + "(ticket \(hex(last.ticket)), barrier \(hex(last.state))); \(absent)"
   }
 }

@@ -1,9 +1,9 @@
 // Attention of single tokens over the cache, split by chunks of 64 positions. Heads of up to 128 elements go through
-// attention_short.cuh; what is here takes heads of any size.
+// attention_short.cuh; the code here takes heads of any size.
 #pragma once
 #include "attention_short.cuh"
 
-constexpr int groupPass = 8;        // query heads that are worked on together, one warp's softmax each
+constexpr int groupPass = 8;        // query heads that are computed together, one warp's softmax each
 constexpr int carriedElements = 4;  // of the output, by each thread: enough for eight heads of 128, and for one of 1024
 
 /// Shared memory of a block: this, then [groupPass][padded] floats of rotated queries.
@@ -17,13 +17,15 @@ struct alignas(16) ChunkScratch {
 };
 static_assert(sizeof(ChunkScratch) == chunkScratchBytes);
 
-/// Query heads that one pass takes: as many as combineChunks can carry.
-__device__ __forceinline__ int headsOfPass(const Heads &h) { return max(1, min(groupPass, carriedElements * blockThreads / h.padded)); }
+/// Query heads of one pass: as many as combineChunks has registers for.
+__device__ __forceinline__ int headsOfPass(const Heads &h) {
+  return max(1, min(groupPass, carriedElements * blockThreads / h.padded));
+}
 
-/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They are left in partials at
-/// `place`, one of the launch's, or, where there is no other chunk, become the output at once.
-__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads, const ChunkPart &chunk,
-                                            const float *queries, ChunkScratch &scratch) {
+/// Scores, softmax and weighted values of `heads` (1 to 8) query heads over one chunk. They go to partials at `place`,
+/// one of the launch's, or, where there is no other chunk, become the output at once.
+__device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, int place, int firstHead, int heads,
+                                            const ChunkPart &chunk, const float *queries, ChunkScratch &scratch) {
   const Heads &h = a.heads;
   const int count = chunk.count();
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
@@ -37,7 +39,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
         k[a] = make_uint4(0, 0, 0, 0);
-        if (8 * (first + 4 * a) < h.padded) k[a] = ptx::loadCoherent((const uint4 *)(chunk.keys + position * h.padded + 8 * (first + 4 * a)));
+        if (8 * (first + 4 * a) < h.padded)
+          k[a] = ptx::loadCoherent((const uint4 *)(chunk.keys + position * h.padded + 8 * (first + 4 * a)));
       }
 #pragma unroll
       for (int a = 0; a < ahead; a++) {
@@ -75,8 +78,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
     const float none = -__int_as_float(0x7F800000);
     const float low = lane < count ? scratch.shares[warp][lane] : none;
     const float high = lane + 32 < count ? scratch.shares[warp][lane + 32] : none;
-    // The first score, replaced by larger ones: so a NaN behaves as in the reference, which starts from it and keeps
-    // it.
+    // The first score, replaced by larger ones, so that a NaN behaves as in the reference, which starts from it and
+    // keeps it.
     const float first = scratch.shares[warp][0];
     float most = larger(low, high);
 #pragma unroll
@@ -127,7 +130,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
       if (2 * i + 1 < h.size) out[1] = __fmul_rn(high, reciprocal);
     } else {
       float *weighted =
-          a.partials.weighted + (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk.chunk) * h.padded + 2 * i;
+          a.partials.weighted +
+          (((size_t)place * h.queryHeads + firstHead + g) * a.partials.capacity + chunk.chunk) * h.padded + 2 * i;
       weighted[0] = low;
       weighted[1] = high;
     }
@@ -136,7 +140,8 @@ __device__ __forceinline__ void attendChunk(const DecodeAttention &a, int row, i
 }
 
 /// Combines the chunks of `heads` (1 to 8) query heads in ascending order and writes their output to `row`.
-__device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row, int place, int firstHead, int heads, int chunks, ChunkScratch &scratch) {
+__device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row, int place, int firstHead, int heads,
+                                              int chunks, ChunkScratch &scratch) {
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   const size_t base = ((size_t)place * h.queryHeads + firstHead) * a.partials.capacity;
@@ -144,7 +149,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
   for (int first = 0; first < chunks; first += warpThreads) {
     const int here = min(warpThreads, chunks - first);
     if (warp < heads) {
-      // Each lane has a chunk; its maximum so far is that of the lanes up to it.
+      // Each lane has a chunk; its maximum so far is the maximum of the lanes up to it.
       const size_t chunk = base + (size_t)warp * a.partials.capacity + first + lane;
       const float own = lane < here ? ptx::loadCoherent(a.partials.largest + chunk) : -__int_as_float(0x7F800000);
       const float sum = lane < here ? ptx::loadCoherent(a.partials.total + chunk) : 0.0f;
@@ -162,7 +167,7 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
       const float last = __shfl_sync(0xFFFFFFFFu, most, here - 1);
       __syncwarp();
       if (lane == 0) {
-        // One chain, and nobody waits for it but the last barrier.
+        // One chain, for which only the last barrier waits.
         float total = first == 0 ? scratch.shares[warp][0] : scratch.total[warp];
 #pragma unroll 4
         for (int c = first == 0 ? 1 : 0; c < here; c++)
@@ -182,12 +187,14 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
       for (int batch = 0; batch < here; batch += ahead) {
         float w[ahead];
 #pragma unroll
-        for (int c = 0; c < ahead; c++) w[c] = batch + c < here ? ptx::loadCoherent(weighted + (batch + c) * h.padded) : 0.0f;
+        for (int c = 0; c < ahead; c++)
+          w[c] = batch + c < here ? ptx::loadCoherent(weighted + (batch + c) * h.padded) : 0.0f;
 #pragma unroll
         for (int c = 0; c < ahead; c++) {
           if (batch + c >= here) break;
           const bool isFirst = first + batch + c == 0;
-          value = isFirst ? w[c] : __fmaf_rn(w[c], scratch.now[g][batch + c], __fmul_rn(value, scratch.before[g][batch + c]));
+          value = isFirst ? w[c]
+                          : __fmaf_rn(w[c], scratch.now[g][batch + c], __fmul_rn(value, scratch.before[g][batch + c]));
         }
       }
       running[k] = value;
@@ -199,25 +206,28 @@ __device__ __forceinline__ void combineChunks(const DecodeAttention &a, int row,
     const int element = k * blockThreads + threadIdx.x, g = element / h.padded, i = element % h.padded;
     if (g >= heads) break;
     if (i < h.size)
-      a.out[(size_t)row * a.outStride + (firstHead + g) * h.size + i] = __fmul_rn(running[k], __fdiv_rn(1.0f, scratch.total[g]));
+      a.out[(size_t)row * a.outStride + (firstHead + g) * h.size + i] =
+          __fmul_rn(running[k], __fdiv_rn(1.0f, scratch.total[g]));
   }
   __syncthreads();
 }
 
 /// attendShort for heads of any size, by a block of 256 threads.
-__device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, int place, const ChunkPart &part, unsigned char *shared) {
+__device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, int place, const ChunkPart &part,
+                                           unsigned char *shared) {
   const Heads &h = a.heads;
   ChunkScratch &scratch = *(ChunkScratch *)shared;
   float *queries = (float *)(shared + sizeof(ChunkScratch));
   const int pairs = h.size / 2, pass = headsOfPass(h), position = part.position;
   const float *qkv = a.qkv + (size_t)row * widthOf(h);
-  if (part.isLast()) append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads);
+  if (part.isLast())
+    append(qkv, h, part.head, part.keys, part.values, position, a.cosines, a.sines, threadIdx.x, blockThreads);
   for (int first = 0; first < groupOf(h); first += pass) {
     const int heads = min(pass, groupOf(h) - first), firstHead = part.head * groupOf(h) + first;
     for (int element = threadIdx.x; element < heads * h.padded; element += blockThreads) {
       const int g = element / h.padded, i = element % h.padded;
-      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs, a.cosines + (size_t)position * pairs,
-                                              a.sines + (size_t)position * pairs)
+      queries[element] = i < h.size ? rotated(qkv + (firstHead + g) * h.size, i, pairs,
+                                              a.cosines + (size_t)position * pairs, a.sines + (size_t)position * pairs)
                                     : 0.0f;
     }
     __syncthreads();
@@ -230,21 +240,23 @@ __device__ __forceinline__ void attendLong(const DecodeAttention &a, int row, in
   __syncthreads();
   if (scratch.arrived == (unsigned)part.chunks() - 1) {
     for (int first = 0; first < groupOf(h); first += pass)
-      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(), scratch);
+      combineChunks(a, row, place, part.head * groupOf(h) + first, min(pass, groupOf(h) - first), part.chunks(),
+                    scratch);
     if (threadIdx.x == 0) a.partials.arrivals[counter] = 0;
   }
   __syncthreads();
 }
 
-/// Attends to a chunk whose keys and values were not asked for before.
-__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part, unsigned char *shared) {
+/// Attends to a chunk whose keys and values have not been loaded before.
+__device__ __forceinline__ void attendPart(const DecodeAttention &a, int row, int place, const ChunkPart &part,
+                                           unsigned char *shared) {
   if (a.heads.padded <= shortHead)
     attendShort<blockThreads>(a, row, place, part, ChunkLoads<blockThreads>(a, part), *(ShortScratch *)shared);
   else
     attendLong(a, row, place, part, shared);
 }
 
-/// Asks for a chunk's keys and values to come to the second-level cache.
+/// Prefetches a chunk's keys and values into the second-level cache.
 __device__ __forceinline__ void prefetchChunk(const Heads &h, const ChunkPart &part) {
   for (int i = 64 * threadIdx.x; i < chunkLength * h.padded; i += 64 * blockThreads) {
     ptx::prefetchL2(part.keys + i);

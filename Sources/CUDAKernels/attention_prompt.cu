@@ -6,7 +6,7 @@
 // in the canonical order. Bytes: each block reads the cache up to its last position once, from the second-level cache.
 // Bound by: fused multiply-adds. A thread has 8 queries × 4 keys, then the same 8 queries × 8 elements, in registers.
 // The 16 threads that share queries are half of a warp, so that scores, softmax and weights never leave it: the block's
-// barriers are for keys and values alone, which come one while the other is used. Launch: 128 threads; grid
+// barriers are for keys and values alone, one of which is loaded while the other is used. Launch: 128 threads; grid
 // (keyValueHeads, tiles, parts of a group of more than 64 heads); shared memory sizeof(TileScratch).
 #include "cache.cuh"
 
@@ -14,8 +14,7 @@ constexpr int tileThreads = 128, tileQueries = 64, maximumSize = 128;
 constexpr int ownQueries = 8, ownKeys = 4, sharers = 16;  // queries and keys of a thread; threads that share queries
 constexpr int keyStride = maximumSize + 8;
 
-/// Strides are chosen so that what neighbouring threads read together lies in different banks. Query q is row q % 8 of
-/// group q / 8.
+/// Strides are chosen so that neighbouring threads read from different banks. Query q is row q % 8 of group q / 8.
 struct alignas(16) TileScratch {
   float queries[tileQueries / ownQueries][ownQueries * maximumSize + 4];
   uint16_t keys[chunkLength][keyStride];
@@ -30,8 +29,10 @@ struct Run {
 
   __device__ __forceinline__ explicit Run(const uint16_t *from) {
     const uint4 v = *(const uint4 *)from;
-    element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y), element[3] = highBFloat16(v.y);
-    element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w), element[7] = highBFloat16(v.w);
+    element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y),
+    element[3] = highBFloat16(v.y);
+    element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w),
+    element[7] = highBFloat16(v.w);
   }
   __device__ __forceinline__ void add(float weight, float (&sum)[8]) const {
 #pragma unroll
@@ -70,7 +71,8 @@ __device__ __forceinline__ void addLane(Scores &sum, const float *queries, const
 #pragma unroll
       for (int j = 0; j < ownKeys; j++) {
         const unsigned first = half ? packed[j].z : packed[j].x, second = half ? packed[j].w : packed[j].y;
-        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second), key[j][3] = highBFloat16(second);
+        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second),
+        key[j][3] = highBFloat16(second);
       }
 #pragma unroll
       for (int i = 0; i < ownQueries; i++) {
@@ -94,16 +96,18 @@ template <class Combine> __device__ __forceinline__ float amongSharers(float x, 
   return x;
 }
 
-/// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. What lies beyond queries and
-/// elements becomes zero.
-__device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead, int heads, const float *qkv) {
+/// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. Rows beyond the queries and
+/// elements beyond the head become zero.
+__device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead,
+                                            int heads, const float *qkv) {
   constexpr int quads = maximumSize / 4;
 #pragma unroll 1
   for (int place = threadIdx.x; place < tileQueries * quads; place += tileThreads) {
     const int q = place / quads, i = place % quads * 4, token = q / heads;
     float *to = &scratch.queries[q / ownQueries][q % ownQueries * maximumSize + i];
     const bool isQuery = token < tile.tokens;
-    const float *from = qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
+    const float *from =
+        qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
     if (h.size % 4 == 0) {
       const bool valid = isQuery && i < h.size;
       ptx::copyAsync16Zero(to, from + (valid ? i : 0), valid);
@@ -145,7 +149,7 @@ attend_prompt(const AttendPromptParameters p) {
     const int firstCount = tile.firstPosition + 1 - chunk * chunkLength;
     const auto countOf = [&](int i) { return firstCount + (int)(tokens[i / 4] >> i % 4 * 8 & 255u); };
     ptx::waitAsync<0>();
-    __syncthreads();  // the keys are there, and all are done with the values before
+    __syncthreads();  // the keys have arrived, and all threads are done with the values before
     copyPart(scratch.values, partOfPage(page, h, p.layer, true, head), h.padded);
     if (chunk + 1 < chunks) page = pageOf(p.pages, tile.slot, chunk + 1);  // used when the scores are there
     float before[ownQueries], now[ownQueries];
@@ -161,7 +165,7 @@ attend_prompt(const AttendPromptParameters p) {
 #pragma unroll
           for (int j = 0; j < ownKeys; j++) score[i][j] = __fadd_rn(score[i][j], other[i][j]);
       }
-      // The sum waits in shared memory, where weights will be, for want of registers.
+      // For lack of registers the sum waits in shared memory, where the weights will be.
 #pragma unroll
       for (int i = 0; i < ownQueries; i++)
 #pragma unroll
@@ -187,7 +191,7 @@ attend_prompt(const AttendPromptParameters p) {
         for (int j = 0; j < ownKeys; j++) score[i][j] = x + 16 * j < count ? score[i][j] : none;
         const float first = __shfl_sync(0xFFFFFFFFu, score[i][0], firstSharer);
         float most = amongSharers(larger(larger(score[i][0], score[i][1]), larger(score[i][2], score[i][3])), larger);
-        if (!(most > first)) most = first;  // a NaN that comes first stays, as in the reference
+        if (!(most > first)) most = first;  // a leading NaN stays, as in the reference
 #pragma unroll
         for (int j = 0; j < ownKeys; j++) {
           score[i][j] = x + 16 * j < count ? exponential(__fsub_rn(score[i][j], most)) : 0.0f;
@@ -198,7 +202,7 @@ attend_prompt(const AttendPromptParameters p) {
         const float sum = amongSharers(__fadd_rn(low, high), [](float a, float b) { return __fadd_rn(a, b); });
         if (i == owned) ownMost = most, ownSum = sum;
       }
-      // The first eight threads find out what becomes of the chunks before, the others what becomes of this one.
+      // The first eight threads compute the factors of the chunks before, the others those of this chunk.
       const float previous = chunk == 0 ? ownMost : largest, next = ownMost > previous ? ownMost : previous;
       const float factor = exponential(__fsub_rn(x < ownQueries ? previous : ownMost, next));
 #pragma unroll
@@ -214,7 +218,7 @@ attend_prompt(const AttendPromptParameters p) {
       }
     }
     ptx::waitAsync<0>();
-    __syncthreads();  // the values are there, and all are done with the keys
+    __syncthreads();  // the values have arrived, and all threads are done with the keys
     if (chunk + 1 < chunks) copyPart(scratch.keys, partOfPage(page, h, p.layer, false, head), h.padded);
 
     // Values: elements 8x … 8x + 7, positions in ascending order.
@@ -232,11 +236,12 @@ attend_prompt(const AttendPromptParameters p) {
         for (int k = 0; k < 4; k++) {
           const Run value(values + (p + k) * keyStride);
 #pragma unroll
-          for (int i = 0; i < ownQueries; i++) value.add(k == 0 ? weight[i].x : k == 1 ? weight[i].y : k == 2 ? weight[i].z : weight[i].w, sum[i]);
+          for (int i = 0; i < ownQueries; i++)
+            value.add(k == 0 ? weight[i].x : k == 1 ? weight[i].y : k == 2 ? weight[i].z : weight[i].w, sum[i]);
         }
       }
-      // A weight of zero leaves a sum as it is, except for a value that is not finite, which a query must not see
-      // before its time.
+      // A weight of zero leaves a sum as it is, except for a value that is not finite at a position that a query does
+      // not see yet.
 #pragma unroll 1
       for (int p = common; p < last; p++) {
         const Run value(values + p * keyStride);
@@ -248,7 +253,8 @@ attend_prompt(const AttendPromptParameters p) {
       for (int i = 0; i < ownQueries; i++) {
         if (countOf(i) <= 0) continue;
 #pragma unroll
-        for (int e = 0; e < 8; e++) running[i][e] = chunk == 0 ? sum[i][e] : __fmaf_rn(sum[i][e], now[i], __fmul_rn(running[i][e], before[i]));
+        for (int e = 0; e < 8; e++)
+          running[i][e] = chunk == 0 ? sum[i][e] : __fmaf_rn(sum[i][e], now[i], __fmul_rn(running[i][e], before[i]));
       }
     }
   }

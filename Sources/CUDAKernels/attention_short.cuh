@@ -1,7 +1,7 @@
 // Attention of single tokens for heads of up to 128 elements: a chunk's keys and values go through shared memory.
 //
-// They can come before the queries are there: `ChunkLoads` holds them in registers meanwhile. Four query heads that
-// share a key are worked on together, and every array has 128 elements, zeros from the head's size on, so that all
+// They can be loaded before the queries are computed: `ChunkLoads` holds them in registers meanwhile. Four query heads
+// that share a key are computed together, and every array has 128 elements, zeros from the head's size on, so that all
 // loops are unrolled.
 #pragma once
 #include "cache.cuh"
@@ -9,7 +9,8 @@
 constexpr int shortHead = longestShortHead;  // elements
 constexpr int shortPairs = shortHead / 2;
 constexpr int shortGroup = 4;            // query heads of a pass
-constexpr int shortKeyStride = shortHead + 32;  // 64 bytes more than a key: the threads that load together use different banks
+/// 64 bytes more than a key, so that the threads that load together use different banks.
+constexpr int shortKeyStride = shortHead + 32;
 
 struct alignas(16) ShortScratch {
   uint16_t keys[chunkLength][shortKeyStride];
@@ -25,7 +26,7 @@ struct alignas(16) ShortScratch {
 };
 static_assert(sizeof(ShortScratch) == shortScratchBytes);
 
-/// One chunk of one key/value head of one token, and where its keys and values are.
+/// One chunk of one key/value head of one token, with the addresses of its keys and values.
 struct ChunkPart {
   int slot, head, chunk, position;
   uint16_t *keys, *values;
@@ -42,8 +43,8 @@ struct ChunkPart {
   __device__ __forceinline__ int count() const { return isLast() ? position % chunkLength + 1 : chunkLength; }
 };
 
-/// What does not depend on this step's queries, keys and values: the chunk's earlier keys and values, and the angles of
-/// the token's position.
+/// The data that does not depend on this step's queries, keys and values: the chunk's earlier keys and values, and the
+/// angles of the token's position.
 template <int threads> struct ChunkLoads {
   static constexpr int pieces = shortHead / 8, count = chunkLength * pieces / threads;
   uint4 keys[count], values[count];
@@ -89,8 +90,9 @@ __device__ __forceinline__ void rotatePair(float &low, float &high, float cosine
 /// Rotates the queries of `heads` query heads from `firstHead` on into shared memory; the first time, and if the chunk
 /// holds the token's own position, its key and value too, which also go to the cache. Ends with a barrier.
 template <int threads>
-__device__ __forceinline__ void loadQueries(const DecodeAttention &a, int row, int firstHead, int heads, const ChunkPart &part, bool appends,
-                                            const ChunkLoads<threads> &loads, ShortScratch &scratch) {
+__device__ __forceinline__ void loadQueries(const DecodeAttention &a, int row, int firstHead, int heads,
+                                            const ChunkPart &part, bool appends, const ChunkLoads<threads> &loads,
+                                            ShortScratch &scratch) {
   const Heads &h = a.heads;
   const int pairs = h.size / 2, pair = threadIdx.x % shortPairs, g = threadIdx.x / shortPairs;
   const float *qkv = a.qkv + (size_t)row * widthOf(h);
@@ -219,8 +221,8 @@ __device__ __forceinline__ float2 weightedValues(const float *shares, const uint
 }
 
 /// Combines the chunks of `heads` (1 to 4) query heads in ascending order and writes their output to `row`.
-__device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, int place, int firstHead, int heads, int chunks,
-                                             ShortScratch &scratch) {
+__device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, int place, int firstHead, int heads,
+                                             int chunks, ShortScratch &scratch) {
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   const int g = threadIdx.x / shortPairs, pair = threadIdx.x % shortPairs;
@@ -231,7 +233,8 @@ __device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, 
   for (int first = 0; first < chunks; first += warpThreads) {
     const int here = min(warpThreads, chunks - first);
     constexpr int ahead = 8;
-    const float *weighted = a.partials.weighted + (base + (size_t)g * a.partials.capacity + first) * h.padded + 2 * pair;
+    const float *weighted =
+        a.partials.weighted + (base + (size_t)g * a.partials.capacity + first) * h.padded + 2 * pair;
     float2 w[ahead];
     // On their way while the factors are worked out.
 #pragma unroll
@@ -263,11 +266,13 @@ __device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, 
         if (batch > 0)
 #pragma unroll
           for (int c = 0; c < ahead; c++)
-            w[c] = batch + c < here ? ptx::loadCoherent((const float2 *)(weighted + (batch + c) * h.padded)) : make_float2(0, 0);
+            w[c] = batch + c < here ? ptx::loadCoherent((const float2 *)(weighted + (batch + c) * h.padded))
+                                    : make_float2(0, 0);
 #pragma unroll
         for (int c = 0; c < ahead; c++) {
           if (batch + c >= here) break;
-          const float before = scratch.before[g][batch + c], now = scratch.now[g][batch + c], sum = scratch.sums[g][batch + c];
+          const float before = scratch.before[g][batch + c], now = scratch.now[g][batch + c],
+                      sum = scratch.sums[g][batch + c];
           const bool isFirst = first + batch + c == 0;
           value.x = isFirst ? w[c].x : __fmaf_rn(w[c].x, now, __fmul_rn(value.x, before));
           value.y = isFirst ? w[c].y : __fmaf_rn(w[c].y, now, __fmul_rn(value.y, before));
@@ -291,8 +296,8 @@ __device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, 
 /// The block whose chunk holds the token's own position rotates and stores its key and value first. row: the token's in
 /// the batch; place: its place among those of the launch, which partials are indexed by.
 template <int threads>
-__device__ __forceinline__ void attendShort(const DecodeAttention &a, int row, int place, const ChunkPart &part, const ChunkLoads<threads> &loads,
-                                            ShortScratch &scratch) {
+__device__ __forceinline__ void attendShort(const DecodeAttention &a, int row, int place, const ChunkPart &part,
+                                            const ChunkLoads<threads> &loads, ShortScratch &scratch) {
   const Heads &h = a.heads;
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   const int g = threadIdx.x / shortPairs, pair = threadIdx.x % shortPairs, count = part.count();
@@ -337,7 +342,8 @@ __device__ __forceinline__ void attendShort(const DecodeAttention &a, int row, i
   if (scratch.arrived == (unsigned)part.chunks() - 1) {
 #pragma unroll 1
     for (int first = 0; first < groupOf(h); first += shortGroup)
-      combineShort(a, row, place, part.head * groupOf(h) + first, min(shortGroup, groupOf(h) - first), part.chunks(), scratch);
+      combineShort(a, row, place, part.head * groupOf(h) + first, min(shortGroup, groupOf(h) - first), part.chunks(),
+                   scratch);
     if (threadIdx.x == 0) a.partials.arrivals[counter] = 0;
   }
   __syncthreads();

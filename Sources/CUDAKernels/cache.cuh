@@ -1,4 +1,4 @@
-// The key/value cache: pages of 64 positions, bfloat16, and the rotary embedding that comes before it.
+// The KV cache: pages of 64 positions, bfloat16, and the rotary embedding before it.
 #pragma once
 #include "canonical.cuh"
 
@@ -18,7 +18,8 @@ __device__ __forceinline__ uint16_t *partOfPage(uint16_t *page, const Heads &h, 
 }
 
 /// The same of a sequence's page for a chunk.
-__device__ __forceinline__ uint16_t *pagePart(const Pages &pages, const Heads &h, int slot, int chunk, int layer, bool values, int head) {
+__device__ __forceinline__ uint16_t *pagePart(const Pages &pages, const Heads &h, int slot, int chunk, int layer,
+                                              bool values, int head) {
   return partOfPage(pageOf(pages, slot, chunk), h, layer, values, head);
 }
 
@@ -35,12 +36,14 @@ __device__ __forceinline__ float rotated(const float *x, int i, int pairs, const
 
 /// Stores one position's key and value of one head; threads take elements `thread`, `thread + threads`, ….
 /// qkv: the token's [q | k | v]; angles: [positions][size/2] cosines and sines.
-__device__ __forceinline__ void append(const float *qkv, const Heads &h, int head, uint16_t *keys, uint16_t *values, int position,
-                                       const float *cosines, const float *sines, int thread, int threads) {
+__device__ __forceinline__ void append(const float *qkv, const Heads &h, int head, uint16_t *keys, uint16_t *values,
+                                       int position, const float *cosines, const float *sines, int thread,
+                                       int threads) {
   const int pairs = h.size / 2, slot = position % chunkLength;
   const float *key = qkv + (h.queryHeads + head) * h.size, *value = key + h.keyValueHeads * h.size;
   for (int i = thread; i < h.size; i += threads) {
-    keys[slot * h.padded + i] = ptx::toBFloat16(rotated(key, i, pairs, cosines + (size_t)position * pairs, sines + (size_t)position * pairs));
+    keys[slot * h.padded + i] =
+        ptx::toBFloat16(rotated(key, i, pairs, cosines + (size_t)position * pairs, sines + (size_t)position * pairs));
     values[slot * h.padded + i] = ptx::toBFloat16(ptx::loadCoherent(value + i));
   }
 }

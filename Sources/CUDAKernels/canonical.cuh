@@ -27,7 +27,7 @@ __device__ __forceinline__ float exponential(float x) {
   p = __fmaf_rn(p, r, 1.0f);
   p = __fmaf_rn(p, r, 1.0f);
   const float y = __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
-  // The integer addition would make a number of the one bit pattern that a GPU has for NaN.
+  // The integer addition would turn a GPU's one bit pattern for NaN into a number.
   return x < -87.0f ? 0.0f : x == x ? y : x;
 }
 
@@ -44,7 +44,9 @@ __device__ __forceinline__ float gated(bool isSquaredReLU, float gate, float up)
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 
 /// 127 / max(absmax, 1e-5).
-__device__ __forceinline__ float quantizerScale(float absmax) { return __fdiv_rn(127.0f, absmax > 1e-5f ? absmax : 1e-5f); }
+__device__ __forceinline__ float quantizerScale(float absmax) {
+  return __fdiv_rn(127.0f, absmax > 1e-5f ? absmax : 1e-5f);
+}
 
 /// clamp(rint(x·s), -128, 127); -128 for a value that is not a number.
 __device__ __forceinline__ int quantized(float x, float scale) {
@@ -56,7 +58,8 @@ __device__ __forceinline__ int quantized(float x, float scale) {
   return __float_as_int(__fadd_rn(low < 127.0f ? low : 127.0f, 12582912.0f)) - 0x4B400000;
 }
 
-/// The same plus quantizedBias, whose low byte is zero: the code is the low byte, and sums take the bias off at once.
+/// The same plus quantizedBias, whose low byte is zero: the code is the low byte, and a sum's biases are subtracted at
+/// once.
 __device__ __forceinline__ unsigned quantizedBits(float x, float scale) {
   const float t = __fmul_rn(x, scale);
   const float low = t >= -128.0f ? t : -128.0f;
@@ -64,7 +67,7 @@ __device__ __forceinline__ unsigned quantizedBits(float x, float scale) {
 }
 constexpr unsigned quantizedBias = 0x4B400000u;
 
-/// The value of lane l combined with those of lanes l ± 16, 8, 4, 2, 1: what halving 32 lanes gives, in every lane of
+/// The value of lane l combined with those of lanes l ± 16, 8, 4, 2, 1: 32 lanes combined by halving, in every lane of
 /// the warp.
 __device__ __forceinline__ float fold32(float x) {
 #pragma unroll
@@ -74,8 +77,8 @@ __device__ __forceinline__ float fold32(float x) {
 
 /// Eight sums a thread, lanes 8·thread … 8·thread + 7 of 256, combined by halving, in every thread of the warp.
 ///
-/// Threads that are partners share the work: each keeps half of its lanes and gives the other half away, so that twelve
-/// exchanges do what forty would.
+/// Partner threads share the work: each keeps half of its lanes and gives the other half away, which takes twelve
+/// exchanges instead of forty.
 __device__ __forceinline__ float fold256(const float (&lane)[8]) {
   const int thread = threadIdx.x % warpThreads;
   float four[4], two[2];

@@ -2,20 +2,20 @@
 //
 // Shapes: those of few.cu, attention_decode.cu and head.cu.
 // Bytes: all ternary weights, the cache so far and the head, once.
-// Bound by: memory, if the hand-overs between phases hide. There are five a layer, each a barrier of the whole grid.
-// Before a block waits at one, and after it has said that it is there, it asks for its share of the next phase's
-// weights: its threads' first loads are under way, into registers, the norm's weights into shared memory, and the rest
-// on its way to the second-level cache, as are the keys and values. Which bytes a block needs does not depend on the
-// token. Launch: cooperative, 256 threads, as many blocks as are resident at once; shared memory: StepScratch and the
-// most that a phase needs.
+// Bound by: memory, if the hand-overs between phases are hidden. There are five a layer, each a barrier of the whole
+// grid. After a block has arrived at one, and before it waits, it asks for its share of the next phase's weights: its
+// threads' first loads go into registers, the norm's weights into shared memory, and the rest into the second-level
+// cache, as do the keys and values. The bytes that a block needs do not depend on the token. Launch: cooperative, 256
+// threads, as many blocks as are resident at once; shared memory: StepScratch and the most that a phase needs.
 #include "attention_decode.cuh"
 #include "few.cuh"
 #include "head.cuh"
 
 static_assert(fewTokens == outputGroup);
 
-/// What a block knows throughout the step, at the beginning of its shared memory. Positions and slots are read once:
-/// the sampler changes them between steps. A layer's entry of the table comes while the layer before it ends.
+/// The state that a block keeps throughout the step, at the beginning of its shared memory. Positions and slots are
+/// read once: the sampler changes them between steps. A layer's entry of the table is copied while the layer before it
+/// ends.
 struct alignas(16) StepScratch {
   DecodeLayer layers[2];
   int positions[fewTokens];
@@ -29,24 +29,24 @@ __device__ __forceinline__ void fetchLayer(const DecodeModel &d, int index, Step
     ptx::copyAsync16((uint4 *)&step.layers[index % 2] + threadIdx.x, (const uint4 *)(d.layers + index) + threadIdx.x);
 }
 
-/// Asks for some tile rows, which lie side by side, to come to the second-level cache.
+/// Prefetches some neighbouring tile rows into the second-level cache.
 __device__ __forceinline__ void prefetchRows(const Matrix &m, int first, int count) {
   const uint4 *tiles = m.tiles + (size_t)first * m.tilesPerRow * 8;
   for (int tile = threadIdx.x; tile < count * m.tilesPerRow; tile += blockThreads) ptx::prefetchL2(tiles + tile * 8);
 }
 
-/// Asks for this block's share of a matrix.
+/// Prefetches this block's share of a matrix.
 __device__ __forceinline__ void prefetchShare(const Matrix &m, Outcome outcome, int split) {
   const int teams = blockWarps / split;
   for (int first = blockIdx.x * teams; first < m.tileRows; first += gridDim.x * teams) {
-    // Gate and up rows take turns: half of the rows are of the one and half of the other part.
+    // Gate and up rows take turns: half of the rows belong to each part.
     const int rows = min(teams, m.tileRows - first), half = outcome == activate ? rows / 2 : rows;
     prefetchRows(m, tileRow(m, outcome, first), half);
     if (outcome == activate) prefetchRows(m, tileRow(m, outcome, first + 1), half);
   }
 }
 
-/// Where in the trace a block's marks of a phase go.
+/// A block's marks of a phase in the trace.
 __device__ __forceinline__ Marks marksOf([[maybe_unused]] const DecodeModel &d, [[maybe_unused]] int handOver) {
 #ifdef DECODE_TRACE
   return Marks{d.trace + ((size_t)handOver * gridDim.x + blockIdx.x) * traceMarks};
@@ -60,7 +60,7 @@ struct Step {
   const DecodeModel &d;
   const int tokens;
   StepScratch &scratch;
-  unsigned char *const shared;  // what a phase needs
+  unsigned char *const shared;  // a phase's own memory
   int handOver = 0;
 
   __device__ __forceinline__ unsigned arrive() const { return ptx::gridArrive(d.barrier); }
@@ -100,9 +100,9 @@ struct Step {
     marks.set(markDone);
   }
 
-  /// Attention of a layer. The items of all tokens stand in one row, a chunk of a head each, dealt out to the blocks in
-  /// turn. Their keys and values, but for those of this step, come to the second-level cache while the block waits for
-  /// the queries.
+  /// Attention of a layer. The items of all tokens form one list, a chunk of a head each, dealt out to the blocks in
+  /// turn. Their keys and values, except those of this step, are prefetched into the second-level cache while the block
+  /// waits for the queries.
   __device__ __forceinline__ void attend(int index) {
     Marks marks = marksOf(d, handOver);
     const unsigned ticket = arrive();
@@ -135,10 +135,11 @@ struct Step {
     fetchLayer(d, 0, scratch);
     ptx::commitAsync();
     const int hidden = d.head.hidden;
-    for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden; place += gridDim.x * blockThreads)
+    for (int place = blockIdx.x * blockThreads + threadIdx.x; place < tokens * hidden;
+         place += gridDim.x * blockThreads)
       d.x[place] = fromBFloat16(d.embedding[(size_t)sequences.tokens[place / hidden] * hidden + place % hidden]);
     ptx::waitAsync<0>();
-    // The first hand-over begins with a barrier of the block, after which all of it is there.
+    // The first hand-over begins with a barrier of the block, after which all of this has arrived.
 #pragma unroll 1
     for (int index = 0; index < d.layerCount; index++)
 #pragma unroll 1

@@ -4,7 +4,7 @@
 #include "quantize.cuh"
 #include "tape.cuh"
 
-/// Shared memory of a block: this, then the tape's ring, [depth][512] words of 16 bytes, then what a phase needs:
+/// Shared memory of a block: this, then the tape's ring, [depth][512] words of 16 bytes, then a phase's own memory:
 /// ShortScratch, or the row's codes.
 struct alignas(16) OneScratch {
   float lanes[blockThreads];
@@ -16,13 +16,13 @@ struct alignas(16) OneScratch {
 };
 static_assert(sizeof(OneScratch) == oneScratchBytes);
 
-/// The quantiser's scale from the largest magnitude that each thread has seen. Contains a barrier.
+/// The quantiser's scale from each thread's largest magnitude. Contains a barrier.
 __device__ __forceinline__ float oneScale(float absmax, OneScratch &scratch) {
   const int lane = threadIdx.x % warpThreads;
   const unsigned most = ptx::reduceMax(__float_as_uint(absmax));
   if (lane == 0) scratch.absmax[threadIdx.x / warpThreads] = most;
   __syncthreads();
-  // Every warp takes the sixteen maxima by itself.
+  // Every warp combines the sixteen maxima itself.
   return quantizerScale(__uint_as_float(ptx::reduceMax(scratch.absmax[lane % tapeWarps])));
 }
 
@@ -46,14 +46,15 @@ template <int most> struct OneRow {
   template <int half> __device__ __forceinline__ void loadNorm(const float *norm, int n) {
     first = (int)threadIdx.x % blockThreads + (threadIdx.x < blockThreads ? 0 : half * blockThreads);
 #pragma unroll
-    for (int k = 0; k < half; k++) weight[k] = norm && k * blockThreads < n - first ? norm[first + k * blockThreads] : 1.0f;
+    for (int k = 0; k < half; k++)
+      weight[k] = norm && k * blockThreads < n - first ? norm[first + k * blockThreads] : 1.0f;
   }
 
   /// Norm and quantiser. Returns the scale and, in sum, Σ codes; ends with a barrier, after which the codes can be
   /// read.
   template <int half>
-  __device__ __forceinline__ float quantize(const float *x, bool hasNorm, float epsilon, int n, int8_t *codes, int padded, int &sum,
-                                            OneScratch &scratch, Marks &marks) {
+  __device__ __forceinline__ float quantize(const float *x, bool hasNorm, float epsilon, int n, int8_t *codes,
+                                            int padded, int &sum, OneScratch &scratch, Marks &marks) {
     float v[half];
     const int left = n - first;
 #pragma unroll
@@ -63,7 +64,8 @@ template <int most> struct OneRow {
         // The other half of the lane's elements too: the sum is one chain.
         float rest[half];
 #pragma unroll
-        for (int k = 0; k < half; k++) rest[k] = (half + k) * blockThreads < left ? x[first + (half + k) * blockThreads] : 0.0f;
+        for (int k = 0; k < half; k++)
+          rest[k] = (half + k) * blockThreads < left ? x[first + (half + k) * blockThreads] : 0.0f;
         float squares = 0;  // zeros beyond the row leave it as it is
 #pragma unroll
         for (int k = 0; k < half; k++) squares = __fmaf_rn(v[k], v[k], squares);
@@ -95,8 +97,8 @@ template <int most> struct OneRow {
 };
 
 /// The same for rows that are too long for registers: read three times, with the norm's weights from memory.
-__device__ __forceinline__ float quantizeLong(const float *x, const float *norm, float epsilon, int n, int8_t *codes, int padded, int &sum,
-                                              OneScratch &scratch) {
+__device__ __forceinline__ float quantizeLong(const float *x, const float *norm, float epsilon, int n, int8_t *codes,
+                                              int padded, int &sum, OneScratch &scratch) {
   float r = 0;
   if (norm) {
     if (threadIdx.x < blockThreads) {
@@ -125,7 +127,7 @@ template <int depth> struct OneStep {
   const DecodeModel &d;
   const DecodeSequences &sequences;
   OneScratch &scratch;
-  unsigned char *const shared;  // what a phase needs
+  unsigned char *const shared;  // a phase's own memory
   Tape<depth> tape;
   int handOver = 0, position, slot;
 
@@ -162,7 +164,7 @@ template <int depth> struct OneStep {
       row.loadNorm<5>(norm, columns);
     else if (!isLong)
       row.loadNorm<14>(norm, columns);
-    // The next layer's entry of the table, while this one's last matrix is at work.
+    // The next layer's entry of the table is loaded during this layer's last product.
     const bool fetches = role == roleDown && index + 1 < d.layerCount && threadIdx.x < layerWords;
     uint4 entry = make_uint4(0, 0, 0, 0);
     if (fetches) entry = ((const uint4 *)(d.layers + index + 1))[threadIdx.x];
@@ -195,7 +197,8 @@ template <int depth> struct OneStep {
         for (int group = share.member; 4 * group < m.tilesPerRow; group += share.split) {
           const uint4 w = tape.next();
           const int tile = 4 * group;
-          if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
+          if (tile + lane / 8 < m.tilesPerRow)
+            multiplyWord(acc, w, *(const int4 *)(activations + tile * tileColumnCount));
           tape.refill();
         }
       }
@@ -205,12 +208,12 @@ template <int depth> struct OneStep {
     }
   }
 
-  /// Where this thread's row of a round goes: thread 16·team + r delivers row r of the team's tile row.
+  /// The destination of this thread's row of a round: thread 16·team + r delivers row r of the team's tile row.
   struct Place {
     bool isUsed;
     float *out;
     float factor, upFactor;
-    float residual;  // what the product is added to
+    float residual;  // the value that the product is added to
   };
 
   __device__ __forceinline__ Place placeOf(const Matrix &m, Outcome outcome, int teams, int first, float s) const {
@@ -235,7 +238,8 @@ template <int depth> struct OneStep {
     return place;
   }
 
-  __device__ __forceinline__ void deliver(const TapeShare &share, Outcome outcome, const int (&partial)[tapeWarps][tileRowCount], int sum,
+  __device__ __forceinline__ void deliver(const TapeShare &share, Outcome outcome,
+                                          const int (&partial)[tapeWarps][tileRowCount], int sum,
                                           const Place &place) const {
     if (!place.isUsed) return;
     const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;
@@ -251,7 +255,7 @@ template <int depth> struct OneStep {
   }
 
   /// Attention of a layer: the chunks of the heads, dealt out to the blocks in turn. The keys and values of a block's
-  /// first chunk, but for those of this step, are loaded while the block waits for the queries.
+  /// first chunk, except those of this step, are loaded while the block waits for the queries.
   __device__ __forceinline__ void attend(int index) {
     Marks marks = this->marks();
     const unsigned ticket = arrive();
@@ -285,7 +289,7 @@ template <int depth> struct OneStep {
     const int hidden = d.hidden;
     for (int i = blockIdx.x * tapeThreads + threadIdx.x; i < hidden; i += gridDim.x * tapeThreads)
       d.x[i] = fromBFloat16(d.embedding[(size_t)sequences.tokens[0] * hidden + i]);
-    // The first hand-over begins with a barrier of the block, after which all of it is there.
+    // The first hand-over begins with a barrier of the block, after which all of this has arrived.
 #pragma unroll 1
     for (int index = 0; index < d.layerCount; index++)
 #pragma unroll 1

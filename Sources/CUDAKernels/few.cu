@@ -39,7 +39,7 @@ few_activate(const FewParameters p) {
   fewGemm(activate, p, shared);
 }
 
-/// The bare product of codes that are already there.
+/// The bare product of codes that are already quantised.
 extern "C" __global__ void __launch_bounds__(256, 2)
 few_exact(const FewExactParameters p) {
   DYNAMIC_SHARED(shared);

@@ -6,7 +6,7 @@
 constexpr int fewTokens = 8;  // columns of one mma
 
 /// Shared memory of a block: this, then [8] rows of codes, `fewStride(tilesPerRow)` bytes apart, then the staged norm.
-/// The partial sums of products take the place of the quantiser's.
+/// The partial sums of products reuse the quantiser's memory.
 struct alignas(16) FewScratch {
   union {
     int partial[2][blockWarps][tileRowCount][fewTokens];
@@ -25,11 +25,11 @@ static_assert(sizeof(FewScratch) == fewScratchBytes);
 /// groups.
 __device__ __forceinline__ int fewStride(int tilesPerRow) { return (tilesPerRow + 3) / 4 * 128 + 16; }
 
-/// A warp's way through its share of a matrix, teams and rounds as in `Gemv`.
+/// Walks a warp through its share of a matrix, with teams and rounds as in `Gemv`.
 ///
 /// A tile is the A operand of m16n8k32 and tokens are the columns of B. Lane (g = lane / 4, q = lane % 4) takes its
 /// words from tile q of four neighbours, rows g and g + 8, so that every word is loaded once, by one lane; step i
-/// multiplies the columns 4i … 4i + 3 of both halves of all four tiles, under mask i, so that each step's sums stand
+/// multiplies the columns 4i … 4i + 3 of both halves of all four tiles, under mask i, so that each step's sums are
 /// multiplied by one power of four. (The order of k inside a dot product is free as long as A and B agree.)
 class FewGemm {
 public:
@@ -43,7 +43,8 @@ public:
   }
 
   /// codes: [8][fewStride]; tokens: 1 to 8; token t of the block is row `firstToken + t` of the target.
-  __device__ __forceinline__ void run(const int8_t *codes, int tokens, int firstToken, const Target &target, FewScratch &scratch) {
+  __device__ __forceinline__ void run(const int8_t *codes, int tokens, int firstToken, const Target &target,
+                                      FewScratch &scratch) {
     const int warp = threadIdx.x / warpThreads, g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
     const int8_t *activations = codes + g * fewStride(m.tilesPerRow) + q * tileColumnCount;
     int set = 0;
@@ -108,11 +109,13 @@ private:
       partial[g + i / 2 * 8][2 * q + i % 2] = acc[0][i] + (acc[1][i] >> 2) + (acc[2][i] >> 4) + (acc[3][i] >> 6);
   }
 
-  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount][fewTokens], int tokens, int firstToken,
-                                          const Target &target, const FewScratch &scratch) const {
+  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount][fewTokens],
+                                          int tokens, int firstToken, const Target &target,
+                                          const FewScratch &scratch) const {
     // Neighbouring threads take neighbouring rows of one token: they write side by side.
     for (int place = threadIdx.x; place < teams * tileRowCount * fewTokens; place += blockThreads) {
-      const int r = place % tileRowCount, token = place / tileRowCount % fewTokens, team = place / (tileRowCount * fewTokens);
+      const int r = place % tileRowCount, token = place / tileRowCount % fewTokens,
+                team = place / (tileRowCount * fewTokens);
       if (token >= tokens || first + team >= m.tileRows) continue;
       const float s = scratch.scales[token];
       const int here = total(partial, team, r, token) - 2 * scratch.sums[token];
@@ -126,7 +129,8 @@ private:
     }
   }
 
-  __device__ __forceinline__ int total(const int (&partial)[blockWarps][tileRowCount][fewTokens], int team, int r, int token) const {
+  __device__ __forceinline__ int total(const int (&partial)[blockWarps][tileRowCount][fewTokens], int team, int r,
+                                       int token) const {
     int sum = 0;
     for (int w = 0; w < split; w++) sum += partial[team * split + w][r][token];
     return sum;
@@ -135,13 +139,15 @@ private:
 
 /// Norm and quantiser of up to `group` rows of at most 256 · count elements, from row `first` on: thread t holds t, t +
 /// 256, … of each in registers, so that all loads are under way before the first value is used, and the rows share the
-/// barriers. What a block knows only together is worked out by one warp for each row. isWhole: rows have exactly 256 ·
+/// barriers. One warp for each row combines the block's results. isWhole: rows have exactly 256 ·
 /// count elements, so that nothing is compared with their ends.
 template <int count, int group, bool isWhole>
-__device__ __forceinline__ void quantizeGroup(const float *x, int stride, const float *staged, bool hasNorm, float epsilon, int n, int bytes, int first,
-                                              int tokens, int8_t *codes, FewScratch &scratch) {
+__device__ __forceinline__ void quantizeGroup(const float *x, int stride, const float *staged, bool hasNorm,
+                                              float epsilon, int n, int bytes, int first, int tokens, int8_t *codes,
+                                              FewScratch &scratch) {
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
-  const int left = isWhole ? count * blockThreads : n - (int)threadIdx.x, leftBytes = isWhole ? count * blockThreads : bytes - (int)threadIdx.x;
+  const int left = isWhole ? count * blockThreads : n - (int)threadIdx.x,
+            leftBytes = isWhole ? count * blockThreads : bytes - (int)threadIdx.x;
   const bool finishes = warp < group && first + warp < tokens;
   float v[group][count];
 #pragma unroll
@@ -187,7 +193,8 @@ __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const 
     float absmax = 0;
 #pragma unroll
     for (int k = 0; k < count; k++) absmax = larger(absmax, fabsf(v[t][k]));
-    const unsigned most = ptx::reduceMax(__float_as_uint(absmax));  // floats that are not negative are ordered like their bits
+    const unsigned most =
+        ptx::reduceMax(__float_as_uint(absmax));  // floats that are not negative are ordered like their bits
     if (lane == 0) scratch.absmax[t][warp] = most;
   }
   __syncthreads();
@@ -203,7 +210,7 @@ __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const 
     unsigned sum = 0;
 #pragma unroll
     for (int k = 0; k < count; k++) {
-      // The code is the low byte; what all have in common is taken off their sum at once.
+      // The code is the low byte; the bias that all have in common is subtracted from their sum at once.
       const unsigned bits = quantizedBits(v[t][k], s);
       if (k * blockThreads < leftBytes) own[k * blockThreads] = (int8_t)bits;
       sum += bits;
@@ -218,27 +225,31 @@ __device__ __forceinline__ void quantizeGroup(const float *x, int stride, const 
 /// Norm and quantiser of up to eight rows, by the block; rows from `tokens` on become zeros. Ends with a barrier.
 ///
 /// staged: where `stageNorm` puts the weights; its copies need not have arrived.
-__device__ __forceinline__ void quantizeFew(const float *x, int stride, const float *norm, const float *staged, float epsilon, const Matrix &m, int tokens,
-                                            int8_t *codes, FewScratch &scratch) {
+__device__ __forceinline__ void quantizeFew(const float *x, int stride, const float *norm, const float *staged,
+                                            float epsilon, const Matrix &m, int tokens, int8_t *codes,
+                                            FewScratch &scratch) {
   const int n = m.columns, bytes = fewStride(m.tilesPerRow);
   constexpr int longest = longestStagedRow / blockThreads;
-  constexpr int longGroup = 2;  // rows that a thread has registers for, 27 each: four spill
+  constexpr int longGroup = 2;  // rows that fit a thread's registers, 27 each: four spill
   if (n == 10 * blockThreads) {
     quantizeGroup<10, fewTokens, true>(x, stride, staged, norm, epsilon, n, bytes, 0, tokens, codes, scratch);
   } else if (n == longestStagedRow) {
 #pragma unroll 1
     for (int first = 0; first < fewTokens; first += longGroup)
-      quantizeGroup<longest, longGroup, true>(x, stride, staged, norm, epsilon, n, bytes, first, tokens, codes, scratch);
+      quantizeGroup<longest, longGroup, true>(x, stride, staged, norm, epsilon, n, bytes, first, tokens, codes,
+                                              scratch);
   } else if (n < longestStagedRow) {
 #pragma unroll 1
     for (int first = 0; first < fewTokens; first += longGroup)
-      quantizeGroup<longest, longGroup, false>(x, stride, staged, norm, epsilon, n, bytes, first, tokens, codes, scratch);
+      quantizeGroup<longest, longGroup, false>(x, stride, staged, norm, epsilon, n, bytes, first, tokens, codes,
+                                               scratch);
   } else {
 #pragma unroll 1
     for (int t = 0; t < fewTokens; t++) {
       int sum = 0;
       int8_t *own = codes + t * bytes;
-      const float s = t < tokens ? blockQuantize(x + (size_t)t * stride, norm, epsilon, n, own, bytes, sum, scratch.row) : 0.0f;
+      const float s =
+          t < tokens ? blockQuantize(x + (size_t)t * stride, norm, epsilon, n, own, bytes, sum, scratch.row) : 0.0f;
       if (t >= tokens)
         for (int i = threadIdx.x; i < bytes; i += blockThreads) own[i] = 0;
       if (threadIdx.x < blockWarps) scratch.warpSums[t][threadIdx.x] = threadIdx.x == 0 ? sum : 0;

@@ -8,9 +8,9 @@
 // (CUDAKernels.h) and 8 bytes for each of the block's tokens.
 #include "gemm.cuh"
 
-// Rows and tokens of a block are a compromise: with more of them each product costs fewer bytes of the cache, with
-// fewer of them more multiprocessors are busy. Groups, which divide the columns, are one as well: with more of them a
-// warp has more rows and tokens in its registers for each load from shared memory, but their sums have to be added up.
+// Rows and tokens of a block are a compromise: more of them cost fewer bytes of the cache for each product, fewer keep
+// more multiprocessors busy. So are groups, which divide the columns: with more groups a warp has more rows and tokens
+// in its registers for each load from shared memory, but the groups' sums have to be added up.
 using Gemm32x64 = Gemm<2, 4, 1, 2, 4>;
 using Gemm64x64 = Gemm<4, 4, 1, 2, 4>;
 using Gemm128x64 = Gemm<4, 4, 2, 2, 2>;
@@ -24,14 +24,14 @@ using Gemm256x128 = Gemm<4, 8, 4, 2, 1>;
     DYNAMIC_SHARED(shared);                                                                                    \
     Shape(outcome, p.matrix, p.codes, p.codeStride, p.tokens, p.stages, shared).run(p.scales, p.sums, p.target); \
   }
-#define GEMMS(R, T, residentBlocks)                                                                                         \
-  static_assert(Gemm##R##x##T::rows == R && Gemm##R##x##T::tokens == T);                                                    \
-  static_assert(Gemm##R##x##T::stageBytes == gemm##R##x##T##StageBytes);                                                    \
-  static_assert(gemm##R##x##T##FewestStages >= 2);                                                                          \
-  static_assert(Gemm##R##x##T::partialBytes <= gemm##R##x##T##FewestStages * gemm##R##x##T##StageBytes);                    \
-  GEMM(gemm##R##x##T##_project, Gemm##R##x##T, project, residentBlocks)                                                     \
-  GEMM(gemm##R##x##T##_add, Gemm##R##x##T, addToResidual, residentBlocks)                                                   \
-  GEMM(gemm##R##x##T##_activate, Gemm##R##x##T, activate, residentBlocks)                                                   \
+#define GEMMS(R, T, residentBlocks)                                                                      \
+  static_assert(Gemm##R##x##T::rows == R && Gemm##R##x##T::tokens == T);                                 \
+  static_assert(Gemm##R##x##T::stageBytes == gemm##R##x##T##StageBytes);                                 \
+  static_assert(gemm##R##x##T##FewestStages >= 2);                                                       \
+  static_assert(Gemm##R##x##T::partialBytes <= gemm##R##x##T##FewestStages * gemm##R##x##T##StageBytes); \
+  GEMM(gemm##R##x##T##_project, Gemm##R##x##T, project, residentBlocks)                                  \
+  GEMM(gemm##R##x##T##_add, Gemm##R##x##T, addToResidual, residentBlocks)                                \
+  GEMM(gemm##R##x##T##_activate, Gemm##R##x##T, activate, residentBlocks)                                \
   GEMM(gemm##R##x##T##_exact, Gemm##R##x##T, exact, residentBlocks)
 
 GEMMS(32, 64, 2)

@@ -14,7 +14,8 @@ constexpr int chunkColumns = 128;
 /// results. (The order of k inside a dot product is free as long as A and B agree.)
 template <int RowTiles, int TokenTiles, int RowWarps, int TokenWarps, int Groups> class Gemm {
 public:
-  static constexpr int tileRows = RowTiles * RowWarps, rows = tileRows * tileRowCount, tokens = TokenTiles * TokenWarps * 8;
+  static constexpr int tileRows = RowTiles * RowWarps, rows = tileRows * tileRowCount,
+                       tokens = TokenTiles * TokenWarps * 8;
   static constexpr int groupThreads = RowWarps * TokenWarps * warpThreads;
   static constexpr int codeBytes = tokens * chunkColumns, chunkBytes = codeBytes + rows * chunkColumns / 4;
   static constexpr int stageBytes = Groups * chunkBytes;
@@ -22,8 +23,8 @@ public:
   static constexpr int partialStride = rows + 4, partialBytes = Groups == 1 ? 0 : Groups * tokens * partialStride * 4;
   static_assert(groupThreads * Groups == gemmThreads && groupThreads % 64 == 0 && RowTiles % 2 == 0);
 
-  __device__ __forceinline__ Gemm(Outcome outcome, const Matrix &matrix, const int8_t *codes, int codeStride, int allTokens, int stages,
-                                  unsigned char *shared)
+  __device__ __forceinline__ Gemm(Outcome outcome, const Matrix &matrix, const int8_t *codes, int codeStride,
+                                  int allTokens, int stages, unsigned char *shared)
       : m(matrix), outcome(outcome), stages(stages), shared(shared), group(threadIdx.x / groupThreads) {
     const int thread = threadIdx.x % groupThreads;
     firstTileRow = blockIdx.x * tileRows;
@@ -59,7 +60,8 @@ public:
 #pragma unroll 1
     for (int round = 0; round < rounds; round++) {
       waitForRound();
-      // All have their pieces of this round, and all are done with the one before it, whose place the next copies take.
+      // All threads have their pieces of this round and are done with the round before, whose memory the next copies
+      // take.
       __syncthreads();
       if (round + stages - 1 < rounds) copy(round + stages - 1, slot == 0 ? stages - 1 : slot - 1);
       ptx::commitAsync();
@@ -73,7 +75,8 @@ public:
   }
 
 private:
-  static constexpr int codePieces = codeBytes / 16 / groupThreads, tilePieces = (tileRows * 32 + groupThreads - 1) / groupThreads;
+  static constexpr int codePieces = codeBytes / 16 / groupThreads,
+                       tilePieces = (tileRows * 32 + groupThreads - 1) / groupThreads;
 
   const Matrix &m;
   const Outcome outcome;
@@ -86,7 +89,7 @@ private:
 
   typedef int Sums[RowTiles][TokenTiles][4];
 
-  /// Starts copying the group's chunk of a round. Pieces of 16 bytes change places within 128, so that lanes that load
+  /// Starts copying the group's chunk of a round. Pieces of 16 bytes are permuted within 128, so that lanes that load
   /// together hit different banks.
   __device__ __forceinline__ void copy(int round, int slot) const {
     const int thread = threadIdx.x % groupThreads, tile = thread % 32 / 8;
@@ -98,8 +101,8 @@ private:
 #pragma unroll
     for (int i = 0; i < codePieces; i++) {
       const int token = i * (groupThreads / 8) + thread / 8;
-      ptx::copyAsync16Zero(codePlace + i * (groupThreads / 8) * chunkColumns, code + (size_t)i * (groupThreads / 8) * stride,
-                           hasColumns && token < tokensHere);
+      ptx::copyAsync16Zero(codePlace + i * (groupThreads / 8) * chunkColumns,
+                           code + (size_t)i * (groupThreads / 8) * stride, hasColumns && token < tokensHere);
     }
     unsigned char *tilePlace = place + (codeBytes + thread / 8 * 128 + (thread % 8 ^ 2 * tile) * 16);
     const uint4 *piece = tileSource + round * Groups * 32;
@@ -114,7 +117,7 @@ private:
     }
   }
 
-  /// Waits until the oldest round's copies of this thread are there: those of `stages - 2` rounds may be under way.
+  /// Waits until this thread's copies of the oldest round have arrived: those of `stages - 2` rounds may be under way.
   __device__ __forceinline__ void waitForRound() const {
     // Comparisons for equality would become a jump through a table.
     if (stages > 3) {
@@ -142,7 +145,8 @@ private:
 #pragma unroll
       for (int r = 0; r < RowTiles; r++) words[r] = *(const uint2 *)(tiles + r * 512 + (tilePlace ^ half * 32));
 #pragma unroll
-      for (int t = 0; t < TokenTiles; t++) b[t] = *(const uint4 *)(codes + t * 8 * chunkColumns + (codePlace ^ half * 16));
+      for (int t = 0; t < TokenTiles; t++)
+        b[t] = *(const uint4 *)(codes + t * 8 * chunkColumns + (codePlace ^ half * 16));
       // A step multiplies columns 8·step … 8·step + 7 of the half: its B fragment is two neighbouring registers of a
       // load, so that nothing has to be moved.
 #pragma unroll
@@ -150,7 +154,8 @@ private:
 #pragma unroll
         for (int r = 0; r < RowTiles; r++) {
           const unsigned a0 = words[r].x >> 4 * step & 0x03030303u, a1 = words[r].y >> 4 * step & 0x03030303u;
-          const unsigned a2 = words[r].x >> (4 * step + 2) & 0x03030303u, a3 = words[r].y >> (4 * step + 2) & 0x03030303u;
+          const unsigned a2 = words[r].x >> (4 * step + 2) & 0x03030303u,
+                         a3 = words[r].y >> (4 * step + 2) & 0x03030303u;
 #pragma unroll
           for (int t = 0; t < TokenTiles; t++)
             ptx::mma(acc[r][t], a0, a1, a2, a3, step == 0 ? b[t].x : b[t].z, step == 0 ? b[t].y : b[t].w);
@@ -158,8 +163,9 @@ private:
     }
   }
 
-  /// Stores what the registers hold.
-  __device__ __forceinline__ void deliver(const Sums &acc, const float *scales, const int *sums, const Target &target) const {
+  /// Stores the sums in the registers.
+  __device__ __forceinline__ void deliver(const Sums &acc, const float *scales, const int *sums,
+                                          const Target &target) const {
     const int warp = threadIdx.x / warpThreads, g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
     const int first = firstTileRow + warp % RowWarps * RowTiles;
 #pragma unroll
@@ -184,28 +190,31 @@ private:
       }
   }
 
-  /// Adds up what the groups have, through shared memory, and stores it.
-  __device__ __forceinline__ void deliverTotals(const Sums &acc, const float *scales, const int *sums, const Target &target) {
+  /// Adds up the groups' sums, through shared memory, and stores the totals.
+  __device__ __forceinline__ void deliverTotals(const Sums &acc, const float *scales, const int *sums,
+                                                const Target &target) {
     const int warp = threadIdx.x % groupThreads / warpThreads, g = threadIdx.x % warpThreads / 4, q = threadIdx.x % 4;
     int *partial = (int *)shared;
-    // All are done with the last chunk.
+    // All threads are done with the last chunk.
     __syncthreads();
-    int *own = partial + (group * tokens + warp / RowWarps * TokenTiles * 8) * partialStride + warp % RowWarps * RowTiles * tileRowCount
-               + 2 * g;
+    int *own = partial + (group * tokens + warp / RowWarps * TokenTiles * 8) * partialStride +
+               warp % RowWarps * RowTiles * tileRowCount + 2 * g;
 #pragma unroll
     for (int t = 0; t < TokenTiles; t++)
 #pragma unroll
       for (int r = 0; r < RowTiles; r++)
 #pragma unroll
         for (int i = 0; i < 2; i++)
-          *(int2 *)(own + (t * 8 + 2 * q + i) * partialStride + r * tileRowCount) = make_int2(acc[r][t][i], acc[r][t][2 + i]);
+          *(int2 *)(own + (t * 8 + 2 * q + i) * partialStride + r * tileRowCount) =
+              make_int2(acc[r][t][i], acc[r][t][2 + i]);
     __syncthreads();
     // Neighbouring threads take neighbouring rows of one token: they write side by side. Gate and up tiles are taken by
     // one thread.
     constexpr int quads = rows / 4;
     const int each = outcome == activate ? quads / 2 : quads;
     for (int item = threadIdx.x; item < min(tokens, tokensHere) * each; item += gemmThreads) {
-      const int token = item / each, place = item % each, quad = outcome == activate ? place / 4 * 8 + place % 4 : place;
+      const int token = item / each, place = item % each,
+                quad = outcome == activate ? place / 4 * 8 + place % 4 : place;
       const int v = firstTileRow + quad / 4;
       if (v >= m.tileRows) continue;
       const int *from = partial + token * partialStride + quad * 4;
@@ -213,7 +222,8 @@ private:
       total(products, from, sums[token]);
       if (outcome == activate) {
         total(up, from + tileRowCount, sums[token]);
-        storeActivatedRows(m, target, v / 2 * tileRowCount + quad % 4 * 4, firstToken + token, products, up, scales[token]);
+        storeActivatedRows(m, target, v / 2 * tileRowCount + quad % 4 * 4, firstToken + token, products, up,
+                           scales[token]);
       } else {
         storeRows(m, outcome, target, v * tileRowCount + quad % 4 * 4, firstToken + token, products, scales[token]);
       }

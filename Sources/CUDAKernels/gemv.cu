@@ -7,7 +7,7 @@
 // memory sizeof(GemvScratch) + K rounded up to whole tiles, and 4·K more for rows of up to longestStagedRow.
 #include "gemv.cuh"
 
-/// Each block recomputes norm and quantiser, which costs less than a launch of their own.
+/// Each block recomputes norm and quantiser, which costs less than a separate launch.
 __device__ __forceinline__ void normalizedGemv(Outcome outcome, const GemvParameters &p, unsigned char *shared) {
   const Matrix &m = p.matrix;
   GemvScratch &scratch = *(GemvScratch *)shared;
@@ -43,7 +43,7 @@ gemv_activate(const GemvParameters p) {
   normalizedGemv(activate, p, shared);
 }
 
-/// The bare product of codes that are already there: what W2A8 kernels are compared by.
+/// The bare product of codes that are already quantised, by which W2A8 kernels are compared.
 extern "C" __global__ void __launch_bounds__(256, 3)
 gemv_exact(const GemvExactParameters p) {
   DYNAMIC_SHARED(shared);

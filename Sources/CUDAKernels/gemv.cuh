@@ -11,12 +11,12 @@ struct alignas(16) GemvScratch {
 };
 static_assert(sizeof(GemvScratch) == gemvScratchBytes);
 
-/// A warp's way through its share of a matrix.
+/// Walks a warp through its share of a matrix.
 ///
-/// A block's eight warps are `8 / split` teams; a team of `split` warps works on one tile row, each on every split-th
+/// A block's eight warps form `8 / split` teams; a team of `split` warps works on one tile row, each on every split-th
 /// group of four tiles. A lane loads 16 bytes: four rows × 16 columns, which meet the same 16 activations. The words
-/// are not shifted: under the masks 03, 0C, 30 and C0 the codes stand multiplied by 1, 4, 16 and 64, each power in a
-/// sum of its own, and the sums are shifted once. Codes are stored plus 2, so 2·Σa is subtracted at the end.
+/// are not shifted: under the masks 03, 0C, 30 and C0 the codes are multiplied by 1, 4, 16 and 64, each power has its
+/// own sum, and the sums are shifted once. Codes are stored plus 2, so 2·Σa is subtracted at the end.
 ///
 /// Exact for up to 87,000 columns: a sum of the highest power grows by at most 192·128 a column.
 class Gemv {
@@ -31,16 +31,16 @@ public:
     load(next, row, member);
   }
 
-  /// Goes through the share. codes: the token's codes, [tilesPerRow · 32]; sum: Σ codes; s: the token's activation
-  /// scale.
-  __device__ __forceinline__ void run(const int8_t *codes, int sum, float s, const Target &target, GemvScratch &scratch) {
+  /// Multiplies the share. codes: the token's codes, [tilesPerRow · 32]; sum: Σ codes; s: the token's activation scale.
+  __device__ __forceinline__ void run(const int8_t *codes, int sum, float s, const Target &target,
+                                      GemvScratch &scratch) {
     const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
     const int8_t *activations = codes + lane / 8 * tileColumnCount + lane / 2 % 2 * 16;
     // Every team of the block makes the same number of rounds, because they meet at barriers.
     int set = 0;
     for (int first = row - warp / split; first < m.tileRows; first += rowStep, row += rowStep, set ^= 1) {
       int acc[4][4] = {};
-      // What delivering needs beside the products, on its way while they are made.
+      // The operands of `deliver` besides the products, loaded while the products are computed.
       const Place place = placeOf(first, s, target);
       if (row < m.tileRows) {
         for (int group = member; 4 * group < m.tilesPerRow; group += split * ahead) {
@@ -52,7 +52,8 @@ public:
 #pragma unroll
           for (int a = 0; a < ahead; a++) {
             const int tile = 4 * (group + split * a);
-            if (tile + lane / 8 < m.tilesPerRow) multiplyWord(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
+            if (tile + lane / 8 < m.tilesPerRow)
+              multiplyWord(acc, now[a], *(const int4 *)(activations + tile * tileColumnCount));
           }
         }
       }
@@ -82,13 +83,13 @@ private:
     }
   }
 
-  /// Where this thread's row of a round goes: thread 16·team + r delivers row r of the team's tile row.
+  /// The destination of this thread's row of a round: thread 16·team + r delivers row r of the team's tile row.
   struct Place {
     bool isUsed;
     int row;  // of the stack, or of the gated pair
     float *out;
     float factor, upFactor;
-    float residual;  // what the product is added to
+    float residual;  // the value that the product is added to
   };
 
   __device__ __forceinline__ Place placeOf(int first, float s, const Target &target) const {
@@ -113,8 +114,8 @@ private:
     return place;
   }
 
-  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum, const Place &place,
-                                          const Target &target) const {
+  __device__ __forceinline__ void deliver(int first, const int (&partial)[blockWarps][tileRowCount], int sum,
+                                          const Place &place, const Target &target) const {
     if (!place.isUsed) return;
     const int team = threadIdx.x / tileRowCount, r = threadIdx.x % tileRowCount;
     const int here = total(partial, team, r) - 2 * sum;
@@ -124,7 +125,8 @@ private:
     }
     const float y = __fmul_rn((float)here, place.factor);
     if (outcome == activate)
-      *place.out = gated(target.isSquaredReLU, y, __fmul_rn((float)(total(partial, team + 1, r) - 2 * sum), place.upFactor));
+      *place.out =
+          gated(target.isSquaredReLU, y, __fmul_rn((float)(total(partial, team + 1, r) - 2 * sum), place.upFactor));
     else
       *place.out = outcome == addToResidual ? __fadd_rn(place.residual, y) : y;
   }

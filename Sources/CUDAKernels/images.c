@@ -46,8 +46,19 @@ static const char screen[] = {
 
 #define IMAGE(name) {#name, name, sizeof name}
 static const KernelImage images[] = {
-    IMAGE(attention_decode), IMAGE(attention_prompt), IMAGE(decode), IMAGE(decode_one), IMAGE(decode_traced), IMAGE(few), IMAGE(gemm),
-    IMAGE(gemv),             IMAGE(head),             IMAGE(rotary), IMAGE(rows),          IMAGE(sample), IMAGE(screen),
+    IMAGE(attention_decode),
+    IMAGE(attention_prompt),
+    IMAGE(decode),
+    IMAGE(decode_one),
+    IMAGE(decode_traced),
+    IMAGE(few),
+    IMAGE(gemm),
+    IMAGE(gemv),
+    IMAGE(head),
+    IMAGE(rotary),
+    IMAGE(rows),
+    IMAGE(sample),
+    IMAGE(screen),
 };
 
 const KernelImage *cuda_kernel_images(size_t *count) {

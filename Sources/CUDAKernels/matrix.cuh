@@ -1,4 +1,4 @@
-// A ternary matrix in tiles (Sources/Ternary/Tile.swift), and what becomes of its products.
+// A ternary matrix in tiles (Sources/Ternary/Tile.swift), and the outcomes of its products.
 #pragma once
 #include "canonical.cuh"
 
@@ -7,7 +7,7 @@ constexpr int tileColumnCount = 32;
 constexpr int layerWords = sizeof(DecodeLayer) / 16;  // of 16 bytes
 static_assert(sizeof(DecodeLayer) % 16 == 0);
 
-/// What becomes of the products.
+/// The outcome of products.
 enum Outcome {
   /// out[token][output + row] = product · (scale / s)
   project,
@@ -19,7 +19,7 @@ enum Outcome {
   exact
 };
 
-/// What becomes of the products of a layer's matrix.
+/// The outcome of a layer's matrix.
 __device__ __forceinline__ Outcome outcomeOf(int role) {
   return role == roleQueryKeyValue ? project : role == roleGateUp ? activate : addToResidual;
 }
@@ -34,7 +34,7 @@ __device__ __forceinline__ int tileRow(const Matrix &m, Outcome outcome, int v) 
   return v % 2 ? m.part[1].firstRow / tileRowCount + v / 2 : v / 2;
 }
 
-/// Tells where a row's product goes and what it is multiplied by; false for a row of padding.
+/// Finds a row's place in the output and its scale; returns false for a row of padding.
 __device__ __forceinline__ bool findPart(const Matrix &m, int row, int &output, float &scale) {
   // Selects, not an index: an index that is not constant would put the parts on the stack.
   Part part = m.part[0];
@@ -57,7 +57,8 @@ __device__ __forceinline__ Part partOf(const Matrix &m, int row) {
 }
 
 /// Stores one product of one token; s is the token's activation scale. Not for `activate`.
-__device__ __forceinline__ void store(const Matrix &m, Outcome outcome, const Target &t, int row, int token, int product, float s) {
+__device__ __forceinline__ void store(const Matrix &m, Outcome outcome, const Target &t, int row, int token,
+                                      int product, float s) {
   if (outcome == exact) {
     ((int *)t.out)[(size_t)token * t.stride + row] = product;
     return;
@@ -71,9 +72,11 @@ __device__ __forceinline__ void store(const Matrix &m, Outcome outcome, const Ta
 }
 
 /// Stores the activation of a gate and an up product.
-__device__ __forceinline__ void storeActivated(const Matrix &m, const Target &t, int row, int token, int gate, int up, float s) {
+__device__ __forceinline__ void storeActivated(const Matrix &m, const Target &t, int row, int token, int gate, int up,
+                                               float s) {
   if (row >= m.part[0].rows) return;
-  const float g = __fmul_rn((float)gate, __fdiv_rn(m.part[0].scale, s)), u = __fmul_rn((float)up, __fdiv_rn(m.part[1].scale, s));
+  const float g = __fmul_rn((float)gate, __fdiv_rn(m.part[0].scale, s)),
+              u = __fmul_rn((float)up, __fdiv_rn(m.part[1].scale, s));
   ((float *)t.out)[(size_t)token * t.stride + row] = gated(t.isSquaredReLU, g, u);
 }
 
@@ -101,10 +104,11 @@ __device__ __forceinline__ void sumLanes(const int (&acc)[4][4], int *partial) {
 #pragma unroll
     for (int bit = 2; bit <= 16; bit *= bit == 2 ? 4 : 2) total[r] += __shfl_xor_sync(0xFFFFFFFFu, total[r], bit);
   }
-  if ((lane & ~5) == 0) *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
+  if ((lane & ~5) == 0)
+    *(int4 *)(partial + lane / 4 * 8 + lane % 2 * 4) = make_int4(total[0], total[1], total[2], total[3]);
 }
 
-/// Stores neighbours at once where their place is aligned.
+/// Stores neighbours at once where their address is aligned.
 template <class Value> __device__ __forceinline__ void storeRun(Value *place, const Value (&values)[2]) {
   struct alignas(8) Run {
     Value x, y;
@@ -138,7 +142,8 @@ template <int Count> __device__ __forceinline__ void storeSome(float *place, con
 
 /// `store` for neighbouring rows of one tile.
 template <int Count>
-__device__ __forceinline__ void storeRows(const Matrix &m, Outcome outcome, const Target &t, int row, int token, const int (&products)[Count], float s) {
+__device__ __forceinline__ void storeRows(const Matrix &m, Outcome outcome, const Target &t, int row, int token,
+                                          const int (&products)[Count], float s) {
   if (outcome == exact) return storeRun((int *)t.out + (size_t)token * t.stride + row, products);
   const Part part = partOf(m, row);
   const int inPart = row - part.firstRow, count = part.rows - inPart;
@@ -155,8 +160,8 @@ __device__ __forceinline__ void storeRows(const Matrix &m, Outcome outcome, cons
 
 /// `storeActivated` for neighbouring rows of one tile.
 template <int Count>
-__device__ __forceinline__ void storeActivatedRows(const Matrix &m, const Target &t, int row, int token, const int (&gate)[Count], const int (&up)[Count],
-                                                   float s) {
+__device__ __forceinline__ void storeActivatedRows(const Matrix &m, const Target &t, int row, int token,
+                                                   const int (&gate)[Count], const int (&up)[Count], float s) {
   const float gateFactor = __fdiv_rn(m.part[0].scale, s), upFactor = __fdiv_rn(m.part[1].scale, s);
   float y[Count];
 #pragma unroll

@@ -1,5 +1,5 @@
-// Everything that is not plain C++: types, inline PTX, and their stand-ins when the kernels run on a CPU (CUDA_ON_CPU).
-// No header of NVIDIA's is included, so the kernels compile with NVRTC alone.
+// All that is not plain C++: types, inline PTX, and their stand-ins when the kernels run on a CPU (CUDA_ON_CPU). No
+// header of NVIDIA's is included, so the kernels compile with NVRTC alone.
 #pragma once
 
 #ifdef CUDA_ON_CPU
@@ -47,31 +47,35 @@ PTX void mma(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, un
 
 /// Starts a copy of 16 bytes to shared memory, both ends aligned to 16.
 PTX void copyAsync16(void *shared, const void *global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "l"(global) : "memory");
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
+               "l"(global)
+               : "memory");
 }
 /// The same, or sixteen zeros when not valid: then nothing is read.
 PTX void copyAsync16Zero(void *shared, const void *global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)), "l"(global),
-               "r"(valid ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
+               "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 }
 PTX void commitAsync() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most N of this thread's committed groups are under way.
 template <int N> PTX void waitAsync() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 
-/// Sixteen bytes that are read once: past the first-level cache. Never written while the kernel runs.
+/// Loads sixteen bytes that are read once, past the first-level cache. Nothing writes them while the kernel runs.
 PTX uint4 loadStream(const uint4 *p) {
   uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
   return v;
 }
-/// A word of the same kind of data.
+/// Loads a word of the same kind of data.
 PTX unsigned loadStream(const unsigned *p) {
   unsigned v;
   asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(p));
   return v;
 }
-/// Data that other blocks may have written in this launch: past the first-level cache.
+/// Loads data that other blocks may have written in this launch, past the first-level cache.
 PTX float loadCoherent(const float *p) {
   float v;
   asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
@@ -79,7 +83,10 @@ PTX float loadCoherent(const float *p) {
 }
 PTX float4 loadCoherent(const float4 *p) {
   float4 v;
-  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(p) : "memory");
+  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
   return v;
 }
 PTX float2 loadCoherent(const float2 *p) {
@@ -89,7 +96,10 @@ PTX float2 loadCoherent(const float2 *p) {
 }
 PTX uint4 loadCoherent(const uint4 *p) {
   uint4 v;
-  asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+  asm volatile("ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p)
+               : "memory");
   return v;
 }
 PTX unsigned loadCoherent(const unsigned *p) {
@@ -102,7 +112,7 @@ PTX uint64 loadCoherent(const uint64 *p) {
   asm volatile("ld.global.cg.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
   return v;
 }
-/// Asks for the 128 bytes around an address to come to the second-level cache.
+/// Prefetches the 128 bytes around an address into the second-level cache.
 PTX void prefetchL2(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 PTX unsigned loadAcquire(const unsigned *p) {
@@ -110,7 +120,7 @@ PTX unsigned loadAcquire(const unsigned *p) {
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
-/// Adds to a counter; what this thread wrote before is seen by who acquires the new value.
+/// Adds to a counter; a thread that acquires the new value sees this thread's writes before.
 PTX unsigned addRelease(unsigned *p, unsigned v) {
   unsigned old;
   asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
@@ -142,7 +152,7 @@ PTX unsigned ticks() {
 /// Ends the launch with an error.
 PTX void trap() { asm volatile("trap;"); }
 
-/// Looks at a barrier before a block gives up: a few seconds, where a step takes less than a millisecond.
+/// Polls of a barrier before a block gives up: a few seconds, where a step takes less than a millisecond.
 constexpr unsigned mostPolls = 1u << 23;
 
 #undef PTX
@@ -152,13 +162,13 @@ constexpr unsigned mostPolls = 1u << 23;
 #include "CUDAKernels.h"
 
 namespace ptx {
-/// A barrier of all blocks of a cooperative launch, in two halves, between which a block can ask for what it will need
-/// next. What any thread wrote before it arrived is seen by every thread after it has waited, also through the
-/// first-level cache: the waiting thread's acquire empties it.
+/// A barrier of all blocks of a cooperative launch, in two halves, between which a block can ask for the data it will
+/// need next. Every thread that has waited sees the writes of every thread that arrived, also through the first-level
+/// cache: the waiting thread's acquire empties it.
 ///
-/// state: one word, zero before the first launch that uses it and left alone between. Block 0 adds what makes the
-/// round's sum 2^31: the top bit flips when all have come, and the lower bits are zero again, so nothing ever needs
-/// clearing. gridArrive returns the ticket that gridWait takes.
+/// state: one word, zero before the first launch that uses it and not written between launches. Block 0 adds the number
+/// that makes the round's sum 2^31: the top bit flips when all blocks have arrived, and the lower bits are zero again,
+/// so nothing ever needs clearing. gridArrive returns the ticket that gridWait takes.
 __device__ __forceinline__ unsigned gridArrive(unsigned *state) {
   __syncthreads();
   if (threadIdx.x != 0) return 0;
@@ -166,7 +176,7 @@ __device__ __forceinline__ unsigned gridArrive(unsigned *state) {
   return addRelease(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
 }
 
-/// Says in pinned memory where this block gave up, lets the others do so too, and ends the launch.
+/// Records in pinned memory where this block gave up, lets the others do so too, and ends the launch.
 ///
 /// stalls: StallRecord [stallRecords], zero. handOver: which of the launch's barriers it is, from 0.
 __device__ __forceinline__ void reportStall(const unsigned *state, unsigned ticket, int handOver, uint64 *stalls) {

@@ -15,7 +15,7 @@ struct alignas(16) RowScratch {
 static_assert(sizeof(RowScratch) == rowScratchBytes);
 
 /// 1 / sqrt(Σx²/n + ε) from the 256 lanes of the sum, in shared memory. The same in every thread: each warp combines
-/// all lanes by itself, which costs less than another barrier.
+/// all lanes itself, which costs less than another barrier.
 __device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon, int n) {
   const float *lane = lanes + threadIdx.x % warpThreads;
   const float even = __fadd_rn(__fadd_rn(lane[0], lane[128]), __fadd_rn(lane[64], lane[192]));
@@ -24,7 +24,7 @@ __device__ __forceinline__ float normalizerOf(const float *lanes, float epsilon,
   return __fdiv_rn(1.0f, __fsqrt_rn(__fadd_rn(__fdiv_rn(total, (float)n), epsilon)));
 }
 
-/// The same from lanes of which each of 256 threads has one.
+/// The same from one lane in each of 256 threads.
 __device__ __forceinline__ float combinedNormalizer(float own, float epsilon, int n, RowScratch &scratch) {
   scratch.lanes[threadIdx.x] = own;
   __syncthreads();
@@ -46,8 +46,10 @@ __device__ __forceinline__ float warpNormalizer(const float *x, float epsilon, i
   for (int first = 8 * (threadIdx.x % warpThreads); first < n; first += 256) {
     float v[8];
     if (isAligned) {
-      const float4 none = {0, 0, 0, 0}, low = *(const float4 *)(x + first), high = first + 4 < n ? *(const float4 *)(x + first + 4) : none;
-      v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w, v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+      const float4 none = {0, 0, 0, 0}, low = *(const float4 *)(x + first),
+                   high = first + 4 < n ? *(const float4 *)(x + first + 4) : none;
+      v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w, v[4] = high.x, v[5] = high.y, v[6] = high.z,
+      v[7] = high.w;
     } else {
 #pragma unroll
       for (int e = 0; e < 8; e++) v[e] = first + e < n ? x[first + e] : 0.0f;
@@ -63,7 +65,7 @@ __device__ __forceinline__ float normalized(const float *x, const float *weight,
   return weight ? __fmul_rn(__fmul_rn(x[i], r), weight[i]) : x[i];
 }
 
-/// The quantiser's scale from the largest magnitude that each thread has seen. Ends with a barrier.
+/// The quantiser's scale from each thread's largest magnitude. Ends with a barrier.
 __device__ __forceinline__ float blockScale(float absmax, RowScratch &scratch) {
   // Floats that are not negative are ordered like their bits.
   const unsigned most = ptx::reduceMax(__float_as_uint(absmax));
@@ -91,8 +93,8 @@ __device__ __forceinline__ int codeSum(int own, RowScratch &scratch) {
 ///
 /// codes: padded bytes, cleared from n on. Returns the scale and, in sum, Σ codes, both in every thread; ends with a
 /// barrier.
-__device__ __forceinline__ float blockQuantize(const float *x, const float *weight, float epsilon, int n, int8_t *codes, int padded,
-                                               int &sum, RowScratch &scratch) {
+__device__ __forceinline__ float blockQuantize(const float *x, const float *weight, float epsilon, int n, int8_t *codes,
+                                               int padded, int &sum, RowScratch &scratch) {
   const float r = weight ? blockNormalizer(x, epsilon, n, scratch) : 0.0f;
   float absmax = 0;
   for (int i = threadIdx.x; i < n; i += blockThreads) absmax = larger(absmax, fabsf(normalized(x, weight, r, i)));
@@ -108,7 +110,7 @@ __device__ __forceinline__ float blockQuantize(const float *x, const float *weig
 }
 
 /// Starts copying a norm's weights to shared memory, if the row is one that `blockQuantizeStaged` keeps in registers.
-/// They do not depend on the token, so this can be done before the row is there. The caller waits for the copies and
+/// They do not depend on the token, so this can be done before the row has arrived. The caller waits for the copies and
 /// has a barrier before they are used.
 __device__ __forceinline__ void stageNorm(const float *weight, int n, float *staged) {
   if (!weight || n > longestStagedRow) return;
@@ -122,8 +124,8 @@ __device__ __forceinline__ void stageNorm(const float *weight, int n, float *sta
 /// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, so that all loads
 /// are under way before the first value is used.
 template <int count>
-__device__ __forceinline__ float quantizePiece(const float *x, const float *staged, bool hasNorm, float epsilon, int n, int8_t *codes, int padded,
-                                               int &sum, RowScratch &scratch, Marks &marks) {
+__device__ __forceinline__ float quantizePiece(const float *x, const float *staged, bool hasNorm, float epsilon, int n,
+                                               int8_t *codes, int padded, int &sum, RowScratch &scratch, Marks &marks) {
   // Offsets from the thread's first element are constants, which loads and stores take without an addition.
   const int left = n - (int)threadIdx.x, leftPadded = padded - (int)threadIdx.x;
   const float *own = x + threadIdx.x, *weight = staged + threadIdx.x;
@@ -137,7 +139,8 @@ __device__ __forceinline__ float quantizePiece(const float *x, const float *stag
     const float r = combinedNormalizer(squares, epsilon, n, scratch);
     marks.set(markRead);
 #pragma unroll
-    for (int k = 0; k < count; k++) v[k] = k * blockThreads < left ? __fmul_rn(__fmul_rn(v[k], r), weight[k * blockThreads]) : 0.0f;
+    for (int k = 0; k < count; k++)
+      v[k] = k * blockThreads < left ? __fmul_rn(__fmul_rn(v[k], r), weight[k * blockThreads]) : 0.0f;
   }
   float absmax = 0;
 #pragma unroll
@@ -157,10 +160,14 @@ __device__ __forceinline__ float quantizePiece(const float *x, const float *stag
 
 /// blockQuantize after stageNorm. Rows that are too long for registers are read three times, with norm weights from
 /// memory.
-__device__ __forceinline__ float blockQuantizeStaged(const float *x, const float *weight, const float *staged, float epsilon, int n, int8_t *codes,
-                                                     int padded, int &sum, RowScratch &scratch, Marks &marks) {
-  // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T; more registers than 27 the decode step does not have.
-  if (n <= 10 * blockThreads) return quantizePiece<10>(x, staged, weight, epsilon, n, codes, padded, sum, scratch, marks);
-  if (n <= longestStagedRow) return quantizePiece<longestStagedRow / blockThreads>(x, staged, weight, epsilon, n, codes, padded, sum, scratch, marks);
+__device__ __forceinline__ float blockQuantizeStaged(const float *x, const float *weight, const float *staged,
+                                                     float epsilon, int n, int8_t *codes, int padded, int &sum,
+                                                     RowScratch &scratch, Marks &marks) {
+  // 2,560 and 6,912 columns are those of BitNet b1.58 2B-4T; the decode step has no more than 27 registers for a row.
+  if (n <= 10 * blockThreads)
+    return quantizePiece<10>(x, staged, weight, epsilon, n, codes, padded, sum, scratch, marks);
+  if (n <= longestStagedRow)
+    return quantizePiece<longestStagedRow / blockThreads>(x, staged, weight, epsilon, n, codes, padded, sum, scratch,
+                                                          marks);
   return blockQuantize(x, weight, epsilon, n, codes, padded, sum, scratch);
 }

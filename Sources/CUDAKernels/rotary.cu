@@ -19,7 +19,8 @@ rotate_and_append(const RotateParameters p) {
   for (int place = threadIdx.x; place < h.queryHeads * pairs; place += blockThreads) {
     const int i = place % pairs;
     float *low = own + place / pairs * h.size + i, *high = low + pairs;
-    const float a = *low, b = *high, cosine = p.cosines[(size_t)position * pairs + i], sine = p.sines[(size_t)position * pairs + i];
+    const float a = *low, b = *high, cosine = p.cosines[(size_t)position * pairs + i],
+                sine = p.sines[(size_t)position * pairs + i];
     *low = __fmaf_rn(a, cosine, -__fmul_rn(b, sine));
     *high = __fmaf_rn(b, cosine, __fmul_rn(a, sine));
   }

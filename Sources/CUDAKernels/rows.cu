@@ -13,10 +13,10 @@ embed_rows(const EmbedParameters p) {
 }
 
 /// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, with the norm's
-/// weights, so that memory is waited for once. codes: padded bytes, a multiple of 16, and on 16 bytes.
+/// weights, so that the thread waits for memory once. codes: padded bytes, a multiple of 16, and on 16 bytes.
 template <int count>
-__device__ __forceinline__ float quantizeRow(const float *x, const float *norm, float epsilon, int n, int8_t *codes, int padded, int &sum,
-                                             RowScratch &scratch) {
+__device__ __forceinline__ float quantizeRow(const float *x, const float *norm, float epsilon, int n, int8_t *codes,
+                                             int padded, int &sum, RowScratch &scratch) {
   const int left = n - (int)threadIdx.x, leftPadded = padded - (int)threadIdx.x;
   float v[count], weight[count];
 #pragma unroll
@@ -38,12 +38,13 @@ __device__ __forceinline__ float quantizeRow(const float *x, const float *norm, 
   unsigned own = 0;
 #pragma unroll
   for (int k = 0; k < count; k++) {
-    // The code is the low byte; what all have in common is taken off their sum at once.
+    // The code is the low byte; the bias that all have in common is subtracted from their sum at once.
     const unsigned bits = quantizedBits(v[k], scale);
     if (k * blockThreads < leftPadded) codes[threadIdx.x + k * blockThreads] = (int8_t)bits;
     own += bits;
   }
-  for (int i = count * blockThreads + 16 * threadIdx.x; i < padded; i += 16 * blockThreads) *(uint4 *)(codes + i) = make_uint4(0, 0, 0, 0);
+  for (int i = count * blockThreads + 16 * threadIdx.x; i < padded; i += 16 * blockThreads)
+    *(uint4 *)(codes + i) = make_uint4(0, 0, 0, 0);
   sum = codeSum((int)(own - count * quantizedBias), scratch);
   return scale;
 }

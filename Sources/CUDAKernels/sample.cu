@@ -2,7 +2,7 @@
 // canonical.
 //
 // Shapes: logits [outputs][vocabulary]; best [outputs], the largest logitKey of each row.
-// Bytes: one pass over the logits; then passes over the candidates, those tokens whose weight is not zero.
+// Bytes: one pass over the logits; then passes over the candidates, the tokens whose weight is not zero.
 // Bound by: latency. Greedy rows read eight bytes.
 // Launch: 1024 threads; one block an output; shared memory sizeof(SampleScratch).
 #include "head.cuh"
@@ -29,10 +29,12 @@ __device__ __forceinline__ uint64 weightBelow(float logit, float largest) {
 
 /// Philox 4x32-10: the first two words for a counter and a key.
 __device__ __forceinline__ uint64 random64(uint64 key, uint64 counter) {
-  unsigned c0 = (unsigned)counter, c1 = (unsigned)(counter >> 32), c2 = 0, c3 = 0, k0 = (unsigned)key, k1 = (unsigned)(key >> 32);
+  unsigned c0 = (unsigned)counter, c1 = (unsigned)(counter >> 32), c2 = 0, c3 = 0, k0 = (unsigned)key,
+           k1 = (unsigned)(key >> 32);
 #pragma unroll
   for (int round = 0; round < 10; round++) {
-    const unsigned aHigh = __umulhi(0xD2511F53u, c0), aLow = 0xD2511F53u * c0, bHigh = __umulhi(0xCD9E8D57u, c2), bLow = 0xCD9E8D57u * c2;
+    const unsigned aHigh = __umulhi(0xD2511F53u, c0), aLow = 0xD2511F53u * c0, bHigh = __umulhi(0xCD9E8D57u, c2),
+                   bLow = 0xCD9E8D57u * c2;
     c0 = bHigh ^ c1 ^ k0;
     c1 = bLow;
     c2 = aHigh ^ c3 ^ k1;
@@ -70,10 +72,10 @@ __device__ __forceinline__ uint64 blockMax(uint64 v, SampleScratch &scratch) {
   return most;
 }
 
-/// The key at which a walk through the candidates in descending order has counted `count` of them, or gathered
-/// `weight`, whichever is used (`byCount`): found digit by digit from the top. The candidates reach the goal.
-__device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 weight, const uint64 *keys, const uint64 *weights, int candidates,
-                                          SampleScratch &scratch) {
+/// The key at which a walk through the candidates in descending order has counted `count` of them (`byCount`), or
+/// gathered `weight`: found digit by digit from the top. The candidates suffice for that.
+__device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 weight, const uint64 *keys,
+                                        const uint64 *weights, int candidates, SampleScratch &scratch) {
   uint64 prefix = 0;
   for (int shift = 56; shift >= 0; shift -= 8) {
     __syncthreads();
@@ -112,8 +114,8 @@ __device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 wei
 }
 
 /// Draws one of the tokens that the filters keep.
-__device__ __forceinline__ int draw(const float *logits, int vocabulary, const RowSampling &sampling, uint64 best, uint64 position,
-                                    uint64 *keys, uint64 *weights, SampleScratch &scratch) {
+__device__ __forceinline__ int draw(const float *logits, int vocabulary, const RowSampling &sampling, uint64 best,
+                                    uint64 position, uint64 *keys, uint64 *weights, SampleScratch &scratch) {
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   const float largest = __fdiv_rn(logitOfKey(best), sampling.temperature);
   if (!(fabsf(largest) < __int_as_float(0x7F800000))) {
@@ -216,9 +218,9 @@ sample_rows(const SampleParameters p) {
   int token = idOfKey(key);
   if (how.temperature > 0)
     token = draw(p.logits + (size_t)output * p.vocabulary, p.vocabulary, how, key, position,
-                 p.candidates.keys + (size_t)output * p.vocabulary, p.candidates.weights + (size_t)output * p.vocabulary,
-                 *(SampleScratch *)shared);
-  __syncthreads();  // all have read position and best
+                 p.candidates.keys + (size_t)output * p.vocabulary,
+                 p.candidates.weights + (size_t)output * p.vocabulary, *(SampleScratch *)shared);
+  __syncthreads();  // all threads have read position and best
   if (threadIdx.x == 0) {
     p.tokens[row] = token;
     p.positions[row] = position;

@@ -9,7 +9,8 @@ extern "C" __global__ void __launch_bounds__(256)
 screen_build(const ScreenBuildParameters p) {
   const Head &head = p.head;
   const int lane = threadIdx.x % warpThreads;
-  for (int id = blockIdx.x * blockWarps + threadIdx.x / warpThreads; id < head.vocabulary; id += gridDim.x * blockWarps) {
+  for (int id = blockIdx.x * blockWarps + threadIdx.x / warpThreads; id < head.vocabulary;
+       id += gridDim.x * blockWarps) {
     const uint16_t *row = head.table + (size_t)id * head.hidden;
     float absmax = 0;
     for (int i = lane; i < head.hidden; i += warpThreads) absmax = larger(absmax, fabsf(fromBFloat16(row[i])));
@@ -27,15 +28,15 @@ screen_build(const ScreenBuildParameters p) {
     }
     squares = fold32(squares);
     errors = fold32(errors);
-    // A row that is not finite gets norms that are not: it then always survives.
+    // A row that is not finite gets norms that are not finite, and then always survives.
     if (lane == 0)
       p.rows[id] = make_float4(step, __fmul_rn(step, __fmul_rn(__fsqrt_rn(squares), upward)),
                                __fmul_rn(step, __fmul_rn(__fsqrt_rn(errors), upward)), 0.0f);
   }
 }
 
-/// The most each logit can be, and the largest lower bound. Launch: 256 threads; grid (any number of blocks, groups of Tokens outputs); shared memory
-/// as for head, plus Tokens · (16 + 2·stride).
+/// The most each logit can be, and the largest lower bound. Launch: 256 threads; grid (any number of blocks, groups of
+/// Tokens outputs); shared memory as for head, plus Tokens · (16 + 2·stride).
 template <int Tokens> __device__ __forceinline__ void estimates(const ScreenParameters &p, unsigned char *shared) {
   const Head &head = p.head;
   const Screen &screen = p.screen;
@@ -48,8 +49,8 @@ template <int Tokens> __device__ __forceinline__ void estimates(const ScreenPara
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   normalizeForHead<Tokens>(head, p.x, p.rows + first, tokens, normed, scratch);
   if (warp < Tokens)
-    screenToken(normed + warp * rowFloats(head.hidden), head.hidden, screen.stride, token[warp], codes + 2 * warp * screen.stride,
-                codes + (2 * warp + 1) * screen.stride);
+    screenToken(normed + warp * rowFloats(head.hidden), head.hidden, screen.stride, token[warp],
+                codes + 2 * warp * screen.stride, codes + (2 * warp + 1) * screen.stride);
   __syncthreads();
   uint64 own[Tokens] = {};
   for (int id = blockIdx.x * blockWarps + warp; id < head.vocabulary; id += gridDim.x * blockWarps) {
@@ -60,7 +61,8 @@ template <int Tokens> __device__ __forceinline__ void estimates(const ScreenPara
       const uint4 w = ptx::loadStream(row + i);
 #pragma unroll
       for (int t = 0; t < Tokens; t++) {
-        const int4 high = ((const int4 *)(codes + 2 * t * screen.stride))[i], low = ((const int4 *)(codes + (2 * t + 1) * screen.stride))[i];
+        const int4 high = ((const int4 *)(codes + 2 * t * screen.stride))[i],
+                   low = ((const int4 *)(codes + (2 * t + 1) * screen.stride))[i];
         highProduct[t] = ptx::dp4aSigned((int)w.x, high.x, highProduct[t]);
         highProduct[t] = ptx::dp4aSigned((int)w.y, high.y, highProduct[t]);
         highProduct[t] = ptx::dp4aSigned((int)w.z, high.z, highProduct[t]);
@@ -75,7 +77,8 @@ template <int Tokens> __device__ __forceinline__ void estimates(const ScreenPara
 #pragma unroll
     for (int t = 0; t < Tokens; t++) {
       float estimate, bound;
-      estimateLogit(facts, token[t], ptx::reduceAdd(highProduct[t]), ptx::reduceAdd(lowProduct[t]), head.hidden, estimate, bound);
+      estimateLogit(facts, token[t], ptx::reduceAdd(highProduct[t]), ptx::reduceAdd(lowProduct[t]), head.hidden,
+                    estimate, bound);
       const uint64 key = logitKey(__fsub_rn(estimate, bound), id);
       own[t] = key > own[t] ? key : own[t];
       if (lane == t && t < tokens) p.upper[(size_t)(first + t) * head.vocabulary + id] = __fadd_rn(estimate, bound);
@@ -109,14 +112,15 @@ screen_rescore(const RescoreParameters p) {
   const int output = blockIdx.y, warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   normalizeForHead<1>(head, p.x, p.rows + output, 1, normed, scratch);
   const float least = logitOfKey(ptx::loadCoherent(p.floors + output));
-  // The window's edge, with some room for the roundings of temperature and difference.
+  // The window's edge, with room for the roundings of temperature and difference.
   const float threshold = __fsub_rn(__fsub_rn(least, p.windows[output]), __fmul_rn(1e-5f, fabsf(least)));
   float *own = p.logits + (size_t)output * head.vocabulary;
   uint64 most = 0;
   unsigned count = 0;
-  for (int base = (blockIdx.x * blockWarps + warp) * warpThreads; base < head.vocabulary; base += gridDim.x * blockWarps * warpThreads) {
+  for (int base = (blockIdx.x * blockWarps + warp) * warpThreads; base < head.vocabulary;
+       base += gridDim.x * blockWarps * warpThreads) {
     const int id = base + lane;
-    // Not "bound >= threshold": a bound that is not a number says nothing, so its row is computed.
+    // Not "bound >= threshold": a bound that is not a number bounds nothing, so its row is computed.
     const bool survives = id < head.vocabulary && !(own[id] < threshold);
     if (id < head.vocabulary && !survives) own[id] = -__int_as_float(0x7F800000);
     unsigned left = __ballot_sync(0xFFFFFFFFu, survives);

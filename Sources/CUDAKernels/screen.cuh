@@ -1,13 +1,14 @@
 // The screened head: an int8 copy of the table bounds every logit; only rows that can matter are computed from
 // bfloat16.
 //
-// Documentation/numerics.md has the bound and its proof: |logit - ŵ·x̂| ≤ |ŵ|·|d| + |e|·|x| + γ·(|ŵ| + |e|)·|x| for a row
-// w = ŵ + e and activations x = x̂ + d. Norms are rounded up when they are stored, squares are taken in units of the step,
-// so that they neither underflow nor overflow, and everything is computed in float, with a relative slack of 1e-5.
+// Documentation/numerics.md has the bound and its proof: |logit - ŵ·x̂| ≤ |ŵ|·|d| + |e|·|x| + γ·(|ŵ| + |e|)·|x| for a
+// row w = ŵ + e and activations x = x̂ + d. Norms are rounded up when they are stored, squares are taken in units of
+// the step, so that they neither underflow nor overflow, and everything is computed in float, with a relative slack of
+// 1e-5.
 #pragma once
 #include "head.cuh"
 
-/// What a token's activations are in the screen, in shared memory: then [stride] high codes, [stride] low codes.
+/// A token's activations in the screen, in shared memory; followed by [stride] high codes and [stride] low codes.
 struct ScreenToken {
   float unit;
   float norm;   // at least |x|
@@ -19,7 +20,8 @@ constexpr float upward = 1.00001f;  // more than all roundings of a norm's compu
 constexpr float underflow = 1e-30f;  // more than what subnormal roundings can add up to
 
 /// Quantises one normalised row (in rowPlace order) to sixteen bits, by one warp.
-__device__ __forceinline__ void screenToken(const float *x, int hidden, int stride, ScreenToken &token, int8_t *high, int8_t *low) {
+__device__ __forceinline__ void screenToken(const float *x, int hidden, int stride, ScreenToken &token, int8_t *high,
+                                            int8_t *low) {
   const int lane = threadIdx.x % warpThreads;
   float absmax = 0;
   for (int i = lane; i < hidden; i += warpThreads) absmax = larger(absmax, fabsf(x[rowPlace(i)]));
@@ -28,8 +30,8 @@ __device__ __forceinline__ void screenToken(const float *x, int hidden, int stri
   float squares = 0, errors = 0;
   for (int i = lane; i < stride; i += warpThreads) {
     const float v = i < hidden ? x[rowPlace(i)] : 0.0f, whole = __fmul_rn(v, inverse);
-    // Within ±32001, so the high byte is within ±125 and nothing overflows; what is not finite becomes 0 and makes the
-    // norms NaN.
+    // Within ±32001, so the high byte is within ±125 and nothing overflows; a value that is not finite becomes 0 and
+    // makes the norms NaN.
     const int code = fabsf(whole) <= 32001.0f ? (int)rintf(whole) : 0;
     const int8_t below = (int8_t)(code & 255);
     low[i] = below;
@@ -48,8 +50,8 @@ __device__ __forceinline__ void screenToken(const float *x, int hidden, int stri
 }
 
 /// The estimate ŵ·x̂ of a logit and the bound of its error, from the two integer products.
-__device__ __forceinline__ void estimateLogit(const float4 &row, const ScreenToken &token, int highProduct, int lowProduct, int hidden,
-                                              float &estimate, float &bound) {
+__device__ __forceinline__ void estimateLogit(const float4 &row, const ScreenToken &token, int highProduct,
+                                              int lowProduct, int hidden, float &estimate, float &bound) {
   const float product = __fmaf_rn(256.0f, (float)highProduct, (float)lowProduct);
   estimate = __fmul_rn(product, __fmul_rn(row.x, token.unit));
   const float gamma = __fmul_rn((float)(hidden / 256 + 16), 0x1p-22f);

@@ -1,18 +1,18 @@
-// The ternary weights of all layers as one tape: a thread knows which words it will multiply long before the
-// activations are there, so it keeps copies of the next ones under way in shared memory, across hand-overs and layers.
-// Memory is never idle while blocks wait.
+// The ternary weights of all layers as one tape: a thread knows the words it will multiply long before the activations
+// arrive, so it keeps copies of the next words under way to shared memory, across hand-overs and layers. Memory never
+// idles while blocks wait.
 #pragma once
 #include "matrix.cuh"
 
 constexpr int tapeThreads = 512, tapeWarps = tapeThreads / warpThreads;
 
-/// A warp's way through its share of a matrix: a block's sixteen warps are teams of `split` warps; a team works on one
-/// tile row, each warp on every split-th group of four tiles.
+/// A warp's share of a matrix: a block's sixteen warps form teams of `split` warps; a team works on one tile row, each
+/// warp on every split-th group of four tiles.
 struct TapeShare {
   int split, teams, member, team;
 
-  /// split: a power of two. Divided by with shifts: a division takes some forty instructions, and every warp comes here
-  /// eight times a layer.
+  /// split: a power of two, so that shifts replace divisions: a division takes some forty instructions, and every warp
+  /// runs this eight times a layer.
   __device__ __forceinline__ TapeShare(int split) : split(split) {
     const int warp = threadIdx.x / warpThreads, shift = __ffs(split) - 1;
     teams = tapeWarps >> shift;
@@ -24,8 +24,7 @@ struct TapeShare {
 };
 
 /// The copies of one thread: word by word (16 bytes) in the order in which it multiplies them. Only the thread itself
-/// reads what it copied, so no barrier is needed, just waiting for the oldest copy. `depth` words are under way at any
-/// time.
+/// reads its copies, so it needs no barrier, only a wait for the oldest copy. `depth` words are under way at any time.
 template <int depth> class Tape {
 public:
   /// ring: [depth][512] words of 16 bytes. Starts the first copies.
@@ -35,21 +34,22 @@ public:
     for (int i = 0; i < depth; i++) refill();
   }
 
-  /// The next word, when its copy has come.
+  /// The next word, when its copy has arrived.
   __device__ __forceinline__ uint4 next() {
     ptx::waitAsync<depth - 1>();
     return own[slot * tapeThreads];
   }
 
-  /// Starts copying the word that is `depth` words ahead to where the last one was, which has been used by now.
+  /// Starts copying the word that is `depth` words ahead into the place of the last word, which has been used.
   __device__ __forceinline__ void refill() {
     if (layer < d.layerCount) {
-      if (4 * group + (int)threadIdx.x % warpThreads / 8 < tilesPerRow) ptx::copyAsync16(own + slot * tapeThreads, word);
+      if (4 * group + (int)threadIdx.x % warpThreads / 8 < tilesPerRow)
+        ptx::copyAsync16(own + slot * tapeThreads, word);
       group += split;
       word += 32 * split;
       if (4 * group >= tilesPerRow) leaveRow();
     }
-    // A group even without a copy: then the number of groups says how old one is.
+    // A group even without a copy, so that the number of groups tells a copy's age.
     ptx::commitAsync();
     slot = slot + 1 == depth ? 0 : slot + 1;
   }
@@ -58,7 +58,7 @@ private:
   const DecodeModel &d;
   uint4 *const own;
   int slot = 0;
-  // The word that is copied next: its place on the tape, and its address.
+  // The word that is copied next: its position on the tape, and its address.
   int layer = 0, role = roleQueryKeyValue, row = 0, group = 0, split = 1, tilesPerRow = 0;
   const uint4 *word = nullptr;
 
@@ -67,7 +67,7 @@ private:
     for (; layer < d.layerCount; layer++, role = roleQueryKeyValue)
       for (; role < roleCount; role++) {
         const TapeShare share(d.splits[role]);
-        // Narrow matrices leave some members of a team without a group.
+        // In narrow matrices some members of a team have no group.
         if (share.firstRow() >= d.shapes[role].tileRows || 4 * share.member >= d.shapes[role].tilesPerRow) continue;
         split = share.split;
         row = share.firstRow();

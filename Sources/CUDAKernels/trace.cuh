@@ -1,9 +1,9 @@
-// Time stamps of the decode step's phases, in the build of decode.cu that is made to be looked at (decode_traced.cu).
+// Time stamps of the decode step's phases, in the traced build of the decode kernels (decode_traced.cu).
 #pragma once
 #include "ptx.cuh"
 
-/// Where a phase takes the time. What lies between two neighbours: asking for the next weights, waiting for the other
-/// blocks, reading the row, norm and quantiser, products (or attention).
+/// The moments of a phase. Between two neighbours: asking for the next weights, waiting for the other blocks, reading
+/// the row, norm and quantiser, products (or attention).
 enum Mark { markArrived, markAsked, markReleased, markRead, markQuantized, markDone };
 static_assert(markDone + 1 == traceMarks);
 

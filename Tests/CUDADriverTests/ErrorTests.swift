@@ -50,11 +50,13 @@ struct ErrorTests {
       ),
       (
         .untrusted(device: "Some GPU", ordinal: 0, reason: "head_1 did not end"),
-        "Some GPU failed the check before its first use (head_1 did not end); run `bitnet verify --device cuda` for details"
+        "Some GPU failed the check before its first use (head_1 did not end); "
+          + "run `bitnet verify --device cuda` for details"
       ),
       (
         .untrusted(device: "Some GPU", ordinal: 2, reason: "x is 1; expected 2"),
-        "Some GPU failed the check before its first use (x is 1; expected 2); run `bitnet verify --device cuda:2` for details"
+        "Some GPU failed the check before its first use (x is 1; expected 2); "
+          + "run `bitnet verify --device cuda:2` for details"
       ),
       (.abandoned(device: "Some GPU"), "Some GPU is out of use: a kernel on it did not end; expected a new process"),
       (

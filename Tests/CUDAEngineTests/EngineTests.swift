@@ -357,7 +357,7 @@ struct EngineTests {
   }
 
   @Test(
-    "A prompt takes the launches of one pass for each slice; slices are as long as memory allows, and results do not depend on them"
+    "A prompt takes the launches of one pass for each slice, as long as memory allows; results do not depend on slices"
   )
   func promptCost() throws {
     let configuration = ModelConfiguration(
@@ -406,7 +406,8 @@ struct EngineTests {
       error?.description
         == (feature == .attentionWindow
           ? "the model's attention window is 7 positions; expected attention to all positions before on the CUDA engine"
-          : "the model's normalisation of a block's outputs is an attention post-norm; expected none on the CUDA engine")
+          : "the model's normalisation of a block's outputs is an attention post-norm; "
+            + "expected none on the CUDA engine")
     )
   }
 

@@ -26,7 +26,8 @@ struct StallReportTests {
     }
     #expect(
       report(blocks: 4, waiting)
-        == "block 0 waited in vain at hand-over 7, before attention output of layer 1 (ticket 0x7ffffffd, barrier 0x80000003); "
+        == "block 0 waited in vain at hand-over 7, before attention output of layer 1 "
+        + "(ticket 0x7ffffffd, barrier 0x80000003); "
         + "1 of 4 blocks did not come, the first of them block 2")
   }
 

@@ -109,11 +109,13 @@ inline void __syncwarp(unsigned mask = ~0u, emulator::Location where = emulator:
   emulator::collective(emulator::Collective::synchronize, mask, 0, where);
 }
 template <class T>
-inline T __shfl_sync(unsigned mask, T value, int lane, int width = 32, emulator::Location where = emulator::Location::current()) {
+inline T __shfl_sync(unsigned mask, T value, int lane, int width = 32,
+                     emulator::Location where = emulator::Location::current()) {
   return emulator::shuffle(emulator::Shuffle::index, mask, value, unsigned(lane), width, where);
 }
 template <class T>
-inline T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, emulator::Location where = emulator::Location::current()) {
+inline T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32,
+                         emulator::Location where = emulator::Location::current()) {
   return emulator::shuffle(emulator::Shuffle::exclusiveOr, mask, value, unsigned(bits), width, where);
 }
 template <class T>
@@ -161,7 +163,8 @@ inline T atomicOr(T *address, std::type_identity_t<T> value) {
   return emulator::atomically(address, [value](T old) { return old | value; });
 }
 template <class T>
-inline T atomicExch(T *address, std::type_identity_t<T> value, emulator::Location where = emulator::Location::current()) {
+inline T atomicExch(T *address, std::type_identity_t<T> value,
+                    emulator::Location where = emulator::Location::current()) {
   const T old = emulator::atomically(address, [value](T) { return value; });
   if (old == value) emulator::spin(where);
   return old;

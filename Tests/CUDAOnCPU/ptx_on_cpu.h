@@ -24,7 +24,8 @@ inline int dp4a(unsigned a, int b, int c) {
 inline int dp4aSigned(int a, int b, int c) {
   emulator::execution.counts.dotProducts++;
   unsigned sum = unsigned(c);
-  for (int i = 0; i < 4; i++) sum += unsigned(int(int8_t(uint8_t(unsigned(a) >> 8 * i))) * int(int8_t(uint8_t(unsigned(b) >> 8 * i))));
+  for (int i = 0; i < 4; i++)
+    sum += unsigned(int(int8_t(uint8_t(unsigned(a) >> 8 * i))) * int(int8_t(uint8_t(unsigned(b) >> 8 * i))));
   return int(sum);
 }
 
@@ -63,7 +64,9 @@ inline unsigned loadStream(const unsigned *address) {
   return *address;
 }
 // Nothing is fetched; a GPU does not mind a bad address either, but then the line that is wanted is not there.
-inline void prefetchL2(const void *address, Location where = Location::current()) { emulator::checkPrefetched(address, where); }
+inline void prefetchL2(const void *address, Location where = Location::current()) {
+  emulator::checkPrefetched(address, where);
+}
 
 inline unsigned loadAcquire(const unsigned *address, Location where = Location::current()) {
   return emulator::loadAcquire(address, where);
@@ -72,7 +75,9 @@ inline unsigned loadAcquireSystem(const unsigned *address, Location where = Loca
   return emulator::loadAcquire(address, where);
 }
 inline void storeReleaseSystem(unsigned *address, unsigned value) { emulator::storeRelease(address, value); }
-inline void storeReleaseSystem(unsigned long long *address, unsigned long long value) { emulator::storeRelease(address, value); }
+inline void storeReleaseSystem(unsigned long long *address, unsigned long long value) {
+  emulator::storeRelease(address, value);
+}
 inline unsigned addRelease(unsigned *address, unsigned value) { return emulator::addAtomically(address, value); }
 
 inline int reduceAdd(int value, Location where = Location::current()) {
@@ -95,7 +100,9 @@ inline unsigned ticks() {
   emulator::interruptible();
   return unsigned(++emulator::execution.ticks);
 }
-inline void trap(Location where = Location::current()) { emulator::fail(emulator::launchFailed, "called ptx::trap", where); }
+inline void trap(Location where = Location::current()) {
+  emulator::fail(emulator::launchFailed, "called ptx::trap", where);
+}
 
 // A thread looks again only when no other can run, so that few looks are many here: fewer than the scheduler allows
 // before it looks at the time (wakeYielded), so that a kernel's own report comes before the emulator's.

@@ -31,7 +31,7 @@ struct CopiedTilesTests {
       #expect(same, "\(layers) layers, \(threads) threads, step \(step), \(configuration)")
       amounts.append(copied.copiedByteCount)
     }
-    // Short texts wait for no copy, it is made in several steps if there are several layers, and long texts have it all.
+    // Short texts wait for no copy, several layers are copied in several steps, and long texts have it all.
     #expect(amounts[0] == 0 && amounts == amounts.sorted() && amounts.last == weights.tileByteCount)
     #expect(Set(amounts).count > min(layers, 3))
     #expect(plain.copiedByteCount == 0)

@@ -46,7 +46,8 @@ struct LogitsCheck: CustomStringConvertible {
   }
 
   var description: String {
-    "relative L2 \(relative) of \(limit.rel_l2), worst row \(largestRow) of \(limit.rel_l2_row_max), KL \(meanDivergence) of \(limit.kl_mean)"
+    "relative L2 \(relative) of \(limit.rel_l2), worst row \(largestRow) of \(limit.rel_l2_row_max), "
+      + "KL \(meanDivergence) of \(limit.kl_mean)"
   }
 
   private static func logSoftmax(_ x: ArraySlice<Double>) -> [Double] {

@@ -2,12 +2,14 @@
 // are held against plain scalar code, everything else against the portable set, bit for bit. A line for each case has a
 // hash of all its results, and does not say which sets ran: the lines of two machines are the same.
 //
-// usage: check [--seed N] [--quick] [--set NAME]    --set (or BITNET_INSTRUCTION_SET): only this one and the portable one
+// usage: check [--seed N] [--quick] [--set NAME]
+//   --set (or BITNET_INSTRUCTION_SET): only this one and the portable one
 #include "check.h"
 
 #include <math.h>
 
-_Static_assert(sizeof(TernaryKernels) == 16 * sizeof(void *), "a kernel was added or removed; expected one function below for each");
+_Static_assert(sizeof(TernaryKernels) == 16 * sizeof(void *),
+               "a kernel was added or removed; expected one function below for each");
 
 static bool quick;
 
@@ -18,7 +20,9 @@ static ptrdiff_t padded(ptrdiff_t n, ptrdiff_t unit) { return (n + unit - 1) / u
 typedef enum { RANDOM, LOWEST, HIGHEST } Codes;
 static const char *const codeNames[] = {"random", "-128", "127"};
 
-static int8_t drawCode(Codes kind) { return (int8_t)(kind == LOWEST ? -128 : kind == HIGHEST ? 127 : below(256) - 128); }
+static int8_t drawCode(Codes kind) {
+  return (int8_t)(kind == LOWEST ? -128 : kind == HIGHEST ? 127 : below(256) - 128);
+}
 
 /// Vectors of codes, [count][stride], cleared from n to whole 64 bytes, which the last vector ends with; their sums in
 /// slot + 1.
@@ -55,9 +59,11 @@ static void multiply(ptrdiff_t tokens, ptrdiff_t n, ptrdiff_t rows, Codes kind, 
     for (ptrdiff_t c = 0; c < columns; c++) {
       const int code = weight == RANDOM ? (int)below(3) - 1 : weight == LOWEST ? -1 : 1;
       // Tile.swift, to the letter.
-      const ptrdiff_t row = r % 16, column = c % 32, element = column % 16, word = row / 8 * 16 + column / 16 * 8 + row % 8;
+      const ptrdiff_t row = r % 16, column = c % 32, element = column % 16,
+                      word = row / 8 * 16 + column / 16 * 8 + row % 8;
       weights[r * columns + c] = (int8_t)code;
-      tiles[(r / 16 * tilesPerRow + c / 32) * 32 + word] |= (uint32_t)(code + 2) << (8 * (element % 4) + 2 * (element / 4));
+      tiles[(r / 16 * tilesPerRow + c / 32) * 32 + word] |= (uint32_t)(code + 2)
+                                                            << (8 * (element % 4) + 2 * (element / 4));
     }
   const size_t bytes = (size_t)((tokens - 1) * stride + rows) * 4;
   int32_t *right = output(4, bytes);
@@ -76,10 +82,12 @@ static void products(void) {
   static const int every[][2] = {{32, 16}, {64, 48}, {100, 112}, {1000, 32}, {3200, 32}};
   for (size_t b = 0; b < sizeof batches / sizeof *batches; b++)
     for (int s = 0; s < (quick ? 4 : 5); s++) multiply(batches[b], every[s][0], every[s][1], RANDOM, RANDOM);
-  static const int some[][3] = {{1, 16, 16},     {6, 16, 16},   {2, 33, 32},    {13, 33, 32},   {5, 96, 272},   {40, 96, 272},
-                                {1, 8640, 16},   {4, 8640, 16}, {33, 8640, 16}, {1, 10240, 48}, {8, 10240, 48}, {14, 10240, 144},
-                                {1, 27648, 16},  {2, 27648, 16}, {9, 27648, 16}, {1, 32, 27648}, {3, 32, 27648}, {17, 32, 27648}};
-  for (size_t s = 0; s < (quick ? 8 : sizeof some / sizeof *some); s++) multiply(some[s][0], some[s][1], some[s][2], RANDOM, RANDOM);
+  static const int some[][3] = {{1, 16, 16},    {6, 16, 16},      {2, 33, 32},    {13, 33, 32},   {5, 96, 272},
+                                {40, 96, 272},  {1, 8640, 16},    {4, 8640, 16},  {33, 8640, 16}, {1, 10240, 48},
+                                {8, 10240, 48}, {14, 10240, 144}, {1, 27648, 16}, {2, 27648, 16}, {9, 27648, 16},
+                                {1, 32, 27648}, {3, 32, 27648},   {17, 32, 27648}};
+  for (size_t s = 0; s < (quick ? 8 : sizeof some / sizeof *some); s++)
+    multiply(some[s][0], some[s][1], some[s][2], RANDOM, RANDOM);
   // Extremes, up to the widest matrix that loaders accept.
   static const int wide[][2] = {{2, 64}, {3, 3200}, {9, 65536}, {1, 1 << 20}, {8, 1 << 20}};
   for (int s = 0; s < (quick ? 2 : 5); s++)
@@ -114,9 +122,11 @@ static void rowProducts(ptrdiff_t vectors, ptrdiff_t n, ptrdiff_t count, Codes k
 
 static void allRowProducts(void) {
   static const int widths[] = {1, 64, 100, 192, 1000, 3200, 10240};
-  static const int shapes[][2] = {{1, 1}, {1, 33}, {2, 16}, {3, 5}, {4, 2}, {5, 17}, {6, 1}, {7, 3}, {8, 16}, {9, 7}, {17, 2}, {64, 3}};
+  static const int shapes[][2] = {{1, 1}, {1, 33}, {2, 16}, {3, 5}, {4, 2},  {5, 17},
+                                  {6, 1}, {7, 3},  {8, 16}, {9, 7}, {17, 2}, {64, 3}};
   for (int w = 0; w < (quick ? 5 : 7); w++)
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) rowProducts(shapes[s][0], widths[w], shapes[s][1], RANDOM, RANDOM);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+      rowProducts(shapes[s][0], widths[w], shapes[s][1], RANDOM, RANDOM);
   for (Codes kind = LOWEST; kind <= HIGHEST; kind++)
     for (Codes row = LOWEST; row <= HIGHEST; row++) {
       rowProducts(3, 3200, 5, kind, row);
@@ -271,13 +281,15 @@ static void rotations(void) {
 
 static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale) {
   begin("attend group=%td size=%td positions=%td scale=%g", group, size, count, (double)scale);
-  const ptrdiff_t chunks = padded(count, 64) / 64, wide = padded(size, 32), scratchBytes = CTERNARY_ATTENTION_SCRATCH(wide) * 4;
+  const ptrdiff_t chunks = padded(count, 64) / 64, wide = padded(size, 32),
+                  scratchBytes = CTERNARY_ATTENTION_SCRATCH(wide) * 4;
   const size_t bytes = (size_t)(group * size) * 4;
   float *queries = input(0, bytes);
   drawFloats(queries, group * size, ORDINARY);
   // Slots after the last position, and values after a head's end, are not numbers.
   uint16_t *keys = input(1, (size_t)(chunks * 64 * size) * 2), *values = input(2, (size_t)(chunks * 64 * wide) * 2);
-  const uint16_t **keyChunks = input(3, (size_t)chunks * sizeof *keyChunks), **valueChunks = input(4, (size_t)chunks * sizeof *valueChunks);
+  const uint16_t **keyChunks = input(3, (size_t)chunks * sizeof *keyChunks),
+                 **valueChunks = input(4, (size_t)chunks * sizeof *valueChunks);
   for (ptrdiff_t c = 0; c < chunks; c++) {
     // Pages lie anywhere.
     keyChunks[c] = keys + (chunks - 1 - c) * 64 * size;
@@ -295,7 +307,8 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
     result(out, bytes, FINITE);
     watch(scratch);
     // The same by chunks, last one first.
-    float *combined = output(7, bytes), *partials = input(8, (size_t)((chunks - 1) * stride + CTERNARY_PARTIAL(wide)) * 4);
+    float *combined = output(7, bytes),
+          *partials = input(8, (size_t)((chunks - 1) * stride + CTERNARY_PARTIAL(wide)) * 4);
     for (ptrdiff_t c = chunks - 1; c >= 0; c--) {
       const ptrdiff_t here = count - 64 * c < 64 ? count - 64 * c : 64;
       const uint16_t *next = keyChunks[(c + 1) % chunks];
@@ -416,7 +429,8 @@ static void screen(ptrdiff_t n, ptrdiff_t count, Floats kind) {
     float *upper = output(6, each), *floor = output(7, 4), largest = -INFINITY;
     *floor = k->screenBounds(steps, norms, errors, count, token, n, dots, dots + count, upper);
     for (ptrdiff_t r = 0; r < count; r++) {
-      if (logits[r] > upper[r]) fail("row %td has the logit %a; expected at most %a", r, (double)logits[r], (double)upper[r]);
+      if (logits[r] > upper[r])
+        fail("row %td has the logit %a; expected at most %a", r, (double)logits[r], (double)upper[r]);
       if (logits[r] > largest) largest = logits[r];
     }
     if (*floor > largest) fail("the largest logit is %a; expected at least %a", (double)largest, (double)*floor);

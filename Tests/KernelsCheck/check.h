@@ -67,7 +67,8 @@ static const char *const floatNames[] = {"ordinary", "wide", "tiny", "halves", "
 
 static float drawFloat(Floats kind) {
   const uint64_t r = draw();
-  const uint32_t sign = (uint32_t)(r >> 63) << 31, fraction = (uint32_t)r & 0x7FFFFF, choice = (uint32_t)(r >> 32) & 0xFFFF;
+  const uint32_t sign = (uint32_t)(r >> 63) << 31, fraction = (uint32_t)r & 0x7FFFFF,
+                 choice = (uint32_t)(r >> 32) & 0xFFFF;
   switch (kind) {
     case WIDE: return fromBits(sign | (127 - 40 + choice % 81) << 23 | fraction);
     case TINY: return fromBits(sign | (choice % 4) << 23 | fraction);
@@ -160,7 +161,8 @@ static void result(const void *bytes, size_t count, Kind kind) {
     uint32_t v = 0;
     const size_t part = count - i < 4 ? count - i : 4;
     memcpy(&v, (const uint8_t *)bytes + i, part);
-    if (kind == FINITE && (v & 0x7F800000) == 0x7F800000) fail("result %d is not finite at byte %zu: %08x", now.result, i, v);
+    if (kind == FINITE && (v & 0x7F800000) == 0x7F800000)
+      fail("result %d is not finite at byte %zu: %08x", now.result, i, v);
     if (kind == FLOATS && (v & 0x7FFFFFFF) > 0x7F800000) v = 0x7FC00000;  // which NaN is the processor's affair
     if (first) {
       memcpy(e->bytes + i, &v, part);

@@ -26,17 +26,19 @@ typedef struct TernaryKernels {
   /// out[t * outStride + n] = exact product of row n with token t, for `rows` rows (a multiple of 16).
   /// tiles: [rows/16][tilesPerRow] tiles of 128 bytes; codes: [tokens][codeStride]; sums[t]: the sum of token t's
   /// codes.
-  void (*_Nonnull multiply)(const void *_Nonnull tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *_Nonnull codes,
-                            ptrdiff_t codeStride, const int32_t *_Nonnull sums, ptrdiff_t tokens, int32_t *_Nonnull out,
-                            ptrdiff_t outStride);
+  void (*_Nonnull multiply)(const void *_Nonnull tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows,
+                            const int8_t *_Nonnull codes, ptrdiff_t codeStride, const int32_t *_Nonnull sums,
+                            ptrdiff_t tokens, int32_t *_Nonnull out, ptrdiff_t outStride);
 
   /// RMSNorm (skipped when weight is NULL) and absmax quantisation of one token: writes n codes, clears up to the next
   /// multiple of 64, stores the codes' sum and returns the activation scale. scratch: n floats.
-  float (*_Nonnull normalizeAndQuantize)(const float *_Nonnull x, const float *_Nullable weight, float epsilon, ptrdiff_t n,
-                                         float *_Nonnull scratch, int8_t *_Nonnull codes, int32_t *_Nonnull sum);
+  float (*_Nonnull normalizeAndQuantize)(const float *_Nonnull x, const float *_Nullable weight, float epsilon,
+                                         ptrdiff_t n, float *_Nonnull scratch, int8_t *_Nonnull codes,
+                                         int32_t *_Nonnull sum);
 
   /// out = RMSNorm(x) * weight.
-  void (*_Nonnull normalize)(const float *_Nonnull x, const float *_Nonnull weight, float epsilon, ptrdiff_t n, float *_Nonnull out);
+  void (*_Nonnull normalize)(const float *_Nonnull x, const float *_Nonnull weight, float epsilon, ptrdiff_t n,
+                             float *_Nonnull out);
 
   /// out[i] = dots[i] * factor.
   void (*_Nonnull dequantize)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull out);
@@ -45,55 +47,59 @@ typedef struct TernaryKernels {
   void (*_Nonnull dequantizeAndAdd)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull x);
 
   /// out[i] = act(gate[i] * gateFactor) * (up[i] * upFactor); act: 0 squared ReLU, 1 SiLU.
-  void (*_Nonnull gate)(const int32_t *_Nonnull gate, float gateFactor, const int32_t *_Nonnull up, float upFactor, int activation,
-                        ptrdiff_t n, float *_Nonnull out);
+  void (*_Nonnull gate)(const int32_t *_Nonnull gate, float gateFactor, const int32_t *_Nonnull up, float upFactor,
+                        int activation, ptrdiff_t n, float *_Nonnull out);
 
   /// Rotary embedding in place on heads of 2 * pairs elements; cosines and sines hold one position's `pairs` values.
-  void (*_Nonnull rotate)(float *_Nonnull x, ptrdiff_t heads, ptrdiff_t pairs, const float *_Nonnull cosines, const float *_Nonnull sines);
+  void (*_Nonnull rotate)(float *_Nonnull x, ptrdiff_t heads, ptrdiff_t pairs, const float *_Nonnull cosines,
+                          const float *_Nonnull sines);
 
   /// Attention of `group` query heads that share a key/value head, over positions 0 ..< count.
   /// queries, out: [group][size]; keys[c], values[c]: chunk c of 64 positions, bfloat16, keys [4][size][16 positions],
   /// values [64][paddedSize], paddedSize = size rounded up to 32; group at most 8 a call; scratch:
   /// CTERNARY_ATTENTION_SCRATCH(paddedSize) floats.
-  void (*_Nonnull attend)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size, const uint16_t *_Nonnull const *_Nonnull keys,
-                          const uint16_t *_Nonnull const *_Nonnull values, ptrdiff_t count, float scale, float *_Nonnull scratch,
-                          float *_Nonnull out);
+  void (*_Nonnull attend)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
+                          const uint16_t *_Nonnull const *_Nonnull keys,
+                          const uint16_t *_Nonnull const *_Nonnull values, ptrdiff_t count, float scale,
+                          float *_Nonnull scratch, float *_Nonnull out);
 
   /// Attention of the group to one chunk, of which `count` positions count. partial: CTERNARY_PARTIAL(paddedSize)
   /// floats. next: what will be read after this chunk, fetched ahead; it may be any readable address.
-  void (*_Nonnull attendChunk)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size, const uint16_t *_Nonnull keys,
-                               const uint16_t *_Nonnull values, const uint16_t *_Nonnull next, ptrdiff_t count, float scale,
-                               float *_Nonnull partial);
+  void (*_Nonnull attendChunk)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
+                               const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values,
+                               const uint16_t *_Nonnull next, ptrdiff_t count, float scale, float *_Nonnull partial);
 
   /// What `attend` writes, from the partials of its chunks in ascending order, `stride` floats apart. Changes the first
   /// one.
-  void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t group, ptrdiff_t size, float *_Nonnull out);
+  void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t group,
+                           ptrdiff_t size, float *_Nonnull out);
 
   /// out[t * outStride + r] = row r of a bfloat16 matrix [rows][columns] times x + t * xStride.
-  void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x, ptrdiff_t xStride,
-                        ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
+  void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x,
+                        ptrdiff_t xStride, ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
 
   /// out[t * outStride + r] = exact product of int8 row r with vector t, for `count` rows of `stride` bytes (a multiple
   /// of 64, zeros after the row's end), none of which holds -128; stride at most 131,072, so that 32 bits hold the
   /// products. codes: [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector t's codes.
-  void (*_Nonnull rowProducts)(const int8_t *_Nonnull rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *_Nonnull codes,
-                               ptrdiff_t codeStride, const int32_t *_Nonnull sums, ptrdiff_t vectors, int32_t *_Nonnull out,
-                               ptrdiff_t outStride);
+  void (*_Nonnull rowProducts)(const int8_t *_Nonnull rows, ptrdiff_t stride, ptrdiff_t count,
+                               const int8_t *_Nonnull codes, ptrdiff_t codeStride, const int32_t *_Nonnull sums,
+                               ptrdiff_t vectors, int32_t *_Nonnull out, ptrdiff_t outStride);
 
   /// Quantises one bfloat16 row of n elements to int8 codes (±127), zeros up to stride (n rounded up to a multiple of
   /// 64).
-  CTernaryScreenNorms (*_Nonnull screenRow)(const uint16_t *_Nonnull row, ptrdiff_t n, ptrdiff_t stride, int8_t *_Nonnull codes);
+  CTernaryScreenNorms (*_Nonnull screenRow)(const uint16_t *_Nonnull row, ptrdiff_t n, ptrdiff_t stride,
+                                            int8_t *_Nonnull codes);
 
   /// Quantises one token to sixteen bits: 256 · high + low, both int8, zeros up to stride. sums: of high and of low.
-  CTernaryScreenNorms (*_Nonnull screenToken)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t stride, int8_t *_Nonnull high,
-                                              int8_t *_Nonnull low, int32_t *_Nonnull sums);
+  CTernaryScreenNorms (*_Nonnull screenToken)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t stride,
+                                              int8_t *_Nonnull high, int8_t *_Nonnull low, int32_t *_Nonnull sums);
 
   /// upper[r] = at least the logit that `head` computes of row r and the token, from their exact products; not a number
   /// where nothing is known. Returns the largest lower bound. steps, norms, errors: the rows' norms; count: a multiple
   /// of 16; n: elements of a row.
-  float (*_Nonnull screenBounds)(const float *_Nonnull steps, const float *_Nonnull norms, const float *_Nonnull errors, ptrdiff_t count,
-                                 CTernaryScreenNorms token, ptrdiff_t n, const int32_t *_Nonnull high, const int32_t *_Nonnull low,
-                                 float *_Nonnull upper);
+  float (*_Nonnull screenBounds)(const float *_Nonnull steps, const float *_Nonnull norms, const float *_Nonnull errors,
+                                 ptrdiff_t count, CTernaryScreenNorms token, ptrdiff_t n, const int32_t *_Nonnull high,
+                                 const int32_t *_Nonnull low, float *_Nonnull upper);
 } TernaryKernels;
 
 #define CTERNARY_CHUNK 64

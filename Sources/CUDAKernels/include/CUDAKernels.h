@@ -1,4 +1,4 @@
-// What the host and the kernels agree on: the kernels' parameters, the shared memory they need, and where their PTX is.
+// The interface of host and kernels: the kernels' parameters, the shared memory they need, and their PTX.
 //
 // The kernels include this file too. Addresses in device memory are pointers there and numbers here.
 #ifndef CUDA_KERNELS_H
@@ -12,8 +12,8 @@
 #define DEVICE(type) uint64_t
 #endif
 
-/// One of the stacked matrices: its rows in the stack (from a multiple of 16 on), where they go in the output, and what
-/// a code of 1 is.
+/// One of the stacked matrices: its rows in the stack (from a multiple of 16 on), their place in the output, and the
+/// value of a code of 1.
 typedef struct Part {
   int firstRow;
   int rows;
@@ -31,7 +31,7 @@ typedef struct Matrix {
   Part part[3];
 } Matrix;
 
-/// Where a product's results go. out: float or, for exact products, int.
+/// The destination of a product. out: float or, for exact products, int.
 typedef struct Target {
   DEVICE(void) out;
   int stride;  // elements between two tokens
@@ -48,14 +48,14 @@ typedef struct Heads {
   int unused;
 } Heads;
 
-/// Which pages each sequence of a batch has: [slots][capacity] addresses.
+/// The pages of each sequence of a batch: [slots][capacity] addresses.
 typedef struct Pages {
   DEVICE(const uint64) addresses;
   int capacity;
   int unused;
 } Pages;
 
-/// What the chunks of a batch leave behind, to be combined by the block that comes last.
+/// The partial results of a batch's chunks, which the last block to arrive combines.
 typedef struct Partials {
   DEVICE(float) largest;      // [rows][queryHeads][capacity]
   DEVICE(float) total;        // the same
@@ -65,7 +65,7 @@ typedef struct Partials {
   int unused;
 } Partials;
 
-/// Attention of single tokens: what stays the same over a launch.
+/// Attention of single tokens: the part that is the same for all blocks of a launch.
 typedef struct DecodeAttention {
   Heads heads;
   Pages pages;
@@ -86,7 +86,7 @@ typedef struct QueryTile {
   int firstPosition;
 } QueryTile;
 
-/// The head's matrix, [vocabulary][hidden] bfloat16, and what comes before it.
+/// The head's matrix, [vocabulary][hidden] bfloat16, and the norm before it.
 typedef struct Head {
   DEVICE(const unsigned short) table;
   DEVICE(const float) norm;  // [hidden]
@@ -114,14 +114,14 @@ typedef struct RowSampling {
   unsigned long long seed;
 } RowSampling;
 
-/// Room for the candidates of each output, in ascending id: [outputs][vocabulary] each.
+/// Room for the candidates of each output, in ascending order of their ids: [outputs][vocabulary] each.
 typedef struct Candidates {
   DEVICE(uint64) keys;
   DEVICE(uint64) weights;
 } Candidates;
 
-/// Where a token goes. messages: pinned memory of the host, [messageRounds][outputs], a round in the upper half and the
-/// id in the lower.
+/// The destination of chosen tokens. messages: pinned memory of the host, [messageRounds][outputs], a round in the
+/// upper half and the id in the lower.
 typedef struct Delivery {
   DEVICE(uint64) messages;
   DEVICE(unsigned) rounds;  // [outputs], counted up
@@ -132,13 +132,13 @@ typedef struct Delivery {
 /// The matrices of a layer, in the order in which a token goes through them.
 enum { roleQueryKeyValue, roleAttentionOutput, roleGateUp, roleDown, roleCount };
 
-/// What differs from layer to layer, by role.
+/// The part of the decode step that differs from layer to layer, by role.
 typedef struct DecodeLayer {
   Matrix matrices[roleCount];
   DEVICE(const float) norms[roleCount];  // of the matrix's input; null where there is none
 } DecodeLayer;
 
-/// Everything the cooperative decode step needs to know.
+/// The model as the cooperative decode step sees it.
 typedef struct DecodeModel {
   DEVICE(const DecodeLayer) layers;
   int layerCount;
@@ -168,8 +168,8 @@ enum {
   outputGroup = 8,
 };
 
-/// The sequences of a decode step: what the sampler writes for the next step, and what stays the same. One struct in
-/// device memory, so that a step can be recorded once and launched again without the host.
+/// The sequences of a decode step. One struct in device memory, in which the sampler writes the next step's tokens and
+/// positions, so that a step can be recorded once and launched again without the host.
 typedef struct DecodeSequences {
   int tokens[outputGroup];     // the step's input
   int positions[outputGroup];  // of those tokens
@@ -179,7 +179,7 @@ typedef struct DecodeSequences {
   RowSampling sampling[outputGroup];
 } DecodeSequences;
 
-/// What a block leaves behind that gave up waiting for the others, indexed by block.
+/// The record of a block that gave up waiting for the others, indexed by block.
 typedef struct StallRecord {
   unsigned handOver;  // its number in the launch, from 1; 0 for a block that did not give up
   unsigned blocks;    // of the grid
@@ -187,8 +187,8 @@ typedef struct StallRecord {
   unsigned state;
 } StallRecord;
 
-/// Bytes of shared memory that blocks need before what depends on the model; the kernels check these numbers when they
-/// are compiled.
+/// Bytes of shared memory that blocks need besides those that depend on the model; the kernels check these numbers when
+/// they are compiled.
 enum {
   rowScratchBytes = 1088,
   gemvScratchBytes = 2112,
@@ -206,14 +206,14 @@ enum {
   longestStagedRow = 6912,
   /// Elements, rounded up to 8, of the longest heads that attention_short.cuh takes.
   longestShortHead = 128,
-  /// Blocks that can say where they gave up.
+  /// Blocks that can report where they gave up.
   stallRecords = 1024,
   /// Time stamps of a phase (trace.cuh).
   traceMarks = 6,
 };
 
-/// Blocks of the products of many tokens (gemm.cu), called by their rows and tokens: bytes of shared memory for each
-/// stage, and how many stages they need, two or as many as have room for sums.
+/// Blocks of the products of many tokens (gemm.cu), named by their rows and tokens: bytes of shared memory for each
+/// stage, and the fewest stages: two, or as many as the partial sums need room for.
 enum {
   gemm32x64StageBytes = 36864,
   gemm32x64FewestStages = 2,

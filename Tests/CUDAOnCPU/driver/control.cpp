@@ -162,7 +162,8 @@ size_t cuda_on_cpu_failure(char *text, size_t size) {
 
 const char *cuda_on_cpu_selftest_ptx() {
   static const auto &text = *new std::string([] {
-    std::string text = "// Declarations of the self-test kernels for the emulator.\n.version 8.1\n.target sm_80\n.address_size 64\n";
+    std::string text =
+        "// Declarations of the self-test kernels for the emulator.\n.version 8.1\n.target sm_80\n.address_size 64\n";
     for (const Kernel *kernel : kernels("selftest_")) {
       text += "\n.visible .entry " + kernel->name + "(";
       for (size_t p = 0; p < kernel->parameterSizes.size(); p++) {

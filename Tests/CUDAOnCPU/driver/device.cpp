@@ -100,7 +100,9 @@ static bool attribute(int number, int &value) {
     case 81: value = 164 << 10; break;                            // shared memory per multiprocessor
     case 95: value = 1; break;                                    // cooperative launch
     case 97: value = configuration.sharedMemoryByteCount; break;  // shared memory per block with permission
-    case 106: value = configuration.blocksPerMultiprocessor > 0 ? configuration.blocksPerMultiprocessor : 32; break;  // blocks per multiprocessor
+    case 106:
+      value = configuration.blocksPerMultiprocessor > 0 ? configuration.blocksPerMultiprocessor : 32;
+      break;                                                      // blocks per multiprocessor
     case 111: value = 1 << 10; break;                             // shared memory reserved per block
     default:
       // The other attributes that exist are features this device lacks.

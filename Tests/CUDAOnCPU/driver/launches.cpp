@@ -18,15 +18,17 @@ int driver::blocksPerMultiprocessor(const Function &function, int threads, size_
   return int(std::min({byThreads, byMemory, size_t(limit > 0 ? limit : 32)}));
 }
 
-static CUresult launch(void *handle, dim3 grid, dim3 block, unsigned sharedByteCount, void *streamHandle, void **parameters,
-                       bool cooperative) {
+static CUresult launch(void *handle, dim3 grid, dim3 block, unsigned sharedByteCount, void *streamHandle,
+                       void **parameters, bool cooperative) {
   return call(Needs::context, [&](State &s, auto &) -> CUresult {
     const auto function = s.functions.find(handle);
     Stream *stream = s.stream(streamHandle);
     if (!function || !stream) return invalidHandle;
     const int refused = control::configuration().refusedCooperativeLaunches;
-    if (cooperative && (refused == 2 || (refused == 1 && stream->capture != Stream::Capture::none))) return notSupported;
-    if (grid.x == 0 || grid.x > 0x7FFFFFFF || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535) return invalidValue;
+    if (cooperative && (refused == 2 || (refused == 1 && stream->capture != Stream::Capture::none)))
+      return notSupported;
+    if (grid.x == 0 || grid.x > 0x7FFFFFFF || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
+      return invalidValue;
     const uint64_t threads = uint64_t{block.x} * block.y * block.z;
     if (threads == 0 || block.x > 1024 || block.y > 1024 || block.z > 64 || threads > 1024) return invalidValue;
     if (threads > uint64_t(function->maximumThreads)) return launchOutOfResources;
@@ -49,14 +51,16 @@ static CUresult launch(void *handle, dim3 grid, dim3 block, unsigned sharedByteC
   });
 }
 
-CUDA_API cuLaunchKernel(void *function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, unsigned blockZ,
-                        unsigned sharedByteCount, void *stream, void **parameters, void **extra) {
+CUDA_API cuLaunchKernel(void *function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
+                        unsigned blockY, unsigned blockZ, unsigned sharedByteCount, void *stream, void **parameters,
+                        void **extra) {
   // Parameters in one packed buffer are the other way to pass them.
   if (extra) return notSupported;
   return launch(function, {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedByteCount, stream, parameters, false);
 }
 
-CUDA_API cuLaunchCooperativeKernel(void *function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY,
-                                   unsigned blockZ, unsigned sharedByteCount, void *stream, void **parameters) {
+CUDA_API cuLaunchCooperativeKernel(void *function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
+                                   unsigned blockY, unsigned blockZ, unsigned sharedByteCount, void *stream,
+                                   void **parameters) {
   return launch(function, {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedByteCount, stream, parameters, true);
 }

@@ -47,7 +47,8 @@ CUresult check(std::string_view text, PTXText &parsed, std::string &problem) {
   // CUDA 12.1 takes PTX up to 8.1, CUDA 11.8 up to 7.8.
   const int newest = (configuration.driverVersion / 1000 - 4) * 10 + configuration.driverVersion % 1000 / 10;
   if (parsed.version > newest) {
-    problem = "ptxas fatal   : Unsupported .version " + decimal(parsed.version) + "; current version is '" + decimal(newest) + "'";
+    problem = "ptxas fatal   : Unsupported .version " + decimal(parsed.version) + "; current version is '" +
+              decimal(newest) + "'";
     return unsupportedPTXVersion;
   }
   if (parsed.target > configuration.capability) {
@@ -62,7 +63,8 @@ CUresult check(std::string_view text, PTXText &parsed, std::string &problem) {
 std::string_view plantedName(std::string_view name) {
   const char *text = getenv("CUDA_ON_CPU_PLANTED");
   const std::string_view planted = text ? text : "";
-  return planted.starts_with(name) && planted.substr(name.size()).starts_with(":") ? planted.substr(name.size() + 1) : name;
+  return planted.starts_with(name) && planted.substr(name.size()).starts_with(":") ? planted.substr(name.size() + 1)
+                                                                                   : name;
 }
 
 std::string sizes(const std::vector<size_t> &sizes) {
@@ -106,7 +108,8 @@ CUDA_API cuModuleGetFunction(void **function, void *handle, const char *name) {
     const auto module = s.modules.find(handle);
     if (!module) return invalidHandle;
     if (!function || !name) return invalidValue;
-    const auto entry = std::find_if(module->entries.begin(), module->entries.end(), [&](const PTXEntry &e) { return e.name == name; });
+    const auto entry =
+        std::find_if(module->entries.begin(), module->entries.end(), [&](const PTXEntry &e) { return e.name == name; });
     if (entry == module->entries.end()) return notFound;
     const Kernel *kernel = findKernel(plantedName(name));
     if (!kernel) {

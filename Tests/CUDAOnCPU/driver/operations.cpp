@@ -52,7 +52,8 @@ Result execute(const KernelLaunch &operation) {
     offset += (size + 15) / 16 * 16;
   }
   const LaunchShape &shape = operation.shape;
-  Launch launch(*operation.kernel, arguments.data(), shape, control::seedOfNextLaunch(), control::configuration().spinLimit);
+  Launch launch(*operation.kernel, arguments.data(), shape, control::seedOfNextLaunch(),
+                control::configuration().spinLimit);
   const Result result = launch.run();
   control::countLaunch(execution.counts, uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z);
   if (result != success) return failure(result, launch.message);

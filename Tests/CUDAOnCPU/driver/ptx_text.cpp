@@ -25,7 +25,8 @@ class Tokens {
 
  private:
   static bool isWordCharacter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '$' || c == '.' || c == '%';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '$' ||
+           c == '.' || c == '%';
   }
 
   void skip() {
@@ -52,7 +53,8 @@ std::optional<size_t> number(std::string_view text) {
 
 // ".u64" is 8 bytes; nothing when the word is not a type.
 std::optional<size_t> sizeOfType(std::string_view word) {
-  if (word.size() < 3 || word[0] != '.' || std::string_view("usbf").find(word[1]) == std::string_view::npos) return std::nullopt;
+  if (word.size() < 3 || word[0] != '.' || std::string_view("usbf").find(word[1]) == std::string_view::npos)
+    return std::nullopt;
   const auto bits = number(word.substr(2));
   return bits && (*bits == 8 || *bits == 16 || *bits == 32 || *bits == 64) ? std::optional(*bits / 8) : std::nullopt;
 }

@@ -37,7 +37,8 @@ CUresult disturbCaptures(State &state, bool always) {
   for (const auto &[handle, stream] : state.streams) {
     if (stream->capture != Stream::Capture::active) continue;
     // Mode 0 forbids such calls to all threads, 1 to the capturing one, 2 to none.
-    const bool disturbs = stream->captureMode == 0 || (stream->captureMode == 1 && stream->capturer == std::this_thread::get_id());
+    const bool disturbs =
+        stream->captureMode == 0 || (stream->captureMode == 1 && stream->capturer == std::this_thread::get_id());
     if (!always && !disturbs) continue;
     stream->capture = Stream::Capture::invalidated;
     result = captureUnsupported;

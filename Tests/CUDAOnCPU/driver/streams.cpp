@@ -25,7 +25,8 @@ CUDA_API cuStreamCreate(void **stream, unsigned flags) {
 
 // What is queued still runs.
 CUDA_API cuStreamDestroy_v2(void *handle) {
-  return call(Needs::context, [&](State &s, auto &) -> CUresult { return s.streams.remove(handle) ? success : invalidHandle; });
+  return call(Needs::context,
+              [&](State &s, auto &) -> CUresult { return s.streams.remove(handle) ? success : invalidHandle; });
 }
 
 CUDA_API cuStreamSynchronize(void *handle) {
@@ -60,7 +61,8 @@ CUDA_API cuEventCreate(void **event, unsigned flags) {
 }
 
 CUDA_API cuEventDestroy_v2(void *handle) {
-  return call(Needs::context, [&](State &s, auto &) -> CUresult { return s.events.remove(handle) ? success : invalidHandle; });
+  return call(Needs::context,
+              [&](State &s, auto &) -> CUresult { return s.events.remove(handle) ? success : invalidHandle; });
 }
 
 CUDA_API cuEventRecord(void *eventHandle, void *streamHandle) {
@@ -157,9 +159,11 @@ CUDA_API cuGraphLaunch(void *handle, void *streamHandle) {
 }
 
 CUDA_API cuGraphDestroy(void *handle) {
-  return call(Needs::context, [&](State &s, auto &) -> CUresult { return s.graphs.remove(handle) ? success : invalidHandle; });
+  return call(Needs::context,
+              [&](State &s, auto &) -> CUresult { return s.graphs.remove(handle) ? success : invalidHandle; });
 }
 
 CUDA_API cuGraphExecDestroy(void *handle) {
-  return call(Needs::context, [&](State &s, auto &) -> CUresult { return s.executables.remove(handle) ? success : invalidHandle; });
+  return call(Needs::context,
+              [&](State &s, auto &) -> CUresult { return s.executables.remove(handle) ? success : invalidHandle; });
 }

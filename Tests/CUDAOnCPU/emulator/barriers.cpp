@@ -57,7 +57,9 @@ static void complete(Warp &warp, uint32_t kind, uint32_t lanes) {
   switch (Collective(kind & 0xFF)) {
     case Collective::synchronize: break;
     case Collective::shuffle:
-      each([&](uint32_t lane) { warp.outcomes[lane] = lanes >> warp.sources[lane] & 1 ? warp.values[warp.sources[lane]] : poison; });
+      each([&](uint32_t lane) {
+        warp.outcomes[lane] = lanes >> warp.sources[lane] & 1 ? warp.values[warp.sources[lane]] : poison;
+      });
       break;
     case Collective::ballot: case Collective::any: case Collective::all: {
       uint32_t votes = 0;
@@ -103,7 +105,8 @@ static void meet(uint32_t kind, uint32_t mask, Location where) {
   Thread &thread = *execution.thread;
   Warp &warp = *thread.warp;
   const uint32_t bit = thread.bit();
-  if ((mask & bit) == 0) fail(launchFailed, "called a collective of the warp with a mask that lacks its own lane", where);
+  if ((mask & bit) == 0)
+    fail(launchFailed, "called a collective of the warp with a mask that lacks its own lane", where);
   if (Collective(kind & 0xFF) == Collective::matrix && warp.alive != ~uint32_t{0})
     fail(launchFailed, "called ptx::mma in a warp that is not whole", where);
   uint32_t m = 0;
@@ -131,14 +134,16 @@ uint64_t collective(Collective kind, uint32_t mask, uint64_t value, Location whe
   return thread.warp->outcomes[thread.lane];
 }
 
-uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width, Location where) {
+uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width,
+                 Location where) {
   schedulingPoint();
   Thread &thread = *execution.thread;
   Warp &warp = *thread.warp;
   if (width < 1 || width > 32 || (width & (width - 1)) != 0)
     fail(launchFailed, "called a shuffle with a width that is not a power of two up to 32", where);
   // As shfl.sync does it: outside of the segment, a lane reads itself.
-  const uint32_t lane = thread.lane, segment = uint32_t(width), first = lane & ~(segment - 1), last = first + segment - 1;
+  const uint32_t lane = thread.lane, segment = uint32_t(width), first = lane & ~(segment - 1),
+                 last = first + segment - 1;
   uint32_t source = lane;
   switch (shuffle) {
     case Shuffle::index: source = first | (operand & (segment - 1)); break;

@@ -17,7 +17,8 @@ void blockBarrier(Location where);
 
 // Waits until every living lane of `mask` has come to the same collective.
 uint64_t collective(Collective kind, uint32_t mask, uint64_t value, Location where);
-uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width, Location where);
+uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width,
+                 Location where);
 void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], Location where);
 
 // A point where a seeded run may switch to another thread.

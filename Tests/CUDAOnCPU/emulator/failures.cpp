@@ -12,7 +12,9 @@ std::string textOf(uint3 index) {
 }
 
 // A one-dimensional index is told as a number.
-static std::string shortText(uint3 index) { return index.y == 0 && index.z == 0 ? std::to_string(index.x) : textOf(index); }
+static std::string shortText(uint3 index) {
+  return index.y == 0 && index.z == 0 ? std::to_string(index.x) : textOf(index);
+}
 
 std::string textOf(Location where) {
   const char *file = where.file_name();
@@ -48,7 +50,8 @@ std::string waitersOf(const Launch &launch) {
       const Thread &first = threads[t];
       const auto isAlive = [](const Thread &thread) { return (thread.warp->alive & thread.bit()) != 0; };
       const auto alike = [&](const Thread &thread) {
-        return isAlive(thread) == isAlive(first) && thread.waitsIn == first.waitsIn && thread.where.line() == first.where.line();
+        return isAlive(thread) == isAlive(first) && thread.waitsIn == first.waitsIn &&
+               thread.where.line() == first.where.line();
       };
       size_t end = t + 1;
       while (end < threads.size() && alike(threads[end])) end++;
@@ -56,7 +59,8 @@ std::string waitersOf(const Launch &launch) {
         if (++places > mostPlaces) return text + "; and others";
         if (!text.empty()) text += "; ";
         text += "block " + shortText(block.index) + ", thread";
-        text += end - t > 1 ? "s " + std::to_string(t) + "..." + std::to_string(end - 1) + " wait" : " " + std::to_string(t) + " waits";
+        text += end - t > 1 ? "s " + std::to_string(t) + "..." + std::to_string(end - 1) + " wait"
+                            : " " + std::to_string(t) + " waits";
         text += " in " + std::string(first.waitsIn ? first.waitsIn : "nothing") + " at " + textOf(first.where);
       }
       t = end;

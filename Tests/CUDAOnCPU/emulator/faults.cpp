@@ -49,7 +49,8 @@ void handle(int signal, siginfo_t *info, void *context) {
   // On return the OS thread goes on where it left its own stack for the first CUDA thread.
   switchStarts(&execution.thread->stack->fakeStack, launch.osStack);
   ucontext_t &interrupted = *static_cast<ucontext_t *>(context);
-  const auto resume = reinterpret_cast<uintptr_t>(&cuda_on_cpu_resume), target = reinterpret_cast<uintptr_t>(launch.osStackPointer);
+  const auto resume = reinterpret_cast<uintptr_t>(&cuda_on_cpu_resume),
+             target = reinterpret_cast<uintptr_t>(launch.osStackPointer);
 #if defined(__APPLE__) && defined(__x86_64__)
   interrupted.uc_mcontext->__ss.__rip = resume;
   interrupted.uc_mcontext->__ss.__rsi = target;
@@ -101,7 +102,8 @@ std::string describeFault(const Launch &launch) {
     text += ": used an address that is misaligned or impossible";
   } else {
     const Block &block = *execution.thread->block;
-    std::string place = launch.areas[size_t(&block - launch.blocks.data())]->describe(faultAddress, block.sharedByteCount);
+    std::string place =
+        launch.areas[size_t(&block - launch.blocks.data())]->describe(faultAddress, block.sharedByteCount);
     if (place.empty()) place = memory::describe(faultAddress);
     text += ": used the address " + std::string(address) + ", " + place;
   }

@@ -17,8 +17,14 @@ StackPool &stackPool() {
   return pool;
 }
 
-Launch::Launch(const Kernel &kernel, void *const *arguments, const LaunchShape &shape, uint64_t seed, uint32_t spinLimit)
-    : kernel(&kernel), arguments(arguments), shape(shape), spinLimit(spinLimit), osStack(boundsOfOSThread()), random{seed} {
+Launch::Launch(const Kernel &kernel, void *const *arguments, const LaunchShape &shape, uint64_t seed,
+               uint32_t spinLimit)
+    : kernel(&kernel),
+      arguments(arguments),
+      shape(shape),
+      spinLimit(spinLimit),
+      osStack(boundsOfOSThread()),
+      random{seed} {
   const uint32_t threadCount = shape.block.x * shape.block.y * shape.block.z;
   const uint64_t blockCount = uint64_t{shape.grid.x} * shape.grid.y * shape.grid.z;
   if (seed != 0) {

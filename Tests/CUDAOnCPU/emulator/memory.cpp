@@ -26,7 +26,8 @@ bool holdsOnly(unsigned char byte, const unsigned char *bytes, size_t count) {
 }
 
 void checkPrefetched(const void *address, Location where) {
-  if (!memory::containsLine(reinterpret_cast<uintptr_t>(address))) fail(illegalAddress, "prefetched a line that lies in no allocation", where);
+  if (!memory::containsLine(reinterpret_cast<uintptr_t>(address)))
+    fail(illegalAddress, "prefetched a line that lies in no allocation", where);
 }
 
 namespace memory {
@@ -45,7 +46,9 @@ struct Allocation {
   size_t roundedByteCount() const { return (byteCount + 255) / 256 * 256; }
   const unsigned char *bytes() const { return reinterpret_cast<const unsigned char *>(start); }
   // Bytes that are watched between the lower guard page and the start.
-  size_t slackBefore() const { return std::min(size_t{256}, start - reinterpret_cast<uintptr_t>(mapping) - pageByteCount()); }
+  size_t slackBefore() const {
+    return std::min(size_t{256}, start - reinterpret_cast<uintptr_t>(mapping) - pageByteCount());
+  }
   bool isIntact() const {
     return holdsOnly(canary, bytes() - slackBefore(), slackBefore()) &&
            holdsOnly(canary, bytes() + byteCount, roundedByteCount() - byteCount);
@@ -87,7 +90,8 @@ void retire(State &state, std::map<uintptr_t, Allocation>::iterator position) {
   state.living.erase(position);
   if (allocation.kind == Kind::device) state.used -= allocation.roundedByteCount();
   // A fresh unreadable mapping in its place gives the memory back to the system.
-  mmap(allocation.mapping, allocation.mappedByteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  mmap(allocation.mapping, allocation.mappedByteCount, PROT_NONE,
+       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   state.freed[allocation.start] = allocation;
   state.freedInOrder.push_back(allocation.start);
   if (state.freedInOrder.size() <= quarantineCount) return;
@@ -111,7 +115,8 @@ Result allocate(size_t byteCount, Kind kind, uintptr_t &address) {
   if (kind == Kind::device && rounded > s.limit - std::min(s.limit, s.used)) return outOfMemory;
   const size_t readable = (rounded + page - 1) / page * page;
   allocation.mappedByteCount = readable + 2 * page;
-  void *mapping = mmap(nullptr, allocation.mappedByteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *mapping =
+      mmap(nullptr, allocation.mappedByteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return outOfMemory;
   allocation.mapping = static_cast<char *>(mapping);
   if (mprotect(allocation.mapping + page, readable, PROT_READ | PROT_WRITE) != 0) {

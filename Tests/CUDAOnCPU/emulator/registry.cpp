@@ -22,7 +22,8 @@ const Kernel *findKernel(std::string_view name) {
 
 std::vector<const Kernel *> kernels(std::string_view prefix) {
   std::vector<const Kernel *> found;
-  for (auto i = table().lower_bound(prefix); i != table().end() && i->first.starts_with(prefix); ++i) found.push_back(&i->second);
+  for (auto i = table().lower_bound(prefix); i != table().end() && i->first.starts_with(prefix); ++i)
+    found.push_back(&i->second);
   return found;
 }
 

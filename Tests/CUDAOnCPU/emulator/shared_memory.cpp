@@ -34,14 +34,17 @@ void SharedArea::poison(size_t byteCount) {
 
 bool SharedArea::isIntact(size_t byteCount) const {
   const unsigned char *const first = start(byteCount);
-  return holdsOnly(canary, low, size_t(first - low)) && holdsOnly(canary, first + byteCount, rounded(byteCount) - byteCount);
+  return holdsOnly(canary, low, size_t(first - low)) &&
+         holdsOnly(canary, first + byteCount, rounded(byteCount) - byteCount);
 }
 
 std::string SharedArea::describe(uintptr_t address, size_t byteCount) const {
   const uintptr_t first = reinterpret_cast<uintptr_t>(start(byteCount)), end = first + byteCount;
   const std::string size = " the block's " + std::to_string(byteCount) + " bytes of shared memory";
-  if (address >= end && address - end < pageByteCount()) return std::to_string(address - end) + " bytes past the end of" + size;
-  if (address < first && first - address <= 2 * pageByteCount()) return std::to_string(first - address) + " bytes before" + size;
+  if (address >= end && address - end < pageByteCount())
+    return std::to_string(address - end) + " bytes past the end of" + size;
+  if (address < first && first - address <= 2 * pageByteCount())
+    return std::to_string(first - address) + " bytes before" + size;
   return "";
 }
 

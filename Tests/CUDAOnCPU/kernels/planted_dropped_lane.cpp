@@ -4,7 +4,9 @@
 
 namespace plantedDroppedLane {
 
-inline float __shfl_xor_sync(unsigned mask, float value, int bits) { return ::__shfl_xor_sync(mask, value, bits == 2 ? 1 : bits); }
+inline float __shfl_xor_sync(unsigned mask, float value, int bits) {
+  return ::__shfl_xor_sync(mask, value, bits == 2 ? 1 : bits);
+}
 
 #define head_1 plantedDroppedLane1
 #define head_4 selftest_planted_dropped_lane

@@ -125,7 +125,8 @@ static __device__ void selftestGridBarrier(unsigned *state) {
 // `rounds` times, every block adds its neighbour's number of the round before to its own.
 extern "C" __global__ void selftest_grid_barrier(unsigned *numbers, unsigned *state, int rounds) {
   for (int round = 0; round < rounds; round++) {
-    unsigned *const from = numbers + unsigned(round % 2) * gridDim.x, *const to = numbers + unsigned(1 - round % 2) * gridDim.x;
+    unsigned *const from = numbers + unsigned(round % 2) * gridDim.x, *const to =
+                                                                          numbers + unsigned(1 - round % 2) * gridDim.x;
     if (threadIdx.x == 0) to[blockIdx.x] = from[blockIdx.x] + from[(blockIdx.x + 1) % gridDim.x];
     selftestGridBarrier(state);
   }
@@ -135,7 +136,8 @@ extern "C" __global__ void selftest_grid_barrier(unsigned *numbers, unsigned *st
 extern "C" __global__ void selftest_mma(int *c, const unsigned *a, const unsigned *b) {
   const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
   int sums[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t], c[(g + 8) * 8 + 2 * t + 1]};
-  ptx::mma(sums, a[g * 8 + t], a[(g + 8) * 8 + t], a[g * 8 + t + 4], a[(g + 8) * 8 + t + 4], b[g * 8 + t], b[g * 8 + t + 4]);
+  ptx::mma(sums, a[g * 8 + t], a[(g + 8) * 8 + t], a[g * 8 + t + 4], a[(g + 8) * 8 + t + 4], b[g * 8 + t],
+           b[g * 8 + t + 4]);
   c[g * 8 + 2 * t] = sums[0];
   c[g * 8 + 2 * t + 1] = sums[1];
   c[(g + 8) * 8 + 2 * t] = sums[2];
