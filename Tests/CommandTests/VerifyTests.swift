@@ -249,10 +249,11 @@ struct VerifyTests {
       Mistake(
         arguments: ["--checks", "kernels,all"],
         sentence: "--checks has \"all\"; expected a list of kernels, products, operations, "),
-      Mistake(arguments: ["--checks", "products"], sentence: "--checks is \"products\"; expected none on the CPU"),
+      Mistake(
+        arguments: ["--checks", "products"], sentence: "--checks is \"products\"; expected no --checks on the CPU"),
       Mistake(
         arguments: ["--random-2b"],
-        sentence: "--random-2b compares the forms of the engine on a GPU; expected none on the CPU"),
+        sentence: "--random-2b compares the forms of the engine on a GPU; expected a GPU; choose --device cuda"),
       Mistake(
         arguments: ["--random-2b", "--model", "x"],
         sentence: "--random-2b cannot be combined with --model.", status: 64),
