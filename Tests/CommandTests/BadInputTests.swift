@@ -56,7 +56,7 @@ struct BadInputTests {
     Mistake(arguments: story + ["--sampling", "best"], sentence: "'best' is invalid", status: 64),
     Mistake(arguments: story + ["--seed", "-1"], sentence: "'-1' is invalid", status: 64),
     Mistake(arguments: story + ["--logprobs", "1"], sentence: "--logprobs is given without --json", status: 64),
-    Mistake(arguments: story + ["--interactive"], sentence: "--interactive cannot be combined with --prompt", status: 64),
+    Mistake(arguments: story + ["--interactive"], sentence: "--interactive cannot be combined", status: 64),
     Mistake(arguments: ["sing"], sentence: "Unexpected argument 'sing'", status: 64),
     Mistake(
       arguments: ["convert", "/no/such/folder", "/tmp/never"], sentence: "/no/such/folder: the file cannot be opened"),
