@@ -8,7 +8,7 @@ package final class CUDABuffer: Sendable {
   /// Allocates memory, whose contents are arbitrary.
   ///
   /// - Parameter byteCount: 0 or more. One byte is allocated for 0, so that there is an address.
-  /// - Throws: `CUDAError.outOfMemory` with what was free.
+  /// - Throws: `CUDAError.outOfMemory` with the free memory.
   package init(_ context: CUDAContext, byteCount: Int) throws(CUDAError) {
     try requireByteCount(byteCount)
     var address: CUdeviceptr = 0
@@ -24,7 +24,7 @@ package final class CUDABuffer: Sendable {
 
   deinit { context.release { $0.cuMemFree(address) } }
 
-  /// Copies bytes into the buffer and waits until they are there. Work in flight is not waited for.
+  /// Copies bytes into the buffer and waits until they have arrived. Does not wait for work in flight.
   ///
   /// - Parameter offset: where in the buffer the first byte goes.
   /// - Throws: `CUDAError.outOfBounds` when the bytes do not fit.
@@ -37,9 +37,10 @@ package final class CUDABuffer: Sendable {
     try settle()
   }
 
-  /// Copies bytes out of the buffer. Work in flight is not waited for: synchronize with what writes them first.
+  /// Copies bytes out of the buffer. Does not wait for work in flight: synchronize with the work that writes them
+  /// first.
   ///
-  /// - Parameter offset: where in the buffer the first byte lies.
+  /// - Parameter offset: the first byte's place in the buffer.
   /// - Throws: `CUDAError.outOfBounds` when the buffer ends before.
   package func copy(to host: UnsafeMutableRawBufferPointer, from offset: Int = 0) throws(CUDAError) {
     try requireRange(offset, host.count)

@@ -38,7 +38,7 @@ package final class CUDAContext: Sendable {
 
   /// Waits until all work on the device is done.
   ///
-  /// - Throws: also what went wrong in earlier work.
+  /// - Throws: also the errors of earlier work.
   package func synchronize() throws(CUDAError) {
     try call("cuCtxSynchronize") { $0.cuCtxSynchronize() }
   }
@@ -54,7 +54,7 @@ package final class CUDAContext: Sendable {
   ///
   /// - Parameters:
   ///   - function: its name, for the error.
-  ///   - detail: what it is called with, for the error.
+  ///   - detail: the call's arguments, for the error.
   func call(
     _ function: String, _ detail: @autoclosure () -> String = "", _ body: (DriverFunctions) -> CUresult
   ) throws(CUDAError) {

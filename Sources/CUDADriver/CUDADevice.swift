@@ -1,6 +1,6 @@
 import Synchronization
 
-/// A GPU and what it can do.
+/// A GPU and its capabilities.
 package struct CUDADevice: Sendable {
   /// The driver's number for it, from 0.
   package let ordinal: Int
@@ -12,11 +12,11 @@ package struct CUDADevice: Sendable {
   package let l2ByteCount: Int
   /// Bytes of shared memory that a block can have when its kernel allows it.
   package let sharedMemoryPerBlock: Int
-  /// What the memory could move at best, by its bus and clock; nil when the driver does not say.
+  /// The memory's peak bandwidth by its bus and clock; nil if the driver does not report them.
   package let memoryBytesPerSecond: Double?
   /// Whether all blocks of a launch can wait for each other.
   package let supportsCooperativeLaunch: Bool
-  /// What distinguishes it from every other GPU: its UUID, in hexadecimal digits.
+  /// The GPU's UUID, in hexadecimal digits.
   package let identifier: String
   /// As `cuDriverGetVersion` counts: 12010 is 12.1.
   package var driverVersion: Int { driver.version }

@@ -24,7 +24,7 @@ package final class CUDADriver: Sendable {
   }
 
   private init(_ library: SharedLibrary) throws(CUDAError) {
-    // The version comes first: an old driver lacks functions, and should be told so by its age.
+    // Check the version first: an old driver lacks functions, and the error should name its age.
     let getVersion: @convention(c) (DriverFunctions.Out<Int32>) -> CUresult = try library.function("cuDriverGetVersion")
     var version: Int32 = 0
     let result = getVersion(&version)
@@ -40,7 +40,7 @@ package final class CUDADriver: Sendable {
     try check(started, "cuInit")
   }
 
-  /// The GPUs that this process may see, in the driver's order; those too old for a context are among them.
+  /// The GPUs that this process may see, in the driver's order, including GPUs too old for a context.
   package func devices() throws(CUDAError) -> [CUDADevice] {
     var devices: [CUDADevice] = []
     for ordinal in 0..<(try deviceCount()) { devices.append(try CUDADevice(self, ordinal: ordinal)) }
@@ -66,8 +66,8 @@ package final class CUDADriver: Sendable {
   /// Turns a result that is not success into an error.
   ///
   /// - Parameters:
-  ///   - function: what was called.
-  ///   - detail: what it was called with.
+  ///   - function: the function that was called.
+  ///   - detail: its arguments.
   func check(_ result: CUresult, _ function: String, _ detail: @autoclosure () -> String = "") throws(CUDAError) {
     guard result != ResultCode.success else { return }
     throw .call(function: function, result: functions.describe(result), detail: detail())

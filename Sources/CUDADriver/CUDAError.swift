@@ -1,4 +1,4 @@
-/// What a function of the driver answers.
+/// The result of a driver function.
 package struct CUDAResult: Equatable, Sendable, CustomStringConvertible {
   /// The driver's number: 700.
   package let code: UInt32
@@ -16,7 +16,7 @@ package struct CUDAResult: Equatable, Sendable, CustomStringConvertible {
   package var description: String { "\(text) (\(name), \(code))" }
 }
 
-/// What keeps a GPU from being used, or work on it from being done.
+/// An error that prevents the use of a GPU, or work on it.
 package enum CUDAError: Error, Equatable, CustomStringConvertible {
   /// The driver's library is not on this system.
   case driverMissing(library: String, reason: String)
@@ -24,7 +24,7 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
   case functionMissing(String)
   /// Both as `cuDriverGetVersion` counts: 12010 is 12.1.
   case driverTooOld(found: Int, needed: Int)
-  /// The driver is there, but no GPU, or none that this process may see.
+  /// The driver is installed, but there is no GPU, or none that this process may see.
   case noDevice
   case deviceOutOfRange(Int, count: Int)
   /// Compute capabilities, as in "7.5".
@@ -36,16 +36,17 @@ package enum CUDAError: Error, Equatable, CustomStringConvertible {
   /// A copy or fill beyond its buffer; nothing has been copied. Bytes.
   case outOfBounds(offset: Int, count: Int, size: Int)
   case parameter(name: String, found: String, expected: String)
-  /// The driver does not take a module's PTX. `log` is the beginning of what its compiler says.
+  /// The driver does not take a module's PTX. `log` is the beginning of its compiler's message.
   case moduleRefused(name: String, result: CUDAResult, log: String)
-  /// Blocks of a cooperative launch waited in vain for each other, or the launch did not end in time. `place` tells
-  /// where they stand.
+  /// Blocks of a cooperative launch waited in vain for each other, or the launch did not end in time. `place` names the
+  /// hand-over.
   case stalled(kernel: String, place: String)
-  /// The GPU did not compute what it should when it was checked before its first use. `reason` tells what.
+  /// The GPU computed a wrong number, failed or hung when it was checked before its first use. `reason` has the
+  /// details.
   case untrusted(device: String, ordinal: Int, reason: String)
   /// An earlier kernel on the GPU did not end, so that this process does not call it any more.
   case abandoned(device: String)
-  /// Any other call that failed. `detail` is what it was called with, where that helps.
+  /// Any other call that failed. `detail` has its arguments, where they help.
   case call(function: String, result: CUDAResult, detail: String)
 
   package var description: String {

@@ -18,7 +18,7 @@ package final class CUDAEvent {
 
   deinit { context.release { $0.cuEventDestroy(handle) } }
 
-  /// Marks the work given to the stream so far, in place of what was marked before.
+  /// Marks the work given to the stream so far, and forgets the earlier mark.
   package func record(on stream: CUDAStream) throws(CUDAError) {
     try context.call("cuEventRecord") { $0.cuEventRecord(handle, stream.handle) }
   }

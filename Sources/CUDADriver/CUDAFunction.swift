@@ -4,7 +4,7 @@ package final class CUDAFunction {
   package let name: String
   /// Registers of a thread.
   package let registerCount: Int
-  /// Bytes of a thread that did not fit into registers and lie in memory.
+  /// Bytes of a thread that did not fit into registers and are in memory.
   package let localByteCount: Int
   let handle: CUfunction?
 
@@ -51,8 +51,8 @@ package final class CUDAFunction {
   /// no more.
   ///
   /// - Parameters:
-  ///   - threads: those of a block: 1 to 1024.
-  ///   - sharedBytes: those of a block: 0 to what `allowSharedMemory` was given.
+  ///   - threads: threads of a block: 1 to 1024.
+  ///   - sharedBytes: dynamic shared memory of a block: 0 to the bytes that `allowSharedMemory` was given.
   package func maximumBlocksPerMultiprocessor(threads: Int, sharedBytes: Int) throws(CUDAError) -> Int {
     let threadCount = try launchNumber("threads of a block", threads, 1...1024)
     let sharedByteCount = try launchNumber("bytes of shared memory", sharedBytes, 0...Int(Int32.max))

@@ -15,7 +15,7 @@ package final class CUDAGraph {
 
   deinit { context.release { $0.cuGraphExecDestroy(handle) } }
 
-  /// Starts the work, after what the stream has been given before. Two starts of one graph do not run at the same time.
+  /// Starts the work, after the stream's earlier work. Two starts of one graph do not run at the same time.
   package func launch(on stream: CUDAStream) throws(CUDAError) {
     try context.call("cuGraphLaunch") { $0.cuGraphLaunch(handle, stream.handle) }
   }
@@ -23,7 +23,7 @@ package final class CUDAGraph {
 
 extension CUDAStream {
   private enum CaptureMode {
-    /// Only this thread is kept from calls that would spoil the recording, such as allocations.
+    /// The driver refuses calls that would spoil the recording, such as allocations, to this thread only.
     static let threadLocal: UInt32 = 1
   }
 
@@ -37,7 +37,7 @@ extension CUDAStream {
   ///
   /// Until it returns this thread must not allocate or free memory of the device, synchronize, or use synchronous
   /// copies: the driver refuses them and drops the recording.
-  /// - Throws: what `body` throws; the stream can be used again either way.
+  /// - Throws: the error of `body`; the stream can be used again either way.
   package func capture(_ body: () throws(CUDAError) -> Void) throws(CUDAError) -> CUDAGraph {
     try context.call("cuStreamBeginCapture") { $0.cuStreamBeginCapture(handle, CaptureMode.threadLocal) }
     var failure: CUDAError?

@@ -60,9 +60,9 @@ extension CUDAStream {
   /// Starts a kernel.
   ///
   /// - Parameters:
-  ///   - threads: those of a block, in one direction: 1 to 1024.
-  ///   - sharedBytes: dynamic shared memory of a block; beyond 48 KiB only what `CUDAFunction.allowSharedMemory` was
-  ///     given.
+  ///   - threads: threads of a block, in one direction: 1 to 1024.
+  ///   - sharedBytes: dynamic shared memory of a block; beyond 48 KiB at most the bytes that
+  ///     `CUDAFunction.allowSharedMemory` was given.
   ///   - cooperative: whether all blocks must run at the same time, as they wait for each other.
   ///   - arguments: one value for each parameter of the kernel, of its size. The driver reads as many as the kernel has
   ///     and checks nothing.

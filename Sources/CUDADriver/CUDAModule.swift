@@ -13,7 +13,7 @@ package final class CUDAModule {
   ///
   /// - Parameters:
   ///   - ptx: the text, whose last byte is 0.
-  ///   - name: what errors call it.
+  ///   - name: its name in errors.
   /// - Throws: `CUDAError.moduleRefused` with the beginning of the compiler's log.
   package init(_ context: CUDAContext, ptx: UnsafeRawBufferPointer, name: String) throws(CUDAError) {
     guard ptx.last == 0 else {

@@ -1,7 +1,7 @@
 /// Work for the GPU, done in the order it was given, beside the work of other streams.
 ///
-/// What these functions start goes on when they have returned; memory it uses must stay until it is done. Errors in it
-/// are thrown by later calls.
+/// The work that these functions start goes on after they return; the memory it uses must stay until it is done. Later
+/// calls throw its errors.
 package final class CUDAStream {
   package let context: CUDAContext
   package let handle: CUstream?
@@ -23,14 +23,14 @@ package final class CUDAStream {
 
   /// Waits until all work given so far is done.
   ///
-  /// - Throws: also what went wrong in it.
+  /// - Throws: also the errors of that work.
   package func synchronize() throws(CUDAError) {
     try context.call("cuStreamSynchronize") { $0.cuStreamSynchronize(handle) }
   }
 
   /// Whether all work given so far is done.
   ///
-  /// - Throws: also what went wrong in it.
+  /// - Throws: also the errors of that work.
   package func isIdle() throws(CUDAError) -> Bool {
     let result = try context.result { $0.cuStreamQuery(handle) }
     if result == ResultCode.notReady { return false }

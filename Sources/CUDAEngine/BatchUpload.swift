@@ -86,7 +86,7 @@ struct BatchUpload {
     let single = rows.indices.filter { !isPrompt[$0] }
     let prompt = rows.indices.filter { isPrompt[$0] }
     let group = configuration.headCount / configuration.keyValueHeadCount
-    // A tile costs as much as positions lie before its end: the longest come first, so that none of them is alone at
+    // A tile's cost grows with the positions before its end: the longest come first, so that none of them runs alone at
     // the end.
     let tiles = Self.tiles(rows, prompt, longest: max(1, 64 / group)).sorted {
       $0.firstPosition + $0.tokens > $1.firstPosition + $1.tokens

@@ -2,10 +2,10 @@ package import BitNetCUDADriver
 import CBitNetCUDAKernels
 package import BitNetInference
 
-/// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, bit for bit what the
-/// CPU computes.
+/// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, with the CPU engine's
+/// results, bit for bit.
 ///
-/// Weights are uploaded once, as they lie in the file. Prompts, mixed batches and large ones go through one kernel an
+/// Weights are uploaded once, as they are in the file. Prompts, mixed batches and large ones go through one kernel an
 /// operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
 /// run ahead of the host.
 package final class CUDAEngine: Engine {
@@ -13,12 +13,12 @@ package final class CUDAEngine: Engine {
     /// Positions a sequence can hold; the model's own when nil.
     package var contextLength: Int?
     /// Whether an int8 copy of the output head screens the vocabulary, for a quarter of its size in memory more (0.33
-    /// GB for 2B-4T); nil to have it where it pays and fits. Results are the same.
+    /// GB for 2B-4T); nil to have it where it saves time and fits. Results are the same.
     package var screensHead: Bool?
     /// Whether single tokens go through one cooperative kernel. Results are the same.
     package var isCooperative: Bool
     /// Device memory for the keys and values of all sequences, and of those before them that later ones may begin like;
-    /// nine tenths of what the weights leave free when nil. In any case one whole context is tried.
+    /// nine tenths of the memory that the weights leave free when nil. In any case one whole context is tried.
     package var cacheBytes: Int?
 
     package init(
@@ -118,7 +118,8 @@ package final class CUDAEngine: Engine {
     package let graphError: String?
   }
 
-  /// Records the decode step of one sequence as a graph, without running it, and tells how single tokens are computed.
+  /// Records the decode step of one sequence as a graph, without running it, and reports how single tokens are
+  /// computed.
   package func decodeStepFacts() -> DecodeStepFacts {
     guard let decodeStep else { return .init(isCooperative: false, hasGraph: false, graphError: nil) }
     var error: (any Error)?
@@ -152,7 +153,7 @@ package final class CUDAEngine: Engine {
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
-    // Where the device fails there are no copies, and the next step tells why.
+    // If the device fails there are no copies, and the next step throws the reason.
     try? pass.library.context.makeCurrent()
     return store.make(startingWith: tokens, from: source)
   }
@@ -257,7 +258,7 @@ package final class CUDAEngine: Engine {
     }
   }
 
-  /// Runs device work; what the driver throws becomes an error of the engine.
+  /// Runs device work and turns the driver's errors into errors of the engine.
   private func withDevice<Result>(_ body: () throws -> Result) throws(EngineError) -> Result {
     do {
       try pass.library.context.makeCurrent()
@@ -278,7 +279,7 @@ package final class CUDAEngine: Engine {
     return results
   }
 
-  /// Decodes greedily and tells where the time of the last step went; nil where single tokens do not go through the
+  /// Decodes greedily and returns the times of the last step's phases; nil where single tokens do not go through the
   /// cooperative kernel.
   ///
   /// - Parameters:

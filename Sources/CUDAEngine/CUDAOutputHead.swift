@@ -8,7 +8,7 @@ extension CUDAForwardPass {
     rowScratchBytes + 64 * width + width * 4 * ((configuration.hiddenSize + 255) / 256 * 256)
   }
 
-  /// Shared memory of the screen for groups of this many outputs: activations come as two planes of int8 beside.
+  /// Shared memory of the screen for groups of this many outputs: two planes of int8 activations besides the head's.
   private func screenBytes(_ screened: CUDAScreenedHead, _ width: Int) -> Int {
     headBytes(width) + width * (16 + 2 * Int(screened.screen.stride))
   }
@@ -32,7 +32,7 @@ extension CUDAForwardPass {
       kernel: width == 4 ? .screen4 : .screen1, width: width, sharedBytes: screenBytes(screened, width))
   }
 
-  /// Outputs that one block takes together: 8, 4 or 1, what is useful for `count` of them and fits.
+  /// Outputs that one block takes together: 8, 4 or 1, the most that `count` of them can use and that fit.
   ///
   /// - Parameter bytes: the shared memory for groups of a width.
   private func headWidth(_ count: Int, widest: Int, bytes: (Int) -> Int) -> Int {

@@ -4,8 +4,8 @@ import CBitNetCUDAKernels
 
 /// The cooperative decode step: one token of each of 1 to 8 sequences through the whole model in one launch.
 ///
-/// Its arrays stay where they are from step to step and the sampler writes the next tokens into them, so that the step
-/// can be recorded once as a graph and launched again and again without the host.
+/// Its arrays keep their addresses and the sampler writes the next tokens into them, so that the step can be recorded
+/// once as a graph and launched again and again without the host.
 final class DecodeStep {
   let pass: CUDAForwardPass
   private var library: KernelLibrary { pass.library }
@@ -146,7 +146,7 @@ final class DecodeStep {
       positions: address(\.positions))
   }
 
-  /// Adds pages to a sequence's table. In stream order: the steps launched before do not see them, those after do.
+  /// Adds pages to a sequence's table, in stream order: steps launched earlier do not see them, later steps do.
   func setPages(_ addresses: [UInt64], of index: Int, from first: Int) throws(CUDAError) {
     let place = tables.address + UInt64(8 * (index * pass.space.chunkCapacity + first))
     // Ordinary memory is copied aside before the call returns.
@@ -225,7 +225,7 @@ final class DecodeStep {
     return DecodeTrace(marks: values, blocks: blocks, seconds: try end.seconds(since: start))
   }
 
-  /// Launches what follows the layers: the head, unless logits are computed already, and the sampler.
+  /// Launches the rest of the step after the layers: the head, unless logits are computed already, and the sampler.
   private func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
     if let screen = pass.screen {
       try pass.screenedHead(screen, count, arrays)

@@ -3,9 +3,9 @@ import CBitNetCUDAKernels
 /// Where the time of one cooperative decode step went: clocks of its multiprocessors at the marks of every phase of
 /// every block.
 package struct DecodeTrace: Sendable {
-  /// What a block does between two marks.
+  /// The work of a block between two marks.
   package enum Part: String, CaseIterable, Sendable {
-    /// Meeting its own threads and saying that it is there.
+    /// Meeting its own threads and adding to the barrier's count.
     case arriving
     /// Asking for the next weights, or keys and values.
     case asking
@@ -15,7 +15,7 @@ package struct DecodeTrace: Sendable {
     case reading
     /// Norm and quantiser.
     case quantizing
-    /// Products and what becomes of them, or attention.
+    /// Products and their outcome, or attention.
     case multiplying
   }
 
@@ -27,7 +27,7 @@ package struct DecodeTrace: Sendable {
   }
 
   package let phases: [Phase]
-  /// Of the kernel, from its first to its last mark in any block, in microseconds.
+  /// The duration of the kernel.
   package let seconds: Double
   package let clocksPerMicrosecond: Double
   /// A line for each hand-over and block: the marks in clocks of the block's multiprocessor, from the block's first on.
@@ -37,13 +37,13 @@ package struct DecodeTrace: Sendable {
 
   /// - Parameters:
   ///   - marks: `[hand-overs][blocks][traceMarks]`; 0 for a mark that the phase does not have.
-  ///   - seconds: what the launch took.
+  ///   - seconds: the duration of the launch.
   package init(marks: [UInt32], blocks: Int, seconds: Double) {
     let count = Int(traceMarks), handOvers = marks.count / count / blocks
     func mark(_ handOver: Int, _ block: Int, _ index: Int) -> UInt32 {
       marks[(handOver * blocks + block) * count + index]
     }
-    /// The marks of a phase; one that is missing is where the one before is.
+    /// The marks of a phase; a missing mark repeats the one before.
     func row(_ handOver: Int, _ block: Int) -> [UInt32] {
       var row = (0..<count).map { mark(handOver, block, $0) }
       for index in 1..<count where row[index] == 0 { row[index] = row[index - 1] }

@@ -3,7 +3,7 @@ package import CBitNetCUDAKernels
 import BitNetInference
 package import BitNetTernary
 
-/// A model's weights in device memory, in one allocation: tiles and tables as they lie in the file, norms in Float.
+/// A model's weights in device memory, in one allocation: tiles and tables as they are in the file, norms in Float.
 ///
 /// One allocation, because the driver rounds each up to 2 MiB.
 final class DeviceWeights {
@@ -97,7 +97,7 @@ final class DeviceWeights {
 }
 
 extension Matrix {
-  /// A matrix whose tiles lie at an address of device memory. The stacked parts follow one another in the output.
+  /// A matrix whose tiles are at an address of device memory. The stacked parts follow one another in the output.
   package init(_ matrix: TernaryMatrix, tiles: UInt64) {
     self.init()
     self.tiles = tiles

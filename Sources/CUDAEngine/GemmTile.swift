@@ -1,7 +1,7 @@
 package import BitNetCUDADriver
 package import CBitNetCUDAKernels
 
-/// The blocks of a product of many tokens (gemm.cu): what they take of a matrix, and how long they should need for it.
+/// The blocks of a product of many tokens (gemm.cu): their share of a matrix, and how long they should take for it.
 package struct GemmTile {
   package let rows: Int
   package let tokens: Int
@@ -31,7 +31,7 @@ package struct GemmTile {
     CUDAGrid((Int(matrix.tileRows) * 16 + rows - 1) / rows, (tokens + self.tokens - 1) / self.tokens)
   }
 
-  /// As many as there is room for, of half a multiprocessor if blocks have to share it.
+  /// As many stages as fit, in half a multiprocessor if blocks have to share it.
   func stages(tokens: Int, _ matrix: Matrix, multiprocessors: Int, sharedMemoryPerBlock: Int) -> Int {
     let grid = grid(tokens: tokens, matrix)
     // A multiprocessor has 1 KB more than a block may use, and keeps 1 KB for each block.
@@ -40,11 +40,11 @@ package struct GemmTile {
     return stages >= fewestStages ? stages : mostStages(sharedBytes: sharedMemoryPerBlock)
   }
 
-  /// About how many clocks the product takes, for comparing tiles; the launch, which all have, is left out.
+  /// An estimate of the product's clocks, for comparing tiles; the launch, which all have, is left out.
   func clocks(tokens: Int, _ matrix: Matrix, multiprocessors: Int) -> Double {
     let grid = grid(tokens: tokens, matrix)
     let share = Double((grid.x * grid.y + multiprocessors - 1) / multiprocessors)
-    // Per column: bytes from the second-level cache, and products. Two thirds of what an H100 has been measured to do.
+    // Per column: bytes from the second-level cache, and products, at two thirds of an H100's measured speed.
     let cache = Double(min(tokens, self.tokens) + rows / 4) / 32
     let products = Double(rows * self.tokens) / (2690 * 0.67)
     // Until the first copies arrive, and to add up and store.

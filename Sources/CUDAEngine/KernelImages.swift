@@ -40,7 +40,7 @@ package enum KernelImages {
     replacements.withLock { $0 = found }
   }
 
-  /// The bytes of a file and a NUL; nil when there is no such file.
+  /// The bytes of a file and a NUL; nil if the file does not exist.
   private static func read(_ path: String) throws(CUDAError) -> [UInt8]? {
     guard let file = fopen(path, "rb") else {
       if errno == ENOENT { return nil }

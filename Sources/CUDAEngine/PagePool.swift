@@ -39,14 +39,14 @@ final class PagePool {
   /// Makes sure that `count` pages can be taken.
   func reserve(_ count: Int) throws(CUDAError) {
     while free.count < count {
-      // Where the device has no room for more, just what is needed will do.
+      // If the device has no room for a whole slab, take only the pages that are needed.
       do { try add(max(slabLength, count - free.count)) } catch { try add(count - free.count) }
     }
   }
 
   private func add(_ pages: Int) throws(CUDAError) {
     let slab = try CUDABuffer(context, byteCount: pages * pageByteCount)
-    // The padding of heads must be zero, and stays so.
+    // The padding of heads must be zero; kernels never write it.
     try slab.fill(byte: 0)
     slabs.append(slab)
     for page in (0..<pages).reversed() { free.append(slab.address + UInt64(page * pageByteCount)) }

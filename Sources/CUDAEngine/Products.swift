@@ -2,8 +2,7 @@ package import BitNetCUDADriver
 package import CBitNetCUDAKernels
 import BitNetTernary
 
-/// How the W2A8 kernels are launched: which one for how many tokens, how the rows are dealt out, and what shared memory
-/// they need.
+/// Launches the W2A8 kernels: chooses one by the number of tokens, deals out the rows, and sizes the shared memory.
 package struct Products {
   /// The kernels of one outcome.
   package enum Outcome {
@@ -124,7 +123,7 @@ package struct Products {
   ///
   /// - Parameters:
   ///   - resident: blocks that the device runs at once.
-  ///   - warps: those of a block, a power of two.
+  ///   - warps: warps of a block, a power of two.
   ///   - isPaired: whether gate and up rows take turns; then a block has at least two rows at a time.
   package static func plan(_ matrix: Matrix, resident: Int, warps: Int = 8, isPaired: Bool) -> (split: Int, blocks: Int)
   {
@@ -177,8 +176,8 @@ package struct Products {
     }
   }
 
-  /// The bare integer product of rows that are quantised already, on any path: what kernels are checked and compared
-  /// by.
+  /// The bare integer product of rows that are quantised already, on any path, by which kernels are checked and
+  /// compared.
   ///
   /// - Parameters:
   ///   - firstSum: the sum of token 0's codes, which the kernel for one token takes as a number.
@@ -230,7 +229,8 @@ package struct Products {
   }
 }
 
-/// Where quantised activations are: codes `[tokens][stride]`, scales and sums `[tokens]`. stride is a multiple of 16.
+/// Quantised activations in device memory: codes `[tokens][stride]`, scales and sums `[tokens]`. stride is a multiple
+/// of 16.
 package struct QuantizedRows {
   package var codes: UInt64
   package var stride: Int

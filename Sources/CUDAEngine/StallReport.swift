@@ -1,6 +1,6 @@
 import CBitNetCUDAKernels
 
-/// What blocks of the decode step that gave up waiting for the others have left in pinned memory.
+/// The records that blocks of the decode step left in pinned memory when they gave up waiting for the others.
 package struct StallReport: Equatable, CustomStringConvertible {
   struct Waiting: Equatable {
     let block: Int
@@ -29,7 +29,7 @@ package struct StallReport: Equatable, CustomStringConvertible {
     blocks = Int(records[first.block].blocks)
   }
 
-  /// Those of the grid that nobody waits at the latest hand-over with: they are behind, or ended.
+  /// Blocks of the grid that do not wait at the latest hand-over: they are behind, or ended.
   private var missing: [Int] {
     let last = waiting.map(\.handOver).max()!
     let there = Set(waiting.filter { $0.handOver == last }.map(\.block))

@@ -64,10 +64,9 @@ final class TokenMessages {
         if UInt32(truncatingIfNeeded: message >> 32) == round { return Int32(truncatingIfNeeded: message) }
         spins += 1
         guard spins % 1024 == 0 else { continue }
-        // A step takes some hundred microseconds: a wait of milliseconds is for something else, and need not burn a
-        // core.
+        // A step takes some hundred microseconds: a wait of milliseconds has another reason and should not burn a core.
         if spins > 256 << 10 { usleep(50) }
-        // A failed launch sends nothing: the stream then says why.
+        // A failed launch sends nothing: the stream then reports the reason.
         if try isIdle(), UInt32(truncatingIfNeeded: place.pointee.load(ordering: .acquiring) >> 32) != round {
           throw CUDAError.parameter(
             name: "the sampler's message", found: "missing", expected: "a token for output \(output)")
@@ -80,7 +79,7 @@ final class TokenMessages {
     }
   }
 
-  /// Whether the stream has done all its work. A launch whose blocks waited in vain for each other tells where.
+  /// Whether the stream has done all its work. Throws where blocks of a launch waited in vain for each other.
   private func isIdle() throws(CUDAError) -> Bool {
     do {
       return try library.stream.isIdle()

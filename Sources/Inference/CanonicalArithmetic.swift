@@ -6,12 +6,11 @@ import BitNetTernary
 /// an fma happens where it is written and nowhere else; sums use a fixed number of lanes (`LaneOrder`); division,
 /// square root and fma are the correctly rounded IEEE operations.
 
-/// The number type a reference computation runs in: Float is the canonical arithmetic, Double the yardstick it is held
-/// against.
+/// The number type of a reference computation: Float is the canonical arithmetic, Double checks it.
 package protocol ReferenceScalar: BinaryFloatingPoint, Sendable {
   /// e^x.
   static func exponential(_ x: Self) -> Self
-  /// What the key/value cache keeps of a value.
+  /// A value as the KV cache stores it.
   static func cached(_ x: Self) -> Self
 }
 
@@ -31,8 +30,7 @@ extension Float: ReferenceScalar {
 ///
 /// 0 below -87 (the results would be subnormal), e^88 above 88; a NaN gives a NaN.
 /// With k = rint(x / ln 2), r = x - k ln 2 in two steps, e^x = 2^k (1 + r + r² q(r)), q a minimax polynomial of degree
-/// 4 on
-/// |r| ≤ ln 2 / 2 (found by iteratively reweighted least squares).
+/// 4 for r of magnitude ln 2 / 2 at most (found by iteratively reweighted least squares).
 package func canonicalExponential(_ x: Float) -> Float {
   if x < -87 { return 0 }
   let x = x > 88 ? 88 : x

@@ -1,30 +1,28 @@
 /// base^exponent in single precision, for the frequencies of rotary position embeddings.
 ///
-/// Why not a library power: the reference implementations take the powers of theta in single precision, where
-/// the last bit of a frequency is magnified by the position.  Our float64 oracle takes them with NumPy, whose
-/// array power on x86 with AVX-512 is that of Intel's short-vector math library (SVML, `__svml_powf16`).  That
-/// one is not correctly rounded: a fifth of its results are the neighbour instead, and the largest error found
-/// was 1.01 ulp.  This function does the same arithmetic and gives the same bits, and because it needs nothing
-/// but IEEE single precision and integers, every engine on every platform gets the same table.
+/// A library's power does not serve: the reference implementations take the powers of theta in single precision, where
+/// the position magnifies the last bit of a frequency. The float64 oracle of the tests takes them with NumPy, whose
+/// array power on x86 with AVX-512 is that of Intel's short-vector math library (SVML, `__svml_powf16`). SVML's power is
+/// not correctly rounded: a fifth of its results are the neighbour instead, and the largest error found was 1.01 ulp.
+/// This function does the same arithmetic and gives the same bits, and because it needs only IEEE single precision and
+/// integers, every engine on every platform gets the same table.
 ///
-/// Domain: `base` finite and at least 1, `exponent` in 0...1.  Nothing traps outside of it: a power below 1 may
-/// differ from the original in the last bit, one beyond 2^±125.5 is infinity or 0, and a base that is not
-/// positive and finite or an exponent that is not finite gives NaN.
+/// Domain: `base` finite and at least 1, `exponent` in 0...1. Nothing traps outside of it: a power below 1 may differ
+/// from the original in the last bit, one beyond 2^±125.5 is infinity or 0, and a base that is not positive and finite
+/// or an exponent that is not finite gives NaN.
 ///
 /// Method:
-/// 1. base = 2^e · m with m in 0.5..<1.  Let c be 1/m rounded to 1/32 and d = m·c − 1, which is small.  Then
-///    log2(base) = e + 1 − log2(c) + log2(1 + d): a table for c, a polynomial for d, and the sum kept in two
-///    floats.
+/// 1. base = 2^e · m with m in 0.5..<1. Let c be 1/m rounded to 1/32 and d = m·c − 1, which is small. Then log2(base) =
+///    e + 1 − log2(c) + log2(1 + d): a table for c, a polynomial for d, and the sum kept in two floats.
 /// 2. Times the exponent, again in two floats, rounded toward zero.
-/// 3. 2^s from a table for sixteenths, a cubic for what is left, and the integer part put into the exponent
-///    field.
+/// 3. 2^s from a table for sixteenths, a cubic for the rest, and the integer part put into the exponent field.
 ///
 /// The numbers in the tables and polynomials are those of SVML as it comes with NumPy 2.4.6 (github.com/numpy/SVML,
 /// contributed by Intel, BSD-3-Clause, copyright NumPy Developers).
 package func singlePrecisionPower(_ base: Float, _ exponent: Float) -> Float {
   guard base > 0, base.isFinite, exponent.isFinite else { return .nan }
 
-  // The reciprocal's 32nds, less 32.  A base just above a power of two has c = 2 and uses c = 1's entry, whose
+  // The reciprocal's 32nds, less 32. A base just above a power of two has c = 2 and uses c = 1's entry, whose
   // logarithm is then right with one less in the binary exponent; from c = 1.5 on the entries contain the 1.
   let m = base.significand * 0.5
   let cell = reciprocalCell(m)
@@ -36,7 +34,7 @@ package func singlePrecisionPower(_ base: Float, _ exponent: Float) -> Float {
   polynomial = (-0x1.715476p-1 as Float).addingProduct(d, polynomial)
   polynomial = (0x1.4ae198p-26 as Float).addingProduct(d, polynomial)
 
-  // Two floats whose sum is the logarithm.  d/ln 2 is by far the largest part of the polynomial, so its own
+  // Two floats whose sum is the logarithm. d/ln 2 is by far the largest part of the polynomial, so its own
   // rounding error goes into the low float too.
   let inverseLn2: Float = 0x1.715476p0
   let whole = binaryExponent + logarithmHigh[cell & 31]
@@ -63,7 +61,7 @@ package func singlePrecisionPower(_ base: Float, _ exponent: Float) -> Float {
   return fraction * Float(sign: .plus, exponent: index >> 4, significand: 1)
 }
 
-/// a·b + c rounded toward zero.  Swift has only the fused operation that rounds to nearest, so this finds the
+/// a·b + c rounded toward zero. Swift has only the fused operation that rounds to nearest, so this finds the
 /// sign of its error (Boldo and Muller's exact error of a fused multiply-add) and, where the rounding went away
 /// from zero, steps one back.
 private func fusedTowardZero(_ a: Float, _ b: Float, _ c: Float) -> Float {
@@ -84,7 +82,7 @@ private func fusedTowardZero(_ a: Float, _ b: Float, _ c: Float) -> Float {
 /// 32·c − 32, where c is 1/m rounded to 1/32, for m in 0.5..<1; from 32 down to 0.
 ///
 /// The original rounds the hardware's approximate reciprocal (`vrcp14ps`), which errs by up to 2^-14, so close
-/// to the middle between two cells it does not always take the nearer one.  Hence a table of where m enters
+/// to the middle between two cells it does not always take the nearer one. Hence a table of where m enters
 /// each next cell, found by running the instruction on every m.
 private func reciprocalCell(_ m: Float) -> Int {
   let position = UInt16(truncatingIfNeeded: m.bitPattern >> 7)  // of 0.5..<1: 0...0xffff, without the exponent
@@ -109,7 +107,7 @@ private let logarithmHigh: [Float] = [
   0x1.8a88p-3, 0x1.564p-3, 0x1.22d8p-3, 0x1.e0bp-4, 0x1.7d6p-4, 0x1.1bbp-4, 0x1.774p-5, 0x1.744p-6,
 ]
 
-/// What the rounding of `logarithmHigh` left.
+/// The rounding errors of `logarithmHigh`.
 private let logarithmLow: [Float] = [
   0, -0x1.a6eb1ep-18, 0x1.20a6dep-21, 0x1.3b992cp-18, -0x1.a39fbep-19, 0x1.0e9258p-18,
   -0x1.6b9026p-19, -0x1.eac382p-20, 0x1.ed0cbap-20, 0x1.e3263p-18, 0x1.5db83ap-20, 0x1.408c78p-18,

@@ -38,7 +38,7 @@ package final class ReferenceEngine: Engine {
     return MemoryUse(
       weights: weights.byteCount, screen: 0, buffers: 0, cache: store.pageCount * attentionChunkLength * position)
   }
-  /// More than anybody has patience for.
+  /// More pages than scalar code fills in days.
   private static let cachePages = 1 << 20
 
   private var source: SequenceStore<ReferencePage>.Source {
