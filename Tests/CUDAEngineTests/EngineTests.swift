@@ -405,7 +405,7 @@ struct EngineTests {
     #expect(
       error?.description
         == (feature == .attentionWindow
-          ? "the model's attention window is 7 positions; expected attention to all positions before on the CUDA engine"
+          ? "the model's attention window is 7 positions; expected attention to all earlier positions on the CUDA engine"
           : "the model's normalisation of a block's outputs is an attention post-norm; "
             + "expected none on the CUDA engine")
     )
