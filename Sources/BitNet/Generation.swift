@@ -9,8 +9,8 @@ import BitNetTokenization
 /// Dropping the iterator, or cancelling the task that iterates, ends the work after the steps that are running.
 /// Iterating again generates again; for a chat's answer, it asks the question again.
 ///
-/// Iterating throws ``BitNetError``, or `CancellationError` when the task is cancelled or a later question ends a chat's
-/// answer.
+/// Iterating throws ``BitNetError``, or `CancellationError` when the task is cancelled or a later question ends a
+/// chat's answer.
 public struct Generation: AsyncSequence, Sendable {
   /// Where the prompt comes from.
   enum Source: Sendable {

@@ -39,8 +39,8 @@ extension LanguageModel {
   ///   - window: positions of a window, 1 to ``contextLength``, the beginning-of-sequence token included; nil takes
   ///     ``contextLength``.
   ///   - progress: called with 0…1 as the work proceeds.
-  /// - Throws: ``BitNetError`` with ``BitNetError/Code/invalidArgument`` for a window out of range or a text that is too
-  ///   short; `CancellationError` when the task is cancelled.
+  /// - Throws: ``BitNetError`` with ``BitNetError/Code/invalidArgument`` for a window out of range or a text that is
+  ///   too short; `CancellationError` when the task is cancelled.
   public func perplexity(
     of text: String, window: Int? = nil, progress: (@Sendable (Double) -> Void)? = nil
   ) async throws -> Perplexity {

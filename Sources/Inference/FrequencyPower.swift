@@ -2,10 +2,10 @@
 ///
 /// A library's power does not serve: the reference implementations take the powers of theta in single precision, where
 /// the position magnifies the last bit of a frequency. The float64 oracle of the tests takes them with NumPy, whose
-/// array power on x86 with AVX-512 is that of Intel's short-vector math library (SVML, `__svml_powf16`). SVML's power is
-/// not correctly rounded: a fifth of its results are the neighbour instead, and the largest error found was 1.01 ulp.
-/// This function does the same arithmetic and gives the same bits, and because it needs only IEEE single precision and
-/// integers, every engine on every platform gets the same table.
+/// array power on x86 with AVX-512 is that of Intel's short-vector math library (SVML, `__svml_powf16`). SVML's power
+/// is not correctly rounded: a fifth of its results are the neighbour instead, and the largest error found was 1.01
+/// ulp. This function does the same arithmetic and gives the same bits, and because it needs only IEEE single precision
+/// and integers, every engine on every platform gets the same table.
 ///
 /// Domain: `base` finite and at least 1, `exponent` in 0...1. Nothing traps outside of it: a power below 1 may differ
 /// from the original in the last bit, one beyond 2^±125.5 is infinity or 0, and a base that is not positive and finite
