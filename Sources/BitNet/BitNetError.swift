@@ -5,6 +5,12 @@ import BitNetModelFiles
 import BitNetTernary
 import BitNetTokenization
 
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
 /// An error of this library: what it is about, what was found, what was expected.
 ///
 /// ```swift
@@ -15,7 +21,7 @@ import BitNetTokenization
 /// }
 /// ```
 ///
-/// A task that is cancelled gets Swift's `CancellationError` instead.
+/// A cancelled generation or measurement throws Swift's `CancellationError` instead; loading cannot be cancelled.
 public struct BitNetError: Error, Sendable, CustomStringConvertible {
   /// The kind of an error. Later versions may add codes, so handle the ones you do not know as well.
   public struct Code: Hashable, Sendable, CustomStringConvertible {
@@ -70,6 +76,11 @@ public struct BitNetError: Error, Sendable, CustomStringConvertible {
     self.cause = cause
     self.description = description ?? "\(subject) is \(found)" + (expected.map { "; expected \($0)" } ?? "")
   }
+}
+
+extension BitNetError: LocalizedError {
+  /// The sentence of ``description``, for `localizedDescription`.
+  public var errorDescription: String? { description }
 }
 
 extension BitNetError {

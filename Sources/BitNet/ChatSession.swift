@@ -1,11 +1,11 @@
 import BitNetInference
 import BitNetTokenization
 
-/// A conversation with a model. The cache keeps the earlier turns, so each answer costs only the new words.
+/// A conversation with a model. The cache keeps the earlier turns, so each answer costs only the new tokens.
 ///
 /// A session answers one question at a time. A new question ends the previous answer; what it had said so far stays in
-/// the conversation. A question joins the conversation with the first token of its answer: one that fails, or that
-/// nobody reads, leaves no trace.
+/// the conversation. A question joins the conversation with the first token of its answer: if the generation fails or
+/// is never iterated, the question is not added.
 public actor ChatSession {
   private let model: LanguageModel
   private let template: ChatTemplate
@@ -27,7 +27,7 @@ public actor ChatSession {
     if let system { messages = [ChatMessage(role: .system, content: system)] }
   }
 
-  /// Asks, and waits for the whole answer.
+  /// Asks a question and waits for the whole answer.
   ///
   /// - Parameters:
   ///   - text: the user's message.
@@ -37,10 +37,11 @@ public actor ChatSession {
     try await streamResponse(to: text, options: options).response()
   }
 
-  /// Asks; the answer arrives piece by piece as the result is iterated.
+  /// Asks a question; the answer arrives piece by piece as the result is iterated.
   ///
-  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays). Half of the
-  /// context, or the maximum number of tokens if that is less, stays free for the answer.
+  /// When the conversation outgrows the context, its oldest turns are forgotten (the system message stays), down to half
+  /// of the room where that leaves anything: the turn after that is computed anew, and the ones that follow are cached
+  /// again. Half of the context, or the maximum number of tokens if that is less, stays free for the answer.
   ///
   /// Iterating throws ``BitNetError`` with ``BitNetError/Code/contextExceeded`` when even the last message alone does
   /// not fit, and `CancellationError` when another question, or ``reset(system:)``, comes before the answer's end.
@@ -52,10 +53,15 @@ public actor ChatSession {
     Generation(model: model, source: .chat(self, question: text), options: options ?? self.options)
   }
 
+  /// Forgets the conversation, except for its system message, and starts a new one.
+  public func reset() {
+    reset(system: messages.first.flatMap { $0.role == .system ? $0.content : nil })
+  }
+
   /// Forgets the conversation and starts a new one.
   ///
   /// - Parameter system: the new conversation's system message; nil for none.
-  public func reset(system: String? = nil) {
+  public func reset(system: String?) {
     messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
     (asked, forgottenMessageCount) = (nil, 0)
     turn += 1
@@ -99,18 +105,24 @@ public actor ChatSession {
 
   /// The conversation with a question as tokens, without the oldest turns if it is too long, and the messages kept.
   private func fit(_ question: ChatMessage, reserving room: Int) throws -> ([ChatMessage], [TokenID]) {
+    let limit = model.contextLength - room
     var history = messages
     let first = history.first?.role == .system ? 1 : 0
-    while true {
-      let prompt = try template.encode(history + [question], with: model.tokenizer)
-      if prompt.count + room <= model.contextLength { return (history, prompt) }
-      guard history.count > first else {
-        if prompt.count < model.contextLength { return (history, prompt) }
-        throw EngineError.contextFull(length: 0, adding: prompt.count, limit: model.contextLength)
-      }
+    var prompt = try template.encode(history + [question], with: model.tokenizer)
+    if prompt.count <= limit { return (history, prompt) }
+    // Every message that goes changes the prompt's beginning, and with it all that the cache holds: so many go at once.
+    var longest: ([ChatMessage], [TokenID])?
+    while prompt.count > limit / 2, history.count > first {
       history.remove(at: first)
       // A conversation begins with a question, not with an answer to one that is gone.
       while history.count > first, history[first].role == .assistant { history.remove(at: first) }
+      prompt = try template.encode(history + [question], with: model.tokenizer)
+      if longest == nil, prompt.count <= limit, history.count > first { longest = (history, prompt) }
     }
+    if history.count == first, let longest { return longest }
+    guard prompt.count < model.contextLength else {
+      throw EngineError.contextFull(length: 0, adding: prompt.count, limit: model.contextLength)
+    }
+    return (history, prompt)
   }
 }

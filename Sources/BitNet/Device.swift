@@ -80,7 +80,7 @@ extension LanguageModel {
     public let isGPU: Bool
     /// Why it is not a GPU, when ``Device/automatic(cpu:cuda:)`` found none to use; nil otherwise.
     public let fallbackReason: String?
-    /// The device in a few words, such as "CPU, 2 threads, avx512".
+    /// The device in a few words, such as "CPU, avx512, 2 threads".
     public let description: String
   }
 }

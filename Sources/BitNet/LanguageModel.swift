@@ -18,7 +18,7 @@ public final class LanguageModel: Sendable {
   public let chatTemplate: ChatTemplate?
   /// Whether the model's files have a chat template, recognised or not.
   package let hasChatTemplate: Bool
-  /// The sampling that the model's makers suggest; greedy if they suggest none.
+  /// The sampling parameters that the model's authors suggest; greedy if they suggest none.
   public let suggestedSampling: SamplingParameters
   /// Tokens that end a text: those of the configuration, and those of the tokenizer that are known by name.
   public let endTokens: Set<TokenID>
@@ -109,8 +109,8 @@ public final class LanguageModel: Sendable {
   ///   - system: the system message, which tells the model its role.
   ///   - template: how turns are written; nil takes the model's own template.
   ///   - options: sampling, limits and stops of each answer.
-  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none that is
-  ///   recognised.
+  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none that is recognised;
+  ///   ``BitNetError/Code/invalidTokenizer`` when the tokenizer lacks a special token of the template.
   public func chat(
     system: String? = nil, template: ChatTemplate? = nil, options: GenerationOptions = .init()
   ) throws(BitNetError) -> ChatSession {
@@ -120,6 +120,8 @@ public final class LanguageModel: Sendable {
         found: hasChatTemplate ? "not recognised" : "missing",
         expected: "that of bitnet, llama3 or chatml, or an argument for the parameter template, such as .plain")
     }
+    // Fails now if the tokenizer lacks a special token of the template.
+    try withPublicErrors { _ = try template.encode([], with: tokenizer) }
     return ChatSession(model: self, template: template, system: system, options: options)
   }
 }
@@ -145,7 +147,7 @@ extension BitNetError {
   package static func noTokenizer(model: String) -> BitNetError {
     BitNetError(
       .invalidTokenizer, subject: "\(model): the tokenizer", found: "missing",
-      expected: "tokenizer.json or tokenizer.model beside the weights")
+      expected: "tokenizer.json or tokenizer.model in the model's folder, also when it is converted")
   }
 }
 

@@ -40,7 +40,13 @@ extension LanguageModel.LoadOptions {
     case .cpu(let options): return (try cpuEngine(weights, options), nil)
     case .cuda(let number, let options): return (try cudaEngine(weights, number, options), nil)
     case .automatic(let cpu, let cuda):
-      do { return (try cudaEngine(weights, 0, cuda), nil) } catch { return (try cpuEngine(weights, cpu), "\(error)") }
+      do {
+        return (try cudaEngine(weights, 0, cuda), nil)
+      } catch CUDAError.driverMissing {
+        return (try cpuEngine(weights, cpu), "no NVIDIA driver")
+      } catch {
+        return (try cpuEngine(weights, cpu), "\(error)")
+      }
     }
   }
 

@@ -18,7 +18,7 @@ struct Chat: AsyncParsableCommand {
       backslash at the end of a line continues the message on the next line. /help lists the commands of a conversation.
 
       A model whose chat template is missing or not recognised needs --chat-format: the format that it was trained \
-      with, or plain, with which the model continues the text.
+      with, or plain, with which the model continues the text. The demo model continues the text.
 
       Examples:
         bitnet chat --model model.safetensors --system "You are a patient teacher."
@@ -44,6 +44,7 @@ struct Chat: AsyncParsableCommand {
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
   func run() async throws {
+    if let maxTokens, maxTokens < 1 { throw CommandError("--max-tokens is \(maxTokens); expected 1 or more") }
     let (model, _) = try await model.load()
     let template = try template(for: model)
     let options = GenerationOptions(sampling: try sampling.parameters(for: model), maximumTokens: maxTokens)

@@ -29,7 +29,7 @@ package enum ModelConverter {
     guard FileAccess.isFolder(path) else {
       // An error about the file itself (missing, not safetensors, …) says more, if there is one.
       _ = try ConvertedModel(SafetensorsFile(checkedPath: path))
-      throw ModelFileError(.unsupported, file: path, finding: "is converted already", expected: "a Hugging Face folder")
+      throw ModelFileError(.unsupported, file: path, finding: "is already converted", expected: "a Hugging Face folder")
     }
     let folder = try HuggingFaceFolder(path: path, families: families)
     try requireNoSource(of: folder.checkpoint, at: output)

@@ -73,7 +73,7 @@ package final class OutputFile {
     guard FileAccess.isRegularFile(path) else {
       throw refusal("is not a regular file", expected: "the name of a file to write")
     }
-    if !overwrite { throw refusal("exists already; choose another name or pass --overwrite") }
+    if !overwrite { throw refusal("already exists; choose another name or pass --overwrite") }
   }
 
   /// Appends bytes.

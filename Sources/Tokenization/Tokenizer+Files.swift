@@ -58,7 +58,7 @@ extension Tokenizer {
     } catch let error as TokenizerError {
       throw error.inFile(path)
     } catch {
-      throw refusal("not readable (\(error))")
+      throw refusal(FileManager.default.fileExists(atPath: url.path) ? "not readable" : "missing")
     }
   }
 

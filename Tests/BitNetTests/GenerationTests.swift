@@ -135,7 +135,12 @@ struct GenerationTests {
     #expect(second.statistics.cachedTokens >= first.statistics.promptTokens + first.statistics.generatedTokens - 1)
     #expect(await chat.messages.map(\.role) == [.system, .user, .assistant, .user, .assistant])
     #expect(await chat.messages[2].content == first.text)
-    for turn in 0..<30 { _ = try await chat.respond(to: "Tell me more about the wood, number \(turn).") }
+    var recomputed = 0
+    for turn in 0..<30 {
+      let statistics = try await chat.respond(to: "Tell me more about the wood, number \(turn).").statistics
+      if statistics.cachedTokens < statistics.promptTokens / 2 { recomputed += 1 }
+    }
+    #expect((1...6).contains(recomputed), "turns are forgotten many at once: \(recomputed) of 30 turns were run anew")
     let messages = await chat.messages
     #expect(messages.count < 60 && messages[0].role == .system && messages[1].role == .user)
     #expect(await chat.forgottenMessageCount == 65 - messages.count)
@@ -145,6 +150,8 @@ struct GenerationTests {
     #expect(error?.code == .contextExceeded)
     #expect(await chat.messages.count == messages.count, "a question that does not fit is not kept")
     await chat.reset()
+    #expect(await chat.messages == [ChatMessage(role: .system, content: "Tell tales.")])
+    await chat.reset(system: nil)
     #expect(await chat.messages.isEmpty)
     #expect(await chat.forgottenMessageCount == 0)
   }

@@ -75,11 +75,11 @@ struct ConvertTests {
       let output = try folder.write("precious", to: "model.safetensors")
       let refused = try await BitNetProgram.run("convert", Fixture.all[1].path, output)
       #expect(refused.status == 1)
-      #expect(refused.errors.contains("exists already"))
+      #expect(refused.errors.contains("already exists"))
       #expect(try Data(contentsOf: folder["model.safetensors"]) == Data("precious".utf8))
       #expect(try await BitNetProgram.run("convert", Fixture.all[1].path, output, "--overwrite").status == 0)
       #expect(
-        try await BitNetProgram.run("convert", output, folder["again"].path).errors.contains("is converted already"))
+        try await BitNetProgram.run("convert", output, folder["again"].path).errors.contains("is already converted"))
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path) == ["model.safetensors"])
     }
   }

@@ -119,7 +119,7 @@ struct OutputFileTests {
   @Test func replacesOnlyWhenAsked() throws {
     let folder = try TemporaryFolder()
     try folder.write("out", [9])
-    expectRefusal("the file", "exists already") { _ = try OutputFile(path: folder("out"), overwrite: false) }
+    expectRefusal("the file", "already exists") { _ = try OutputFile(path: folder("out"), overwrite: false) }
     let file = try OutputFile(path: folder("out"), overwrite: true)
     try file.append([1])
     #expect(try folder.read("out") == [9])
@@ -135,7 +135,7 @@ struct OutputFileTests {
       let file = try OutputFile(path: folder("out"), overwrite: false)
       try file.append([1])
       try folder.write("out", [9])
-      expectRefusal("the file", "exists already") { try file.commit() }
+      expectRefusal("the file", "already exists") { try file.commit() }
     }
     #expect(try folder.names == ["out"])
     #expect(try folder.read("out") == [9])

@@ -95,7 +95,7 @@ struct ModelConverterTests {
     let folder = try TemporaryFolder()
     try TinyModel().write(to: folder)
     try ModelConverter.convert(from: folder.path, to: folder("out"))
-    expectRefusal("the file", "is converted already") {
+    expectRefusal("the file", "is already converted") {
       try ModelConverter.convert(from: folder("out"), to: folder("again"))
     }
     expectRefusal("__metadata__.format", "is missing") {
@@ -119,7 +119,7 @@ struct ModelConverterTests {
     let folder = try TemporaryFolder()
     try TinyModel().write(to: folder)
     try folder.write("out", [1])
-    expectRefusal("the file", "exists already") { try ModelConverter.convert(from: folder.path, to: folder("out")) }
+    expectRefusal("the file", "already exists") { try ModelConverter.convert(from: folder.path, to: folder("out")) }
     #expect(try folder.read("out") == [1])
     try ModelConverter.convert(from: folder.path, to: folder("out"), overwrite: true)
     #expect(throws: Never.self) { try ModelLoader.load(path: folder("out")) }

@@ -8,15 +8,17 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one, otherwise the CPU.",
-      valueName: "device"))
+      """
+      The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one and no option of the CPU \
+      is given (--threads, --instruction-set, --mapped), otherwise the CPU.
+      """, valueName: "device"))
   var device = DeviceChoice.auto
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "The most positions for prompt and answer together. (default: the model's context length)", valueName: "count")
-  )
+      "The maximum number of tokens of prompt and answer together. (default: the model's context length)",
+      valueName: "count"))
   var context: Int?
 
   @Option(
@@ -24,7 +26,7 @@ struct ModelOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       Memory for the KV cache, in bytes or with a unit (K, M, G, T, Ki, Mi, Gi, Ti). All generations share it, and \
-      later prompts that begin alike reuse it. There is always room for one full context. (default: a quarter of the \
+      prompts with the same beginning reuse it. There is always room for one full context. (default: a quarter of the \
       memory on the CPU, nine tenths of the free memory on a GPU)
       """, valueName: "bytes"))
   var cacheSize: String?
