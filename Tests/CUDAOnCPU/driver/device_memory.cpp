@@ -14,7 +14,7 @@ std::shared_ptr<const std::vector<unsigned char>> staged(const void *from, size_
   return std::make_shared<const std::vector<unsigned char>>(bytes, bytes + byteCount);
 }
 
-// The kind of host memory: pinned if the driver allocated it, invalid if it is a device address.
+// The kind of host memory: pinned if the driver allocated it, invalid if the address is null or a device's.
 enum class Host { pageable, pinned, invalid };
 Host kindOf(const void *host, size_t byteCount) {
   const auto address = reinterpret_cast<uintptr_t>(host);
