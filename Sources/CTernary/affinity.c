@@ -1,4 +1,4 @@
-// The processors that a thread may run on. Swift's modules of the C libraries lack these functions.
+// Gets and sets the processors that a thread may run on; Swift's C library modules lack these functions.
 #define _GNU_SOURCE
 #include "CTernary.h"
 

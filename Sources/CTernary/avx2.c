@@ -9,8 +9,8 @@
 #define KERNEL(name) name##_avx2
 #include "canonical.inc"
 
-// A lane of 16 bits takes pairs of products: a field times an activation is at most 3·128, so there is room for 42
-// pairs of fields times 1 or 10 of fields times 4. A tile brings 8 pairs, or 4 of either when there are two scales.
+// A 16-bit lane accumulates pairs of products. A field times an activation is at most 3·128, so a lane has room for 42
+// pairs of fields times 1, or 10 pairs of fields times 4. A tile adds 8 pairs, or 4 of each kind with two scales.
 #define SCALES(tokens) ((tokens) == 1 ? 2 : 1)
 #define TILES(scales) ((scales) == 1 ? 5 : 2)
 
@@ -20,7 +20,7 @@ INLINE __m256i widen(__m256i sum) { return _mm256_madd_epi16(sum, _mm256_set1_ep
 
 #include "avx2.inc"
 
-// Tiles of 16 rows as their fields, 16 registers each, for many tokens.
+// Decodes tiles of 16 rows to their fields, 16 registers a tile, for use with many tokens.
 INLINE void decode(const char *p, ptrdiff_t tiles, __m256i *decoded) {
   for (ptrdiff_t k = 0; k < tiles; k++, p += 128) {
     prefetch(p, 2);
@@ -29,7 +29,7 @@ INLINE void decode(const char *p, ptrdiff_t tiles, __m256i *decoded) {
   }
 }
 
-// Adds the products with as many tokens as there are, four at most.
+// Adds the products with at most the first four of `tokens` tokens.
 INLINE void addFour(const char *p, const int isDecoded, ptrdiff_t tiles, const int8_t *codes, ptrdiff_t codeStride,
                     ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   switch (tokens) {
@@ -43,7 +43,7 @@ INLINE void addFour(const char *p, const int isDecoded, ptrdiff_t tiles, const i
 static void
     KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
                       ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
-  enum { BLOCK = 10 };  // tiles decoded at a time: 5 KB, which stay in L1
+  enum { BLOCK = 10 };  // tiles decoded at a time: 5 KB, which stays in L1
   __m256i decoded[16 * BLOCK];
   const char *p = tiles;
   for (ptrdiff_t n = 0; n < rows; n += 16, out += 16, p += tilesPerRow * 128) {
@@ -52,7 +52,7 @@ static void
       addFour(p, 0, tilesPerRow, codes, codeStride, tokens, out, outStride);
       continue;
     }
-    // Decoded once for all tokens: 15 % faster than the above from 16 tokens on, slower for four.
+    // Decode once for all tokens: 15 % faster than the path above from 16 tokens on, slower for four.
     for (ptrdiff_t k = 0; k < tilesPerRow; k += BLOCK) {
       const ptrdiff_t count = tilesPerRow - k < BLOCK ? tilesPerRow - k : BLOCK;
       decode(p + k * 128, count, decoded);
@@ -63,8 +63,8 @@ static void
   }
 }
 
-// One row with one or two vectors: |code| · (row with the code's sign), of which a pair is at most 2·128·127, which 16
-// bits hold. (A code may be -128, a row not.)
+// Multiplies one row with one or two vectors as |code| · (row with the code's sign). A pair of products is at most
+// 2·128·127, which fits in 16 bits. (A code may be -128; a row element may not.)
 INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
                    const int vectors, int32_t *out, ptrdiff_t outStride) {
   (void)sums;  // only unsigned rows need them

@@ -11,7 +11,7 @@
 #include "canonical.inc"
 
 // A 64-byte half of a tile is eight rows × two column halves: lanes 0-7 hold columns 0-15, lanes 8-15 columns 16-31.
-// One register of activations serves two tiles; permutation [h][i] brings to every lane the four activations that meet
+// One register of activations serves two tiles; permutation [h][i] gives every lane the four activations that multiply
 // elements 4i…4i+3 of tile h.
 typedef struct {
   __m512i lanes[2][4];
@@ -27,13 +27,13 @@ INLINE Spread spread(void) {
   return s;
 }
 
-// The codes (+ 2) of elements 4i…4i+3 of every word.
+// Returns the codes (+ 2) of elements 4i…4i+3 of every word.
 INLINE __m512i group(__m512i words, const int i) {
   return _mm512_and_si512(i ? _mm512_srli_epi32(words, 2 * i) : words, _mm512_set1_epi8(3));
 }
 
-// What one token needs: the codes stay where they are in their bytes, times 1, 4, 16 or 64 in accumulators of their
-// own, so that nothing is shifted until the end.
+// Accumulators for one token. The codes are not shifted within their bytes: groups scaled by 1, 4, 16 and 64 have
+// separate accumulators, and only these are shifted, once at the end.
 typedef struct {
   __m512i low[4], high[4];
 } Scaled;
@@ -54,9 +54,9 @@ INLINE __m256i unscale(const __m512i *sums, __m256i bias) {
   return _mm256_sub_epi32(_mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)), bias);
 }
 
-// 16 rows times one token. One row of tiles at a time is one sequential stream from memory, which the prefetchers need.
-// Software fetches it into L2 8 KiB ahead and into L1 1 KiB ahead: L1 has few places for lines that are on their way,
-// and so each is held briefly.
+// Multiplies 16 rows with one token. Reading one row of tiles at a time gives the hardware prefetchers the single
+// sequential stream that they need. Software prefetches into L2 8 KiB ahead and into L1 only 1 KiB ahead, because L1
+// has few fill buffers and a shorter distance occupies each more briefly.
 INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, const int8_t *codes, int32_t sum,
                      int32_t *out) {
   Scaled sums;
@@ -77,10 +77,10 @@ INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, cons
   _mm256_storeu_si256((__m256i *)(out + 8), unscale(sums.high, bias));
 }
 
-// `tall` rows of tiles (1 or 2) times `count` tokens (at most 8). The halves of a tile are exchanged so that all
-// sixteen lanes hold the same columns of different rows: four activations are then a broadcast, which the load ports
-// do, while a permutation would take one of the two ports that multiply. With two rows of tiles a broadcast serves two
-// products.
+// Multiplies `tall` rows of tiles (1 or 2) with `count` tokens (at most 8). The halves of a tile are exchanged so that
+// all sixteen lanes hold the same columns of different rows. Four activations are then a broadcast, which the load
+// ports execute; a permutation would take one of the two ports that multiply. With two rows of tiles, each broadcast
+// serves two products.
 INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const int8_t *codes, ptrdiff_t codeStride,
                   const int32_t *sums, const int count, int32_t *out, ptrdiff_t outStride) {
   __m512i total[8][2];
@@ -104,7 +104,7 @@ INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const in
         int32_t four;
         memcpy(&four, codes + t * codeStride + 4 * i, 4);
         __m512i a = _mm512_set1_epi32(four);
-        __asm__("" : "+v"(a));  // or the compiler would load it for each product
+        __asm__("" : "+v"(a));  // otherwise the compiler loads it again for each product
         UNROLL for (int h = 0; h < tall; h++) total[t][h] = _mm512_dpbusd_epi32(total[t][h], w[h], a);
       }
     }
@@ -124,7 +124,7 @@ static void
     KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
                       ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   const ptrdiff_t rowBytes = tilesPerRow * 128;
-  // A lane gets at most 4 · 3 · 64 · 128 from a tile in the accumulator of factor 64; 32 bits hold that of 21,845
+  // A tile adds at most 4 · 3 · 64 · 128 to a lane of the accumulator scaled by 64; 32 bits hold the sum of 21,845
   // tiles.
   if (tokens == 1 && tilesPerRow <= 21845) {
     const Spread s = spread();
@@ -145,7 +145,7 @@ static void
   }
 }
 
-// One row with one or two vectors: a row xor 0x80 is the row + 128, unsigned.
+// Multiplies one row with one or two vectors. The row xor 0x80 is the row + 128, unsigned.
 INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
                    const int vectors, int32_t *out, ptrdiff_t outStride) {
   const __m512i flip = _mm512_set1_epi8((char)0x80);

@@ -1,4 +1,4 @@
-// Kernels for x86-64 with AVX2 and AVX-VNNI, the byte products of AVX-512 in 32-byte registers.
+// Kernels for x86-64 with AVX2 and AVX-VNNI, which has AVX-512's byte products in 32-byte registers.
 #include "CTernary.h"
 
 #if defined(__x86_64__)
@@ -9,9 +9,9 @@
 #define KERNEL(name) name##_avxvnni
 #include "canonical.inc"
 
-// A product takes five cycles and two can begin in each, so ten sums keep the units busy: 8 for one or two tokens (with
-// two sums a token for each eight rows, one token ran at half the speed from L2), 12 for three, 8 and more for others.
-// The largest terms are 192·128; a tile brings a lane 8 of them, and 2^31 holds those of 10,922 tiles.
+// A product has a latency of five cycles and two can start per cycle, so ten sums keep the units busy. One or two
+// tokens use 8 (with two sums per token and eight rows, one token ran at half the speed from L2), three use 12, more
+// use at least 8. The largest terms are 192·128; a tile adds 8 to a lane, and 2^31 holds the sum of 10,922 tiles.
 #define SCALES(tokens) ((tokens) == 1 ? 4 : (tokens) <= 3 ? 2 : 1)
 #define TILES(scales) 8192
 
@@ -43,7 +43,7 @@ static void
   }
 }
 
-// One row with one or two vectors: a row xor 0x80 is the row + 128, unsigned.
+// Multiplies one row with one or two vectors. The row xor 0x80 is the row + 128, unsigned.
 INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
                    const int vectors, int32_t *out, ptrdiff_t outStride) {
   __m256i sum[2][2];

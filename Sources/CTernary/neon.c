@@ -10,9 +10,9 @@
 #include "canonical.inc"
 #include "neon.inc"
 
-// Eight rows, one half of every tile, with `count` (2…8) tokens: a register decoded once serves all of them, and at
-// most 16 sums stay in registers. Eight tokens take 128 sdot and 24 instructions to decode: 41 cycles on Neoverse V1
-// and V2, 83 on N1 and N2, by llvm-mca 19.
+// Multiplies eight rows, one half of every tile, with `count` (2…8) tokens. A register is decoded once for all tokens,
+// and the sums (at most 16) stay in registers. Eight tokens take 128 sdot and 24 instructions to decode: 41 cycles on
+// Neoverse V1 and V2, 83 on N1 and N2, according to llvm-mca 19.
 INLINE void eightRows(const uint8_t *p, ptrdiff_t tilesPerRow, const int8_t *codes, ptrdiff_t codeStride,
                       const int32_t *sums, const int count, int32_t *out, ptrdiff_t outStride) {
   int32x4_t low[8] = {0}, high[8] = {0};
@@ -46,7 +46,7 @@ static void
                       ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   for (ptrdiff_t n = 0; n < rows; n += 16) {
     const uint8_t *p = (const uint8_t *)tiles + n / 16 * tilesPerRow * 128;
-    // A row of tiles is read from memory for its first eight rows and first eight tokens, and from L1 for the others.
+    // A row of tiles is read from memory for the first eight rows and first eight tokens, then from L1 for the others.
     for (ptrdiff_t t = 0; t < tokens; t += 8) {
       const int8_t *c = codes + t * codeStride;
       int32_t *o = out + t * outStride + n;

@@ -11,9 +11,9 @@
 #include "canonical.inc"
 #include "neon.inc"
 
-// Interleaving the words of a tile's two column halves puts 32 codes of one row side by side, so that step i of
-// decoding gives two rows × columns 4i…4i+3 and 16+4i…16+4i+3. The activations of two tokens are brought into that
-// order once for many rows: packed[tile][step][pair of tokens][token][8 columns].
+// Interleaving the words of a tile's two column halves puts 32 codes of one row side by side, so that decoding step i
+// yields two rows × columns 4i…4i+3 and 16+4i…16+4i+3. The activations of two tokens are packed in that order once for
+// many rows: packed[tile][step][pair of tokens][token][8 columns].
 enum { PACKED = 32768, BLOCK = 128 };
 
 INLINE void packPair(const int8_t *one, const int8_t *other, int8_t *packed, ptrdiff_t step) {
@@ -27,9 +27,9 @@ INLINE void packPair(const int8_t *one, const int8_t *other, int8_t *packed, ptr
   vst1q_s8(packed + 3 * step, vreinterpretq_s8_s64(vzip2q_s64(AB, CD)));
 }
 
-// Adds the products of eight rows, one half of every tile, with `count` (2…8) tokens to out, which the first tiles set.
-// Eight tokens take 64 smmla and 28 instructions to interleave and decode: 23 cycles on Neoverse V1 and V2, 46 on N2,
-// by llvm-mca 19.
+// Adds the products of eight rows, one half of every tile, with `count` (2…8) tokens to out; the first tiles overwrite
+// out instead. Eight tokens take 64 smmla and 28 instructions to interleave and decode: 23 cycles on Neoverse V1 and
+// V2, 46 on N2, according to llvm-mca 19.
 INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, const int32_t *sums, const int count,
                       const int first, int32_t *out, ptrdiff_t outStride) {
   const int pairs = (count + 1) / 2;
@@ -65,8 +65,8 @@ INLINE void eightRows(const uint8_t *p, ptrdiff_t tiles, const int8_t *packed, c
   }
 }
 
-// `rows` rows (a multiple of 16) times `count` tokens. Columns are taken as many at a time as their packed activations
-// fit the buffer, which with few tokens is all of them: then memory is what counts, and weights are read as one stream.
+// Multiplies `rows` rows (a multiple of 16) with `count` tokens, as many columns at a time as have packed activations
+// that fit the buffer. With few tokens that is every column; memory is then the limit, and weights are one stream.
 INLINE void manyRows(const uint8_t *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
                      ptrdiff_t codeStride, const int32_t *sums, const int count, int8_t *packed, int32_t *out,
                      ptrdiff_t outStride) {
@@ -75,7 +75,7 @@ INLINE void manyRows(const uint8_t *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows
   for (ptrdiff_t k = 0; k < tilesPerRow; k += most) {
     const ptrdiff_t here = tilesPerRow - k < most ? tilesPerRow - k : most;
     for (int t = 0; t < pairs; t++) {
-      // An odd token is its own neighbour.
+      // An odd last token is paired with itself.
       const int8_t *one = codes + 2 * t * codeStride + 32 * k, *other = 2 * t + 1 < count ? one + codeStride : one;
       for (ptrdiff_t i = 0; i < here; i++)
         packPair(one + 32 * i, other + 32 * i, packed + 64 * pairs * i + 16 * t, 16 * pairs);
@@ -90,7 +90,7 @@ static void
     KERNEL(multiply) (const void *tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows, const int8_t *codes,
                       ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t tokens, int32_t *out, ptrdiff_t outStride) {
   int8_t packed[PACKED] __attribute__((aligned(64)));
-  // A block's weights stay in the second-level cache from one group of tokens to the next.
+  // A block's weights stay in L2 from one group of tokens to the next.
   for (ptrdiff_t n = 0; n < rows; n += BLOCK) {
     const ptrdiff_t here = rows - n < BLOCK ? rows - n : BLOCK;
     const uint8_t *p = (const uint8_t *)tiles + n / 16 * tilesPerRow * 128;

@@ -1,4 +1,4 @@
-// Kernels in plain C for any processor: what the others are measured against.
+// Kernels in plain C for any processor, the baseline for the others.
 #include "CTernary.h"
 
 #define KERNEL(name) name##_portable
@@ -15,7 +15,7 @@ static void
       for (int r = 0; r < 16; r++) sum[r] = -2 * sums[t];  // codes are stored + 2
       for (ptrdiff_t k = 0; k < tilesPerRow; k++, word += 32, a += 32)
         for (int e = 0; e < 32; e++) {
-          // Eight rows lie side by side, so this inner loop is a vector loop.
+          // The words of eight rows are adjacent, so the compiler vectorises this inner loop.
           const uint32_t *w = word + e / 16 * 8;
           const int shift = 8 * (e % 4) + 2 * (e % 16 / 4);
           for (int r = 0; r < 8; r++) sum[r] += (int32_t)(w[r] >> shift & 3) * a[e];

@@ -1,4 +1,4 @@
-// Reads memory as fast as a plain loop does, to measure what the other loops could reach.
+// Reads memory as fast as a plain loop does, to measure an upper bound for the other loops.
 #include "CTernary.h"
 
 uint64_t ternary_read(const void *bytes, size_t count) {

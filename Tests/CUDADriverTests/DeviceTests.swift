@@ -35,14 +35,14 @@ extension StandInTests {
       #expect(device.isEmulated)
     }
 
-    @Test("A driver that does not tell the memory's clock gives no speed")
+    @Test("A driver that does not report the memory clock gives no bandwidth")
     func unknownSpeed() throws {
       let driver = try StandInTests.standIn.get().driver { $0.memoryClock = 0 }
       #expect(try driver.device(0).memoryBytesPerSecond == nil)
     }
 
     @Test(
-      "A driver that fails to tell the memory's clock or bus width gives no speed, and all else",
+      "A driver that fails to report the memory clock or bus width gives everything except the bandwidth",
       arguments: [36, 37] as [Int32])
     func failingSpeed(attribute: Int32) throws {
       let driver = try StandInTests.standIn.get().driver {
@@ -55,32 +55,32 @@ extension StandInTests {
       _ = try CUDAContext(device)
     }
 
-    @Test("Any other attribute that cannot be queried is an error that names it")
+    @Test("Failing to query any other attribute is an error that names it")
     func failingAttribute() throws {
       let driver = try StandInTests.standIn.get().driver { $0.failingAttribute = 16 }
       let error = #expect(throws: CUDAError.self) { _ = try driver.device(0) }
       #expect(error?.description.hasPrefix("cuDeviceGetAttribute (attribute 16 of device 0) failed: ") == true)
     }
 
-    @Test("A driver without a GPU says so")
+    @Test("A driver without a GPU is an error")
     func noDevice() {
       #expect(throws: CUDAError.noDevice) { _ = try StandInTests.standIn.get().driver { $0.deviceCount = 0 } }
     }
 
-    @Test("A driver older than the code needs is refused, by its version")
+    @Test("A driver that is too old is refused, and the error has its version")
     func oldDriver() {
       #expect(throws: CUDAError.driverTooOld(found: 12000, needed: 12010)) {
         _ = try StandInTests.standIn.get().driver { $0.driverVersion = 12000 }
       }
     }
 
-    @Test("A device that is not there is refused, with what there is", arguments: [-1, 1])
+    @Test("A device that does not exist is refused, and the error has the number of devices", arguments: [-1, 1])
     func outOfRange(ordinal: Int) throws {
       let driver = try StandInTests.standIn.get().driver()
       #expect(throws: CUDAError.deviceOutOfRange(ordinal, count: 1)) { _ = try driver.device(ordinal) }
     }
 
-    @Test("A device below compute capability 8.0 is listed, but gives no context")
+    @Test("A device below compute capability 8.0 is listed, but refuses a context")
     func oldDevice() throws {
       let driver = try StandInTests.standIn.get().driver { $0.capability = 75 }
       let device = try driver.device(0)

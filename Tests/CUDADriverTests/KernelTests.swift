@@ -7,7 +7,7 @@ import BitNetCUDADriver
 extension StandInTests {
   @Suite("Modules and kernels")
   struct KernelTests {
-    @Test("Every kind of argument arrives")
+    @Test("A kernel receives every kind of argument")
     func arguments() throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_parameters", context)
@@ -32,7 +32,7 @@ extension StandInTests {
       #expect(floats == [-3, 4e9, 5, 0.25, 45, 65535])
     }
 
-    @Test("A kernel sums with shared memory, by itself and in a graph")
+    @Test("A kernel that sums in shared memory works alone and in a graph")
     func reduce() throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_reduce", context)
@@ -59,7 +59,7 @@ extension StandInTests {
       #expect(try sums() == expected)
     }
 
-    @Test("The blocks of a cooperative launch meet; more than fit at a time are refused")
+    @Test("The blocks of a cooperative launch synchronise; a grid too large to be resident is refused")
     func cooperative() throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_grid_barrier", context)
@@ -90,7 +90,7 @@ extension StandInTests {
       }
     }
 
-    @Test("More than 48 KiB of shared memory must be allowed, up to the device's limit")
+    @Test("More than 48 KiB of shared memory need permission, up to the device's limit")
     func sharedMemory() throws {
       let context = try StandInTests.standIn.get().context { $0.sharedMemoryByteCount = 100_000 }
       let kernel = try StandInTests.standIn.get().kernel("selftest_shared_overrun", context)
@@ -114,7 +114,7 @@ extension StandInTests {
       try stream.synchronize()
     }
 
-    @Test("Numbers of a launch that are out of range are refused before the driver sees them")
+    @Test("Launch numbers out of range are refused before the driver is called")
     func launchNumbers() throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_hang", context)
@@ -138,7 +138,7 @@ extension StandInTests {
       #expect(throws: CUDAError.self) { _ = try kernel.maximumBlocksPerMultiprocessor(threads: 1, sharedBytes: .max) }
     }
 
-    @Test("PTX that the driver does not take is refused with its reason")
+    @Test("PTX that the driver refuses is an error with its reason")
     func badModule() throws {
       let context = try StandInTests.standIn.get().context()
       let text = Array("nothing like PTX\0".utf8)
@@ -173,7 +173,7 @@ extension StandInTests {
       #expect(result.code == 222)
     }
 
-    @Test("A kernel that the module has not is refused by its name")
+    @Test("A kernel that the module lacks is an error that names it")
     func unknownFunction() throws {
       let module = try StandInTests.standIn.get().module(StandInTests.standIn.get().context())
       try expectCall("cuModuleGetFunction", code: 500, naming: "selftest_missing of selftest") {
@@ -181,7 +181,7 @@ extension StandInTests {
       }
     }
 
-    @Test("A kernel at an address that is not there ends the context")
+    @Test("A kernel that uses an invalid address ends the context")
     func illegalAddress() throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_out_of_bounds", context)
@@ -197,12 +197,12 @@ extension StandInTests {
     }
 
     @Test(
-      "A prefetch of a line that is not there is noticed, though it changes nothing",
+      "A prefetch of a line outside of all allocations is detected, although it changes nothing",
       arguments: [0, 999, 1023, -1, 1024, 4096])
     func prefetch(offset: Int) throws {
       let context = try StandInTests.standIn.get().context()
       let kernel = try StandInTests.standIn.get().kernel("selftest_prefetch_at", context)
-      // Its last line is not whole: lines of an allocation are.
+      // The buffer ends within a line, but its allocation is rounded up to whole lines.
       let buffer = try CUDABuffer(context, byteCount: 1000)
       let stream = try CUDAStream(context)
       try stream.launch(
@@ -214,7 +214,7 @@ extension StandInTests {
       }
     }
 
-    @Test("A multiprocessor runs no more blocks than it is set to", arguments: [1, 2])
+    @Test("A multiprocessor runs at most the configured number of blocks", arguments: [1, 2])
     func blocks(limit: Int) throws {
       let context = try StandInTests.standIn.get().context { $0.blocksPerMultiprocessor = Int32(limit) }
       let kernel = try StandInTests.standIn.get().kernel("selftest_grid_barrier", context)
@@ -230,7 +230,7 @@ extension StandInTests {
       }
     }
 
-    /// Expects a call of the driver to fail with a code, and the error to name what it was called with.
+    /// Expects a call of the driver to fail with a code, and the error to name its arguments.
     private func expectCall(
       _ function: String, code: UInt32, naming text: String, _ body: () throws -> Void,
       at location: SourceLocation = #_sourceLocation

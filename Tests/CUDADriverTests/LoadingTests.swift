@@ -12,7 +12,7 @@ struct LoadingTests {
     private static let otherLibrary = "libm.so.6"
   #endif
 
-  @Test("A library that is not there is named, with the loader's reason")
+  @Test("A missing library is an error with its path and the loader's reason")
   func missingLibrary() {
     let error = #expect(throws: CUDAError.self) { _ = try CUDADriver.load(library: "libcuda-not-there.so.1") }
     guard case .driverMissing("libcuda-not-there.so.1", let reason) = error else {
@@ -22,7 +22,7 @@ struct LoadingTests {
     #expect(!reason.isEmpty && !reason.hasPrefix("libcuda-not-there.so.1:"))
   }
 
-  @Test("A library that is not the driver's is refused by the first function it lacks")
+  @Test("A library other than the driver is refused, and the error names the first missing function")
   func otherLibrary() {
     #expect(throws: CUDAError.functionMissing("cuDriverGetVersion")) {
       _ = try CUDADriver.load(library: Self.otherLibrary)

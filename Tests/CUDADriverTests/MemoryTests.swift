@@ -8,7 +8,7 @@ import BitNetCUDADriver
 extension StandInTests {
   @Suite("Memory of the device")
   struct MemoryTests {
-    @Test("Bytes are copied into any part of a buffer and back")
+    @Test("Bytes can be copied to any part of a buffer and back")
     func copies() throws {
       let context = try StandInTests.standIn.get().context()
       let buffer = try CUDABuffer(context, byteCount: 1000)
@@ -23,7 +23,7 @@ extension StandInTests {
     }
 
     @Test(
-      "A copy beyond the buffer is refused, and copies nothing",
+      "A copy that exceeds the buffer is refused and copies nothing",
       arguments: [(0, 17), (1, 16), (16, 1), (-1, 4), (.max, 1), (.min, 1)])
     func bounds(offset: Int, count: Int) throws {
       let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 16)
@@ -36,7 +36,7 @@ extension StandInTests {
       #expect(try buffer.contents() == [UInt8](repeating: 9, count: 16))
     }
 
-    @Test("A device that was given up is not called any more: calls throw, and memory is not freed")
+    @Test("An abandoned device is never called again: calls throw, and memory is not freed")
     func abandoned() throws {
       let driver = try StandInTests.standIn.get().driver()
       let device = try driver.device(0)
@@ -51,7 +51,7 @@ extension StandInTests {
       #expect(try other.memory().free <= free - (1 << 20))
     }
 
-    @Test("What new memory holds is not a number, whatever its format")
+    @Test("New memory contains NaNs in every format")
     func fresh() throws {
       let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 1000)
       let contents = try buffer.contents()
@@ -63,7 +63,7 @@ extension StandInTests {
       }
     }
 
-    @Test("No bytes can be allocated, filled and copied")
+    @Test("Zero bytes can be allocated, filled and copied")
     func nothing() throws {
       let context = try StandInTests.standIn.get().context()
       let buffer = try CUDABuffer(context, byteCount: 0)
@@ -95,7 +95,7 @@ extension StandInTests {
       #expect(throws: error) { try stream.fill(0, byte: 0, count: -3) }
     }
 
-    @Test("A device without enough memory says what was asked for and what was free; freed memory can be had again")
+    @Test("An out-of-memory error has the requested and the free bytes; freed memory can be allocated again")
     func outOfMemory() throws {
       let context = try StandInTests.standIn.get().context { $0.memoryByteCount = 1 << 20 }
       for _ in 0..<3 {
@@ -111,11 +111,11 @@ extension StandInTests {
       }
     }
 
-    @Test("Any thread can use what another has made")
+    @Test("A thread can use objects that another thread created")
     func threads() async throws {
       let buffer = try CUDABuffer(StandInTests.standIn.get().context(), byteCount: 16)
       try buffer.fill(byte: 3)
-      // The thread ends some time after the test, and must own nothing of the device then.
+      // The thread may end after the test, so it must not own the device's objects.
       let contents = await withCheckedContinuation { continuation in
         Thread.detachNewThread { [unowned buffer] in
           let contents = Result { try buffer.contents() }
@@ -127,7 +127,7 @@ extension StandInTests {
       #expect(try buffer.contents() == [UInt8](repeating: 4, count: 16))
     }
 
-    @Test("Page-locked memory is seen by the host and the device alike")
+    @Test("Host and device share page-locked memory")
     func hostBuffer() throws {
       let context = try StandInTests.standIn.get().context()
       let host = try CUDAHostBuffer(context, byteCount: 300)

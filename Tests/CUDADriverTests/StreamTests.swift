@@ -8,7 +8,7 @@ import BitNetCUDADriver
 extension StandInTests {
   @Suite("Streams, events and graphs")
   struct StreamTests {
-    @Test("A stream does its work in order")
+    @Test("A stream executes its operations in order")
     func order() throws {
       let context = try StandInTests.standIn.get().context()
       let stream = try CUDAStream(context)
@@ -45,7 +45,7 @@ extension StandInTests {
       #expect(try stream.isIdle())
     }
 
-    @Test("Events are reached in the order of a stream, and tell the time between them")
+    @Test("Events complete in stream order and measure the time between them")
     func events() throws {
       let context = try StandInTests.standIn.get().context()
       let stream = try CUDAStream(context)
@@ -63,7 +63,7 @@ extension StandInTests {
       #expect(throws: CUDAError.self) { _ = try untimed.seconds(since: start) }
     }
 
-    @Test("A capture does nothing; its graph does the work each time")
+    @Test("A capture executes nothing; its graph executes the operations at each launch")
     func capture() throws {
       let context = try StandInTests.standIn.get().context()
       let stream = try CUDAStream(context)
@@ -85,13 +85,13 @@ extension StandInTests {
       #expect(try StandInTests.standIn.get().counters().graphLaunches == 2)
     }
 
-    @Test("A capture that fails throws what failed, and the stream can be used again")
+    @Test("A failed capture throws the error, and the stream remains usable")
     func failedCapture() throws {
       let context = try StandInTests.standIn.get().context()
       let stream = try CUDAStream(context)
       let buffer = try CUDABuffer(context, byteCount: 16)
       #expect(throws: CUDAError.noDevice) { _ = try stream.capture { () throws(CUDAError) in throw .noDevice } }
-      // An allocation has no place in a capture.
+      // A capture cannot contain an allocation.
       let error = #expect(throws: CUDAError.self) {
         _ = try stream.capture { () throws(CUDAError) in _ = try CUDABuffer(context, byteCount: 16) }
       }
@@ -105,7 +105,7 @@ extension StandInTests {
       _ = try stream.capture { () throws(CUDAError) in try stream.fill(buffer.address, byte: 4, count: 16) }
     }
 
-    @Test("Handles are given back: their memory can be had again")
+    @Test("Released handles free their memory")
     func release() throws {
       let driver = try StandInTests.standIn.get().driver { $0.memoryByteCount = 1 << 20 }
       for _ in 0..<50 {

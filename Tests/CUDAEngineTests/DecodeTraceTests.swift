@@ -8,14 +8,14 @@ struct DecodeTraceTests {
   private var blocks = 3
   private var handOvers = 10  // two layers
 
-  /// Clocks of a part of a phase: all different, and none for what attention does not have.
+  /// Returns the clocks of a part of a phase: all different, and 0 for parts that attention lacks.
   private func clocks(_ phase: Int, _ part: Int) -> UInt32 {
     phase == 1 && (part == 3 || part == 4) ? 0 : UInt32(100 * phase + 10 * part + 7)
   }
 
-  /// Marks of blocks whose clocks begin at `start`, plus a thousand for each block, as a device leaves them.
+  /// Returns marks as a device writes them, from blocks whose clocks start at `start` plus a thousand for each block.
   ///
-  /// - Parameter extra: clocks that are added to a part of a hand-over of a block.
+  /// - Parameter extra: Clocks to add to one part of one block's hand-over.
   private func marks(from start: UInt32, extra: (handOver: Int, block: Int, part: Int, clocks: UInt32)? = nil)
     -> [UInt32]
   {
@@ -24,7 +24,7 @@ struct DecodeTraceTests {
       var now = start &+ UInt32(1000 * block)
       for handOver in 0..<handOvers {
         for part in 0..<Int(traceMarks) {
-          // The first mark has none before it.
+          // No mark precedes the first one.
           if handOver > 0 || part > 0 { now &+= clocks(handOver % 5, part) }
           if let extra, extra.handOver == handOver, extra.block == block, extra.part == part { now &+= extra.clocks }
           let isMissing = handOver % 5 == 1 && (part == 3 || part == 4)
@@ -35,7 +35,7 @@ struct DecodeTraceTests {
     return marks
   }
 
-  /// The clocks from a block's first mark to its last.
+  /// The number of clocks from a block's first mark to its last.
   private var total: UInt32 {
     (0..<handOvers).reduce(0) { sum, handOver in
       sum + (0..<Int(traceMarks)).reduce(0) { $0 + (handOver == 0 && $1 == 0 ? 0 : clocks(handOver % 5, $1)) }
@@ -63,9 +63,9 @@ struct DecodeTraceTests {
   }
 
   @Test(
-    "gives the median and the maximum of each part; the step's time scales the clocks; a missing mark takes no time")
+    "has the median and the maximum of each part; the step's time scales the clocks; a missing mark takes no time")
   func medians() {
-    // The longest block takes the whole time: two clocks a nanosecond.
+    // The longest block takes the whole step, at two clocks a nanosecond.
     let extra = (handOver: 8, block: 1, part: 5, clocks: UInt32(900))
     let seconds = Double(total + extra.clocks) / 2e9
     let trace = DecodeTrace(marks: marks(from: 5000, extra: extra), blocks: blocks, seconds: seconds)
@@ -73,21 +73,21 @@ struct DecodeTraceTests {
     check(trace, perMicrosecond: 2000, largest: (phase: 3, part: 5, clocks: clocks(3, 5) + extra.clocks))
   }
 
-  @Test("A clock may run over, between any two marks: its lower 32 bits do so every few seconds")
+  @Test("The clock's lower 32 bits, which overflow every few seconds, may do so between any two marks")
   func wrapAround() {
-    // One block and layer, so that a part that is wrong once is wrong in the median.
+    // Use one block and layer, so that a single wrong part changes the median.
     var single = self
     (single.blocks, single.handOvers) = (1, 5)
     let marks = single.marks(from: 1).filter { $0 != 0 }
     for (last, next) in zip(marks, marks.dropFirst()) where next > last + 1 {
-      // The mark after the last one before the clock runs over is 1 or more: 0 would be a missing one.
+      // The first mark after the overflow is at least 1, because 0 means a missing mark.
       let shifted = single.marks(from: 0 &- last)
       #expect(shifted.count { $0 == 0 } == 2)
       single.check(DecodeTrace(marks: shifted, blocks: 1, seconds: Double(single.total) / 1e9), perMicrosecond: 1000)
     }
   }
 
-  @Test("The CSV has a line for each hand-over and block, with clocks from the block's first mark on")
+  @Test("The CSV has a line for each hand-over and block, with clocks relative to the block's first mark")
   func csv() {
     let trace = DecodeTrace(marks: marks(from: UInt32.max - 1500), blocks: blocks, seconds: 1e-5)
     var lines = trace.csv.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)

@@ -26,7 +26,7 @@ private func generate(_ engine: any Engine, _ prompt: [Int32], count: Int, _ sam
   return result
 }
 
-/// The device of the stand-in, started anew, with one multiprocessor, so that blocks are few and tests quick.
+/// Restarts the stand-in's device with one multiprocessor, so that grids are small and tests quick.
 private func device(seed: UInt64 = 0, _ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in }) throws -> CUDADevice
 {
   let device = try standIn.get().driver {
@@ -87,7 +87,7 @@ struct EngineTests {
     #expect(try generate(gpu, prompt, count: 5, sampling) == generate(cpu, prompt, count: 5, sampling), "seed \(seed)")
   }
 
-  @Test("for a sequence whatever the batch around it: prompts and single tokens mixed", arguments: 1...4)
+  @Test("for a sequence regardless of the batch around it, with prompts and single tokens mixed", arguments: 1...4)
   func raggedBatches(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(2000 + seed))
     let fixture = Fixture.all[seed % Fixture.all.count]
@@ -123,14 +123,14 @@ struct EngineTests {
     }
   }
 
-  @Test("when 2 to 8 sequences decode together, by one cooperative kernel ahead of the host", arguments: [2, 3, 8])
+  @Test("when one cooperative kernel decodes 2 to 8 sequences ahead of the host", arguments: [2, 3, 8])
   func batchedDecoding(count: Int) throws {
     let fixture = Fixture.all[count % Fixture.all.count]
     let weights = try fixture.load().weights
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let gpu = try CUDAEngine(
       weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: count == 3))
-    // Lengths around the end of a page, so that pages are added while steps are under way.
+    // Use lengths around the end of a page, so that pages are added while steps are running.
     let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(64 - $0 * 7)) }
     let sampling = (0..<count).map {
       SamplingParameters(temperature: $0 % 2 == 0 ? 0 : 0.8, topK: 20, seed: UInt64($0))
@@ -150,7 +150,7 @@ struct EngineTests {
       #expect(try generate(cpu, prompts[index], count: 9, sampling[index]) == found[index])
       #expect(try gpu.tokens(of: ids[index]) == prompts[index] + found[index].dropLast())
     }
-    // What was run ahead has left nothing behind: the sequences go on as if it had not.
+    // Steps that ran ahead of the host have no effect on how the sequences continue.
     let entries = ids.indices.map { Batch.Entry(sequence: ids[$0], tokens: [found[$0].last!]) }
     for (index, output) in try gpu.step(Batch(entries)).enumerated() {
       let row = output.values
@@ -160,13 +160,13 @@ struct EngineTests {
     }
   }
 
-  @Test("when registers leave room for few blocks of the cooperative kernel")
+  @Test("when registers limit the blocks of the cooperative kernel")
   func fewBlocks() throws {
     let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let prompt = try fixture.prompt(64)
-    // Two sequences: one alone has never more than a block on a multiprocessor.
+    // Use two sequences, because a single one never has more than one block on a multiprocessor.
     let sampling = [5, 6].map { SamplingParameters(temperature: 0.8, topK: 20, seed: $0) }
     let expected = try sampling.map { try generate(cpu, prompt, count: 6, $0) }
     var barriers: [UInt64] = []
@@ -189,16 +189,16 @@ struct EngineTests {
       #expect(found == expected, "\(blocks) blocks")
       barriers.append(try standIn.get().counters().blockBarriers)
     }
-    // More blocks come to more barriers, each to its own.
+    // Each block counts its own barriers, so more blocks count more.
     #expect(barriers[1] > barriers[0])
   }
 
-  @Test("when a batch has more single tokens than one launch of attention takes, some behind a prompt")
+  @Test("when a batch has too many single tokens for one launch of attention, some after a prompt")
   func manySingleTokens() throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
     let cpu = try CPUEngine(weights: weights, contextLength: 1 << 17, threads: 1)
-    // With so long a context the chunks of eight tokens fill the room for them.
+    // With such a long context, the chunks of eight tokens fill their buffer.
     let gpu = try CUDAEngine(weights: weights, device: device(), options: .init(contextLength: 1 << 17))
     func run(_ engine: any Engine) throws -> [[Float]] {
       let ids = (0..<13).map { _ in engine.makeSequence() }
@@ -249,7 +249,7 @@ struct EngineTests {
   }
 
   @Test(
-    "when rows are so long that shared memory has room for the head of four outputs, but not for their screen",
+    "when rows are so long that shared memory holds the LM head's data for four outputs but not the screen's",
     arguments: [4160, 4608, 6144])
   func longRows(hidden: Int) throws {
     let configuration = ModelConfiguration(
@@ -257,7 +257,7 @@ struct EngineTests {
       keyValueHeadCount: 1, headSize: 16, contextLength: 64, normEpsilon: 1e-5, ropeTheta: 10000,
       activation: .squaredReLU,
       optionalNorms: .subNorms, tiedEmbedding: true)
-    // Four rows in floats, and their two planes of int8 beside.
+    // The bytes of four rows as floats, and of their two int8 planes.
     let (floats, planes) = (16 * ((hidden + 255) / 256 * 256), 8 * hidden)
     #expect(floats < 97 << 10 && floats + planes > 97 << 10)
     let weights = try ModelWeights(random: configuration, seed: UInt64(hidden))
@@ -276,7 +276,7 @@ struct EngineTests {
     }
   }
 
-  @Test("A token takes as many launches, barriers and bytes as the design says", arguments: [false, true])
+  @Test("A token takes the designed number of launches, barriers and bytes", arguments: [false, true])
   func cost(screened: Bool) throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
@@ -289,15 +289,15 @@ struct EngineTests {
     try gpu.generate(Batch([.init(sequence: id, tokens: [1], want: .token(.greedy))]), limit: count) { _ in true }
     let counters = try standIn.get().counters()
     #expect(counters.graphLaunches == count)
-    // The layers; the head, or the screen and what it leaves; the sampler.
+    // One launch each for the layers, the LM head (or two for the screen and the surviving rows), and the sampler.
     #expect(counters.launches == UInt64(count * (screened ? 4 : 3)))
-    // One before each of a layer's five phases.
+    // There is a barrier before each of a layer's five phases.
     #expect(counters.gridBarriers == UInt64(count * 5 * c.layerCount))
-    // Weights go through shared memory, each once.
+    // Each weight is copied to shared memory once.
     #expect(counters.asyncCopyBytes == UInt64(count * weights.tileByteCount))
     let table = c.vocabularySize * c.hiddenSize
     if screened {
-      // The int8 copy, rows padded to 16 bytes, and the few rows that survive.
+      // Reads the int8 copy, with rows padded to 16 bytes, and the few rows that survive.
       let least = count * c.vocabularySize * ((c.hiddenSize + 15) / 16 * 16)
       #expect(counters.streamedBytes >= UInt64(least) && counters.streamedBytes < UInt64(least + count * table / 2))
     } else {
@@ -307,7 +307,7 @@ struct EngineTests {
   }
 
   @Test(
-    "The decode step is a graph, unless the driver records no cooperative launches: then its error is kept",
+    "The decode step is a graph, unless the driver cannot capture cooperative launches; then its error is kept",
     arguments: [false, true])
   func decodeStepFacts(refused: Bool) throws {
     let fixture = Fixture.all[0]
@@ -369,15 +369,14 @@ struct EngineTests {
     let weights = try ModelWeights(random: configuration, seed: 1)
     let prompt = (0..<600).map { Int32($0 * $0 % 30) }
     let expected = try logits(CPUEngine(weights: weights, threads: 1), prompt, chunks: [600]).suffix(30)
-    // A row takes 4 · (2 · 16 + 16 + 16 + 24) + 24 bytes, and the buffers of a slice at most a part in 32 of the
-    // memory.
+    // A row takes 4 · (2 · 16 + 16 + 16 + 24) + 24 bytes, and the buffers of a slice take at most 1/32 of the memory.
     for (memory, rows) in [(1 << 30, 2048), (16 << 20, 1024), (8 << 20, 512)] {
       let gpu = try CUDAEngine(weights: weights, device: device { $0.memoryByteCount = UInt64(memory) })
       #expect(memory / 32 / 376 >= rows && (rows == 2048 || memory / 32 / 376 < 2 * rows))
       let id = gpu.makeSequence()
       try standIn.get().resetCounters()
       _ = try gpu.step(Batch([.init(sequence: id, tokens: Array(prompt.dropLast()), rows: .none)]))
-      // Embedding; each layer: four products with a quantiser before each, rotary embedding and attention.
+      // One launch is the embedding; a layer has four products with a quantiser each, rotary embedding and attention.
       let slices = (prompt.count - 1 + rows - 1) / rows
       #expect(
         try standIn.get().counters().launches == UInt64(slices * (1 + configuration.layerCount * 10)),
@@ -401,13 +400,13 @@ struct EngineTests {
     }
     #expect(ModelFeature.allCases.filter(configuration.has) == [feature])
     let weights = try ModelWeights(random: configuration, seed: 3)
-    // The sentences themselves are tested in InferenceTests.
+    // InferenceTests checks the messages themselves.
     let expected = #expect(throws: EngineError.self) { try configuration.requireOnly(on: "the CUDA engine") }
     let error = #expect(throws: EngineError.self) { try CUDAEngine(weights: weights, device: device()) }
     #expect(error == expected)
   }
 
-  @Test("Device memory: one copy of the weights, pages come back")
+  @Test("Device memory holds one copy of the weights, and pages are reused")
   func memory() throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
@@ -427,14 +426,14 @@ struct EngineTests {
   }
 }
 
-@Suite("What a GPU cannot do", .serialized)
+@Suite("Errors of the CUDA engine", .serialized)
 struct EngineErrorTests {
-  /// A device of this suite's own, with the given memory.
+  /// Returns this suite's own device, with the given memory.
   private func device(memory: UInt64 = 1 << 30) throws -> CUDADevice {
     try brokenStandIn.get().driver { $0.memoryByteCount = memory }.device(0)
   }
 
-  @Test("Too little memory is one sentence, and the CPU takes over only where that was left open")
+  @Test("Too little memory is an error of one line")
   func outOfMemory() throws {
     let weights = try Fixture.all[0].load().weights
     do {
@@ -446,11 +445,11 @@ struct EngineErrorTests {
     }
   }
 
-  @Test("When the cache finds no room, the sequence stays what it was, and goes on when there is room again")
+  @Test("A sequence is unchanged when the KV cache is out of memory, and continues when memory is free again")
   func cacheFull() throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
-    // Four positions of the first page are left, so a run of ten steps needs a second one on its way.
+    // The first page has four positions left, so a run of ten steps needs a second page on the way.
     let prompt = Array(try fixture.prompt(64).prefix(60))
     func engine(memory: Int) throws -> CUDAEngine {
       try CUDAEngine(weights: weights, device: device(memory: UInt64(memory)))
@@ -460,7 +459,7 @@ struct EngineErrorTests {
       let used = gpu.memory
       return (used.weights + used.screen + used.buffers, try generate(gpu, prompt, count: 10, .greedy))
     }()
-    // Room for a few pages, and for the small things beside them.
+    // Leave memory for a few pages and for small allocations.
     let gpu = try engine(memory: used + (1 << 20))
     let first = gpu.makeSequence()
     var found: [Int32] = []
@@ -471,7 +470,7 @@ struct EngineErrorTests {
       }
     }
     try go(prompt, count: 1)
-    // Others take what is left.
+    // Other sequences take the rest.
     var others: [SequenceID] = []
     while others.count < 100 {
       others.append(gpu.makeSequence())
@@ -479,7 +478,7 @@ struct EngineErrorTests {
     }
     #expect(2..<100 ~= others.count)
     #expect(throws: EngineError.self) { try go(found, count: 9) }
-    // What was given holds, and no step that ran ahead is counted.
+    // The returned tokens remain, and steps that ran ahead do not count.
     #expect(found.count < 6 && found == Array(expected.prefix(found.count)))
     #expect(try gpu.tokens(of: first) == prompt + found.dropLast())
     gpu.removeSequence(others[0])
@@ -488,7 +487,7 @@ struct EngineErrorTests {
     #expect(found == expected)
   }
 
-  @Test("Bad batches are refused as by the other engines")
+  @Test("Bad batches are refused as in the other engines")
   func badBatches() throws {
     let weights = try Fixture.all[0].load().weights
     let gpu = try CUDAEngine(weights: weights, device: device())

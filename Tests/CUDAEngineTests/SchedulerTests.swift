@@ -33,7 +33,7 @@ struct SchedulerTests {
   }
 
   @Test(
-    "takes eight requests through the step for few sequences, ahead of the host, with joins and leaves",
+    "runs eight requests in the decode step for few sequences, ahead of the host, while requests join and leave",
     arguments: [false, true])
   func eight(isShort: Bool) async throws {
     let seed = UInt64.random(in: 0...UInt64.max)
@@ -41,7 +41,7 @@ struct SchedulerTests {
     let weights = try Fixture.all[0].load().weights
     let cpu = try CPUEngine(weights: weights, threads: 1)
     let device = try standIn.get().driver { $0.multiprocessorCount = 1 }.device(0)
-    // Short of pages, requests give way and are run again from their tokens.
+    // With too few pages, requests are preempted and recomputed from their tokens.
     let gpu = try CUDAEngine(
       weights: weights, device: device, options: .init(contextLength: 150, cacheBytes: isShort ? 0 : nil))
     let common = try Fixture.all[0].prompt(200)

@@ -2,9 +2,9 @@ import BitNetCUDAEngine
 import CBitNetCUDAKernels
 import Testing
 
-@Suite("The report of a decode step whose blocks wait in vain")
+@Suite("The report of a stalled decode step")
 struct StallReportTests {
-  /// The report of records as blocks leave them: block, hand-over from 0, ticket and state.
+  /// Returns the report of records as blocks write them: block, hand-over from 0, ticket and state.
   private func report(
     blocks: UInt32, layers: Int = 3, _ waiting: [(block: Int, handOver: UInt32, ticket: UInt32, state: UInt32)]
   ) -> String? {
@@ -19,7 +19,7 @@ struct StallReportTests {
   @Test("is nil when no block gave up")
   func nothing() { #expect(report(blocks: 4, []) == nil) }
 
-  @Test("names hand-over, phase, layer, the block that waited and the one that did not come")
+  @Test("names hand-over, phase, layer, the block that waited and the block that did not arrive")
   func absentBlock() {
     let waiting = [0, 1, 3].map {
       (block: $0, handOver: UInt32(7), ticket: UInt32(0x7FFF_FFFD), state: UInt32(0x8000_0003))
@@ -31,7 +31,7 @@ struct StallReportTests {
         + "1 of 4 blocks did not come, the first of them block 2")
   }
 
-  @Test("tells of the latest hand-over: blocks that still wait at an earlier one did not come")
+  @Test("describes the latest hand-over, where blocks that still wait at an earlier one have not arrived")
   func laggingBlocks() {
     #expect(
       report(blocks: 5, [(0, 10, 1, 2), (1, 10, 1, 2), (2, 11, 3, 4), (4, 10, 1, 2)])
@@ -39,14 +39,14 @@ struct StallReportTests {
         + "4 of 5 blocks did not come, the first of them block 0")
   }
 
-  @Test("says so when all blocks wait, as after an arrival that got lost")
+  @Test("says so when all blocks wait, as after a lost arrival")
   func allWait() {
     #expect(
       report(blocks: 2, [(0, 4, 0, 1), (1, 4, 0, 1)])
         == "block 0 waited in vain at hand-over 4, before down of layer 0 (ticket 0x0, barrier 0x1); all blocks wait")
   }
 
-  @Test("knows every phase, and the output head after the last layer")
+  @Test("names every phase, and the LM head after the last layer")
   func places() {
     let expected = [
       "q·k·v of layer 0", "attention of layer 0", "attention output of layer 0", "gate·up of layer 0",
@@ -60,7 +60,7 @@ struct StallReportTests {
     #expect(found[15].contains(" hand-over 15, before the output head ("))
   }
 
-  @Test("counts a grid with more blocks than there are records only as far as they go")
+  @Test("counts only the blocks that have records when a grid has more")
   func manyBlocks() {
     let last = Int(stallRecords) - 1
     let sentence = report(blocks: UInt32(2 * stallRecords), [(last, 0, 0, 0)])

@@ -1,5 +1,5 @@
-// What a CUDA kernel's source needs to be compiled as C++20 for the emulator: CUDA's keywords, variables and functions,
-// and the namespace ptx with the same names as the device's inline PTX.
+// Lets a CUDA kernel's source compile as C++20 for the emulator: defines CUDA's keywords, variables and functions, and
+// the namespace ptx with the same names as the device's inline PTX.
 //
 // Arithmetic has the device's bits: nothing is contracted, division and square root are IEEE's, integers wrap around.
 #pragma once
@@ -46,7 +46,7 @@ inline To sameBits(From from) {
   return to;
 }
 
-// 64-bit integers have two names, and uint64_t is the other one on the device.
+// 64-bit integers have two names, and uint64_t is a different one on the host than on the device.
 template <class T>
 concept Integer = std::same_as<T, int> || std::same_as<T, unsigned> || std::same_as<T, unsigned long> ||
                   std::same_as<T, unsigned long long>;
@@ -62,7 +62,7 @@ inline T shuffle(Shuffle kind, unsigned mask, T value, unsigned operand, int wid
   return value;
 }
 
-// Replaces *address by change(*address) and returns what was there.
+// Replaces *address with change(*address) and returns the old value.
 template <Integer T, class Change>
 inline T atomically(T *address, Change change) {
   interruptible();
@@ -73,7 +73,7 @@ inline T atomically(T *address, Change change) {
   return old;
 }
 
-// An atomic add without the loop, as it is the most frequent one.
+// Adds atomically without the loop, because addition is the most frequent atomic.
 template <Integer T>
 inline T addAtomically(T *address, T value) {
   interruptible();
@@ -81,7 +81,7 @@ inline T addAtomically(T *address, T value) {
   return __atomic_fetch_add(address, value, __ATOMIC_ACQ_REL);
 }
 
-// PTX's max and min: a number beats NaN, +0 beats -0 as the larger one.
+// Behave like PTX's max and min: a number wins over a NaN, and +0 is larger than -0.
 inline float maximum(float a, float b) {
   if (a != a) return b != b ? sameBits<float>(0x7FFFFFFFu) : b;
   if (a == b) return sameBits<float>(sameBits<unsigned>(a) & sameBits<unsigned>(b));
@@ -102,7 +102,7 @@ inline void storeRelease(T *address, T value) {
 
 }  // namespace emulator
 
-// Barriers and collectives of a warp
+// Barriers and warp collectives
 
 inline void __syncthreads(emulator::Location where = emulator::Location::current()) { emulator::blockBarrier(where); }
 inline void __syncwarp(unsigned mask = ~0u, emulator::Location where = emulator::Location::current()) {
@@ -138,7 +138,7 @@ inline int __all_sync(unsigned mask, int vote, emulator::Location where = emulat
   return int(emulator::collective(emulator::Collective::all, mask, vote != 0, where));
 }
 
-// Atomics and fences. A fence orders memory by itself here, as the emulator has one order of execution.
+// Atomics and fences. The emulator has a single order of execution, so a fence needs no pair in another thread.
 
 inline void __threadfence() {
   emulator::interruptible();
@@ -179,7 +179,7 @@ inline T atomicCAS(T *address, std::type_identity_t<T> expected, std::type_ident
 
 // Arithmetic
 
-// On a GPU every result that is not a number has this one bit pattern.
+// On a GPU every NaN result has this bit pattern.
 inline float emulatedResult(float value) { return value == value ? value : emulator::sameBits<float>(0x7FFFFFFFu); }
 inline float __fmaf_rn(float a, float b, float c) { return emulatedResult(__builtin_fmaf(a, b, c)); }
 inline float __fadd_rn(float a, float b) { return emulatedResult(a + b); }
@@ -187,7 +187,7 @@ inline float __fsub_rn(float a, float b) { return emulatedResult(a - b); }
 inline float __fmul_rn(float a, float b) { return emulatedResult(a * b); }
 inline float __fdiv_rn(float a, float b) { return emulatedResult(a / b); }
 inline float __fsqrt_rn(float a) { return emulatedResult(__builtin_sqrtf(a)); }
-// The C library's own may differ in signed zeros and signalling NaNs.
+// The C library's versions may differ for signed zeros and signalling NaNs.
 #define fmaxf(a, b) ::emulator::maximum(a, b)
 #define fminf(a, b) ::emulator::minimum(a, b)
 inline unsigned __float_as_uint(float a) { return emulator::sameBits<unsigned>(a); }

@@ -13,7 +13,7 @@ namespace ptx {
 
 using emulator::Location;
 
-// c plus the products of four unsigned bytes with four signed ones.
+// Returns c plus the products of four unsigned bytes with four signed ones.
 inline int dp4a(unsigned a, int b, int c) {
   emulator::execution.counts.dotProducts++;
   unsigned sum = unsigned(c);
@@ -29,19 +29,19 @@ inline int dp4aSigned(int a, int b, int c) {
   return int(sum);
 }
 
-// C += A·B over the warp, 16×8×32, A unsigned and B signed bytes.
+// Adds A·B to C over the warp, 16×8×32, with unsigned bytes in A and signed bytes in B.
 inline void mma(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1,
                 Location where = Location::current()) {
   const unsigned a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
   emulator::matrixProduct(c, a, b, where);
 }
 
-// Asynchronous copies land when their thread waits for their group; until then shared memory holds what it held before.
+// Asynchronous copies land when their thread waits for their group; until then shared memory is unchanged.
 
 inline void copyAsync16(void *shared, const void *global, Location where = Location::current()) {
   emulator::copyAsync(shared, global, where);
 }
-// Zeros when not valid; then `global` is not read.
+// Writes zeros, without reading `global`, when not valid.
 inline void copyAsync16Zero(void *shared, const void *global, bool valid, Location where = Location::current()) {
   emulator::copyAsync(shared, valid ? global : nullptr, where);
 }
@@ -63,7 +63,7 @@ inline unsigned loadStream(const unsigned *address) {
   emulator::execution.counts.streamedBytes += 4;
   return *address;
 }
-// Nothing is fetched; a GPU does not mind a bad address either, but then the line that is wanted is not there.
+// Fetches nothing, but fails for a bad address. A GPU ignores one, but then the wanted line is not prefetched.
 inline void prefetchL2(const void *address, Location where = Location::current()) {
   emulator::checkPrefetched(address, where);
 }
@@ -87,7 +87,7 @@ inline unsigned reduceMax(unsigned value, Location where = Location::current()) 
   return unsigned(emulator::collective(emulator::Collective::maximum, ~0u, value, where));
 }
 
-// To the nearest, ties to even; every NaN becomes 0x7FFF.
+// Rounds to nearest, ties to even; every NaN becomes 0x7FFF.
 inline unsigned short toBFloat16(float value) {
   if (value != value) return 0x7FFF;
   unsigned bits;
@@ -95,7 +95,7 @@ inline unsigned short toBFloat16(float value) {
   return static_cast<unsigned short>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16);
 }
 
-// Every look at a clock that nobody has made yet is later than the one before.
+// Returns a larger number on every call, in place of a clock.
 inline unsigned ticks() {
   emulator::interruptible();
   return unsigned(++emulator::execution.ticks);
@@ -104,11 +104,12 @@ inline void trap(Location where = Location::current()) {
   emulator::fail(emulator::launchFailed, "called ptx::trap", where);
 }
 
-// A thread looks again only when no other can run, so that few looks are many here: fewer than the scheduler allows
-// before it looks at the time (wakeYielded), so that a kernel's own report comes before the emulator's.
+// The number of polls before a kernel reports a stall. A thread polls again only when no other can run, so few polls
+// are enough. It is below the scheduler's rounds before it checks the time (wakeYielded), so that a kernel's own report
+// comes before the emulator's.
 constexpr unsigned mostPolls = 64;
 
-// Called by one thread of every block for each grid barrier.
+// Must be called by one thread of every block for each grid barrier.
 inline void countGridBarrier() { emulator::execution.counts.gridBarrierCalls++; }
 
 }  // namespace ptx

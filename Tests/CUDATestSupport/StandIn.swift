@@ -3,13 +3,13 @@ package import BitNetCUDADriver
 import Foundation
 import TestSupport
 
-/// A library like the driver's that runs kernels on the processor.
+/// A stand-in for the driver's library that runs kernels on the CPU.
 package struct StandIn: Sendable {
   package let libraryPath: String
   private let library: SharedLibrary
 
-  /// - Parameter copy: names a copy of the library, which has variables of its own: suites with different copies do not
-  ///   disturb one another.
+  /// - Parameter copy: The name of a copy of the library. Each has its own variables, so that suites with different
+  ///   copies do not interfere.
   package init(copy: String) throws {
     let copy = StandInDriver.products.appending(path: "\(copy)-libCUDAOnCPU.so")
     try StandInDriver.link(to: copy)
@@ -17,9 +17,9 @@ package struct StandIn: Sendable {
     library = try SharedLibrary(libraryPath)
   }
 
-  /// Starts the driver as a new process would find it. Nothing on the device may be in use any more.
+  /// Starts the driver in the state that a new process finds. Nothing on the device may still be in use.
   ///
-  /// - Parameter change: what differs from the usual device.
+  /// - Parameter change: Changes the configuration of the default device.
   package func driver(_ change: (inout CUDAOnCPUConfiguration) -> Void = { _ in }) throws -> CUDADriver {
     let reset: @convention(c) () -> Void = try library.function("cuda_on_cpu_reset")
     let configure: @convention(c) (CUDAOnCPUConfiguration) -> Void = try library.function("cuda_on_cpu_configure")
@@ -35,13 +35,13 @@ package struct StandIn: Sendable {
     try CUDAContext(driver(change).device(0))
   }
 
-  /// Shuffles the order in which threads run from now on; 0 for plain order.
+  /// Shuffles the order in which threads run from now on; 0 restores plain order.
   package func setSeed(_ seed: UInt64) throws {
     let set: @convention(c) (UInt64) -> Void = try library.function("cuda_on_cpu_set_seed")
     set(seed)
   }
 
-  /// What has been done since the driver was started, or since the counters were last reset.
+  /// Returns the counters since the driver was started or the counters were last reset.
   package func counters() throws -> CUDAOnCPUCounters {
     let counters: @convention(c) () -> CUDAOnCPUCounters = try library.function("cuda_on_cpu_counters")
     return counters()
@@ -52,12 +52,12 @@ package struct StandIn: Sendable {
     reset()
   }
 
-  /// A kernel of the library's own.
+  /// Returns one of the library's own kernels.
   package func kernel(_ name: String, _ context: CUDAContext) throws -> CUDAFunction {
     try module(context).function(name)
   }
 
-  /// The module of the library's own kernels.
+  /// Loads the module of the library's own kernels.
   package func module(_ context: CUDAContext) throws -> CUDAModule {
     let ptx = cuda_on_cpu_selftest_ptx()
     return try CUDAModule(context, ptx: UnsafeRawBufferPointer(start: ptx, count: strlen(ptx) + 1), name: "selftest")

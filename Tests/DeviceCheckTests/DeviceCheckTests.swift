@@ -46,14 +46,14 @@ struct DeviceCheckTests {
 
   private static let right: DeviceCheck.MakeEngine = { try CPUEngine(weights: $0, threads: 1) }
 
-  @Test("runs once, and not for a GPU that an earlier process remembers")
+  @Test("runs once, and not for a GPU that an earlier process has checked")
   func pass() throws {
     try withFolder { folder in
       let first = try check(folder: folder, expected: Self.right)
       #expect(first.error == nil && first.starts == 1 && first.launches > 50)
       let second = try check(folder: folder, expected: { _ in throw CUDAError.noDevice })
       #expect(second.error == nil && second.starts == 0 && second.launches == 0)
-      // The same file, for a process that has not run the check itself.
+      // Copy the file, for a process that has not run the check itself.
       let copy = folder + "-copy"
       try FileManager.default.copyItem(atPath: folder, toPath: copy)
       let other = try check(folder: copy, expected: { _ in throw CUDAError.noDevice })
@@ -61,7 +61,7 @@ struct DeviceCheckTests {
     }
   }
 
-  @Test("refuses a GPU whose engine gives other numbers, until the process ends, and writes no record of a pass")
+  @Test("refuses a GPU whose engine gives other numbers until the process ends, and records no pass")
   func failure() throws {
     try withFolder { folder in
       let wrong: DeviceCheck.MakeEngine = {
@@ -92,7 +92,7 @@ struct DeviceCheckTests {
     }
   }
 
-  @Test("Other kernels, another GPU and another driver have other files")
+  @Test("uses a different file for other kernels, another GPU and another driver")
   func record() throws {
     let driver = try Self.standIn.get().driver()
     let record = DeviceCheckRecord(try driver.device(0), folder: nil)
@@ -104,7 +104,7 @@ struct DeviceCheckTests {
     #expect(DeviceCheckRecord(try newer.device(0), folder: nil).text != record.text)
   }
 
-  @Test("Work that ends gives its result; a step that takes too long is given up with everything after it")
+  @Test("returns the result of work that ends, and abandons a step that takes too long with all later steps")
   func watchedWork() throws {
     try WatchedWork.run(giveUp: { Issue.record("given up") }) { try $0.begin("a step", patience: .seconds(100)) }
     #expect(throws: CUDAError.noDevice) {

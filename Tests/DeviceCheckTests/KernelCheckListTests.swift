@@ -13,7 +13,7 @@ extension KernelTests {
       return checks
     }
 
-    @Test("Every kernel except the cooperative ones has a check, and right kernels pass it")
+    @Test("Every kernel except the cooperative ones has a check, and correct kernels pass it")
     func right() throws {
       let checks = try checks()
       let single = Kernel.allCases.map(\.rawValue).filter { !$0.hasPrefix("decode_") }
@@ -25,7 +25,7 @@ extension KernelTests {
       }
     }
 
-    @Test("A wrong kernel is named, with shape, place, the found and the expected number; the others pass")
+    @Test("A wrong kernel is reported with shape, place, found and expected number; the others pass")
     func wrong() throws {
       let checks = try checks([.fewProject: "selftest_planted_swapped_fragments"])
       #expect(checks.count == KernelCheckList.kernels.count)
@@ -39,7 +39,7 @@ extension KernelTests {
       #expect(check.differing > 0 && check.differing < check.compared && check.error == nil)
     }
 
-    @Test("An error of the driver is the result of one kernel's check")
+    @Test("A driver error fails only one kernel's check")
     func error() throws {
       let checks = try checks([.quantizeRows: "selftest_planted_unreached_barrier"])
       #expect(checks.map(\.name) == KernelCheckList.kernels.map(\.rawValue))

@@ -15,7 +15,7 @@ extension KernelTests {
       KernelTests.run(0..<32) { DecodeAttentionCheck(&$0) }
     }
 
-    @Test("Single tokens at positions whose chunks are more than a warp")
+    @Test("Single tokens at positions with more chunks than a warp has lanes")
     func decodeFarAway() {
       KernelTests.run(100..<104) { DecodeAttentionCheck(&$0, maximumSize: 160, lengths: 2000...2300) }
     }

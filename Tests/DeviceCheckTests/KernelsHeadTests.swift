@@ -3,7 +3,7 @@ import BitNetDeviceCheck
 import Testing
 
 extension KernelTests {
-  @Suite("Output head")
+  @Suite("LM head")
   struct HeadTests {
     @Test("In full", arguments: [1, 4, 8])
     func full(tokens: Int) {
@@ -20,7 +20,7 @@ extension KernelTests {
       KernelTests.run(0..<40) { ScreenCheck(&$0, .bounds, tokens: tokens) }
     }
 
-    @Test("Screened: no logit that can matter is missing or differs", arguments: [1, 4])
+    @Test("Screened: no relevant logit is missing or differs", arguments: [1, 4])
     func screenedLogits(tokens: Int) {
       KernelTests.run(0..<40) { ScreenCheck(&$0, .logits, tokens: tokens) }
     }

@@ -5,7 +5,7 @@ import Testing
 extension KernelTests {
   @Suite("Sampler")
   struct SamplerTests {
-    @Test("Chooses the tokens that Sampler.sample does")
+    @Test("Chooses the same tokens as Sampler.sample")
     func samples() {
       KernelTests.run(0..<150) { SamplerCheck(&$0) }
     }

@@ -29,7 +29,7 @@ struct PlantedMistakeTests {
     #expect(runs.contains(.wrongResult))
   }
 
-  @Test("A row read past the end that changes no result")
+  @Test("A read of a row past the end that changes no result")
   func readPastEnd() throws {
     let runs = try runs(.gemvProject, "selftest_planted_read_past_end") {
       try ProductCheck(.gemv, .project, &$0, shape: ([30, 5], $0.int(33...300)))
@@ -59,7 +59,7 @@ struct PlantedMistakeTests {
     /// A finding that would be too weak if it were the only one.
     case unnoticed
     case wrongResult
-    /// The driver's number.
+    /// The driver's error code.
     case error(UInt32)
   }
 

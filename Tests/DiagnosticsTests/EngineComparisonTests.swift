@@ -16,7 +16,7 @@ struct EngineComparisonTests {
     let description = "the engine is broken"
   }
 
-  @Test("Differences are counted, and the first is reported; a failure is reported in its place")
+  @Test("Differences are counted, and the first difference or failure is reported")
   func differences() throws {
     var generator = SeededGenerator(seed: 1)
     let configuration = ModelConfiguration.random(using: &generator)
@@ -25,7 +25,7 @@ struct EngineComparisonTests {
       expected: Self.cpu("the right one"),
       candidates: [
         Self.cpu("itself"), .init(name: "broken") { _ in throw Broken() },
-        // Different weights of the same shape.
+        // This engine has different weights of the same shape.
         .init(name: "another") { try CPUEngine(weights: ModelWeights(random: $0.configuration, seed: 99)) },
       ], seed: 3)
     var checks: [EqualityCheck] = []
@@ -38,7 +38,7 @@ struct EngineComparisonTests {
       #expect(check.first == nil && check.compared == 0)
     }
     #expect(checks[6...].allSatisfy { $0.error == nil && $0.first?.hasPrefix("hidden ") == true })
-    // The sentence has the model, the chunks, the token, the logit, and both numbers with their bits.
+    // The message has the model, the chunks, the token, the logit, and both numbers with their bits.
     let number = #"-?[0-9.e-]+ \(0x[0-9a-f]{8}\)"#
     let sentence = try Regex(
       #"hidden .*, a prompt in chunks of \[[0-9, ]+\]: the prompt of \d+ tokens, logit \d+ after token \d+ is "#
@@ -84,7 +84,7 @@ struct EngineComparisonTests {
     let each = 4 * (10 + 300)
     #expect(checks[0].compared == each && checks[1].compared % each == 0 && checks[1].compared > each)
     #expect(checks[2].first?.hasPrefix("repetition 0, compared with the right one: sequence 0 of 1, token ") == true)
-    // The last token of the third repetition, and the logits after it.
+    // Expect the last token of the third repetition, and the logits after it.
     #expect(
       checks[4].first?.hasPrefix("repetition 2, compared with repetition 0: sequence 0 of 1, token 9 is ") == true)
     #expect(checks[4].differing > 1 && checks[4].differing <= 1 + 300)

@@ -15,7 +15,7 @@ struct ModelBenchmarkTests {
 
   init() throws { weights = try ModelWeights(random: Self.configuration, seed: 1) }
 
-  @Test("Rates are positive and ordered; floor and ratio follow from the bytes of a token and the given rate")
+  @Test("Rates are positive and ordered; floor and ratio follow from the bytes per token and the given bandwidth")
   func rates() throws {
     let benchmark = ModelBenchmark(
       try CPUEngine(weights: weights, threads: 1), weights: weights, rounds: 3, tokens: 9)
@@ -32,7 +32,7 @@ struct ModelBenchmarkTests {
     }
     #expect(decoding.sequences == 2 && decoding.depth == 3 && decoding.tokens == 9)
     #expect(decoding.ratioToOne == decoding.tokensPerSecond.median / 10)
-    // In the middle of a round the sequences hold 3 + 4.5 tokens.
+    // In the middle of a round, the sequences hold 3 + 4.5 tokens.
     let bytes = Double(model.ternaryBytes + model.headBytes) + 2 * 7.5 * Double(model.cacheBytesPerPosition)
     let floor = 2 * decoding.memoryBytesPerSecond / bytes
     #expect(abs(decoding.floorTokensPerSecond / floor - 1) < 1e-9)
@@ -47,7 +47,7 @@ struct ModelBenchmarkTests {
     #expect([7.0].quantile(0.9) == 7)
   }
 
-  @Test("Engines count their weights once, and whole pages of the cache")
+  @Test("Engines count their weights once, and whole pages of the KV cache")
   func memory() throws {
     let engines: [any Engine] = [
       try CPUEngine(weights: weights, threads: 1, screensHead: true),
@@ -61,7 +61,7 @@ struct ModelBenchmarkTests {
       let id = engine.makeSequence()
       _ = try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .none)]))
       let page = engine.memory.cache
-      // Keys and values of 64 positions, in bfloat16 or more.
+      // A page holds the keys and values of 64 positions, in bfloat16 or wider.
       #expect(page >= 64 * 2 * 2 * (2 * 16) * 2, "\(engine.summary)")
       _ = try engine.step(Batch([.init(sequence: id, tokens: [1])]))
       #expect(engine.memory.cache == 2 * page, "\(engine.summary)")

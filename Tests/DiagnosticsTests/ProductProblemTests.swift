@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Products for measuring and checking kernels")
 struct ProductProblemTests {
-  @Test("A wrong number is found, and padding is ignored")
+  @Test("A wrong number is detected, and padding is ignored")
   func wrongProducts() throws {
     let problem = try ProductProblem(rows: 40, columns: 70, tokens: 3)
     #expect(problem.matrix.firstInvalidRow() == nil)

@@ -8,7 +8,7 @@ import Testing
 @Suite("Attention windows of the reference")
 struct AttentionWindowTests {
   @Test(
-    "Windows within a chunk of 64 positions, across its border, as long as one and longer", arguments: [1, 40, 64, 70])
+    "Windows within and across chunks of 64 positions, as long as a chunk, and longer", arguments: [1, 40, 64, 70])
   func plainComputation(window: Int) throws {
     let configuration = ModelConfiguration(
       architecture: "random", vocabularySize: 30, hiddenSize: 24, feedForwardSize: 40, layerCount: 2, headCount: 4,
@@ -31,7 +31,7 @@ struct AttentionWindowTests {
   }
 }
 
-/// A model computed as plainly as possible in Double: attention goes over a list of positions, without chunks or lanes.
+/// A model computed as plainly as possible in Double: attention loops over positions, without chunks or lanes.
 private struct PlainModel {
   let weights: ModelWeights
   private var configuration: ModelConfiguration { weights.configuration }
@@ -50,7 +50,7 @@ private struct PlainModel {
       for t in x.indices {
         let seen = max(0, t - window + 1)...t
         let heads = (0..<configuration.headCount).flatMap { head -> [Double] in
-          let first = head / group * size  // of the key/value head
+          let first = head / group * size  // the start of the key/value head
           let scores: [Double] = seen.map { position in
             let product = (0..<size).reduce(0.0) { $0 + queries[t][head * size + $1] * keys[position][first + $1] }
             return product / Double(size).squareRoot()

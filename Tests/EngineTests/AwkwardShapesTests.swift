@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Awkward shapes")
 struct AwkwardShapesTests {
-  /// The published models' widths that are no multiples of what kernels like; one layer, since layers are alike.
+  /// The published models' widths that are not multiples of the kernels' tile sizes, in one layer, as layers are alike.
   private static let configuration = ModelConfiguration(
     architecture: "BitNetForCausalLM", vocabularySize: 270, hiddenSize: 3200, feedForwardSize: 8640, layerCount: 1,
     headCount: 32,

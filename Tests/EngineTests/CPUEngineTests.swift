@@ -18,7 +18,7 @@ struct CPUEngineTests {
       for set in InstructionSet.available {
         for threads in [1, 2, 5] {
           let engine = try CPUEngine(weights: weights, threads: threads, instructionSet: set)
-          // Token by token takes a barrier at every phase of every token: once is enough for the long prompt.
+          // Single tokens take a barrier for every phase of every token, so run the long prompt this way only once.
           let single = length < 200 || (threads == 2 && set == InstructionSet.available[0])
           let cuts =
             [[length], chunks(length, using: &generator)] + (single ? [Array(repeating: 1, count: length)] : [])
@@ -29,7 +29,7 @@ struct CPUEngineTests {
           }
         }
       }
-      // The reference itself does not depend on chunks either.
+      // The reference itself must not depend on chunks either.
       let found = try logits(reference, prompt, chunks: chunks(length, using: &generator))
       let same = identical(found, expected)
       #expect(same)
@@ -54,7 +54,7 @@ struct CPUEngineTests {
     }
   }
 
-  @Test("for a sequence whatever the batch around it", arguments: 1...8)
+  @Test("for a sequence regardless of the batch around it", arguments: 1...8)
   func raggedBatches(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(1000 + seed))
     let fixture = Fixture.all[seed % Fixture.all.count]
@@ -70,7 +70,7 @@ struct CPUEngineTests {
     let ids = prompts.map { _ in engine.makeSequence() }
     var done = prompts.map { _ in 0 }
     while true {
-      // Each step takes some of the sequences, in random order, with some of what they have left.
+      // Each step takes some of the sequences, in random order, with some of their remaining tokens.
       let waiting = prompts.indices.filter { done[$0] < prompts[$0].count }
       if waiting.isEmpty { break }
       let members = waiting.shuffled(using: &generator).prefix(Int.random(in: 1...waiting.count, using: &generator))
@@ -92,7 +92,7 @@ struct CPUEngineTests {
     }
   }
 
-  @Test("after a sequence was cut back and continued")
+  @Test("after a sequence was truncated and continued")
   func truncation() throws {
     let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
@@ -114,7 +114,7 @@ struct CPUEngineTests {
     }
   }
 
-  @Test("and samples the same tokens as the reference")
+  @Test("and the reference's sampled tokens")
   func sampling() throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights

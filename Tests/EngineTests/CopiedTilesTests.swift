@@ -7,7 +7,7 @@ import BitNetTernary
 import TestSupport
 import Testing
 
-/// The logits of tokens that a sequence is continued with.
+/// Continues a sequence with tokens and returns their logits.
 private func row(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) throws -> [Float] {
   try engine.step(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))[0].values
 }
@@ -15,7 +15,7 @@ private func row(_ engine: some Engine, _ id: SequenceID, _ tokens: [Int32]) thr
 @Suite("Tiles copied out of the file")
 struct CopiedTilesTests {
   @Test(
-    "logits are the same before layers are copied, meanwhile, and after", arguments: [(1, 1), (3, 2), (20, 3), (40, 8)])
+    "Logits are the same before, while and after layers are copied", arguments: [(1, 1), (3, 2), (20, 3), (40, 8)])
   func copying(layers: Int, threads: Int) throws {
     var generator = SeededGenerator(seed: UInt64(layers))
     var configuration = ModelConfiguration.random(using: &generator)
@@ -31,13 +31,13 @@ struct CopiedTilesTests {
       #expect(same, "\(layers) layers, \(threads) threads, step \(step), \(configuration)")
       amounts.append(copied.copiedByteCount)
     }
-    // Short texts wait for no copy, several layers are copied in several steps, and long texts have it all.
+    // The first step does not wait for a copy, layers are copied over several steps, and the last step has all of them.
     #expect(amounts[0] == 0 && amounts == amounts.sorted() && amounts.last == weights.tileByteCount)
     #expect(Set(amounts).count > min(layers, 3))
     #expect(plain.copiedByteCount == 0)
   }
 
-  @Test("layers of a mapped file, whose pages are given back meanwhile", arguments: Fixture.withTransformers)
+  @Test("Layers of a mapped file are copied while its pages are released", arguments: Fixture.withTransformers)
   func mapped(fixture: Fixture) throws {
     let path = NSTemporaryDirectory() + "copied-tiles-\(UUID().uuidString).safetensors"
     defer { try? FileManager.default.removeItem(atPath: path) }
@@ -54,13 +54,13 @@ struct CopiedTilesTests {
       let same = identical(try row(engine, id.0, tokens), try row(reference, id.1, tokens))
       #expect(same, "\(fixture), from token \(start)")
     }
-    // Without being told, an engine leaves so small a model in its file.
+    // By default, an engine leaves such a small model in its file.
     let unasked = try CPUEngine(weights: weights, threads: 1)
     unasked.finishCopying()
     #expect(unasked.copiedByteCount == 0)
   }
 
-  @Test("models that are not in a file are left where they are")
+  @Test("Models without a file are not copied")
   func leftAlone() throws {
     var generator = SeededGenerator(seed: 5)
     let engine = try CPUEngine(weights: ModelWeights(random: .random(using: &generator), seed: 1), threads: 2)

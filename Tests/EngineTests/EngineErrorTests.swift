@@ -31,7 +31,7 @@ struct EngineErrorTests {
       let other = engine.makeSequence()
       func step(_ entries: Batch.Entry...) throws { _ = try engine.step(Batch(entries)) }
       expect(.tokenOutOfRange(512, vocabulary: 512), "token id 512 is out of range; expected 0 to 511") {
-        // The first entry is fine, and must not be taken either.
+        // The first entry is valid, but must not take effect either.
         try step(
           .init(sequence: other, tokens: [1, 2], rows: .none), .init(sequence: id, tokens: [3, 512], rows: .none))
       }
@@ -81,7 +81,7 @@ struct EngineErrorTests {
     #expect(throws: InstructionSetError.self) { try InstructionSet.named("mmx") }
   }
 
-  @Test("Values that are not finite neither crash an engine nor part it from the reference")
+  @Test("Values that are not finite neither crash an engine nor make it differ from the reference")
   func wildWeights() throws {
     let configuration = ModelConfiguration(
       architecture: "test", vocabularySize: 40, hiddenSize: 48, feedForwardSize: 80, layerCount: 2, headCount: 4,
@@ -103,7 +103,7 @@ struct EngineErrorTests {
     let expected = try run(ReferenceEngine(weights: weights, precision: .float))
     for set in InstructionSet.available {
       let found = try run(CPUEngine(weights: weights, threads: 2, instructionSet: set))
-      // The bits of a NaN are the processor's affair.
+      // The bits of a NaN depend on the processor.
       let same = zip(found, expected).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) }
       #expect(same && found.count == expected.count, "\(set)")
     }

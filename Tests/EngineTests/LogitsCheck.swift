@@ -1,10 +1,10 @@
 import Foundation
 import TestSupport
 
-/// Compares logits with the float32 ones of transformers, and the difference with transformers' own spreads.
+/// Compares logits with the float32 logits of transformers, and the difference with transformers' own spreads.
 ///
-/// Float engines cannot be compared by a small tolerance: one activation code that flips changes logits by a percent or
-/// two. What is asked is that they are no further from float32 than transformers' bfloat16 run is.
+/// A small tolerance does not work for float engines, because a single flipped activation code changes logits by a
+/// percent or two. Instead, they must be no further from float32 than transformers' bfloat16 run is.
 struct LogitsCheck: CustomStringConvertible {
   struct Spread: Decodable {
     let rel_l2: Double

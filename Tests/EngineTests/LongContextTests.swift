@@ -4,11 +4,11 @@ import BitNetRandomModels
 import TestSupport
 import Testing
 
-/// Positions beyond four chunks, where the attention of few tokens is cut into chunks that threads share.
+/// Tests of positions beyond four chunks, where threads share the chunks of a few tokens' attention.
 @Suite("Long contexts")
 struct LongContextTests {
-  /// Single tokens of sequences that hold `lengths` tokens, together in one batch, for some steps: the bits of all
-  /// logits.
+  /// Decodes single tokens in one batch for some steps, after `lengths` tokens in each sequence. Returns the bits of
+  /// all logits.
   private func decode(_ engine: any Engine, after lengths: [Int], steps: Int) throws -> [UInt32] {
     let vocabulary = engine.configuration.vocabularySize
     let ids = lengths.map { _ in engine.makeSequence() }
@@ -47,7 +47,7 @@ struct LongContextTests {
 
   @Test("give the same bits on any number of threads, in a model large enough for all of them")
   func threads() throws {
-    // 11 MB of tiles: less than 8 is left to one thread.
+    // The tiles take 11 MB; a single token with less than 8 MB would run on one thread.
     let configuration = ModelConfiguration(
       architecture: "BitNetForCausalLM", vocabularySize: 300, hiddenSize: 1024, feedForwardSize: 4096, layerCount: 3,
       headCount: 16,

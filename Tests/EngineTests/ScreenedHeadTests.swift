@@ -6,8 +6,8 @@ import TestSupport
 import BitNetTernary
 import Testing
 
-/// A head made to be hard to screen: rows that differ in one last bit, equal rows, rows of very different sizes, one
-/// dominating element, zeros and subnormals.
+/// Returns a head that is hard to screen: rows that differ in one last bit, equal rows, rows of very different
+/// magnitudes, one dominating element, zeros and subnormals.
 private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: Bool = true, hasHugeRows: Bool = false)
   throws
   -> EmbeddingTable
@@ -22,10 +22,10 @@ private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: B
       values[start + i] = (uniform * scale * 0.05).bfloat16Bits
     }
     switch row % 9 {
-    case 1 where row > 0:  // the row before, one last bit away
+    case 1 where row > 0:  // the previous row, except for one last bit
       for i in 0..<columns { values[start + i] = values[start - columns + i] }
       values[start + Int(generator.next() % UInt64(columns))] ^= 1
-    case 2 where row > 0:  // the row before
+    case 2 where row > 0:  // the previous row
       for i in 0..<columns { values[start + i] = values[start - columns + i] }
     case 4: values[start + Int(generator.next() % UInt64(columns))] = Float(3).bfloat16Bits
     case 5: for i in 0..<columns { values[start + i] = 0 }
@@ -83,7 +83,7 @@ struct ScreenedHeadTests {
       kernels.head(table.row(0).baseAddress!, columns, rows, x, columns, 1, &logits, rows)
       var wrong: [String] = []
       for row in 0..<rows {
-        // One row at a time gives the row's own lower bound; the fifteen beside it are the same row.
+        // To get a row's own lower bound, fill all sixteen rows of the call with it.
         let pick = { (values: [Float]) in [Float](repeating: values[row], count: 16) }
         let high = [Int32](repeating: products[row], count: 16),
           low = [Int32](repeating: products[rows + row], count: 16)
@@ -92,7 +92,7 @@ struct ScreenedHeadTests {
           pick(facts[0]), pick(facts[1]), pick(facts[2]), 16, token, columns, high, low, &upper)
         let most = Double(facts[1][row] + facts[2][row]) * Double(token.norm)
         if upper[0].isNaN {
-          // Nothing is said where a sum may overflow.
+          // There is no bound where a sum may overflow.
           if 32 * most < Double(Float.greatestFiniteMagnitude) {
             wrong.append("row \(row): no bound where \(most) is the most")
           }
@@ -101,8 +101,8 @@ struct ScreenedHeadTests {
         if !(lower <= logits[row] && logits[row] <= upper[0]) {
           wrong.append("row \(row): \(lower) \(logits[row]) \(upper[0])")
         }
-        // A bound that says nothing would hold as well: it is within a few percent of what the row and the token could
-        // give at most, unless the row is too small to have codes.
+        // A useless bound would hold too, so check that it is within a few percent of the largest possible product of
+        // the row and the token, unless the row is too small to have codes.
         if facts[1][row] > 0, Double(upper[0]) - Double(lower) > 0.1 * most + 1e-29 {
           wrong.append("row \(row): \(lower) to \(upper[0]) of \(most)")
         }
@@ -112,11 +112,11 @@ struct ScreenedHeadTests {
     }
   }
 
-  @Test("says nothing where a sum overflows although the product is small")
+  @Test("has no bound where a sum overflows although the product is small")
   func overflow() {
     let columns = 1024
     var row = [UInt16](repeating: 0, count: columns)
-    // One lane of the canonical sum reaches 8e38 on its way to zero.
+    // One lane of the canonical sum reaches 8e38 before it returns to zero.
     for (place, value) in [(0, 1e38), (256, 1e38), (512, -1e38), (768, -1e38)] as [(Int, Float)] {
       row[place] = value.bfloat16Bits
     }
@@ -144,7 +144,7 @@ struct ScreenedHeadTests {
     }
   }
 
-  @Test("chooses the tokens that the whole head gives, in batches of any size", arguments: 1...12)
+  @Test("chooses the same tokens as the full head, in batches of any size", arguments: 1...12)
   func tokens(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(seed))
     var configuration = ModelConfiguration.random(using: &generator)
@@ -174,7 +174,7 @@ struct ScreenedHeadTests {
         let outputs = try engine.step(
           Batch(
             ids.indices.map {
-              // One of them also wants log probabilities, which takes all logits.
+              // One of them also requests log probabilities, which needs all logits.
               .init(
                 sequence: ids[$0], tokens: next[$0], want: .token(samplings[$0], logProbabilities: $0 == step ? 2 : nil)
               )

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("The thread team")
 struct ThreadTeamTests {
-  /// Counts that threads raise side by side.
+  /// Counters that threads increment concurrently.
   private final class Counts: Sendable {
     private let counts: Mutex<[Int]>
     init(_ count: Int) { counts = Mutex(Array(repeating: 0, count: count)) }
@@ -16,7 +16,7 @@ struct ThreadTeamTests {
   }
 
   @Test(
-    "runs every piece of every phase once, and no piece before the phase before is done", arguments: [1, 2, 3, 5, 8])
+    "runs every piece of every phase once, after the previous phase has ended", arguments: [1, 2, 3, 5, 8])
   func phases(threads: Int) {
     let team = ThreadTeam(count: threads)
     var generator = SeededGenerator(seed: UInt64(threads))
@@ -30,7 +30,7 @@ struct ThreadTeamTests {
         for (phase, count) in pieces.enumerated() {
           member.phase(count) { piece in
             if phase > 0, counts[phase - 1].all.reduce(0, +) != pieces[phase - 1] { early.raise(0) }
-            // Someone is held up in the middle, as by the system.
+            // Delay one member in the middle of a piece, as if it were descheduled.
             if phase == slow, piece == 0 { for _ in 0..<2000 { _ = early.all } }
             counts[phase].raise(piece)
           }
@@ -62,7 +62,7 @@ struct ThreadTeamTests {
       #expect(isRight, "\(total) in units of \(unit)")
     }
   }
-  @Test("a member's first piece of a phase is where its share starts", arguments: [1, 2, 3, 8])
+  @Test("starts each member's first piece of a phase at the start of its share", arguments: [1, 2, 3, 8])
   func shares(threads: Int) {
     let team = ThreadTeam(count: threads)
     for (total, unit, perMember) in [(128, 16, 8), (320, 16, 8), (6912, 16, 8), (501, 1, 128), (8, 1, 4)] {
@@ -75,7 +75,7 @@ struct ThreadTeamTests {
             defer { firsts[member.index] = firsts[member.index] ?? range.lowerBound }
             return firsts[member.index] == nil
           }
-          // There are at least as many pieces as members: nobody takes a second one before all have their first.
+          // There are at least as many pieces as members, so no member takes a second before all have their first.
           while isFirst, firsts.withLock({ $0.contains(nil) }) {}
         }
       }
@@ -87,7 +87,7 @@ struct ThreadTeamTests {
 
 @Suite("Processors")
 struct ProcessorsTests {
-  /// Two sockets of four cores with two hardware threads each, as Linux numbers them.
+  /// Simulates two sockets of four cores with two hardware threads each, in Linux's numbering.
   private func withMachine(
     quota: [String: String] = [:], memory: [String: String] = [:], _ body: (String) throws -> Void
   ) throws {
@@ -114,7 +114,7 @@ struct ProcessorsTests {
     Processors(allowed: allowed, systemFiles: "\(folder)/system", groups: "\(folder)/groups", ownGroup: group)
   }
 
-  @Test("counts physical cores that are allowed, and groups processors by memory")
+  @Test("counts the allowed physical cores, and groups processors by memory")
   func cores() throws {
     try withMachine { folder in
       let all = read(folder, allowed: Array(0..<16))
@@ -122,17 +122,17 @@ struct ProcessorsTests {
       #expect(all.nodes == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]])
       #expect(
         (0..<4).map { all.processors(ofThread: $0, of: 4) } == [all.nodes[0], all.nodes[0], all.nodes[1], all.nodes[1]])
-      // One processor of the second node is not half of what there is.
+      // The second node has one processor, not half of them.
       let uneven = read(folder, allowed: [0, 1, 2, 3, 4])
       #expect(
         (0..<5).map { uneven.processors(ofThread: $0, of: 5) } == Array(repeating: [0, 1, 2, 3], count: 4) + [[4]])
-      // Both hardware threads of core 1, one of core 2.
+      // Allow both hardware threads of core 1 and one of core 2.
       let few = read(folder, allowed: [1, 9, 10])
       #expect(few.coreCount == 2 && few.nodes == [[1, 9, 10]] && few.processors(ofThread: 1, of: 2) == nil)
     }
   }
 
-  @Test("takes no more threads than the control group grants time for")
+  @Test("uses no more threads than the control group's CPU quota")
   func quota() throws {
     let groups = ["": "max 100000\n", "/a": "250000 100000\n", "/a/b": "max 100000\n", "/c": "50000 100000\n"]
     try withMachine(quota: groups) { folder in
@@ -143,7 +143,7 @@ struct ProcessorsTests {
     }
   }
 
-  @Test("counts no more memory than the control group grants")
+  @Test("counts no more memory than the control group's limit")
   func memoryQuota() throws {
     let groups = ["/a": "1048576\n", "/a/b": "max\n", "/c": "max\n"]
     try withMachine(memory: groups) { folder in
@@ -156,11 +156,11 @@ struct ProcessorsTests {
   }
 
   #if os(Linux)
-    @Test("a thread stays on the processors that it is bound to")
+    @Test("keeps a thread on the processors that it is bound to")
     func binding() async throws {
       let allowed = Processors.allowedProcessors()
       let wanted = [try #require(allowed.last)]
-      // A thread of its own: the binding ends with it.
+      // Use a separate thread, because the binding ends with the thread.
       let found: [Int] = await withCheckedContinuation { continuation in
         Thread.detachNewThread {
           Processors.bindThread(to: wanted)
@@ -171,7 +171,7 @@ struct ProcessorsTests {
     }
   #endif
 
-  @Test("a machine that says nothing of itself has as many cores as processors")
+  @Test("assumes as many cores as processors on a machine without system files")
   func bare() {
     let bare = read("/nowhere", allowed: [0, 1, 2])
     #expect(bare.coreCount == 3 && bare.nodes.isEmpty && bare.threadCount == 3)

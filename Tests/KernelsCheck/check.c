@@ -1,9 +1,9 @@
-// Runs every kernel of every instruction set this machine has over seeded inputs. Integer results, norms and the head
-// are held against plain scalar code, everything else against the portable set, bit for bit. A line for each case has a
-// hash of all its results, and does not say which sets ran: the lines of two machines are the same.
+// Runs every kernel of every instruction set that this machine has on seeded inputs. Compares integer results, norms
+// and the head with plain scalar code, and everything else with the portable set, bit for bit. Prints a line for each
+// case with a hash of its results but not the names of the sets, so that two machines print the same lines.
 //
 // usage: check [--seed N] [--quick] [--set NAME]
-//   --set (or BITNET_INSTRUCTION_SET): only this one and the portable one
+//   --set (or BITNET_INSTRUCTION_SET): check only this set and the portable one
 #include "check.h"
 
 #include <math.h>
@@ -24,8 +24,8 @@ static int8_t drawCode(Codes kind) {
   return (int8_t)(kind == LOWEST ? -128 : kind == HIGHEST ? 127 : below(256) - 128);
 }
 
-/// Vectors of codes, [count][stride], cleared from n to whole 64 bytes, which the last vector ends with; their sums in
-/// slot + 1.
+/// Draws vectors of codes, [count][stride], with zeros from n to a multiple of 64 bytes, where the last vector ends.
+/// Stores their sums in slot + 1.
 static int8_t *drawCodes(int slot, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, Codes kind) {
   const ptrdiff_t whole = padded(n, 64);
   int8_t *codes = input(slot, (size_t)((count - 1) * stride + whole));
@@ -45,7 +45,7 @@ static int32_t dot(const int8_t *a, const int8_t *b, ptrdiff_t n) {
   return sum;
 }
 
-/// weight: RANDOM or, with LOWEST and HIGHEST, -1 and 1 everywhere.
+/// weight: RANDOM, or LOWEST and HIGHEST for -1 and 1 everywhere.
 static void multiply(ptrdiff_t tokens, ptrdiff_t n, ptrdiff_t rows, Codes kind, Codes weight) {
   begin("multiply tokens=%td K=%td N=%td codes=%s weights=%s", tokens, n, rows, codeNames[kind],
         weight == RANDOM ? "random" : weight == LOWEST ? "-1" : "1");
@@ -58,7 +58,7 @@ static void multiply(ptrdiff_t tokens, ptrdiff_t n, ptrdiff_t rows, Codes kind, 
   for (ptrdiff_t r = 0; r < rows; r++)
     for (ptrdiff_t c = 0; c < columns; c++) {
       const int code = weight == RANDOM ? (int)below(3) - 1 : weight == LOWEST ? -1 : 1;
-      // Tile.swift, to the letter.
+      // The layout is that of Tile.swift.
       const ptrdiff_t row = r % 16, column = c % 32, element = column % 16,
                       word = row / 8 * 16 + column / 16 * 8 + row % 8;
       weights[r * columns + c] = (int8_t)code;
@@ -88,14 +88,14 @@ static void products(void) {
                                 {1, 32, 27648}, {3, 32, 27648},   {17, 32, 27648}};
   for (size_t s = 0; s < (quick ? 8 : sizeof some / sizeof *some); s++)
     multiply(some[s][0], some[s][1], some[s][2], RANDOM, RANDOM);
-  // Extremes, up to the widest matrix that loaders accept.
+  // Extreme values, up to the widest matrix that loaders accept.
   static const int wide[][2] = {{2, 64}, {3, 3200}, {9, 65536}, {1, 1 << 20}, {8, 1 << 20}};
   for (int s = 0; s < (quick ? 2 : 5); s++)
     for (Codes kind = LOWEST; kind <= HIGHEST; kind++)
       for (Codes weight = LOWEST; weight <= HIGHEST; weight++) multiply(wide[s][0], wide[s][1], 16, kind, weight);
 }
 
-/// row: RANDOM within ±127, or, with LOWEST and HIGHEST, -127 and 127 everywhere.
+/// row: RANDOM within ±127, or LOWEST and HIGHEST for -127 and 127 everywhere.
 static void rowProducts(ptrdiff_t vectors, ptrdiff_t n, ptrdiff_t count, Codes kind, Codes row) {
   begin("rowProducts vectors=%td K=%td rows=%td codes=%s rows=%s", vectors, n, count, codeNames[kind],
         row == RANDOM ? "random" : row == LOWEST ? "-127" : "127");
@@ -136,7 +136,7 @@ static void allRowProducts(void) {
 
 // Norms and the quantiser.
 
-/// Σ a·b in the lane order of rows of the model: 256 chains of fmas, combined by halving.
+/// Returns Σ a·b in the lane order of the model's rows: 256 chains of fmas, combined by halving.
 static float sum256(const float *a, const float *b, ptrdiff_t n) {
   float lanes[256] = {0};
   for (ptrdiff_t i = 0; i < n; i++) lanes[i % 256] = fmaf(a[i], b[i], lanes[i % 256]);
@@ -188,7 +188,7 @@ static void norms(void) {
       for (int weighted = 0; weighted < 2; weighted++) {
         begin("normalizeAndQuantize n=%td x=%s%s", n, floatNames[kind], weighted ? " weighted" : "");
         drawFloats(x, n, kind);
-        if (kind == HALVES) x[below(n)] = 127;  // then the scale is 1, and every other code a tie
+        if (kind == HALVES) x[below(n)] = 127;  // makes the scale 1 and every other code a tie
         drawFloats(weight, n, ORDINARY);
         int8_t *codes = output(2, (size_t)padded(n, 64));
         int32_t *sum = output(3, 4);
@@ -211,7 +211,7 @@ static void norms(void) {
     }
 }
 
-// What follows a product.
+// Kernels that process the results of a product.
 
 static void drawDots(int32_t *dots, ptrdiff_t n, bool extreme) {
   for (ptrdiff_t i = 0; i < n; i++) dots[i] = extreme ? (int32_t)(uint32_t)draw() : (int32_t)below(200001) - 100000;
@@ -291,7 +291,7 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
   const uint16_t **keyChunks = input(3, (size_t)chunks * sizeof *keyChunks),
                  **valueChunks = input(4, (size_t)chunks * sizeof *valueChunks);
   for (ptrdiff_t c = 0; c < chunks; c++) {
-    // Pages lie anywhere.
+    // Pages may be anywhere in memory.
     keyChunks[c] = keys + (chunks - 1 - c) * 64 * size;
     valueChunks[c] = values + (c + 1) % chunks * 64 * wide;
   }
@@ -306,7 +306,7 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
     k->attend(queries, group, size, keyChunks, valueChunks, count, scale, scratch, out);
     result(out, bytes, FINITE);
     watch(scratch);
-    // The same by chunks, last one first.
+    // Compute the same attention by chunks, last one first.
     float *combined = output(7, bytes),
           *partials = input(8, (size_t)((chunks - 1) * stride + CTERNARY_PARTIAL(wide)) * 4);
     for (ptrdiff_t c = chunks - 1; c >= 0; c--) {
@@ -330,7 +330,7 @@ static void attention(void) {
   for (int group = 1; group <= CTERNARY_MAX_GROUP; group += 3) attend(group, 64, 300, 30);
 }
 
-// The output head.
+// The LM head.
 
 static void head(ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t tokens, Floats kind) {
   begin("head columns=%td rows=%td tokens=%td x=%s", columns, rows, tokens, floatNames[kind]);
@@ -361,7 +361,7 @@ static void heads(void) {
   for (Floats kind = WIDE; kind < FLOAT_KINDS; kind++) head(1000, 3, 3, kind);
 }
 
-/// The screened head: equal in every set, and its bounds hold.
+/// Checks the screened head: every set gives the same results, and the bounds hold.
 static void screen(ptrdiff_t n, ptrdiff_t count, Floats kind) {
   const ptrdiff_t stride = padded(n, 64);
   const size_t width = (size_t)stride, each = (size_t)count * 4;
@@ -369,7 +369,7 @@ static void screen(ptrdiff_t n, ptrdiff_t count, Floats kind) {
   float *x = input(1, (size_t)n * 4), *steps = input(2, each), *norms = input(3, each), *errors = input(4, each);
   int8_t *codes = input(5, (size_t)count * width);
   begin("screenRow n=%td rows=%td x=%s", n, count, floatNames[kind]);
-  // Rows of one size each, since what is known of a row is known relative to its largest element.
+  // Scale each row as a whole, because a row's error is relative to its largest element.
   for (ptrdiff_t r = 0; r < count; r++) {
     const float size = drawFloat(ORDINARY);
     for (ptrdiff_t i = 0; i < n; i++) {

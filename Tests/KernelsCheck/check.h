@@ -1,5 +1,5 @@
-// What the check of the kernels stands on: seeded numbers, buffers that end at an unreadable page, results compared and
-// hashed.
+// Support for the kernel check: seeded numbers, buffers that end at an unreadable page, comparison and hashing of
+// results.
 #ifndef KERNELS_CHECK_H
 #define KERNELS_CHECK_H
 
@@ -23,7 +23,7 @@ static const TernaryKernels *sets[MAX_SETS];  // portable first
 static int setCount;
 static uint64_t seed = 1;
 
-/// The case at hand.
+/// The current case.
 static struct {
   char label[128];
   uint64_t state, hash;
@@ -99,8 +99,8 @@ static struct {
   size_t capacity;
 } slots[SLOTS];
 
-/// A buffer of exactly `bytes` bytes filled with `fill`; the byte after it cannot be touched, and what lies before it
-/// is watched.
+/// Returns a buffer of exactly `bytes` bytes filled with `fill`. The page after it is unreadable, and `watch` checks
+/// the bytes before it.
 static void *buffer(int slot, size_t bytes, int fill) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE), needed = (bytes + MARGIN + page - 1) / page * page;
   if (slots[slot].capacity < needed) {
@@ -115,9 +115,9 @@ static void *buffer(int slot, size_t bytes, int fill) {
   memset(p, fill, bytes);
   return p;
 }
-/// What a kernel reads, or its scratch: not a number wherever nothing is put.
+/// Returns a buffer for a kernel's input or scratch, filled with NaNs.
 static void *input(int slot, size_t bytes) { return buffer(slot, bytes, 0xFF); }
-/// What a kernel writes.
+/// Returns a buffer for a kernel's output.
 static void *output(int slot, size_t bytes) { return buffer(slot, bytes, UNTOUCHED); }
 
 /// Fails if anything was written before the buffer.
@@ -133,7 +133,7 @@ __attribute__((format(printf, 1, 2))) static void begin(const char *format, ...)
   va_start(arguments, format);
   vsnprintf(now.label, sizeof now.label, format, arguments);
   va_end(arguments);
-  // Numbers depend on the seed and the label alone, so that a case stays the same whatever other cases there are.
+  // Numbers depend only on the seed and the label, so that a case does not change with the other cases.
   now.state = seed;
   for (const char *c = now.label; *c; c++) now.state = mix(now.state ^ (uint8_t)*c);
   now.hash = 0;
@@ -141,7 +141,7 @@ __attribute__((format(printf, 1, 2))) static void begin(const char *format, ...)
   now.results = 0;
 }
 
-/// The results of the case: first the right ones, or portable's, which the others must equal.
+/// The expected results of the case: the scalar code's or else the portable set's, which the others must equal.
 static struct Expected {
   uint8_t *bytes;
   size_t capacity;
@@ -149,7 +149,7 @@ static struct Expected {
 
 typedef enum { INTEGERS, FLOATS, FINITE } Kind;
 
-/// Holds one result of the case's current instruction set against what is expected, or lets it be what is expected.
+/// Compares one result of the case's current instruction set with the expected one, or records the first as expected.
 static void result(const void *bytes, size_t count, Kind kind) {
   if (now.result == 4) fail("more results than the check has room for");
   struct Expected *e = &expected[now.result];
@@ -163,7 +163,7 @@ static void result(const void *bytes, size_t count, Kind kind) {
     memcpy(&v, (const uint8_t *)bytes + i, part);
     if (kind == FINITE && (v & 0x7F800000) == 0x7F800000)
       fail("result %d is not finite at byte %zu: %08x", now.result, i, v);
-    if (kind == FLOATS && (v & 0x7FFFFFFF) > 0x7F800000) v = 0x7FC00000;  // which NaN is the processor's affair
+    if (kind == FLOATS && (v & 0x7FFFFFFF) > 0x7F800000) v = 0x7FC00000;  // the bits of a NaN differ between processors
     if (first) {
       memcpy(e->bytes + i, &v, part);
       now.hash = mix(now.hash ^ v) + i;
@@ -176,8 +176,8 @@ static void result(const void *bytes, size_t count, Kind kind) {
   }
 }
 
-/// The next instruction set to run; NULL, after a line for the case, when there are no more. Results before the first
-/// are expected of all.
+/// Returns the next instruction set to run, or prints the case's line and returns NULL when there are no more. Results
+/// recorded before the first set are expected of all sets.
 static const TernaryKernels *nextSet(void) {
   now.result = 0;
   if (++now.set < setCount) return sets[now.set];

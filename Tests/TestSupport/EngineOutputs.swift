@@ -15,11 +15,11 @@ package func logits(_ engine: any Engine, _ prompt: [Int32], chunks: [Int]) thro
   return result
 }
 
-/// Whether two rows of logits have the same bits. A Bool of its own, kept out of #expect, which on failure would look
-/// for the differences of long arrays for minutes.
+/// Returns whether two rows of logits have the same bits. Call it outside of #expect, which on failure would spend
+/// minutes on the differences of long arrays.
 package func identical(_ a: [Float], _ b: [Float]) -> Bool { a.map(\.bitPattern) == b.map(\.bitPattern) }
 
-/// A random way to cut `count` tokens into chunks.
+/// Cuts `count` tokens into random chunks.
 package func chunks(_ count: Int, using generator: inout SeededGenerator) -> [Int] {
   var chunks: [Int] = []
   var rest = count

@@ -7,7 +7,7 @@ package import BitNetModelFiles
 package struct Fixture: Sendable, CustomStringConvertible {
   package let name: String
 
-  /// The fixtures whose logits transformers has computed too, in float32 and bfloat16.
+  /// The fixtures that also have logits computed by transformers, in float32 and bfloat16.
   package static let withTransformers = [
     "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
   ].map(Fixture.init(name:))
@@ -51,5 +51,5 @@ package enum Repository {
   package static func path(_ relative: String) -> String { root + "/" + relative }
 }
 
-/// The generator of random tests. A test repeats with the same seed.
+/// The random number generator of the tests. The same seed repeats a test.
 package typealias SeededGenerator = SplitMix64

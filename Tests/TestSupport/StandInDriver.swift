@@ -2,7 +2,7 @@ package import Foundation
 
 /// The library that replaces NVIDIA's driver and runs kernels on the CPU.
 package enum StandInDriver {
-  /// The folder of the test bundle and the programs.
+  /// The folder that contains the test bundle and the programs.
   package static var products: URL {
     #if canImport(Darwin)
       let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL ?? Bundle.main.bundleURL
@@ -12,8 +12,8 @@ package enum StandInDriver {
     return bundle.deletingLastPathComponent()
   }
 
-  /// Links the library and moves it to `path` in one step, because another run of the tests may be using a file of that
-  /// name, and keeps the file that it has opened. The test bundle contains the same code, but drivers are libraries.
+  /// Links the library, because a driver must be a separate library although the test bundle contains the same code.
+  /// Moves it to `path` atomically, so that another test run keeps the file of that name that it has opened.
   package static func link(to path: URL) throws {
     let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../Scripts/stand-in-driver")
     let new = path.deletingLastPathComponent().appending(path: "\(UUID().uuidString)-\(path.lastPathComponent)")

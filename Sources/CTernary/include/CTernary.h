@@ -1,6 +1,6 @@
-// The CPU kernels: ternary products and canonical float arithmetic, once for each instruction set, chosen at run time.
+// The CPU kernels: ternary products and canonical float arithmetic for each instruction set, selected at run time.
 //
-// Every function gives the same bits in every instruction set; the Float ReferenceEngine (Sources/Inference) is the
+// Every function returns the same bits in every instruction set; the Float ReferenceEngine (Sources/Inference) is the
 // specification. Buffers named `codes` are int8 activations padded with zeros to a multiple of 64 bytes; float rows
 // need no padding.
 #ifndef CTERNARY_H
@@ -9,52 +9,52 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/// What the screened head knows of a row or a token, each quantised as step · codes; norms are Euclidean and rounded
-/// up.
+/// The screened head's data about a row or token that is quantised as step · codes; norms are Euclidean, rounded up.
 typedef struct CTernaryScreenNorms {
   float step;
-  /// Of the quantised row; of the exact token.
+  /// The norm of the quantised row, or of the exact token.
   float norm;
-  /// Of the difference between exact and quantised.
+  /// The norm of the difference between exact and quantised values.
   float error;
 } CTernaryScreenNorms;
 
 typedef struct TernaryKernels {
-  /// The instruction set's name, as the command's flag and BITNET_INSTRUCTION_SET spell it.
+  /// The instruction set's name, as in the command's flag and BITNET_INSTRUCTION_SET.
   const char *_Nonnull name;
 
-  /// out[t * outStride + n] = exact product of row n with token t, for `rows` rows (a multiple of 16).
+  /// Sets out[t * outStride + n] to the exact product of row n with token t, for `rows` rows (a multiple of 16).
   /// tiles: [rows/16][tilesPerRow] tiles of 128 bytes; codes: [tokens][codeStride]; sums[t]: the sum of token t's
   /// codes.
   void (*_Nonnull multiply)(const void *_Nonnull tiles, ptrdiff_t tilesPerRow, ptrdiff_t rows,
                             const int8_t *_Nonnull codes, ptrdiff_t codeStride, const int32_t *_Nonnull sums,
                             ptrdiff_t tokens, int32_t *_Nonnull out, ptrdiff_t outStride);
 
-  /// RMSNorm (skipped when weight is NULL) and absmax quantisation of one token: writes n codes, clears up to the next
-  /// multiple of 64, stores the codes' sum and returns the activation scale. scratch: n floats.
+  /// Applies RMSNorm (skipped when weight is NULL) and absmax quantisation to one token: writes n codes, clears up to
+  /// the next multiple of 64, stores the codes' sum and returns the activation scale. scratch: n floats.
   float (*_Nonnull normalizeAndQuantize)(const float *_Nonnull x, const float *_Nullable weight, float epsilon,
                                          ptrdiff_t n, float *_Nonnull scratch, int8_t *_Nonnull codes,
                                          int32_t *_Nonnull sum);
 
-  /// out = RMSNorm(x) * weight.
+  /// Sets out to RMSNorm(x) * weight.
   void (*_Nonnull normalize)(const float *_Nonnull x, const float *_Nonnull weight, float epsilon, ptrdiff_t n,
                              float *_Nonnull out);
 
-  /// out[i] = dots[i] * factor.
+  /// Sets out[i] to dots[i] * factor.
   void (*_Nonnull dequantize)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull out);
 
-  /// x[i] += dots[i] * factor, rounded twice.
+  /// Adds dots[i] * factor to x[i], rounding twice.
   void (*_Nonnull dequantizeAndAdd)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull x);
 
-  /// out[i] = act(gate[i] * gateFactor) * (up[i] * upFactor); act: 0 squared ReLU, 1 SiLU.
+  /// Sets out[i] to act(gate[i] * gateFactor) * (up[i] * upFactor); activation: 0 squared ReLU, 1 SiLU.
   void (*_Nonnull gate)(const int32_t *_Nonnull gate, float gateFactor, const int32_t *_Nonnull up, float upFactor,
                         int activation, ptrdiff_t n, float *_Nonnull out);
 
-  /// Rotary embedding in place on heads of 2 * pairs elements; cosines and sines hold one position's `pairs` values.
+  /// Applies the rotary embedding in place to heads of 2 * pairs elements; cosines and sines hold one position's
+  /// `pairs` values.
   void (*_Nonnull rotate)(float *_Nonnull x, ptrdiff_t heads, ptrdiff_t pairs, const float *_Nonnull cosines,
                           const float *_Nonnull sines);
 
-  /// Attention of `group` query heads that share a key/value head, over positions 0 ..< count.
+  /// Computes attention for `group` query heads that share a key/value head, over positions 0 ..< count.
   /// queries, out: [group][size]; keys[c], values[c]: chunk c of 64 positions, bfloat16, keys [4][size][16 positions],
   /// values [64][paddedSize], paddedSize = size rounded up to 32; group at most 8 a call; scratch:
   /// CTERNARY_ATTENTION_SCRATCH(paddedSize) floats.
@@ -63,40 +63,42 @@ typedef struct TernaryKernels {
                           const uint16_t *_Nonnull const *_Nonnull values, ptrdiff_t count, float scale,
                           float *_Nonnull scratch, float *_Nonnull out);
 
-  /// Attention of the group to one chunk, of which `count` positions count. partial: CTERNARY_PARTIAL(paddedSize)
-  /// floats. next: what will be read after this chunk, fetched ahead; it may be any readable address.
+  /// Computes the group's attention to the first `count` positions of one chunk. partial: CTERNARY_PARTIAL(paddedSize)
+  /// floats. next: the address that will be read after this chunk, to prefetch; any readable address is allowed.
   void (*_Nonnull attendChunk)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values,
                                const uint16_t *_Nonnull next, ptrdiff_t count, float scale, float *_Nonnull partial);
 
-  /// What `attend` writes, from the partials of its chunks in ascending order, `stride` floats apart. Changes the first
-  /// one.
+  /// Computes the output of `attend` from the partials of its chunks, in ascending order and `stride` floats apart.
+  /// Overwrites the first partial.
   void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t group,
                            ptrdiff_t size, float *_Nonnull out);
 
-  /// out[t * outStride + r] = row r of a bfloat16 matrix [rows][columns] times x + t * xStride.
+  /// Sets out[t * outStride + r] to row r of a bfloat16 matrix [rows][columns] times the vector at x + t * xStride.
   void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x,
                         ptrdiff_t xStride, ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
 
-  /// out[t * outStride + r] = exact product of int8 row r with vector t, for `count` rows of `stride` bytes (a multiple
-  /// of 64, zeros after the row's end), none of which holds -128; stride at most 131,072, so that 32 bits hold the
-  /// products. codes: [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector t's codes.
+  /// Sets out[t * outStride + r] to the exact product of int8 row r with vector t, for `count` rows of `stride` bytes
+  /// (a multiple of 64, zeros after the row's end). Rows must not contain -128, and stride is at most 131,072, so that
+  /// 32 bits hold the products. codes: [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector
+  /// t's codes.
   void (*_Nonnull rowProducts)(const int8_t *_Nonnull rows, ptrdiff_t stride, ptrdiff_t count,
                                const int8_t *_Nonnull codes, ptrdiff_t codeStride, const int32_t *_Nonnull sums,
                                ptrdiff_t vectors, int32_t *_Nonnull out, ptrdiff_t outStride);
 
-  /// Quantises one bfloat16 row of n elements to int8 codes (±127), zeros up to stride (n rounded up to a multiple of
-  /// 64).
+  /// Quantises one bfloat16 row of n elements to int8 codes (±127), followed by zeros up to stride (n rounded up to a
+  /// multiple of 64).
   CTernaryScreenNorms (*_Nonnull screenRow)(const uint16_t *_Nonnull row, ptrdiff_t n, ptrdiff_t stride,
                                             int8_t *_Nonnull codes);
 
-  /// Quantises one token to sixteen bits: 256 · high + low, both int8, zeros up to stride. sums: of high and of low.
+  /// Quantises one token to sixteen bits, 256 · high + low, both int8, followed by zeros up to stride. sums: the sums
+  /// of high and of low.
   CTernaryScreenNorms (*_Nonnull screenToken)(const float *_Nonnull x, ptrdiff_t n, ptrdiff_t stride,
                                               int8_t *_Nonnull high, int8_t *_Nonnull low, int32_t *_Nonnull sums);
 
-  /// upper[r] = at least the logit that `head` computes of row r and the token, from their exact products; not a number
-  /// where nothing is known. Returns the largest lower bound. steps, norms, errors: the rows' norms; count: a multiple
-  /// of 16; n: elements of a row.
+  /// Sets upper[r] to an upper bound of the logit that `head` computes for row r and the token, from their exact
+  /// products; NaN where there is no bound. Returns the largest lower bound. steps, norms, errors: the rows' norms;
+  /// count: a multiple of 16; n: elements of a row.
   float (*_Nonnull screenBounds)(const float *_Nonnull steps, const float *_Nonnull norms, const float *_Nonnull errors,
                                  ptrdiff_t count, CTernaryScreenNorms token, ptrdiff_t n, const int32_t *_Nonnull high,
                                  const int32_t *_Nonnull low, float *_Nonnull upper);
@@ -107,24 +109,23 @@ typedef struct TernaryKernels {
 #define CTERNARY_PARTIAL(paddedSize) (CTERNARY_MAX_GROUP * (2 + (paddedSize)))
 #define CTERNARY_ATTENTION_SCRATCH(paddedSize) (2 * CTERNARY_PARTIAL(paddedSize))
 
-/// Instruction sets this build knows, best first; NULL ends the list. Entries the machine lacks are left out.
+/// Returns the instruction sets that this build supports and this machine has, best first; NULL ends the list.
 const TernaryKernels *_Nullable const *_Nonnull ternary_kernels_available(void);
 
-/// Gets or sets the processors that the calling thread may run on, one bit for each, from the lowest of the first byte
-/// on; byteCount: a multiple of 8. Returns whether that worked; nothing does where threads are not kept on processors.
+/// Gets or sets the processors that the calling thread may run on, one bit each, starting at the first byte's lowest
+/// bit; byteCount: a multiple of 8. Returns whether that worked; it never does on systems without thread affinity.
 int ternary_get_affinity(void *_Nonnull set, size_t byteCount);
 int ternary_set_affinity(const void *_Nonnull set, size_t byteCount);
 
 /// Reads memory as fast as a plain loop does and returns the exclusive or of its words. count: bytes, a multiple of 64.
 uint64_t ternary_read(const void *_Nonnull bytes, size_t count);
 
-/// Asks the processor to bring memory into the second-level cache, without waiting for it. Addresses need not be
-/// readable.
+/// Prefetches memory into the second-level cache without waiting for it. Addresses need not be readable.
 static inline void ternary_fetch(const void *_Nonnull bytes, ptrdiff_t count) {
   for (ptrdiff_t i = 0; i < count; i += 64) __builtin_prefetch((const char *)bytes + i, 0, 2);
 }
 
-/// Tells the processor that the caller is waiting in a loop.
+/// Tells the processor that the caller is spinning.
 static inline void ternary_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

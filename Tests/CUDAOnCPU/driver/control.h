@@ -1,4 +1,4 @@
-// What tests set up and read through CUDAOnCPU.h. All functions may be called from any OS thread.
+// The state that tests set and read through CUDAOnCPU.h. All functions may be called from any OS thread.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ CUDAOnCPUConfiguration configuration();
 // Reads the environment, unless the configuration was set by cuda_on_cpu_configure.
 void readEnvironment();
 
-// A seed for the next launch, drawn from the seed that was set; 0 stays 0.
+// Returns a seed for the next launch, drawn from the configured seed; 0 stays 0.
 uint64_t seedOfNextLaunch();
 
 void countLaunch(const KernelCounts &counts, uint64_t blockCount);

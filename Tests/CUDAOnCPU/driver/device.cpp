@@ -17,7 +17,7 @@ CUDA_API cuInit(unsigned flags) {
   return success;
 }
 
-// Needs no initialisation.
+// Works without cuInit.
 CUDA_API cuDriverGetVersion(int *version) {
   State &s = state();
   const std::lock_guard lock(s.mutex);
@@ -73,7 +73,7 @@ CUDA_API cuDeviceTotalMem_v2(size_t *byteCount, CUdevice device) {
   });
 }
 
-// The numbers of CUdevice_attribute.
+// Sets the value of a CUdevice_attribute. Returns false if there is no such attribute.
 static bool attribute(int number, int &value) {
   const CUDAOnCPUConfiguration configuration = control::configuration();
   if (number == configuration.failingAttribute) return false;
@@ -105,7 +105,7 @@ static bool attribute(int number, int &value) {
       break;                                                      // blocks per multiprocessor
     case 111: value = 1 << 10; break;                             // shared memory reserved per block
     default:
-      // The other attributes that exist are features this device lacks.
+      // The remaining attributes are features that this device lacks.
       value = 0;
       return number >= 1 && number <= 130;
   }
@@ -138,7 +138,7 @@ CUDA_API cuDevicePrimaryCtxRelease_v2(CUdevice device) {
     if (!isDevice(device)) return invalidDevice;
     if (s.retainCount == 0) return invalidContext;
     if (--s.retainCount > 0) return success;
-    // What is queued still runs.
+    // Queued operations still run.
     lock.unlock();
     queue::waitForAll();
     lock.lock();

@@ -14,7 +14,7 @@ std::shared_ptr<const std::vector<unsigned char>> staged(const void *from, size_
   return std::make_shared<const std::vector<unsigned char>>(bytes, bytes + byteCount);
 }
 
-// Host memory that the driver knows is pinned; a device address is not host memory.
+// The kind of host memory: pinned if the driver allocated it, invalid if the address is null or a device's.
 enum class Host { pageable, pinned, invalid };
 Host kindOf(const void *host, size_t byteCount) {
   const auto address = reinterpret_cast<uintptr_t>(host);
@@ -22,7 +22,7 @@ Host kindOf(const void *host, size_t byteCount) {
   return host && !memory::contains(address, 1, memory::Kind::device) ? Host::pageable : Host::invalid;
 }
 
-// Submits to the default stream and waits.
+// Submits the operation to the default stream and waits for it.
 CUresult now(State &s, std::unique_lock<std::mutex> &lock, Operation operation) {
   if (const CUresult result = submit(s, s.nullStream, std::move(operation)); result != success) return result;
   return waitFor(s.nullStream.last, lock);
@@ -50,12 +50,12 @@ CUDA_API cuMemAlloc_v2(CUdeviceptr *address, size_t byteCount) {
   });
 }
 
-// Waits for the device, as the driver does: the memory may be in use.
+// Frees memory after waiting for the device, as the driver does, because the memory may be in use.
 static CUresult release(State &s, std::unique_lock<std::mutex> &lock, uintptr_t address, memory::Kind kind) {
   if (const CUresult result = disturbCaptures(s, false); result != success) return result;
   lock.unlock();
   queue::waitForAll();
-  // Launches were checked when they ended, so this was the host.
+  // Launches were checked when they ended, so the host caused any damage found here.
   const std::string damage = memory::damage();
   if (!damage.empty()) control::reportFailure("the host " + damage);
   if (const Result result = memory::release(address, kind); result != success) return result;

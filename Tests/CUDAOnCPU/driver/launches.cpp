@@ -11,7 +11,7 @@ using namespace emulator::driver;
 int driver::blocksPerMultiprocessor(const Function &function, int threads, size_t sharedByteCount) {
   if (threads > function.maximumThreads) return 0;
   if (sharedByteCount > size_t(control::configuration().sharedMemoryByteCount)) return 0;
-  // Threads come in warps; each block needs 1 KiB of shared memory for the system.
+  // Threads occupy whole warps, and the system reserves 1 KiB of shared memory for each block.
   const size_t byThreads = 2048 / (size_t(threads + 31) / 32 * 32);
   const size_t byMemory = (size_t{164} << 10) / (sharedByteCount + (1 << 10));
   const int limit = control::configuration().blocksPerMultiprocessor;
@@ -54,7 +54,7 @@ static CUresult launch(void *handle, dim3 grid, dim3 block, unsigned sharedByteC
 CUDA_API cuLaunchKernel(void *function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
                         unsigned blockY, unsigned blockZ, unsigned sharedByteCount, void *stream, void **parameters,
                         void **extra) {
-  // Parameters in one packed buffer are the other way to pass them.
+  // `extra` would pass the parameters in one packed buffer.
   if (extra) return notSupported;
   return launch(function, {gridX, gridY, gridZ}, {blockX, blockY, blockZ}, sharedByteCount, stream, parameters, false);
 }

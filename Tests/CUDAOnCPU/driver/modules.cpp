@@ -12,7 +12,7 @@ using namespace emulator::driver;
 
 namespace {
 
-// The options of cuModuleLoadDataEx that give and take a buffer for the compiler's messages.
+// The options of cuModuleLoadDataEx for a buffer that receives the compiler's messages.
 constexpr int errorLog = 5;
 constexpr int errorLogByteCount = 6;
 
@@ -24,7 +24,7 @@ void writeLog(const std::string &text, unsigned count, const int *options, void 
     if (options[i] == errorLogByteCount) size = &values[i];
   }
   if (!buffer || !size) return;
-  // The size comes as the pointer's value, and what was written goes back the same way.
+  // The pointer's value is the buffer's size, and on return the number of bytes written.
   const size_t capacity = size_t(static_cast<unsigned>(reinterpret_cast<uintptr_t>(*size)));
   if (capacity == 0) return;
   const int length = snprintf(buffer, capacity, "%s", text.c_str());
@@ -33,7 +33,7 @@ void writeLog(const std::string &text, unsigned count, const int *options, void 
 
 std::string decimal(int tenfold) { return std::to_string(tenfold / 10) + "." + std::to_string(tenfold % 10); }
 
-// What the driver's compiler would say to this text; empty when it takes it.
+// Checks PTX as the driver's compiler would; `problem` stays empty if the text is valid.
 CUresult check(std::string_view text, PTXText &parsed, std::string &problem) {
   if (text.starts_with("\177ELF")) {
     problem = "the image is a binary, not PTX";
@@ -44,7 +44,7 @@ CUresult check(std::string_view text, PTXText &parsed, std::string &problem) {
     return invalidPTX;
   }
   const CUDAOnCPUConfiguration configuration = control::configuration();
-  // CUDA 12.1 takes PTX up to 8.1, CUDA 11.8 up to 7.8.
+  // CUDA 12.1 accepts PTX up to 8.1, CUDA 11.8 up to 7.8.
   const int newest = (configuration.driverVersion / 1000 - 4) * 10 + configuration.driverVersion % 1000 / 10;
   if (parsed.version > newest) {
     problem = "ptxas fatal   : Unsupported .version " + decimal(parsed.version) + "; current version is '" +
@@ -58,8 +58,8 @@ CUresult check(std::string_view text, PTXText &parsed, std::string &problem) {
   return success;
 }
 
-// With CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode the second kernel runs in place of the first: a
-// rehearsal of the check on a GPU has to find the mistake.
+// With CUDA_ON_CPU_PLANTED=decode_one:selftest_planted_wrong_decode the second kernel runs instead of the first, to
+// test that the GPU check finds the mistake.
 std::string_view plantedName(std::string_view name) {
   const char *text = getenv("CUDA_ON_CPU_PLANTED");
   const std::string_view planted = text ? text : "";

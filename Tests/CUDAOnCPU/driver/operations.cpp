@@ -26,7 +26,7 @@ struct Queue {
   std::deque<Operation> waiting;
   uint64_t submittedCount = 0;
   uint64_t doneCount = 0;
-  // The first operation that somebody waits for: nobody is woken before.
+  // The first operation that an OS thread waits for; no thread is woken before it is done.
   uint64_t awaited = ~uint64_t{0};
   bool isRunning = false;
   std::atomic<int> stickyError = success;
@@ -47,7 +47,7 @@ Result execute(const KernelLaunch &operation) {
   std::vector<void *> arguments;
   size_t offset = 0;
   for (size_t size : operation.kernel->parameterSizes) {
-    // Kernels take their parameters by value, so nothing is written here.
+    // Kernels take their parameters by value, so they do not write through this pointer.
     arguments.push_back(const_cast<unsigned char *>(operation.parameters.data() + offset));
     offset += (size + 15) / 16 * 16;
   }
@@ -62,7 +62,7 @@ Result execute(const KernelLaunch &operation) {
 }
 
 Result execute(const Copy &operation) {
-  // Checked when it was submitted, but memory may have been freed since, and graphs run again and again.
+  // The ranges were checked on submission, but memory may have been freed since, and graphs run repeatedly.
   if ((operation.toDevice && !memory::contains(operation.to, operation.byteCount)) ||
       (operation.fromDevice && !memory::contains(operation.from, operation.byteCount)))
     return failure(illegalAddress, "a queued copy uses memory that was freed");
@@ -113,10 +113,10 @@ Result execute(const Operation &operation) {
 }
 
 void start() {
-  // The library must stay for as long as its OS thread runs, even if it is closed.
+  // The library must stay loaded while its OS thread runs, even if it is closed.
   Dl_info info = {};
   if (dladdr(reinterpret_cast<const void *>(&start), &info) != 0) dlopen(info.dli_fname, RTLD_NOW | RTLD_NODELETE);
-  // Signals for the process go to other threads, which have the stacks for their handlers; faults cannot be blocked.
+  // Leave the process's signals to other threads, which have stacks for the handlers. Faults cannot be blocked.
   sigset_t all, before;
   sigfillset(&all);
   for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&all, fault);

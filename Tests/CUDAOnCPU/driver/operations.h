@@ -1,4 +1,4 @@
-// What streams are made of: operations, their queue, and the OS thread that executes them in the order of submission.
+// The operations of streams, their queue, and the OS thread that executes them in the order of submission.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,7 @@ namespace emulator {
 struct KernelLaunch {
   const Kernel *kernel;
   LaunchShape shape;
-  // The parameters one after another, each at a multiple of 16.
+  // The parameters in order, each at a multiple of 16.
   std::vector<unsigned char> parameters;
 };
 
@@ -24,7 +24,7 @@ struct Copy {
   uintptr_t to;
   uintptr_t from;
   size_t byteCount;
-  // What pageable host memory held when the copy was submitted; `from` is then unused.
+  // The contents of pageable host memory when the copy was submitted; `from` is then unused.
   std::shared_ptr<const std::vector<unsigned char>> staged;
   bool toDevice;
   bool fromDevice;
@@ -58,7 +58,7 @@ bool isDone(uint64_t number);
 void wait(uint64_t number);
 void waitForAll();
 
-// The error that a kernel has left; everything later is skipped until it is cleared.
+// Returns the error of a failed operation; later operations are skipped until it is cleared.
 Result stickyError();
 void clearStickyError();
 

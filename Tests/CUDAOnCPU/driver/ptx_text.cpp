@@ -7,12 +7,12 @@
 namespace emulator {
 namespace {
 
-// Words (names, directives, numbers with their dots) and single marks; comments are skipped.
+// Splits text into words (names, directives, numbers with their dots) and single marks; skips comments.
 class Tokens {
  public:
   explicit Tokens(std::string_view text) : rest(text) {}
 
-  // Empty at the end of the text.
+  // Returns the next token, or an empty one at the end of the text.
   std::string_view next() {
     skip();
     if (rest.empty()) return {};
@@ -51,7 +51,7 @@ std::optional<size_t> number(std::string_view text) {
   return value;
 }
 
-// ".u64" is 8 bytes; nothing when the word is not a type.
+// Returns the bytes of a type (8 for ".u64"), or nothing if the word is not a type.
 std::optional<size_t> sizeOfType(std::string_view word) {
   if (word.size() < 3 || word[0] != '.' || std::string_view("usbf").find(word[1]) == std::string_view::npos)
     return std::nullopt;
@@ -59,7 +59,7 @@ std::optional<size_t> sizeOfType(std::string_view word) {
   return bits && (*bits == 8 || *bits == 16 || *bits == 32 || *bits == 64) ? std::optional(*bits / 8) : std::nullopt;
 }
 
-// After ".entry": the name and, in parentheses, parameters such as ".param .align 8 .b8 name[40]".
+// Parses the text after ".entry": the name and, in parentheses, parameters such as ".param .align 8 .b8 name[40]".
 bool parseEntry(Tokens &tokens, PTXEntry &entry) {
   entry.name = tokens.next();
   entry.maximumThreads = 1024;
@@ -83,7 +83,7 @@ bool parseEntry(Tokens &tokens, PTXEntry &entry) {
     endParameter();
     token = tokens.next();
   }
-  // Directives on the kernel's performance, up to its body.
+  // Performance directives precede the kernel's body.
   for (; token != "{" && token != ";"; token = tokens.next()) {
     if (token.empty()) return false;
     if (token != ".maxntid" && token != ".reqntid") continue;
@@ -111,7 +111,7 @@ bool parse(std::string_view text, PTXText &parsed, std::string &problem) {
   if (tokens.next() != ".target") return false;
   const std::string_view target = tokens.next();
   if (!target.starts_with("sm_")) return false;
-  // sm_90a is for 9.0 alone; the letter does not matter here.
+  // sm_90a runs only on 9.0; the letter does not matter here.
   const auto capability = number(target.substr(3, target.find_first_not_of("0123456789", 3) - 3));
   if (!capability || *capability > 999) return false;
   parsed.target = int(*capability);

@@ -1,4 +1,4 @@
-// What a PTX text declares: its version, its target, and its kernels with the sizes of their parameters.
+// The declarations of a PTX text: its version, its target, and its kernels with the sizes of their parameters.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ struct PTXText {
   std::vector<PTXEntry> entries;
 };
 
-// False when the text is no PTX; `problem` then says why.
+// Returns false if the text is not PTX; `problem` then says why.
 bool parse(std::string_view text, PTXText &parsed, std::string &problem);
 
 }  // namespace emulator

@@ -36,7 +36,7 @@ CUresult disturbCaptures(State &state, bool always) {
   CUresult result = success;
   for (const auto &[handle, stream] : state.streams) {
     if (stream->capture != Stream::Capture::active) continue;
-    // Mode 0 forbids such calls to all threads, 1 to the capturing one, 2 to none.
+    // Mode 0 forbids these calls in all threads, mode 1 in the capturing thread, mode 2 in none.
     const bool disturbs =
         stream->captureMode == 0 || (stream->captureMode == 1 && stream->capturer == std::this_thread::get_id());
     if (!always && !disturbs) continue;

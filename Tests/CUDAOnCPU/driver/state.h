@@ -1,4 +1,4 @@
-// The driver's objects and the frame of every cu* function.
+// The driver's objects and the common part of every cu* function.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,14 @@ using CUresult = int;
 using CUdevice = int;
 using CUdeviceptr = unsigned long long;
 
-// The signature of an exported function starts with this.
+// Starts the signature of an exported function.
 #define CUDA_API extern "C" __attribute__((visibility("default"))) CUresult
 
 #pragma GCC visibility push(hidden)
 
 namespace emulator::driver {
 
-// Handles are numbers that are never used twice, so a stale one is always noticed.
+// Handles are numbers that are never reused, so a stale one is always detected.
 template <class Object>
 class Handles {
  public:
@@ -93,7 +93,7 @@ struct State {
   std::mutex mutex;
   bool isInitialized = false;
 
-  // The primary context; its handle changes each time it is made anew.
+  // The primary context; its handle changes each time the context is created.
   void *context = nullptr;
   uintptr_t contextCount = 0;
   int retainCount = 0;
@@ -106,7 +106,7 @@ struct State {
   Handles<Graph> graphs{0x55};
   Handles<Graph> executables{0x56};
 
-  // Null for an unknown handle; the null handle is the default stream.
+  // Returns null for an unknown handle; the null handle is the default stream.
   Stream *stream(void *handle) { return handle ? streams.find(handle).get() : &nullStream; }
   void destroyContext();
 };
@@ -117,8 +117,8 @@ extern thread_local constinit void *currentContext;
 
 enum class Needs { initialization, context };
 
-// Runs the body of a cu* function with the state locked, if what it needs is there. Errors of kernels come back from
-// every function that needs a context.
+// Runs the body of a cu* function with the state locked, if its needs are met. Every function that needs a context
+// returns the errors of kernels.
 template <class Body>
 CUresult call(Needs needs, Body body) noexcept {
   State &s = state();
@@ -131,20 +131,20 @@ CUresult call(Needs needs, Body body) noexcept {
   return body(s, lock);
 }
 
-// Waits with the state unlocked; the error that kernels may have left meanwhile.
+// Waits with the state unlocked. Returns the error that kernels have left, if any.
 CUresult waitFor(uint64_t number, std::unique_lock<std::mutex> &lock);
 
-// A call that must not happen while a stream is captured: invalidates the captures it disturbs and returns their error.
-// `always` for calls that disturb captures of every mode.
+// Reports a call that is not allowed during a capture: invalidates the captures that it disturbs and returns their
+// error. `always` is for calls that disturb captures of every mode.
 CUresult disturbCaptures(State &state, bool always);
 
 // Queues the operation, or adds it to the stream's capture.
 CUresult submit(State &state, Stream &stream, Operation operation);
 
-// How many blocks of the function a multiprocessor runs at a time; 0 when it cannot run one.
+// Returns how many blocks of the function a multiprocessor runs at a time; 0 if it cannot run one.
 int blocksPerMultiprocessor(const Function &function, int threads, size_t sharedByteCount);
 
-// As if nothing had been called yet.
+// Restores the state before the first call.
 void reset();
 
 }  // namespace emulator::driver

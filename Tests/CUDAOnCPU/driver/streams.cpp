@@ -8,7 +8,7 @@ using namespace emulator::driver;
 
 using Capture = Stream::Capture;
 
-// A call on this stream that a capture cannot express.
+// Invalidates the stream's capture because of a call that a capture cannot express.
 static CUresult disturb(Stream &stream) {
   if (stream.capture == Capture::none) return success;
   stream.capture = Capture::invalidated;
@@ -23,7 +23,7 @@ CUDA_API cuStreamCreate(void **stream, unsigned flags) {
   });
 }
 
-// What is queued still runs.
+// Queued operations still run.
 CUDA_API cuStreamDestroy_v2(void *handle) {
   return call(Needs::context,
               [&](State &s, auto &) -> CUresult { return s.streams.remove(handle) ? success : invalidHandle; });

@@ -27,7 +27,7 @@ void copyAsync(void *shared, const void *global, Location where) {
   const uintptr_t start = reinterpret_cast<uintptr_t>(block.shared), target = reinterpret_cast<uintptr_t>(shared);
   if (target < start || target - start + 16 > block.sharedByteCount)
     fail(illegalAddress, "copied asynchronously to outside of the block's shared memory", where);
-  // A source that cannot be read is noticed here, where its line is known.
+  // Touch the source here, so that an unreadable one is reported with the copy's line.
   if (global) {
     thread.waitsIn = "ptx::copyAsync16";
     thread.where = where;
@@ -49,7 +49,7 @@ void commitAsync() {
 void waitAsync(uint32_t groupsLeft) {
   schedulingPoint();
   Thread &thread = *execution.thread;
-  // Of the committed groups all but the last ones; a copy that was never committed is not waited for.
+  // Wait for all committed groups except the last ones, and not for copies that were never committed.
   while (thread.landed < thread.copies.size() && thread.openGroup - thread.copies[thread.landed].group > groupsLeft)
     land(thread.copies[thread.landed++]);
   if (thread.landed == thread.copies.size()) {
@@ -64,7 +64,7 @@ unsigned loadAcquire(const unsigned *address, Location where) {
   unsigned value = __atomic_load_n(address, __ATOMIC_ACQUIRE);
   const bool same = thread.polledAddress == address && thread.polledValue == value;
   if (same || thread.polledProgress == execution.progress) {
-    // It is spinning; others have to run for a change.
+    // The thread is spinning; let others run.
     yieldThread("ptx::loadAcquire", where);
     value = __atomic_load_n(address, __ATOMIC_ACQUIRE);
     if (same && value != thread.polledValue) execution.progress++;

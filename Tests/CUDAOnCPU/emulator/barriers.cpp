@@ -1,4 +1,4 @@
-// __syncthreads and the collectives of a warp.
+// __syncthreads and warp collectives.
 #include <cstring>
 
 #include "builtins.h"
@@ -45,10 +45,10 @@ static const char *nameOf(uint32_t kind) {
   return "a collective";
 }
 
-// What a shuffle reads from a lane that does not take part; undefined on a device.
+// The value that a shuffle reads from a lane that does not take part; it is undefined on a device.
 constexpr uint64_t poison = 0xCDCDCDCDCDCDCDCDu;
 
-// All lanes of `lanes` have come: works out what each of them gets.
+// Computes the results of a meeting for each of `lanes`, after all of them have arrived.
 static void complete(Warp &warp, uint32_t kind, uint32_t lanes) {
   const auto each = [&](auto body) {
     for (uint32_t rest = lanes; rest != 0; rest &= rest - 1) body(uint32_t(__builtin_ctz(rest)));
@@ -87,7 +87,7 @@ static void complete(Warp &warp, uint32_t kind, uint32_t lanes) {
 
 static void remove(Warp &warp, uint32_t meeting) { warp.meetings[meeting] = warp.meetings[--warp.meetingCount]; }
 
-// A lane has ended: meetings that only waited for it are complete.
+// Completes the meetings that were only waiting for a lane that has ended.
 void leaveMeetings(Warp &warp) {
   for (uint32_t m = 0; m < warp.meetingCount;) {
     const Meeting meeting = warp.meetings[m];
@@ -113,7 +113,7 @@ static void meet(uint32_t kind, uint32_t mask, Location where) {
   while (m < warp.meetingCount && (warp.meetings[m].kind != kind || warp.meetings[m].mask != mask)) m++;
   if (m == warp.meetingCount) warp.meetings[warp.meetingCount++] = {kind, mask, 0};
   const uint32_t arrived = warp.meetings[m].arrived |= bit;
-  // Lanes at another collective may come later, unless they wait for one of these.
+  // Lanes at another collective may arrive later, unless they wait for one of these lanes.
   for (uint32_t other = 0; other < warp.meetingCount; other++)
     if (other != m && (warp.meetings[other].arrived & mask) != 0 && (warp.meetings[other].mask & arrived) != 0)
       fail(launchFailed, "lanes of a warp are at different collectives or name different masks", where);
@@ -141,7 +141,7 @@ uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t va
   Warp &warp = *thread.warp;
   if (width < 1 || width > 32 || (width & (width - 1)) != 0)
     fail(launchFailed, "called a shuffle with a width that is not a power of two up to 32", where);
-  // As shfl.sync does it: outside of the segment, a lane reads itself.
+  // As in shfl.sync, a lane whose source is outside of its segment reads its own value.
   const uint32_t lane = thread.lane, segment = uint32_t(width), first = lane & ~(segment - 1),
                  last = first + segment - 1;
   uint32_t source = lane;

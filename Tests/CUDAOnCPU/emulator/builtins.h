@@ -1,4 +1,4 @@
-// What CUDA's builtins and the ptx namespace are made of; cuda_on_cpu.h gives them their CUDA names.
+// The implementation of CUDA's builtins and the ptx namespace; cuda_on_cpu.h gives them their CUDA names.
 #pragma once
 
 #include <cstdint>
@@ -15,30 +15,31 @@ enum class Shuffle : uint32_t { index, up, down, exclusiveOr };
 
 void blockBarrier(Location where);
 
-// Waits until every living lane of `mask` has come to the same collective.
+// Waits until every live lane of `mask` has reached the same collective.
 uint64_t collective(Collective kind, uint32_t mask, uint64_t value, Location where);
 uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width,
                  Location where);
 void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], Location where);
 
-// A point where a seeded run may switch to another thread.
+// Marks a point where a seeded run may switch to another thread.
 void mayBeInterrupted();
 inline void interruptible() {
   if (__builtin_expect(execution.seeded, false)) mayBeInterrupted();
 }
 
-// Copies land when their thread waits for them, or, in a seeded run, sometimes at once. `global` is null for zeros.
+// Starts a copy, which lands when its thread waits for it or, in a seeded run, sometimes at once. `global` is null for
+// zeros.
 void copyAsync(void *shared, const void *global, Location where);
 void commitAsync();
 void waitAsync(uint32_t groupsLeft);
 
-// An acquiring load; the second one in a row lets other threads run first.
+// Loads with acquire semantics; a second load in a row lets other threads run first.
 unsigned loadAcquire(const unsigned *address, Location where);
-// An exchange left memory as it was, as when a lock is taken by another thread: lets others run.
+// Lets other threads run after an exchange that left memory unchanged, as when another thread holds a lock.
 void spin(Location where);
 
 [[noreturn]] void failMisaligned(const char *what, Location where);
-// Fails unless the 128-byte line that the address lies in belongs to an allocation: those start and end with whole
+// Fails unless the 128-byte line that contains the address belongs to an allocation; allocations consist of whole
 // lines.
 void checkPrefetched(const void *address, Location where);
 

@@ -11,7 +11,7 @@ std::string textOf(uint3 index) {
   return "(" + std::to_string(index.x) + ", " + std::to_string(index.y) + ", " + std::to_string(index.z) + ")";
 }
 
-// A one-dimensional index is told as a number.
+// Returns a one-dimensional index as a number.
 static std::string shortText(uint3 index) {
   return index.y == 0 && index.z == 0 ? std::to_string(index.x) : textOf(index);
 }
@@ -27,7 +27,7 @@ std::string placeOf(const Thread &thread) {
          shortText(thread.index);
 }
 
-// Entered here, so that no text is alive when the stack is left.
+// Records a failure in a function of its own, so that all strings are destroyed before the stack is abandoned.
 static void enterFailure(Result result, const char *what, Location where) {
   Launch &launch = *execution.launch;
   launch.failure = result;
@@ -46,7 +46,7 @@ std::string waitersOf(const Launch &launch) {
   for (const Block &block : launch.blocks) {
     const std::vector<Thread> &threads = block.threads;
     for (size_t t = 0; t < threads.size();) {
-      // A run of threads that wait at the same place.
+      // Find the run of threads that wait at the same place.
       const Thread &first = threads[t];
       const auto isAlive = [](const Thread &thread) { return (thread.warp->alive & thread.bit()) != 0; };
       const auto alike = [&](const Thread &thread) {

@@ -1,4 +1,4 @@
-// Failures of kernels, and how a launch is left because of one.
+// Failures of kernels, which end their launch.
 #pragma once
 
 #include <string>
@@ -10,16 +10,16 @@
 
 namespace emulator {
 
-// The running thread did something wrong, told as the rest of a sentence about it; ends the launch.
+// Ends the launch because of a mistake of the running thread. `what` continues a sentence that starts with the thread.
 [[noreturn]] void fail(Result result, const char *what, Location where);
-// Ends a launch whose failure is already entered in it.
+// Ends a launch that already holds its failure.
 [[noreturn]] void abandonLaunch();
 
 std::string textOf(uint3 index);
 std::string textOf(Location where);
-// Kernel, block and thread.
+// Names the thread's kernel, block and index.
 std::string placeOf(const Thread &thread);
-// Which living threads wait where.
+// Lists where the live threads wait.
 std::string waitersOf(const Launch &launch);
 
 }  // namespace emulator

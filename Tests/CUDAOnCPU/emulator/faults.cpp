@@ -18,7 +18,7 @@ namespace {
 constexpr int signals[] = {SIGSEGV, SIGBUS, SIGFPE};
 struct sigaction previous[NSIG];
 
-// Written by the handler, read after the launch was left.
+// Written by the handler and read after the launch has ended.
 thread_local constinit int faultSignal = 0;
 thread_local constinit int faultCode = 0;
 thread_local constinit uintptr_t faultAddress = 0;
@@ -28,7 +28,7 @@ void passOn(int signal, siginfo_t *info, void *context) {
   if ((before.sa_flags & SA_SIGINFO) != 0) {
     before.sa_sigaction(signal, info, context);
   } else if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
-    // The fault happens again on return, and then has its default effect.
+    // The fault repeats on return, and then has its default effect.
     sigaction(signal, &before, nullptr);
   } else {
     before.sa_handler(signal);
@@ -36,7 +36,7 @@ void passOn(int signal, siginfo_t *info, void *context) {
 }
 
 void handle(int signal, siginfo_t *info, void *context) {
-  // A fault of the scheduler itself is not the kernel's; one that was sent by kill is nobody's.
+  // Do not blame the kernel for a fault in the scheduler or a signal sent by kill.
   if (!execution.thread || !execution.launch || info->si_code == SI_USER) {
     passOn(signal, info, context);
     return;
@@ -46,7 +46,7 @@ void handle(int signal, siginfo_t *info, void *context) {
   faultCode = info->si_code;
   faultAddress = reinterpret_cast<uintptr_t>(info->si_addr);
   launch.failure = signal == SIGFPE ? launchFailed : illegalAddress;
-  // On return the OS thread goes on where it left its own stack for the first CUDA thread.
+  // On return the OS thread continues where it left its own stack for the first CUDA thread.
   switchStarts(&execution.thread->stack->fakeStack, launch.osStack);
   ucontext_t &interrupted = *static_cast<ucontext_t *>(context);
   const auto resume = reinterpret_cast<uintptr_t>(&cuda_on_cpu_resume),
@@ -77,8 +77,8 @@ void enterFaultHandling() {
     sigemptyset(&action.sa_mask);
     for (int signal : signals) sigaction(signal, &action, &previous[signal]);
   });
-  // The handler cannot run on the stack that overflowed. The OS thread that runs kernels never ends, nor does its
-  // stack.
+  // The handler cannot run on the stack that overflowed, so it has its own. It is never freed, because the OS thread
+  // that runs kernels never ends.
   static thread_local bool hasStack = false;
   if (hasStack) return;
   constexpr size_t byteCount = 128 << 10;
@@ -98,7 +98,7 @@ std::string describeFault(const Launch &launch) {
   } else if (stackPool().isGuard(faultAddress)) {
     text += ": its stack overflowed";
   } else if (faultCode != SEGV_MAPERR && faultCode != SEGV_ACCERR && faultAddress == 0) {
-    // The processor does not tell the address of such an access.
+    // The processor does not report the address of this access.
     text += ": used an address that is misaligned or impossible";
   } else {
     const Block &block = *execution.thread->block;

@@ -1,4 +1,4 @@
-// Faults of kernels (bad addresses, division by zero) become failures of their launch.
+// Turns faults of kernels (bad addresses, division by zero) into failures of their launch.
 #pragma once
 
 #include <string>
@@ -9,10 +9,9 @@
 
 namespace emulator {
 
-// Makes sure that faults on this OS thread are caught while a kernel runs. Other faults go to the handlers that were
-// there before.
+// Ensures that faults on this OS thread are caught while a kernel runs. Other faults go to the previous handlers.
 void enterFaultHandling();
-// The last fault, in words.
+// Describes the last fault in words.
 std::string describeFault(const Launch &launch);
 
 }  // namespace emulator

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <new>
 
-// The two names as the object format spells them.
+// Declares the two functions in the syntax of the object format.
 #if defined(__APPLE__)
 #define FUNCTION(name) ".globl _" #name "\n.private_extern _" #name "\n.p2align 4\n_" #name ":\n"
 #define ENTRY_POINT(name) ".globl _" #name "\n.private_extern _" #name "\n.alt_entry _" #name "\n_" #name ":\n"
@@ -16,7 +16,7 @@
 #define FUNCTION(name) ".p2align 4\n" ENTRY_POINT(name)
 #endif
 
-// Neither the floating-point control words nor the signal mask are saved: kernels change neither.
+// Saves neither the floating-point control words nor the signal mask, because kernels change neither.
 #if defined(__x86_64__)
 asm(".text\n" FUNCTION(cuda_on_cpu_switch) R"(
   pushq %rbp
@@ -70,7 +70,7 @@ asm(".text\n" FUNCTION(cuda_on_cpu_switch) R"(
 
 namespace emulator {
 
-// Frames of instrumented and of unoptimised code are several times larger; untouched pages cost nothing.
+// Frames of instrumented and unoptimised code are several times larger; untouched pages cost nothing.
 #if CUDA_ON_CPU_ASAN
 constexpr size_t stackByteCount = 512 << 10;
 #else
@@ -87,7 +87,7 @@ struct StackPool::Slab {
 
 void *Stack::prepare(void (*entry)()) {
 #if defined(__x86_64__)
-  // As after a call: a return address on top of a 16-byte boundary, here a null one that ends backtraces.
+  // As after a call, a return address is on top of a 16-byte boundary; here it is null, which ends backtraces.
   constexpr size_t words = 8;
   constexpr size_t entryWord = 6;
 #else
@@ -102,7 +102,7 @@ void *Stack::prepare(void (*entry)()) {
 
 bool StackPool::grow() {
   const size_t page = size_t(sysconf(_SC_PAGESIZE));
-  // The odd page of the guard also keeps equal depths of different stacks out of the same cache sets.
+  // The guard's extra page also keeps equal depths of different stacks out of the same cache sets.
   const size_t stride = stackByteCount + page;
   void *memory = mmap(nullptr, stride * stacksPerSlab, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return false;
@@ -110,13 +110,13 @@ bool StackPool::grow() {
   for (size_t i = stacksPerSlab; i-- > 0;) {
     char *low = slab->low + i * stride + page;
     if (mprotect(low, stackByteCount, PROT_READ | PROT_WRITE) != 0) {
-      // Nothing of this slab is in use yet: the stacks already listed come first in the free list.
+      // No stack of this slab is in use yet, and those already in the free list are at its front.
       while (free && free->low >= slab->low && free->low < slab->low + stride * stacksPerSlab) free = free->nextFree;
       munmap(memory, stride * stacksPerSlab);
       delete slab;
       return false;
     }
-    // Within a page, tops are spread over the sets of the first-level cache.
+    // Spread the tops within a page over the sets of the L1 cache.
     slab->stacks[i] = Stack{low, low + stackByteCount - i % 16 * 256, free, nullptr};
     free = &slab->stacks[i];
   }
@@ -138,7 +138,7 @@ void StackPool::give(Stack *stack) {
 
 void StackPool::giveAbandoned(Stack *stack) {
 #if CUDA_ON_CPU_ASAN
-  // The frames that were left behind never cleaned up after themselves.
+  // Abandoned frames have not unpoisoned their variables.
   __asan_unpoison_memory_region(stack->low, size_t(stack->high - stack->low));
 #endif
   give(stack);

@@ -1,4 +1,4 @@
-// Stacks for CUDA threads and the switch between them.
+// Stacks for CUDA threads, and switches between them.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 #if CUDA_ON_CPU_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-// For a function that is left without a return.
+// Marks a function that is left without returning.
 #define CUDA_ON_CPU_UNINSTRUMENTED __attribute__((no_sanitize("address")))
 #else
 #define CUDA_ON_CPU_UNINSTRUMENTED
@@ -24,33 +24,33 @@
 
 #pragma GCC visibility push(hidden)
 
-// Saves the callee-saved registers on the present stack and its address in *save, then goes on where `target` was
+// Saves the callee-saved registers on the current stack and its address in *save, then continues where `target` was
 // saved.
 extern "C" void cuda_on_cpu_switch(void **save, void *target);
-// The second half of it: where a signal handler can send a thread that is to leave its stack for good.
+// Does the second half of a switch. A signal handler continues here when a thread must leave its stack for good.
 extern "C" void cuda_on_cpu_resume(void **unused, void *target);
 
 namespace emulator {
 
 struct Stack {
-  char *low;   // the lowest usable byte; a guard page lies below
+  char *low;   // the lowest usable byte, above a guard page
   char *high;  // one past the highest
   Stack *nextFree = nullptr;
   void *fakeStack = nullptr;  // AddressSanitizer's shadow of this stack while another one runs
 
-  // A saved state that starts `entry` on this stack; entry must not return.
+  // Returns a saved state that starts `entry` on this stack; `entry` must not return.
   void *prepare(void (*entry)());
 };
 
-// Stacks that were used before are taken first, as they are warm.
+// A pool of stacks, which reuses the most recent ones first because they are in the cache.
 class StackPool {
  public:
-  // Null when the system has no memory left.
+  // Returns null when the system has no memory left.
   Stack *take();
   void give(Stack *stack);
-  // Gives back a stack whose thread was abandoned in the middle.
+  // Gives back a stack whose thread was abandoned before its end.
   void giveAbandoned(Stack *stack);
-  // Whether the address lies in the guard page of some stack.
+  // Returns whether the address is in a stack's guard page.
   bool isGuard(uintptr_t address) const;
 
  private:
@@ -60,7 +60,7 @@ class StackPool {
   Slab *slabs = nullptr;
 };
 
-// AddressSanitizer has to know of every switch; without it these are empty.
+// These tell AddressSanitizer of every switch; without it they are empty.
 struct StackBounds {
   const char *low;
   size_t size;
@@ -80,7 +80,7 @@ inline void switchEnded([[maybe_unused]] void *fakeStack) {
 
 inline StackBounds bounds(const Stack &stack) { return {stack.low, size_t(stack.high - stack.low)}; }
 
-// The stack that the system gave the calling OS thread.
+// Returns the system stack of the calling OS thread.
 StackBounds boundsOfOSThread();
 
 }  // namespace emulator

@@ -31,7 +31,7 @@ Launch::Launch(const Kernel &kernel, void *const *arguments, const LaunchShape &
     uniform = random.oneIn(2);
     order = random.below(32);
   }
-  // A cooperative grid that fits the device has few blocks; the driver has checked that.
+  // A cooperative grid has few blocks, because the driver has checked that it fits the device.
   blocks.resize(shape.cooperative ? size_t(blockCount) : 1);
   for (Block &block : blocks) {
     SharedArea *area = takeSharedArea(shape.sharedByteCount);
@@ -94,7 +94,7 @@ Result Launch::run() {
   return failure;
 }
 
-// The life of a stack: it runs one thread after another, and is handed on when the next thread already has a stack.
+// Runs one thread after another on the same stack, and gives the stack back when the next thread already has one.
 CUDA_ON_CPU_UNINSTRUMENTED static void runThreads() {
   Launch &launch = *execution.launch;
   Stack *const stack = execution.thread->stack;
@@ -124,7 +124,7 @@ CUDA_ON_CPU_UNINSTRUMENTED static void runThreads() {
       execution.thread = other;
       continue;
     }
-    // The stack is free from the next switch on, and nothing takes one before that.
+    // This stack stays in use until the next switch, but nothing takes one from the pool before that.
     stackPool().give(stack);
     execution.thread = other;
     execution.counts.threadSwitches++;
@@ -150,7 +150,7 @@ static void switchTo(Thread &other, void **save, void **fakeStack) {
   execution.counts.threadSwitches++;
   switchStarts(fakeStack, bounds(*other.stack));
   cuda_on_cpu_switch(save, other.stackPointer);
-  // Back again, from whatever ran last.
+  // Execution returns here from whichever thread ran last.
   switchEnded(*fakeStack);
 }
 

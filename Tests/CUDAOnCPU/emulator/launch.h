@@ -1,8 +1,8 @@
 // One launch of a kernel, and the scheduler that runs its threads.
 //
-// A thread runs until it has to wait; the switch goes directly to the next ready thread. In plain order that is the
+// A thread runs until it has to wait, then switches directly to the next ready thread. In plain order that is the
 // lowest ready lane of the same warp, then the lowest ready warp of the block, then the next block of a cooperative
-// launch: few stacks stay warm, and threads run as far apart as they can. With a seed everything is drawn at random.
+// launch. Few stacks are then in use, and threads run as far apart as possible. With a seed, every choice is random.
 #pragma once
 
 #include <bit>
@@ -40,15 +40,15 @@ struct Launch {
   void *osStackPointer = nullptr;
   void *osFakeStack = nullptr;
 
-  std::vector<Block> blocks;  // one that is used again and again, or all of a cooperative grid
+  std::vector<Block> blocks;  // one that is reused, or all blocks of a cooperative grid
   std::vector<SharedArea *> areas;
   uint32_t currentBlock = 0;
 
   Random random;
-  uint32_t order = 0;     // which lane and warp come first, when drawn by priority
-  bool uniform = false;  // or all alike
+  uint32_t order = 0;     // the lane and warp with the highest priority, when drawing by priority
+  bool uniform = false;  // draw with equal probabilities instead
 
-  // Rounds in which every thread that was not waiting spun, and when they began.
+  // Consecutive rounds in which every thread that was not waiting only spun, and the time when they began.
   uint64_t progressAtLastRound = 0;
   uint32_t fruitlessRounds = 0;
   std::chrono::steady_clock::time_point fruitlessSince;
@@ -62,12 +62,13 @@ struct Launch {
   Launch(const Launch &) = delete;
   Launch &operator=(const Launch &) = delete;
 
-  // Runs the grid on the calling OS thread and returns how it went; `message` then tells what failed.
+  // Runs the grid on the calling OS thread and returns its result; `message` then describes a failure.
   Result run();
 
-  // The next thread to run, no longer marked as ready; null when no thread is alive. Does not return when none can run.
+  // Returns the next thread to run, no longer marked as ready, or null when no thread is alive. Does not return when
+  // live threads exist but none can run.
   Thread *next() {
-    // In plain order the same warp goes on as long as it can.
+    // In plain order the same warp runs as long as it can.
     if (!execution.seeded && execution.thread) {
       Warp &warp = *execution.thread->warp;
       if (warp.ready != 0) return take(warp, uint32_t(std::countr_zero(warp.ready)));
@@ -76,7 +77,7 @@ struct Launch {
   }
 
  private:
-  // Takes the lane out of the ready ones; warps without ready lanes leave `readyWarps` when they are met.
+  // Clears the lane's ready bit. Warps without ready lanes leave `readyWarps` only when a search finds them.
   static Thread *take(Warp &warp, uint32_t lane) {
     warp.ready &= ~(uint32_t{1} << lane);
     return &warp.threads[lane];
@@ -93,25 +94,25 @@ struct Launch {
   void abandoned();
 };
 
-// The stacks of the one OS thread that runs kernels.
+// Returns the stacks of the single OS thread that runs kernels.
 StackPool &stackPool();
 
 // Scheduling, for the builtins. All of them act on the running thread.
 
-// Lets others run until some thread makes this one ready; it has already been entered where it will be found.
+// Lets other threads run until one makes this thread ready; the caller has already recorded what this thread waits for.
 void suspend(const char *what, Location where);
 // Lets every other thread that can run do so first.
 void yieldThread(const char *what, Location where);
-// Lets another thread run, drawn at random.
+// Lets another thread run, chosen at random.
 void preempt();
 void makeReady(Warp &warp, uint32_t lanes);
 
-// A point where a seeded run may switch to another thread.
+// Marks a point where a seeded run may switch to another thread.
 inline void schedulingPoint() {
   if (__builtin_expect(execution.seeded, false) && execution.launch->random.oneIn(16)) preempt();
 }
 
-// A thread's end, for the collectives it does not come to.
+// Completes the collectives and barriers that were only waiting for threads that have ended.
 void leaveMeetings(Warp &warp);
 void releaseBarrierIfComplete(Block &block);
 

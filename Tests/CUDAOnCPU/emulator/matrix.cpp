@@ -4,8 +4,8 @@
 
 namespace emulator {
 
-// Lane 4g + t holds, four bytes each: of A's row g columns 4t and 4t + 16 (a[0], a[2]), of row g + 8 the same (a[1],
-// a[3]); of B's column g rows 4t and 4t + 16; and of C's rows g and g + 8 columns 2t and 2t + 1.
+// Lane 4g + t holds four bytes each from columns 4t and 4t + 16 of A's row g (a[0], a[2]) and row g + 8 (a[1], a[3]),
+// and from rows 4t and 4t + 16 of B's column g; and columns 2t and 2t + 1 of C's rows g and g + 8.
 void multiply(const MatrixOperands (&lanes)[32]) {
   alignas(64) uint8_t bytesOfA[16][32];
   alignas(64) int8_t bytesOfB[8][32];
@@ -19,7 +19,7 @@ void multiply(const MatrixOperands (&lanes)[32]) {
     memcpy(&bytesOfB[g][column], &from.b[0], 4);
     memcpy(&bytesOfB[g][column + 16], &from.b[1], 4);
   }
-  // Sixteen-bit factors, as processors multiply and add pairs of them in one instruction.
+  // Use 16-bit factors, because CPUs multiply and add pairs of them in one instruction.
   alignas(64) int16_t a[16][32];
   alignas(64) int16_t b[8][32];
   for (int row = 0; row < 16; row++)

@@ -5,7 +5,7 @@
 
 namespace emulator {
 
-// C += A·B, where the 32 lanes hold the fragments as PTX lays them out.
+// Adds A·B to C; the 32 lanes hold the fragments in PTX's layout.
 [[gnu::visibility("hidden")]] void multiply(const MatrixOperands (&lanes)[32]);
 
 }  // namespace emulator

@@ -21,7 +21,7 @@ size_t pageByteCount() {
 }
 
 bool holdsOnly(unsigned char byte, const unsigned char *bytes, size_t count) {
-  // Every byte equals the one after it.
+  // The first byte is right and every byte equals the next one.
   return count == 0 || (bytes[0] == byte && memcmp(bytes, bytes + 1, count - 1) == 0);
 }
 
@@ -33,7 +33,7 @@ void checkPrefetched(const void *address, Location where) {
 namespace memory {
 namespace {
 
-// Mappings that were freed and are kept unreadable, so that a use after free is noticed.
+// The number of freed mappings that are kept unreadable, to detect uses after free.
 constexpr size_t quarantineCount = 4096;
 
 struct Allocation {
@@ -45,7 +45,7 @@ struct Allocation {
 
   size_t roundedByteCount() const { return (byteCount + 255) / 256 * 256; }
   const unsigned char *bytes() const { return reinterpret_cast<const unsigned char *>(start); }
-  // Bytes that are watched between the lower guard page and the start.
+  // Returns the number of bytes before the start that are checked for stray writes.
   size_t slackBefore() const {
     return std::min(size_t{256}, start - reinterpret_cast<uintptr_t>(mapping) - pageByteCount());
   }
@@ -89,7 +89,7 @@ void retire(State &state, std::map<uintptr_t, Allocation>::iterator position) {
   const Allocation allocation = position->second;
   state.living.erase(position);
   if (allocation.kind == Kind::device) state.used -= allocation.roundedByteCount();
-  // A fresh unreadable mapping in its place gives the memory back to the system.
+  // A new unreadable mapping in the same place returns the memory to the system.
   mmap(allocation.mapping, allocation.mappedByteCount, PROT_NONE,
        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   state.freed[allocation.start] = allocation;
@@ -109,7 +109,7 @@ Result allocate(size_t byteCount, Kind kind, uintptr_t &address) {
   if (byteCount == 0) return invalidValue;
   const size_t page = pageByteCount();
   Allocation allocation{nullptr, 0, 0, byteCount, kind};
-  // Far beyond every memory, and before sums could wrap around.
+  // This is more than any machine has, and small enough that sums cannot wrap around.
   if (byteCount > size_t{1} << 46) return outOfMemory;
   const size_t rounded = allocation.roundedByteCount();
   if (kind == Kind::device && rounded > s.limit - std::min(s.limit, s.used)) return outOfMemory;
@@ -197,7 +197,7 @@ std::string describe(uintptr_t address) {
     for (const auto &[start, allocation] : *allocations) {
       const uintptr_t end = start + allocation.byteCount;
       const uintptr_t away = address < start ? start - address : address >= end ? address - end : 0;
-      // A living allocation is the better guess, unless the address lies inside a freed one.
+      // Prefer a live allocation, unless the address is inside a freed one.
       if (away >= distance || (allocations == &state().freed && away != 0)) continue;
       nearest = &allocation;
       distance = away;

@@ -1,4 +1,4 @@
-// Device memory and pinned host memory: every allocation is a mapping of its own between guard pages.
+// Device memory and pinned host memory: every allocation has its own mapping between guard pages.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace emulator {
 
-// Fresh memory, and the bytes between an allocation and its guard pages.
+// The contents of new memory, and of the bytes between an allocation and its guard pages.
 constexpr unsigned char poisonByte = 0xFF;
 constexpr unsigned char canary = 0xA5;
 
@@ -23,10 +23,10 @@ namespace memory {
 
 enum class Kind { device, pinned };
 
-// Starts on a multiple of 256 and is filled with 0xFF: no floating-point number of any width, and no index. Device
-// memory is bounded by the limit, pinned memory is not.
+// Allocates memory at a multiple of 256, filled with 0xFF: a NaN in any floating-point format, and not a valid index.
+// The limit applies to device memory but not to pinned memory.
 Result allocate(size_t byteCount, Kind kind, uintptr_t &address);
-// The address must be an allocation's start. Its pages stay unreadable for a long time.
+// Frees the allocation that starts at the address. Its pages stay unreadable for a long time.
 Result release(uintptr_t address, Kind kind);
 void releaseAll();
 
@@ -34,16 +34,16 @@ void setLimit(uint64_t byteCount);
 uint64_t limit();
 uint64_t used();
 
-// Whether the whole range lies in one living allocation, of either kind or of this kind.
+// Returns whether one live allocation, of any kind or of this kind, contains the whole range.
 bool contains(uintptr_t address, size_t byteCount);
 bool contains(uintptr_t address, size_t byteCount, Kind kind);
 
-// Whether the 128-byte line at the address lies in a living allocation, which is whole lines long.
+// Returns whether a live allocation, which consists of whole lines, contains the 128-byte line at the address.
 bool containsLine(uintptr_t address);
 
-// The living allocation that a stray write has damaged the surroundings of, in words; empty when there is none.
+// Describes a live allocation with a stray write next to it; empty if there is none.
 std::string damage();
-// Where the address lies relative to the nearest allocation.
+// Describes the address relative to the nearest allocation.
 std::string describe(uintptr_t address);
 
 }  // namespace memory

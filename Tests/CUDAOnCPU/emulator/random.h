@@ -1,4 +1,4 @@
-// A small random generator (splitmix64); the same seed gives the same run everywhere.
+// A small random number generator (splitmix64); a seed gives the same run on every machine.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ struct Random {
     return z ^ z >> 31;
   }
 
-  // 0..<bound; the bias is far below what matters here.
+  // Returns a number in 0..<bound, with a bias that does not matter here.
   uint32_t below(uint32_t bound) { return uint32_t((next() >> 32) * bound >> 32); }
   bool oneIn(uint32_t n) { return below(n) == 0; }
 };

@@ -15,14 +15,14 @@ namespace emulator {
 struct Kernel {
   std::string name;
   std::vector<size_t> parameterSizes;
-  // Calls the kernel for the running thread with the parameters that these pointers point to.
+  // Calls the kernel for the running thread, with pointers to its parameters.
   void (*call)(void *const *arguments);
 };
 
 void registerKernel(Kernel kernel);
-// Null when no kernel has this name.
+// Returns null when no kernel has this name.
 const Kernel *findKernel(std::string_view name);
-// All kernels whose names start so, in alphabetical order.
+// Returns all kernels with this name prefix, in alphabetical order.
 std::vector<const Kernel *> kernels(std::string_view prefix);
 
 template <auto kernel>
@@ -47,7 +47,7 @@ struct KernelCall<kernel> {
 
 }  // namespace emulator
 
-// Makes a kernel known under its name; one line for each kernel in the file that includes its source.
+// Registers a kernel under its name. A file that includes a kernel's source must have one line for each kernel.
 #define CUDA_KERNEL(name) [[maybe_unused]] static const bool name##IsKnown = ::emulator::KernelCall<&name>::add(#name)
 
 #pragma GCC visibility pop

@@ -1,4 +1,4 @@
-// Which thread runs next, and what is said when none can.
+// Selects the next thread to run, and reports when none can run.
 #include <sched.h>
 
 #include <bit>
@@ -35,7 +35,7 @@ Thread *Launch::firstReady(Block &block) {
   return nullptr;
 }
 
-// One bit of a mask that is not empty: any, or the one that comes first in the present order.
+// Returns one bit of a nonempty mask: any at random, or the first in the current order.
 uint32_t Launch::draw(uint32_t mask) {
   if (uniform) {
     for (uint32_t n = random.below(uint32_t(std::popcount(mask))); n > 0; n--) mask &= mask - 1;
@@ -75,7 +75,7 @@ Thread *Launch::search() {
   }
 }
 
-// Nobody is ready: lets the spinning threads look again. False when no thread is alive.
+// Makes the spinning threads ready again after no thread was. Returns false when no thread is alive.
 bool Launch::wakeYielded() {
   bool anyAlive = false, anyYielded = false;
   for (Block &block : blocks) {
@@ -96,7 +96,7 @@ bool Launch::wakeYielded() {
   if (execution.progress != progressAtLastRound) fruitlessRounds = 0;
   progressAtLastRound = execution.progress;
   if (++fruitlessRounds < 100) return true;
-  // What the threads wait for may come from the host.
+  // The threads may be waiting for the host.
   sched_yield();
   const auto now = std::chrono::steady_clock::now();
   if (fruitlessRounds == 100) fruitlessSince = now;

@@ -1,4 +1,4 @@
-// Dynamic shared memory: it ends at a guard page, as far as 16-byte alignment allows, and another one lies below.
+// Dynamic shared memory: it ends at a guard page, as far as 16-byte alignment allows, and follows another one.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +11,16 @@ namespace emulator {
 
 class SharedArea {
  public:
-  // The pages between the guards are as many as the bytes need; null memory when the system has none left.
+  // Maps as many pages between the guards as the bytes need. The memory is null when the system has none left.
   explicit SharedArea(size_t byteCount);
 
-  // Aligned to 128 bytes when the size is a multiple of 128, otherwise to 16.
+  // Returns the first byte, aligned to 128 bytes when the size is a multiple of 128, otherwise to 16.
   unsigned char *start(size_t byteCount) const;
-  // Fills the bytes with 0xFF and what lies between them and the guards with a pattern.
+  // Fills the bytes with 0xFF, and the space between them and the guards with a pattern.
   void poison(size_t byteCount);
-  // Whether the pattern is still there.
+  // Returns whether the pattern is unchanged.
   bool isIntact(size_t byteCount) const;
-  // "… bytes past the end of the block's shared memory", or nothing when the address is not near this area.
+  // Returns "… bytes past the end of the block's shared memory", or nothing when the address is not near this area.
   std::string describe(uintptr_t address, size_t byteCount) const;
 
   size_t pageCount() const { return pages; }
@@ -30,7 +30,7 @@ class SharedArea {
   unsigned char *low;  // the first byte after the lower guard
 };
 
-// Areas are kept and used again.
+// Areas are kept for reuse.
 SharedArea *takeSharedArea(size_t byteCount);
 void giveSharedArea(SharedArea *area);
 

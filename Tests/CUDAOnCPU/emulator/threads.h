@@ -1,4 +1,4 @@
-// What the emulator knows of a CUDA thread, its warp and its block. Kernels read these through threadIdx and the like.
+// The emulator's state of a CUDA thread, its warp and its block. Kernels read parts of it through threadIdx etc.
 #pragma once
 
 #include <cstddef>
@@ -37,11 +37,11 @@ struct Thread {
   Stack *stack = nullptr;
   void *stackPointer = nullptr;
 
-  // What the thread last waited in, for messages.
+  // The builtin that the thread last waited in, for messages.
   const char *waitsIn = nullptr;
   Location where;
 
-  // Copies from `landed` on are under way. Their groups count up; `openGroup` is the one that copies join now.
+  // Copies from index `landed` on are in flight. Their group numbers ascend; new copies join `openGroup`.
   std::vector<AsyncCopy> copies;
   size_t landed = 0;
   uint32_t openGroup = 0;
@@ -54,7 +54,7 @@ struct Thread {
   uint32_t bit() const { return uint32_t{1} << lane; }
 };
 
-// Lanes that meet in one collective. Disjoint groups of a warp may wait in different ones.
+// Lanes that wait for one another in a collective. Disjoint groups of a warp may wait in different ones.
 struct Meeting {
   uint32_t kind;
   uint32_t mask;
@@ -69,10 +69,10 @@ struct MatrixOperands {
 
 struct Warp {
   Block *block;
-  Thread *threads;  // 32, the last warp of a block perhaps fewer
+  Thread *threads;  // 32; possibly fewer in a block's last warp
   uint32_t index;
 
-  // Lanes, a bit each. A live lane is running, ready, has yielded, waits at the block's barrier or in a meeting.
+  // One bit for each lane. A live lane is running, ready, has yielded, or waits at the block's barrier or in a meeting.
   uint32_t alive;
   uint32_t ready;
   uint32_t yielded;
@@ -81,7 +81,7 @@ struct Warp {
   uint32_t meetingCount;
   Meeting meetings[32];
 
-  // What the lanes bring to a meeting and take from it. The last lane to come works for all.
+  // The operands and results of a meeting for each lane. The last lane to arrive computes them for all.
   uint64_t values[32];
   uint64_t outcomes[32];
   uint8_t sources[32];
@@ -104,7 +104,7 @@ struct Block {
   uint32_t readyWarps;  // a bit for each warp that may have ready lanes
 };
 
-// Counted by kernels as they run; added to the totals when the launch ends.
+// Counters of the running kernel, added to the totals when the launch ends.
 struct KernelCounts {
   uint64_t blockBarriers;
   uint64_t gridBarrierCalls;
@@ -116,16 +116,16 @@ struct KernelCounts {
   uint64_t threadSwitches;
 };
 
-// What runs on this OS thread. `thread` is null outside of kernels.
+// The launch and CUDA thread that run on this OS thread. `thread` is null outside of kernels.
 struct Execution {
   Thread *thread;
   Launch *launch;
   bool seeded;
-  // Grows when something happens that spinning threads may be waiting for: memory changes by an atomic or a releasing
-  // store, or a thread ends. Barriers and collectives do not count, as threads may spin together.
+  // Increases with every event that spinning threads may wait for: a change of memory by an atomic or a releasing
+  // store, or the end of a thread. Barriers and collectives do not count, because threads may spin together.
   uint64_t progress;
   KernelCounts counts;
-  // Looks at a clock (ptx::ticks).
+  // The number of clock reads (ptx::ticks).
   uint64_t ticks;
 };
 

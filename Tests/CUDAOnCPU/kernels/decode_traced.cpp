@@ -1,4 +1,4 @@
-// In a namespace of its own: the same names mean other things in decode.cpp and decode_one.cpp.
+// The namespace separates names that have other meanings in decode.cpp and decode_one.cpp.
 #include "ptx.cuh"
 
 namespace traced {

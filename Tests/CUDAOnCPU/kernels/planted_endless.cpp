@@ -1,4 +1,4 @@
-// Mistake: embed_rows never ends, and waits for nothing: the emulator does not notice.
+// Mistake: embed_rows never ends but waits for nothing, so the emulator does not notice.
 #include "ptx.cuh"
 
 namespace plantedEndless {

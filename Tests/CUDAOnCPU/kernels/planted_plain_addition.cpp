@@ -1,4 +1,4 @@
-// Mistake: the counters that threads share are added to by a load and a store.
+// Mistake: additions to counters that threads share are a load and a store.
 #include "ptx.cuh"
 
 namespace plantedPlainAddition {

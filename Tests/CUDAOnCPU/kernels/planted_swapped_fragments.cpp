@@ -1,4 +1,4 @@
-// Mistake: two registers of the A fragment have changed places.
+// Mistake: two registers of the A fragment are swapped.
 #include "ptx.cuh"
 
 namespace plantedSwappedFragments {

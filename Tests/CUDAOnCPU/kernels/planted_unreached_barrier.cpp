@@ -1,4 +1,4 @@
-// Mistake: only one lane of each warp comes to the barriers.
+// Mistake: only one lane of each warp reaches the barriers.
 #include "ptx.cuh"
 
 namespace plantedUnreachedBarrier {

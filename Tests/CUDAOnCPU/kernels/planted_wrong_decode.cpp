@@ -1,4 +1,4 @@
-// Mistake: the activations of decode_one have twice their scale.
+// Mistake: the activation scale of decode_one is twice the right one.
 #include "ptx.cuh"
 
 namespace plantedWrongDecode {

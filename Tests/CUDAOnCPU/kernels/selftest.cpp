@@ -1,13 +1,13 @@
-// Small kernels for tests of the emulator and of the driver's wrapper. Those with a planted mistake say which.
+// Small kernels for tests of the emulator and the driver's wrapper. Comments name planted mistakes.
 #include "cuda_on_cpu.h"
 
-// out += a
+// Adds a to out.
 extern "C" __global__ void __launch_bounds__(256) selftest_add(float *out, const float *a, int n) {
   const int i = int(blockIdx.x * blockDim.x + threadIdx.x);
   if (i < n) out[i] = __fadd_rn(out[i], a[i]);
 }
 
-// Every kind of parameter.
+// A parameter with members of every kind.
 struct SelftestParameters {
   const unsigned *values;
   float factor;
@@ -40,7 +40,7 @@ extern "C" __global__ void selftest_write_at(unsigned char *bytes, long long off
   if (threadIdx.x == 0) bytes[offset] = 1;
 }
 
-// Mistake: writes `count` bytes of shared memory, whatever its size is.
+// Mistake: writes `count` bytes of shared memory, regardless of its size.
 extern "C" __global__ void selftest_shared_overrun(unsigned *out, int count) {
   DYNAMIC_SHARED(bytes);
   for (int i = int(threadIdx.x); i < count; i += int(blockDim.x)) bytes[i] = static_cast<unsigned char>(i);
@@ -48,7 +48,7 @@ extern "C" __global__ void selftest_shared_overrun(unsigned *out, int count) {
   if (threadIdx.x == 0) out[blockIdx.x] = bytes[0];
 }
 
-// Reverses each block's elements through shared memory; `barrier` 0 is the mistake.
+// Reverses each block's elements through shared memory. Mistake, with `barrier` 0: there is no barrier.
 extern "C" __global__ void selftest_missing_barrier(unsigned *out, const unsigned *a, int barrier) {
   DYNAMIC_SHARED(bytes);
   unsigned *const shared = reinterpret_cast<unsigned *>(bytes);
@@ -64,13 +64,13 @@ extern "C" __global__ void selftest_hang() {
   else __syncthreads();
 }
 
-// Mistake: waits for a flag that nobody sets.
+// Mistake: waits for a flag that is never set.
 extern "C" __global__ void selftest_spin(const unsigned *flag) {
   while (ptx::loadAcquire(flag) == 0) {
   }
 }
 
-// Copies 16 bytes for each thread by way of shared memory; `wait` 0 is the mistake.
+// Copies 16 bytes for each thread through shared memory. Mistake, with `wait` 0: does not wait for the copy.
 extern "C" __global__ void selftest_missing_wait(uint4 *out, const uint4 *a, int wait) {
   DYNAMIC_SHARED(bytes);
   uint4 *const shared = reinterpret_cast<uint4 *>(bytes);
@@ -86,7 +86,7 @@ extern "C" __global__ void selftest_divergent(unsigned *out) {
   else out[threadIdx.x] = __ballot_sync(~0u, 1);
 }
 
-// Mistake: divides by zero when the divisor is.
+// Mistake: divides by zero if the divisor is zero.
 extern "C" __global__ void selftest_divide(int *out, int divisor) { out[0] /= divisor; }
 
 // Mistake: copies asynchronously from an odd address.
@@ -95,7 +95,7 @@ extern "C" __global__ void selftest_misaligned(const unsigned char *a) {
   ptx::copyAsync16(bytes, a + 1);
 }
 
-// out[block] = the sum of the block's elements.
+// Sets out[block] to the sum of the block's elements.
 extern "C" __global__ void selftest_reduce(int *out, const int *a, int n) {
   DYNAMIC_SHARED(bytes);
   int *const sums = reinterpret_cast<int *>(bytes);
@@ -110,7 +110,7 @@ extern "C" __global__ void selftest_reduce(int *out, const int *a, int n) {
   if (t == 0) out[blockIdx.x] = sum;
 }
 
-// All blocks of the grid meet; state[0] counts arrivals.
+// Waits for all blocks of the grid; state[0] counts arrivals.
 static __device__ void selftestGridBarrier(unsigned *state) {
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -122,7 +122,7 @@ static __device__ void selftestGridBarrier(unsigned *state) {
   __syncthreads();
 }
 
-// `rounds` times, every block adds its neighbour's number of the round before to its own.
+// In each of `rounds` rounds, every block adds its neighbour's number from the previous round to its own.
 extern "C" __global__ void selftest_grid_barrier(unsigned *numbers, unsigned *state, int rounds) {
   for (int round = 0; round < rounds; round++) {
     unsigned *const from = numbers + unsigned(round % 2) * gridDim.x, *const to =
@@ -132,7 +132,7 @@ extern "C" __global__ void selftest_grid_barrier(unsigned *numbers, unsigned *st
   }
 }
 
-// One warp: c (16×8) += a (16×32, unsigned) · b (32×8, stored by columns).
+// Adds a (16×32, unsigned) · b (32×8, stored by columns) to c (16×8), with one warp.
 extern "C" __global__ void selftest_mma(int *c, const unsigned *a, const unsigned *b) {
   const unsigned g = threadIdx.x / 4, t = threadIdx.x % 4;
   int sums[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t], c[(g + 8) * 8 + 2 * t + 1]};
@@ -144,7 +144,7 @@ extern "C" __global__ void selftest_mma(int *c, const unsigned *a, const unsigne
   c[(g + 8) * 8 + 2 * t + 1] = sums[3];
 }
 
-// Tells the host `value` through pinned memory, then waits for the host to answer with the same value in flags[1].
+// Sends `value` to the host through pinned memory, then waits for the host to answer with the same value in flags[1].
 extern "C" __global__ void selftest_flag(unsigned *flags, unsigned value, int answer) {
   if (threadIdx.x != 0 || blockIdx.x != 0) return;
   ptx::storeReleaseSystem(&flags[0], value);
