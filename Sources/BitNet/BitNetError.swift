@@ -6,9 +6,9 @@ import BitNetTernary
 import BitNetTokenization
 
 #if canImport(FoundationEssentials)
-  import FoundationEssentials
+  public import FoundationEssentials
 #else
-  import Foundation
+  public import Foundation
 #endif
 
 /// An error of this library: what it is about, what was found, what was expected.
@@ -120,6 +120,7 @@ extension BitNetError {
         form(.contextExceeded, "the sequence", "\(length + adding) tokens", "at most \(limit)")
       case .cacheFull(let needed, let held, let limit):
         form(.outOfMemory, "the cache", "\(held + needed) pages", "at most \(limit)")
+      case .outOfMemory(let failure): form(.outOfMemory, "the device's memory", failure)
       case .device(let failure): form(.deviceFailed, "the device", failure)
       case .unknownSequence, .repeatedSequence, .noTokens, .nothingSampled, .unknownStep, .truncation:
         form(.invalidArgument, "the step", "\(error)")

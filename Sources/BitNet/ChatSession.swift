@@ -1,4 +1,5 @@
 import BitNetInference
+import BitNetServing
 import BitNetTokenization
 
 /// A conversation with a model. The cache keeps the earlier turns, so each answer costs only the new tokens.
@@ -17,6 +18,8 @@ public actor ChatSession {
   public private(set) var forgottenMessageCount = 0
   /// Counts answers, so that an answer that was left behind cannot write on.
   private var turn = 0
+  /// The tokens of the current answer, which end with it.
+  private weak var stream: TokenStream?
   /// A question that has no answer yet, and the messages that its prompt holds before it.
   private var asked: (question: ChatMessage, history: [ChatMessage])?
 
@@ -64,7 +67,7 @@ public actor ChatSession {
   public func reset(system: String?) {
     messages = system.map { [ChatMessage(role: .system, content: $0)] } ?? []
     (asked, forgottenMessageCount) = (nil, 0)
-    turn += 1
+    endAnswer()
   }
 
   /// An answer under way.
@@ -74,8 +77,14 @@ public actor ChatSession {
     let prompt: [TokenID]
     let stopTokens: Set<TokenID>
 
+    /// Lets the session end the stream when another answer, or a reset, comes after this one.
+    func attach(_ stream: TokenStream) async { await session.attach(stream, turn: turn) }
+
+    /// - Parameter endsWithToken: whether the piece's token ended the answer and is not part of its text.
     /// - Throws: `CancellationError` when another answer, or a reset, has come after this one.
-    func append(_ piece: GeneratedPiece) async throws { try await session.append(piece, turn: turn) }
+    func append(_ piece: GeneratedPiece, endsWithToken: Bool) async throws {
+      try await session.append(piece, endsWithToken: endsWithToken, turn: turn)
+    }
   }
 
   /// Ends the previous answer and makes the prompt of the next one; nothing else changes before its first token.
@@ -83,12 +92,22 @@ public actor ChatSession {
     let question = ChatMessage(role: .user, content: text)
     let room = min(maximumTokens ?? .max, model.contextLength / 2)
     let (history, prompt) = try fit(question, reserving: room)
-    turn += 1
+    endAnswer()
     asked = (question, history)
     return Answer(session: self, turn: turn, prompt: prompt, stopTokens: template.stopTokens(of: model.tokenizer))
   }
 
-  private func append(_ piece: GeneratedPiece, turn: Int) throws {
+  private func endAnswer() {
+    turn += 1
+    stream?.cancel()
+    stream = nil
+  }
+
+  private func attach(_ stream: TokenStream, turn: Int) {
+    if turn == self.turn { self.stream = stream } else { stream.cancel() }
+  }
+
+  private func append(_ piece: GeneratedPiece, endsWithToken: Bool, turn: Int) throws {
     guard turn == self.turn else { throw CancellationError() }
     if let (question, history) = asked {
       forgottenMessageCount += messages.count - history.count
@@ -96,11 +115,15 @@ public actor ChatSession {
       asked = nil
     }
     let reply = messages.removeLast()
-    var tokens = reply.tokens ?? []
-    let ends = template.stopTokens(of: model.tokenizer).union(model.endTokens)
-    // The template writes the end of the turn itself.
-    if piece.finish != .stop || !ends.contains(piece.token.token) { tokens.append(piece.token.token) }
-    messages.append(ChatMessage(reply: reply.content + piece.text, tokens: tokens))
+    let content = reply.content + piece.text
+    if piece.finish == .stop, !endsWithToken {
+      // A stop text cut the answer somewhere in its tokens.
+      messages.append(ChatMessage(role: .assistant, content: content))
+    } else {
+      // The template writes the end of the turn itself.
+      let tokens = (reply.tokens ?? []) + (endsWithToken ? [] : [piece.token.token])
+      messages.append(ChatMessage(reply: content, tokens: tokens))
+    }
   }
 
   /// The conversation with a question as tokens, without the oldest turns if it is too long, and the messages kept.

@@ -109,6 +109,7 @@ private struct Run {
         prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities, limit: limit,
         stops: stopTokens))
     statistics.promptTokens = prompt.count
+    await answer?.attach(tokens)
   }
 
   mutating func next() async throws -> GeneratedPiece? {
@@ -138,7 +139,7 @@ private struct Run {
       if stopped { finish = .stop }
     }
     let piece = GeneratedPiece(text: text, token: sampled, statistics: statistics, finish: finish)
-    try await answer?.append(piece)
+    try await answer?.append(piece, endsWithToken: stopTokens.contains(sampled.token))
     return piece
   }
 }

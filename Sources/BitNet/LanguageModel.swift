@@ -21,7 +21,7 @@ public final class LanguageModel: Sendable {
   /// The sampling parameters that the model's authors suggest; greedy if they suggest none.
   public let suggestedSampling: SamplingParameters
   /// Tokens that end a text: those of the configuration, and those of the tokenizer that are known by name.
-  public let endTokens: Set<TokenID>
+  package let endTokens: Set<TokenID>
   /// The architecture's name as the checkpoint gives it.
   public var architecture: String { configuration.architecture }
   /// Parameters: ternary weights, embedding, LM head if it is not the embedding, norms.

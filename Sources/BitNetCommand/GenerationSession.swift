@@ -16,6 +16,8 @@ struct GenerationSession {
     if let chatFormat {
       let tokens = try chatFormat.encode(
         [.init(role: .user, content: prompt)], with: model.tokenizer, parsingSpecialTokens: specials)
+      var options = options
+      if !options.ignoresEndTokens { options.stopTokens.formUnion(chatFormat.stopTokens(of: model.tokenizer)) }
       generation = model.generate(tokens: tokens, options: options)
     } else {
       generation = model.generate(prompt, options: options, parsingSpecialTokens: specials)

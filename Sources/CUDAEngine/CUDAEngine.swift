@@ -139,7 +139,7 @@ package final class CUDAEngine: Engine {
   private var source: SequenceStore<PagePool.Page>.Source {
     .init(
       make: { [pool] () throws(EngineError) in
-        do throws(CUDAError) { try pool.reserve(1) } catch { throw .device("\(error)") }
+        do throws(CUDAError) { try pool.reserve(1) } catch { throw EngineError(page: error) }
         return pool.take()
       },
       copy: { [pool, stream = pass.library.stream] (page) throws(EngineError) in
@@ -148,7 +148,7 @@ package final class CUDAEngine: Engine {
           let copy = pool.take()
           try stream.copy(device: page.address, to: copy.address, byteCount: pool.pageByteCount)
           return copy
-        } catch { throw .device("\(error)") }
+        } catch { throw EngineError(page: error) }
       })
   }
 
@@ -190,7 +190,12 @@ package final class CUDAEngine: Engine {
         batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
       guard let sampling, let decodeStep else {
         residents = []
-        let answers = plan.collect(try run(plan))
+        let rows: [RowResult]
+        do { rows = try run(plan) } catch {
+          store.distrust()
+          throw error
+        }
+        let answers = plan.collect(rows)
         store.record(answers, of: plan)
         return done.add(answers)
       }
@@ -217,6 +222,7 @@ package final class CUDAEngine: Engine {
         try launch(decodeStep, plan.entries.count)
       } catch {
         residents = []
+        store.distrust()
         throw error
       }
       let ticket = done.ticket()
@@ -242,6 +248,7 @@ package final class CUDAEngine: Engine {
       done.add(answers, of: flight.ticket)
     } catch {
       (flights, residents) = ([], [])
+      store.distrust()
       throw error
     }
   }
@@ -307,5 +314,12 @@ extension Batch.Want {
   fileprivate var deviceSampling: SamplingParameters? {
     guard case .token(let parameters, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
+  }
+}
+
+extension EngineError {
+  /// An error that was met when a page of the cache was made.
+  fileprivate init(page error: CUDAError) {
+    if case .outOfMemory = error { self = .outOfMemory("\(error)") } else { self = .device("\(error)") }
   }
 }

@@ -12,7 +12,9 @@ package enum EngineError: Error, Equatable, CustomStringConvertible {
   case cacheFull(needed: Int, held: Int, limit: Int)
   case truncation(length: Int, to: Int)
   case parameter(name: String, found: String, expected: String)
-  /// The device failed, or has no memory for the cache; the text is the driver's.
+  /// The device has no memory for the cache; the text is the driver's.
+  case outOfMemory(String)
+  /// The device failed; the text is the driver's.
   case device(String)
 
   package var description: String {
@@ -34,7 +36,7 @@ package enum EngineError: Error, Equatable, CustomStringConvertible {
         + "sequences hold \(held) of its \(limit)"
     case .truncation(let length, let to): "the length to truncate to is \(to); expected 0 to \(length)"
     case .parameter(let name, let found, let expected): "\(name) is \(found); expected \(expected)"
-    case .device(let failure): failure
+    case .outOfMemory(let failure), .device(let failure): failure
     }
   }
 }

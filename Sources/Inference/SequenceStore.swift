@@ -40,7 +40,10 @@ package struct SequenceStore<Page: AnyObject> {
   package let limit: Int
   private var sequences: [SequenceID: Sequence] = [:]
   private var next = 0
-  private let tree = PrefixTree<Page>()
+  private var tree = PrefixTree<Page>()
+  /// False after a step has failed, whose pages may hold anything, until all sequences have ended: until then no page is
+  /// shared.
+  private var isTrusted = true
   /// How many pages sequences hold outside the tree.
   private var ownPages = 0
 
@@ -59,7 +62,7 @@ package struct SequenceStore<Page: AnyObject> {
     let id = SequenceID(next)
     next += 1
     var sequence = Sequence()
-    let usable = tokens.dropLast()
+    let usable = isTrusted ? tokens.dropLast() : []
     while usable.count >= sequence.tokens.count + attentionChunkLength {
       let chunk = usable[sequence.tokens.count..<sequence.tokens.count + attentionChunkLength]
       guard let node = tree.child(of: sequence.path.last, chunk) else { break }
@@ -100,11 +103,19 @@ package struct SequenceStore<Page: AnyObject> {
     let start = sequence.path.count * attentionChunkLength
     let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan<Page>.pending }
     ownPages -= sequence.ownPageCount()
-    if !tail.isEmpty, tree.replacesLeaves(of: sequence.path.last, tail) {
+    if isTrusted, !tail.isEmpty, tree.replacesLeaves(of: sequence.path.last, tail) {
       _ = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
     }
     for node in sequence.path.reversed() { tree.release(node) }
+    if !isTrusted, sequences.isEmpty {
+      tree = PrefixTree()
+      isTrusted = true
+    }
   }
+
+  /// Says that a step failed after its tokens were appended. Its sequences can only be removed, and no later sequence
+  /// starts with pages that may never have been computed.
+  package mutating func distrust() { isTrusted = false }
 
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {
     guard let sequence = sequences[id] else { throw .unknownSequence(id) }
@@ -264,6 +275,7 @@ package struct SequenceStore<Page: AnyObject> {
 
   /// Puts the sequence's full pages into the tree.
   private mutating func publish(_ sequence: inout Sequence) {
+    guard isTrusted else { return }
     while sequence.tokens.count >= (sequence.path.count + 1) * attentionChunkLength {
       let place = sequence.path.count
       let tokens = sequence.tokens[place * attentionChunkLength..<(place + 1) * attentionChunkLength]

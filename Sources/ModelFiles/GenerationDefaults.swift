@@ -23,14 +23,15 @@ package struct GenerationDefaults: Sendable, Equatable, Encodable {
 
   /// - Throws: `ModelFileError` naming the first value that is outside the sampler's range.
   func validate(file: String) throws(ModelFileError) {
-    func check(_ field: String, _ value: Double?, _ range: ClosedRange<Double>) throws(ModelFileError) {
-      guard let value, !range.contains(value) else { return }
+    func check(
+      _ field: String, _ value: Double?, expected: String, _ isValid: (Float) -> Bool
+    ) throws(ModelFileError) {
+      guard let value, !isValid(Float(value)) else { return }
       throw ModelFileError(
-        .configuration, file: file, subject: field, finding: "is \(value)",
-        expected: "a number from \(range.lowerBound) to \(range.upperBound)")
+        .configuration, file: file, subject: field, finding: "is \(value)", expected: expected)
     }
-    try check("temperature", temperature, 0...100)
-    try check("top_p", topP, 0...1)
+    try check("temperature", temperature, expected: "0, or 0.000001 to 100") { $0 == 0 || (1e-6...100).contains($0) }
+    try check("top_p", topP, expected: "above 0, up to 1") { $0 > 0 && $0 <= 1 }
     guard let topK, !(0...1 << 24 ~= topK) else { return }
     throw ModelFileError(
       .configuration, file: file, subject: "top_k", finding: "is \(topK)", expected: "a number from 0 to \(1 << 24)")

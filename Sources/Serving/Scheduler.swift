@@ -65,6 +65,8 @@ package actor Scheduler {
   private var running: [Job] = []
   private var flights: [Flight] = []
   private var isStepping = false
+  /// Callers that hold sequences beside those of the requests.
+  private var loans = 0
   /// Whether a request had to give up its pages and none has ended since. Until one ends, further requests would have
   /// to do the same, so none is admitted.
   private var isShortOfPages = false
@@ -106,6 +108,26 @@ package actor Scheduler {
     try body(engine)
   }
 
+  /// Says that the caller takes sequences of the engine in calls of `perform`, until `endLoan`: requests that their pages
+  /// leave no room for wait instead of failing.
+  package func beginLoan() { loans += 1 }
+
+  /// Ends a loan, after its sequences have been removed.
+  package func endLoan() {
+    loans -= 1
+    isShortOfPages = false
+    if !isStepping { Task { await step() } }
+  }
+
+  /// Takes the pages of requests whose readers are far behind, for a loan that found no room.
+  ///
+  /// - Returns: whether pages are free now or may become free.
+  package func freePages() -> Bool {
+    let others = !running.isEmpty || loans > 1
+    while let index = running.lastIndex(where: { $0.underWay == 0 && $0.feed.rests(underWay: 0) }) { preempt(index) }
+    return others
+  }
+
   private func check(_ request: Request) throws {
     try request.sampling.validate()
     let vocabulary = engine.configuration.vocabularySize
@@ -145,8 +167,11 @@ package actor Scheduler {
       admit()
       do {
         while flights.count < capacity.stepsAhead, try submit() {}
-        guard !flights.isEmpty else { break }
-        try collect()
+        if flights.isEmpty {
+          guard makeWay() else { break }
+        } else {
+          try collect()
+        }
       } catch {
         fail(error)
       }
@@ -184,8 +209,11 @@ package actor Scheduler {
   }
 
   private func admit() {
-    while running.isEmpty || !isShortOfPages, running.count < policy.running, !waiting.isEmpty {
-      let job = waiting.removeFirst()
+    // A request whose reader is far behind has nothing to run, and would hold pages.
+    while (running.isEmpty && loans == 0) || !isShortOfPages, running.count < policy.running,
+      let next = waiting.firstIndex(where: { !$0.feed.rests(underWay: 0) })
+    {
+      let job = waiting.remove(at: next)
       let (sequence, cached) = engine.makeSequence(startingWith: job.tokens)
       job.sequence = sequence
       job.given = cached
@@ -237,16 +265,30 @@ package actor Scheduler {
     do throws(EngineError) {
       return try engine.submit(batch)
     } catch {
-      guard error.isCacheFull, flights.count + running.count > 1 else { throw error }
+      guard error.isCacheFull, flights.count + running.count + loans > 1 else { throw error }
     }
     // Running steps may end requests and make room. Without any, a request must give up its pages.
-    if flights.isEmpty { preempt() }
+    if flights.isEmpty { preempt(lastToRun) }
     return nil
   }
 
-  /// Takes the cache pages of the request that was admitted last. It runs again, from its tokens, when there is room.
-  private func preempt() {
-    let job = running.removeLast()
+  /// Takes the place and the cache pages of a request whose reader is far behind, for one that waits, when there is
+  /// nothing else to run: the reader may be waiting for that one.
+  private func makeWay() -> Bool {
+    guard running.contains(where: { $0.feed.rests(underWay: 0) }),
+      waiting.contains(where: { !$0.feed.rests(underWay: 0) })
+    else { return false }
+    preempt(lastToRun)
+    isShortOfPages = false
+    return true
+  }
+
+  /// The request that gives way to others: one whose reader is far behind, otherwise the one that was admitted last.
+  private var lastToRun: Int { running.lastIndex { $0.feed.rests(underWay: 0) } ?? running.count - 1 }
+
+  /// Takes the cache pages of a request that no step is running for. It runs again, from its tokens, when there is room.
+  private func preempt(_ index: Int) {
+    let job = running.remove(at: index)
     engine.removeSequence(job.sequence!)
     job.sequence = nil
     (job.given, job.isDecoding) = (0, false)
@@ -276,5 +318,11 @@ extension Scheduler.Job {
 }
 
 extension EngineError {
-  fileprivate var isCacheFull: Bool { if case .cacheFull = self { true } else { false } }
+  /// Whether a step was refused because its pages found no room.
+  package var isCacheFull: Bool {
+    switch self {
+    case .cacheFull, .outOfMemory: true
+    default: false
+    }
+  }
 }

@@ -9,6 +9,9 @@ package final class TokenStream: Sendable {
 
   deinit { feed.cancel() }
 
+  /// Ends the request; `next` then throws `CancellationError`.
+  package func cancel() { feed.cancel() }
+
   /// The next token; nil after the last one.
   ///
   /// - Throws: `CancellationError` when the task is cancelled, otherwise the error that ended the request.

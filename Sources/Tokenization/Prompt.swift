@@ -46,7 +46,10 @@ extension Tokenizer {
     }
     func encodeText() {
       encode(text.span, finder: allAdded, into: &ids) { match, isSpecial in
-        isMarkup[match.start..<match.end].allSatisfy { $0 } || (!isSpecial && !reserved.contains(match.id))
+        let bytes = isMarkup[match.start..<match.end]
+        if bytes.allSatisfy({ $0 }) { return true }
+        // A token that begins in content must not take markup with it, such as the beginning of an end of turn.
+        return !isSpecial && !reserved.contains(match.id) && (bytes.first! || !bytes.contains(true))
       }
       text.removeAll(keepingCapacity: true)
       isMarkup.removeAll(keepingCapacity: true)

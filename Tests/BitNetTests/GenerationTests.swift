@@ -156,6 +156,26 @@ struct GenerationTests {
     #expect(await chat.forgottenMessageCount == 0)
   }
 
+  @Test("keeps out of a chat's history what a stop text cut off")
+  func stopTextInChat() async throws {
+    let model = try await demo()
+    let whole = try model.chat(template: .plain, options: .init(maximumTokens: 12))
+    let answer = try await whole.respond(to: "Once upon a time").text
+    let stop = String(answer.dropFirst(5).prefix(3))
+    let chat = try model.chat(template: .plain, options: .init(maximumTokens: 12, stopTexts: [stop]))
+    let cut = try await chat.respond(to: "Once upon a time")
+    #expect(cut.finish == .stop && answer.hasPrefix(cut.text + stop))
+    #expect(await chat.messages.last?.content == cut.text)
+    // The next prompt holds the answer as the history shows it.
+    let next = try await chat.respond(to: "And then?")
+    let shown = try ChatTemplate.plain.encode(
+      [
+        ChatMessage(role: .user, content: "Once upon a time"), ChatMessage(role: .assistant, content: cut.text),
+        ChatMessage(role: .user, content: "And then?"),
+      ], with: model.tokenizer)
+    #expect(next.statistics.promptTokens == shown.count)
+  }
+
   @Test("ends a chat's previous answer when a new question comes")
   func interruptedChat() async throws {
     let model = try await demo()

@@ -106,6 +106,53 @@ struct SchedulerTests {
     #expect(try found == Self.alone(Request(prompt: system + [3, 2, 1], limit: 4), weights))
   }
 
+  @Test(
+    "serves two requests whose readers wait for each other, with a cache that holds only one of them",
+    arguments: [7, 40])
+  func lockstep(pages: Int) async throws {
+    let weights = try Fixture.all[0].load().weights
+    // With seven pages the cache is too small for both; with one place there is room for one to run.
+    let policy = Scheduler.Policy(running: pages == 40 ? 1 : 256)
+    let scheduler = Scheduler(try Self.engine(pages: pages, weights), policy: policy)
+    let requests = [
+      Request(prompt: try Fixture.all[0].prompt(200), limit: 190), Request(prompt: [3, 2, 1], limit: 300),
+    ]
+    var streams: [TokenStream] = []
+    for request in requests { streams.append(try await scheduler.start(request)) }
+    var found: [[SampledToken]] = [[], []]
+    var open = [0, 1]
+    while !open.isEmpty {
+      for index in open {
+        if let token = try await streams[index].next() {
+          found[index].append(token)
+        } else {
+          open.removeAll { $0 == index }
+        }
+      }
+    }
+    for (request, tokens) in zip(requests, found) { #expect(try tokens == Self.alone(request, weights)) }
+  }
+
+  @Test("waits with requests while a loan holds the pages they need")
+  func loans() async throws {
+    let weights = try Fixture.all[0].load().weights
+    let scheduler = Scheduler(try Self.engine(pages: 7, weights))
+    await scheduler.beginLoan()
+    let text = (0..<380).map { Int32($0 % 50) }
+    let lent = try await scheduler.perform { engine in
+      let sequence = engine.makeSequence()
+      _ = try engine.step(Batch([.init(sequence: sequence, tokens: text, rows: .none)]))
+      return sequence
+    }
+    let request = Request(prompt: Array(try Fixture.all[0].prompt(200).prefix(100)), limit: 100)
+    let stream = try await scheduler.start(request)
+    let reading = Task { try await Self.tokens(stream) }
+    try await Task.sleep(for: .milliseconds(50))
+    await scheduler.perform { $0.removeSequence(lent) }
+    await scheduler.endLoan()
+    #expect(try await reading.value == Self.alone(request, weights))
+  }
+
   @Test("refuses requests that its engine cannot run or its queue cannot hold")
   func refusals() async throws {
     let weights = try Fixture.all[0].load().weights
@@ -129,12 +176,13 @@ struct SchedulerTests {
       _ = try await Self.tokens(
         Scheduler(Self.engine(pages: 40, weights)).start(Request(prompt: [1], limit: 9, deadline: .now)))
     }
-    // Nothing runs now, because nobody reads the running request's tokens: a waiting request's deadline still counts.
-    let patient = Scheduler(try Self.engine(pages: 40, weights), policy: .init(running: 1))
-    let unread = try await patient.start(Request(prompt: [1], limit: 200))
-    let late = try await patient.start(Request(prompt: [2], limit: 2, deadline: .now + .milliseconds(300)))
-    await #expect(throws: SchedulerError.deadline) { _ = try await Self.tokens(late) }
-    #expect(try await Self.tokens(unread).count == 200)
+    // A request whose reader is far behind has a deadline too.
+    let slow = Scheduler(try Self.engine(pages: 40, weights))
+    let unread = try await slow.start(Request(prompt: [1], limit: 200, deadline: .now + .milliseconds(200)))
+    try await Task.sleep(for: .milliseconds(600))
+    var count = 0
+    await #expect(throws: SchedulerError.deadline) { while try await unread.next() != nil { count += 1 } }
+    #expect(count == 16, "the tokens that were there at the deadline")
     let rest = Task { try await Self.tokens(running).count }
     #expect(try await rest.value == 299)
     #expect(try await Self.tokens(waiting).count == 2)
