@@ -12,7 +12,7 @@ struct BenchModel: ParsableCommand {
     abstract: "Time a model: prompts, and decoding alone, at depth and in batches.",
     discussion: """
       Prompts are random tokens, and decoding continues them greedily. The floor is the time that it takes to read the \
-      bytes of a token (weights, output head, cache) at the memory bandwidth, which is measured too. A list can be \
+      bytes of a token (weights, LM head, cache) at the memory bandwidth, which is measured too. A list can be \
       "none". A measurement that fails does not stop the others; the exit status is then 1.
 
       Examples:
@@ -62,7 +62,7 @@ struct BenchModel: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       """
-      On a GPU, whether an int8 copy of the output head screens the vocabulary: on, off, or auto (if it is faster and \
+      On a GPU, whether an int8 copy of the LM head screens the vocabulary: on, off, or auto (if it is faster and \
       fits).
       """,
       valueName: "choice"))
@@ -175,7 +175,7 @@ struct BenchModel: ParsableCommand {
     if report.failures > 0 { throw CommandError("\(plural(report.failures, "measurement")) failed") }
   }
 
-  /// Whether an int8 copy of the output head screens the vocabulary.
+  /// Whether an int8 copy of the LM head screens the vocabulary.
   enum ScreenChoice: String, ExpressibleByArgument, CaseIterable {
     case auto, on, off
   }

@@ -20,6 +20,10 @@ struct ByteOutput: Sendable {
       let count = Foundation.write(descriptor, rest.baseAddress, rest.count)
       if count > 0 {
         rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+      } else if errno == EAGAIN {
+        // The descriptor does not block, as when the program at the other end has made it so.
+        var ready = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        _ = poll(&ready, 1, -1)
       } else if errno != EINTR {
         throw CommandError.system("\(name) cannot be written")
       }

@@ -83,11 +83,6 @@ struct Chat: AsyncParsableCommand {
   }
 }
 
-extension BitNetError {
-  /// Whether the error is that a text does not fit the context or the cache.
-  fileprivate var isAboutLength: Bool { code == .contextExceeded || code == .outOfMemory }
-}
-
 extension ChatTemplate: ExpressibleByArgument {
   /// The template of this name.
   public init?(argument: String) { self.init(named: argument) }

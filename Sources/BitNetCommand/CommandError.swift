@@ -11,3 +11,8 @@ struct CommandError: Error, CustomStringConvertible {
     CommandError("\(subject): \(String(cString: strerror(errno)))")
   }
 }
+
+extension BitNetError {
+  /// Whether the error is that a text does not fit the context or the cache.
+  var isAboutLength: Bool { code == .contextExceeded || code == .outOfMemory }
+}

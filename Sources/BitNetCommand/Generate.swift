@@ -24,7 +24,11 @@ struct Generate: AsyncParsableCommand {
       "The text to continue. (default: standard input without its final line break)", valueName: "text"))
   var prompt: String?
 
-  @Flag(help: "Read one prompt from each line of standard input, and continue each on its own.")
+  @Flag(
+    help: """
+      Read one prompt from each line of standard input, and continue each on its own. A prompt that does not fit the \
+      context is reported on standard error, and the exit status is 1 in the end.
+      """)
   var interactive = false
 
   @Option(parsing: .unconditional, help: ArgumentHelp("The most tokens to generate.", valueName: "count"))
@@ -99,10 +103,17 @@ struct Generate: AsyncParsableCommand {
 
   private func interact(_ session: GenerationSession, loadTime: Double) async throws {
     var loop = PromptLoop(history: History())
+    var hasFailed = false
     try await loop.run { line in
-      try await report(session.run(line, echoes: false, isSilent: json), of: session, loadTime: loadTime)
+      do {
+        try await report(session.run(line, echoes: false, isSilent: json), of: session, loadTime: loadTime)
+      } catch let error as BitNetError where error.isAboutLength {
+        ByteOutput.note("Error: \(error)")
+        hasFailed = true
+      }
       return true
     }
+    if hasFailed { throw ExitCode.failure }
   }
 
   private func report(_ run: GenerationRun, of session: GenerationSession, loadTime: Double) throws {

@@ -18,7 +18,7 @@ package final class CPUEngine: Engine {
   ///   - contextLength: positions a sequence can hold; the model's own when nil.
   ///   - threads: 1 to 1024; `defaultThreads` when nil.
   ///   - instructionSet: one of `InstructionSet.available`; the best of them when nil.
-  ///   - screensHead: whether an int8 copy of the output head, half its size, screens the vocabulary; nil to have it
+  ///   - screensHead: whether an int8 copy of the LM head, half its size, screens the vocabulary; nil to have it
   ///     where it saves time and fits. Results are the same. Rows of more than 131,072 columns are not screened.
   ///   - copiesTiles: whether the ternary weights of a mapped file are copied into the process's own memory, which is
   ///     read faster but is not shared with other processes; nil to do so where it pays. A model that was repacked as

@@ -128,7 +128,7 @@ final class CPUForwardPass {
     return Product(dots: dots, scales: codes.scales, parts: matrix.parts)
   }
 
-  /// The member's share of the weights that it reads after a matrix: of the next matrix, or of the output head.
+  /// The member's share of the weights that it reads after a matrix: of the next matrix, or of the LM head.
   private func share(after role: MatrixRole, layer: Int) -> UnsafeRawBufferPointer {
     let roles = MatrixRole.allCases.count
     let (nextLayer, next) = (layer * roles + role.rawValue + 1).quotientAndRemainder(dividingBy: roles)

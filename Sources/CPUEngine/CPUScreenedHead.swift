@@ -2,7 +2,7 @@ import CBitNetTernary
 import BitNetInference
 import BitNetTernary
 
-/// An int8 copy of the output head that bounds every logit, so that only rows that can matter are read in full.
+/// An int8 copy of the LM head that bounds every logit, so that only rows that can matter are read in full.
 ///
 /// A row of the copy is half as long as the bfloat16 row. Its product with the token, quantised to sixteen bits, is
 /// within a known distance of the logit (the proof is in Documentation/numerics.md). Rows whose upper bound
@@ -71,7 +71,7 @@ final class CPUScreenedHead {
     let stride = Tile.padded(table.columns, to: 64)
     let paddedRows = Tile.padded(table.rows, to: Self.blockRows)
     guard let codes = PageBuffer(count: paddedRows * stride) else {
-      throw .device("the screened output head needs \(paddedRows * stride) bytes, which cannot be allocated")
+      throw .device("the screened LM head needs \(paddedRows * stride) bytes, which cannot be allocated")
     }
     self.stride = stride
     self.paddedRows = paddedRows

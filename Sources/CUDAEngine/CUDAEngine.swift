@@ -12,7 +12,7 @@ package final class CUDAEngine: Engine {
   package struct Options: Sendable {
     /// Positions a sequence can hold; the model's own when nil.
     package var contextLength: Int?
-    /// Whether an int8 copy of the output head screens the vocabulary, for a quarter of its size in memory more (0.33
+    /// Whether an int8 copy of the LM head screens the vocabulary, for a quarter of its size in memory more (0.33
     /// GB for 2B-4T); nil to have it where it saves time and fits. Results are the same.
     package var screensHead: Bool?
     /// Whether single tokens go through one cooperative kernel. Results are the same.

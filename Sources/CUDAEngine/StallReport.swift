@@ -18,7 +18,7 @@ package struct StallReport: Equatable, CustomStringConvertible {
   ///
   /// - Parameters:
   ///   - memory: StallRecord `[stallRecords]`.
-  ///   - layers: of the model; the hand-over after the last one's is the output head's.
+  ///   - layers: of the model; the hand-over after the last one's is the LM head's.
   package init?(_ memory: UnsafeRawBufferPointer, layers: Int) {
     self.layers = layers
     let records = memory.bindMemory(to: StallRecord.self)
@@ -39,7 +39,7 @@ package struct StallReport: Equatable, CustomStringConvertible {
   private func place(_ handOver: Int) -> String {
     let (layer, phase) = handOver.quotientAndRemainder(dividingBy: DecodePhase.allCases.count)
     return "hand-over \(handOver), before "
-      + (layer < layers ? "\(DecodePhase.allCases[phase].rawValue) of layer \(layer)" : "the output head")
+      + (layer < layers ? "\(DecodePhase.allCases[phase].rawValue) of layer \(layer)" : "the LM head")
   }
 
   package var description: String {

@@ -128,7 +128,7 @@ package struct DeviceCheck: Sendable {
     }
   }
 
-  /// Checks the engine on models with a separate output head, because models with a tied one mostly repeat their input:
+  /// Checks the engine on models with a separate LM head, because models with a tied one mostly repeat their input:
   /// a small model of awkward widths, and two layers as large as those of BitNet b1.58 2B-4T, for which some kernels
   /// have separate code. The latter would take an emulated GPU minutes.
   private func checkEngines(_ work: WatchedWork, _ library: KernelLibrary) throws {

@@ -57,7 +57,7 @@ package struct LaneOrder: Sendable {
 
   @inlinable init(run: Int, lanes: Int) { (self.run, self.lanes) = (run, lanes) }
 
-  /// Sums over a hidden row (RMSNorm, output head). 256 lanes: sixteen AVX-512 accumulators, or a warp in which each
+  /// Sums over a hidden row (RMSNorm, LM head). 256 lanes: sixteen AVX-512 accumulators, or a warp in which each
   /// thread keeps the eight elements of one 16-byte bfloat16 load.
   @inlinable package static var row: LaneOrder { LaneOrder(run: 1, lanes: 256) }
   /// Attention scores over a head. Four lanes of 8-element runs: on a GPU four threads share a key through 16-byte

@@ -17,7 +17,7 @@ struct StoredTable: Sendable {
       throw ModelFileError(
         .unsupported, file: tensor.file.name, subject: "tensor \(name)",
         finding: "is quantised (\(tensor.type.rawValue))",
-        expected: "BF16, F16 or F32: quantised embeddings and output heads are not supported")
+        expected: "BF16, F16 or F32: quantised embeddings and LM heads are not supported")
     }
     try tensor.require(StoredTensor.floatTypes, shape: [rows, columns])
     self.tensor = tensor

@@ -31,7 +31,7 @@ extension ModelWeights {
     }
     try self.init(
       configuration: c, embedding: table("the embedding"), layers: layers, finalNorm: norm(c.hiddenSize),
-      head: c.tiedEmbedding ? nil : table("the output head"))
+      head: c.tiedEmbedding ? nil : table("the LM head"))
   }
 }
 

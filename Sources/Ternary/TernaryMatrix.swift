@@ -37,9 +37,9 @@ package struct TernaryMatrix: Sendable {
     }
     if let bad = scales.first(where: { !($0.isFinite && $0 > 0) }) { throw .scale(bad) }
     let expected = Self.byteCount(rows: rows, columns: columns)
-    guard tiles.count == expected, UInt(bitPattern: tiles.baseAddress) % 4 == 0 else {
-      throw .byteCount(found: tiles.count, expected: expected)
-    }
+    guard tiles.count == expected else { throw .byteCount(found: tiles.count, expected: expected) }
+    let misalignment = Int(bitPattern: tiles.baseAddress) % 4
+    guard misalignment == 0 else { throw .misaligned(by: misalignment) }
     var firstRow = 0
     var parts: [Part] = []
     for (count, scale) in zip(rows, scales) {
@@ -129,6 +129,8 @@ package enum TernaryError: Error, Equatable, CustomStringConvertible {
   case shape(rows: [Int], columns: Int, scales: Int)
   case scale(Double)
   case byteCount(found: Int, expected: Int)
+  /// Bytes from a multiple of four to the address of the data.
+  case misaligned(by: Int)
   case invalidCode(row: Int, value: UInt8)
   case unevenScale(row: Int, found: Float, expected: Float)
   case blockLength(columns: Int, multipleOf: Int)
@@ -140,6 +142,7 @@ package enum TernaryError: Error, Equatable, CustomStringConvertible {
         + "expected sizes above 0 and one scale for each part"
     case .scale(let value): "a weight scale is \(value); expected a finite number above 0"
     case .byteCount(let found, let expected): "ternary data has \(found) bytes; expected \(expected)"
+    case .misaligned(let bytes): "ternary data is \(bytes) bytes off a multiple of 4; expected an aligned address"
     case .invalidCode(let row, let value):
       "a packed code in row \(row) is \(value); expected 0, 1 or 2 (for -1, 0, +1)"
     case .unevenScale(let row, let found, let expected):

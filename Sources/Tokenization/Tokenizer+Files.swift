@@ -9,14 +9,16 @@ extension Tokenizer {
   private static let fileNames = ["tokenizer.json", "tokenizer.model"]
 
   /// Reads a tokenizer file. Its content decides its format: a Hugging Face tokenizer.json, a tiktoken rank file, or
-  /// the text of ``serialized()``.
+  /// the text of ``serialized()``. A file of the name tokenizer.json is always the first.
   ///
   /// - Throws: `TokenizerError` if the file cannot be read, has more than ``maximumFileSize`` bytes, or has none of
   ///   these formats.
   package convenience init(contentsOfFile path: String) throws(TokenizerError) {
     let file = try Self.contents(of: path)
     do throws(TokenizerError) {
-      if file.first(where: { !UInt8.jsonWhitespace.contains($0) }) == UInt8(ascii: "{") {
+      if file.first(where: { !UInt8.jsonWhitespace.contains($0) }) == UInt8(ascii: "{")
+        || path.split(separator: "/").last.map(String.init) == Self.fileNames[0]
+      {
         try self.init(tokenizerJSON: file)
       } else if Self.isSerialized(file) {
         try self.init(serialized: String(decoding: file, as: UTF8.self))

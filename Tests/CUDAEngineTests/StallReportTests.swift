@@ -57,7 +57,7 @@ struct StallReportTests {
       #expect(found[handOver].contains(" hand-over \(handOver), before \(place) ("), "\(found[handOver])")
     }
     #expect(found[14].contains(" before down of layer 2 ("))
-    #expect(found[15].contains(" hand-over 15, before the output head ("))
+    #expect(found[15].contains(" hand-over 15, before the LM head ("))
   }
 
   @Test("counts only the blocks that have records when a grid has more")

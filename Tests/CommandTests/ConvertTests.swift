@@ -30,7 +30,7 @@ struct ConvertTests {
     for (label, value) in [
       ("architecture", "LlamaForCausalLM"), ("context", "4,096 tokens"), ("attention heads", "8 of 64, 2 key/value"),
       ("bits per ternary weight", "2.00"), ("vocabulary", "512, embedding not tied"), ("tokenizer", "none"),
-      ("bytes, output head", "262.1 kB"), ("chat template", "none"),
+      ("bytes, LM head", "262.1 kB"), ("chat template", "none"),
     ] {
       #expect(rows.contains { $0.first == label[...] && $0.last == value[...] }, "\(label)")
     }
@@ -60,7 +60,7 @@ struct ConvertTests {
     for (label, value) in [
       ("architecture", "LlamaForCausalLM"), ("context", "4,096 tokens"), ("attention heads", "8 of 64, 2 key/value"),
       ("bits per ternary weight", "2.00"), ("vocabulary", "512, embedding not tied"),
-      ("bytes, output head", "262.1 kB"), ("tokenizer", "none"),
+      ("bytes, LM head", "262.1 kB"), ("tokenizer", "none"),
     ] {
       let padding = String(repeating: " ", count: 25 - label.count)
       #expect(output.text.contains("\(label)\(padding)\(value)\n"), "\(output.text)")

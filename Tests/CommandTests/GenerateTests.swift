@@ -110,6 +110,12 @@ struct GenerateTests {
     let first = try await BitNetProgram.run(arguments, input: Data("Once upon a time\n".utf8))
     let second = try await BitNetProgram.run(arguments, input: Data("The old king".utf8))
     #expect(both.text == first.text + second.text)
+    // A prompt that does not fit the context is skipped.
+    let long = String(repeating: "wood ", count: 2000)
+    let skipping = try await BitNetProgram.run(
+      arguments, input: Data("Once upon a time\n\(long)\nThe old king\n".utf8))
+    #expect(skipping.text == both.text && skipping.status == 1)
+    #expect(skipping.errors.hasPrefix("Error: the prompt has") && skipping.errors.split(separator: "\n").count == 1)
     let reports = try await BitNetProgram.run(
       arguments + ["--json"], input: Data("Once upon a time\nThe old king\n".utf8))
     let texts = try reports.text.split(separator: "\n").map {

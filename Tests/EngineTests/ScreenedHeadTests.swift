@@ -36,7 +36,7 @@ private func adversarialTable(rows: Int, columns: Int, seed: UInt64, isFinite: B
   }
   let buffer = AlignedBuffer(count: values.count * 2)
   values.withUnsafeBytes { buffer.bytes.copyMemory(from: $0) }
-  return try EmbeddingTable(name: "the output head", rows: rows, columns: columns, bytes: buffer.shared)
+  return try EmbeddingTable(name: "the LM head", rows: rows, columns: columns, bytes: buffer.shared)
 }
 
 private var sets: [TernaryKernels] {

@@ -156,7 +156,7 @@ extension BenchModelReport {
     }
     let speed = machine.memoryBytesPerSecond.map { "\(($0 / 1e9).decimals(1)) GB/s" }
     let measure = machine.memoryMeasure == .copy ? "read and written by a copy" : "read"
-    let head = "\(size(model.headBytes)) of \(model.headIsScreened ? "the head's int8 copy" : "output head")"
+    let head = "\(size(model.headBytes)) of \(model.headIsScreened ? "the head's int8 copy" : "LM head")"
     var rows = [
       ("model", "\(model.name), \((Double(model.parameters) / 1e6).decimals(1)) million parameters"),
       ("memory", speed.map { "\($0) \(measure)" } ?? "FAILED: \(machine.memoryError ?? "")"),

@@ -13,7 +13,7 @@ struct BenchModelTrace: Encodable {
   }
 
   let depth: Int
-  /// The time of all layers, without the output head.
+  /// The time of all layers, without the LM head.
   let layersMicroseconds: Double
   let clocksPerMicrosecond: Double
   let phases: [Phase]

@@ -47,7 +47,7 @@ struct InspectReport: Encodable {
       ("bytes, ternary", size(bytes.ternary)),
       ("bytes, embedding", size(bytes.embedding)),
     ]
-    if bytes.head > 0 { rows.append(("bytes, output head", size(bytes.head))) }
+    if bytes.head > 0 { rows.append(("bytes, LM head", size(bytes.head))) }
     rows += [
       ("bytes, norms and scales", size(bytes.norms + inspection.scaleBytes)),
       ("bytes, other", size(inspection.otherBytes)),

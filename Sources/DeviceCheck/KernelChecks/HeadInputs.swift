@@ -4,7 +4,7 @@ import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
 
-/// A random output head, and the rows whose logits it computes. The results of scalar code are computed only once.
+/// A random LM head, and the rows whose logits it computes. The results of scalar code are computed only once.
 final class HeadInputs {
   let hidden: Int
   let vocabulary: Int

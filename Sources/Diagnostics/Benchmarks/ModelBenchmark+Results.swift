@@ -22,7 +22,7 @@ extension ModelBenchmark {
     /// On a GPU: whether that kernel is launched as part of a graph, and the reason if it is not.
     package let graph: Bool?
     package let graphReason: String?
-    /// Whether the int8 copy of the output head screens the vocabulary.
+    /// Whether the int8 copy of the LM head screens the vocabulary.
     package let screened: Bool
   }
 
