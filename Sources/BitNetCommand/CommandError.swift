@@ -1,3 +1,4 @@
+import BitNet
 import Foundation
 
 /// An error that only the command reports: one sentence for the user.
