@@ -8,11 +8,18 @@ import BitNetTernary
 /// within a known distance of the logit (the proof is in Documentation/numerics.md). Rows whose upper bound
 /// cannot reach the logits that sampling looks at are left out; the others get the logit that the whole head computes,
 /// bit for bit.
+///
+/// The copy consists of panels of sixteen rows, `[rows / 16][columns / 4][16 rows][4 columns]`: it is one stream however
+/// many tokens it is multiplied with.
 final class CPUScreenedHead {
   /// Rows whose largest lower bound is kept, and whose products are made at a time.
   static let blockRows = 256
+  /// Rows of a panel.
+  static let panelRows = 16
   /// Tokens that go through the table together.
-  static let groupLength = 8
+  static let groupLength = 16
+  /// Tokens up to which both halves of the quantised activations are multiplied while the table arrives from memory.
+  private static let wholeLength = 8
   /// Tables below this many values stay in caches, where screening gains little.
   static let worthwhile = 8 << 20
 
@@ -24,6 +31,8 @@ final class CPUScreenedHead {
     /// Ascending.
     var ids: [Int32] = []
     var logits: [Float] = []
+    /// Rows that the upper halves of the activations did not rule out; nil if they were not tried alone.
+    var coarseCount: Int?
 
     func choose(_ parameters: SamplingParameters, position: Int) -> SampledToken {
       logits.withUnsafeBufferPointer { logits in
@@ -56,11 +65,23 @@ final class CPUScreenedHead {
   private let products: UnsafeMutablePointer<Int32>
   private let thresholds: UnsafeMutablePointer<Float>
   private let tokens: UnsafeMutablePointer<CTernaryScreenNorms>
+  /// Of the tokens when the lower halves of their activations count as errors.
+  private let coarseTokens: UnsafeMutablePointer<CTernaryScreenNorms>
+  /// Rows that were not ruled out by upper halves: `[groupLength][blocks]`.
+  private let coarseCounts: UnsafeMutablePointer<Int32>
+  /// Lower halves of products that are not computed: `[blockRows]`.
+  private let zeros: UnsafeMutablePointer<Int32>
+  /// Whether the group that is being screened starts with the upper halves; written in one phase, read in later ones.
+  private var isCoarse = false
 
   /// The share of rows that survived lately where only the temperature limits them, and how many such tokens have gone
   /// through the whole head since.
   private var survivingShare = 0.0
   private var passedOver = 0
+  /// The share of rows that survived lately in large groups with the upper halves alone, and how many tokens have been
+  /// multiplied as a whole since.
+  private var coarseShare = 0.0
+  private var tokensSinceCoarse = 0
 
   private var blocks: Int { paddedRows / Self.blockRows }
   /// Bytes of the copy.
@@ -86,6 +107,7 @@ final class CPUScreenedHead {
     let sizes = [
       group * paddedRows, group * paddedRows, Tile.padded(group * blocks, to: 16), Tile.padded(group * blocks, to: 16),
       team.count * 2 * group * Self.blockRows, Tile.padded(group, to: 16), Tile.padded(3 * group, to: 16),
+      Tile.padded(3 * group, to: 16), Tile.padded(group * blocks, to: 16), Self.blockRows,
     ]
     buffers = AlignedBuffer(count: 4 * sizes.reduce(0, +))
     var next = buffers.bytes.baseAddress!
@@ -100,24 +122,49 @@ final class CPUScreenedHead {
     products = take(Int32.self, 4)
     thresholds = take(Float.self, 5)
     tokens = take(CTernaryScreenNorms.self, 6)
+    coarseTokens = take(CTernaryScreenNorms.self, 7)
+    coarseCounts = take(Int32.self, 8)
+    zeros = take(Int32.self, 9)
+    zeros.update(repeating: 0, count: Self.blockRows)
     let base = codes.bytes.bindMemory(to: Int8.self).baseAddress!
     let norms = norms
     team.run { member in
       member.phase(paddedRows, unit: Self.blockRows, perMember: 16) { rows in
-        for row in rows {
-          guard row < table.rows else {
-            // Rows that do not exist have no bounds; their logits are never computed.
-            for part in 0..<3 { norms[part * paddedRows + row] = .infinity }
-            continue
+        withUnsafeTemporaryAllocation(of: Int8.self, capacity: Self.panelRows * stride) { panel in
+          panel.initialize(repeating: 0)
+          for row in rows {
+            let place = row % Self.panelRows
+            if row < table.rows {
+              let found = kernels.screenRow(
+                table.row(row).baseAddress!, table.columns, stride, panel.baseAddress! + place * stride)
+              norms[row] = found.step
+              norms[paddedRows + row] = found.norm
+              norms[2 * paddedRows + row] = found.error
+            } else {
+              // Rows that do not exist have no bounds; their logits are never computed.
+              for part in 0..<3 { norms[part * paddedRows + row] = .infinity }
+            }
+            if place == Self.panelRows - 1 {
+              Self.interleave(UnsafeBufferPointer(panel), stride, into: base + (row - place) * stride)
+            }
           }
-          let found = kernels.screenRow(table.row(row).baseAddress!, table.columns, stride, base + row * stride)
-          norms[row] = found.step
-          norms[paddedRows + row] = found.norm
-          norms[2 * paddedRows + row] = found.error
         }
         // From now on only a few scattered rows of the table are read.
         let real = rows.clamped(to: 0..<table.rows)
         table.bytes.slice(real.lowerBound * 2 * table.columns..<real.upperBound * 2 * table.columns)?.releasePages()
+      }
+    }
+  }
+
+  /// Stores sixteen rows, `[16][stride]`, as a panel.
+  static func interleave(_ rows: UnsafeBufferPointer<Int8>, _ stride: Int, into panel: UnsafeMutablePointer<Int8>) {
+    let source = UnsafeRawPointer(rows.baseAddress!)
+    let target = UnsafeMutableRawPointer(panel)
+    for row in 0..<panelRows {
+      for i in Swift.stride(from: 0, to: stride, by: 4) {
+        target.storeBytes(
+          of: source.loadUnaligned(fromByteOffset: row * stride + i, as: UInt32.self),
+          toByteOffset: i * panelRows + 4 * row, as: UInt32.self)
       }
     }
   }
@@ -132,10 +179,26 @@ final class CPUScreenedHead {
     return passedOver == 0
   }
 
+  /// Whether so many tokens together are first bounded by the upper halves of their quantised activations alone.
+  ///
+  /// A large group is multiplied for longer than the table takes to arrive from memory; half the products then save more
+  /// than some hundred additional rows of the head cost. How many there are depends on the model: where the activations
+  /// have a few extreme values, the upper halves of the others say little. That is tried again from time to time.
+  private func startsCoarse(_ count: Int) -> Bool {
+    count > Self.wholeLength && (coarseShare < 0.01 || tokensSinceCoarse >= 32 * Self.groupLength)
+  }
+
   /// Records how many candidates a token had.
   func record(_ candidates: Candidates, _ sampling: SamplingParameters) {
-    guard dependsOnText(sampling) else { return }
-    survivingShare = 0.75 * survivingShare + 0.25 * Double(candidates.ids.count) / Double(table.rows)
+    if dependsOnText(sampling) {
+      survivingShare = 0.75 * survivingShare + 0.25 * Double(candidates.ids.count) / Double(table.rows)
+    }
+    if let coarse = candidates.coarseCount {
+      coarseShare = 0.75 * coarseShare + 0.25 * Double(coarse) / Double(table.rows)
+      tokensSinceCoarse = 0
+    } else {
+      tokensSinceCoarse += 1
+    }
   }
 
   private func dependsOnText(_ sampling: SamplingParameters) -> Bool {
@@ -162,24 +225,28 @@ final class CPUScreenedHead {
     sums: UnsafeMutablePointer<Int32>
   ) {
     let count = sampling.count
-    let columns = table.columns
     member.phase(count) { t in
-      tokens[t] = kernels.screenToken(hidden[t], columns, stride, codes[2 * t], codes[2 * t + 1], sums + 2 * t)
+      if t == 0 { isCoarse = startsCoarse(count) }
+      // Upper halves of all tokens, then the lower halves.
+      var halves: (Int32, Int32) = (0, 0)
+      let token = withUnsafeMutableBytes(of: &halves) {
+        kernels.screenToken(
+          hidden[t], table.columns, stride, codes[t], codes[count + t],
+          $0.bindMemory(to: Int32.self).baseAddress!)
+      }
+      (sums[t], sums[count + t]) = halves
+      tokens[t] = token
+      coarseTokens[t] = token.withoutLowerHalf(UnsafeBufferPointer(start: codes[count + t], count: stride))
     }
-    let table8 = UnsafePointer(self.codes.bytes.bindMemory(to: Int8.self).baseAddress!)
     let products = products + member.index * 2 * Self.groupLength * Self.blockRows
+    let (norms, vectors) = (isCoarse ? coarseTokens : tokens, isCoarse ? count : 2 * count)
     member.phase(blocks, unit: 1, perMember: Self.pieces) { range in
       for block in range {
-        let first = block * Self.blockRows
-        kernels.rowProducts(
-          table8 + first * stride, stride, Self.blockRows, codes.base, codes.stride, sums, 2 * count, products,
-          Self.blockRows)
+        multiply(block, codes.base, codes.stride, sums, vectors, products)
         for t in 0..<count {
-          let high = products + 2 * t * Self.blockRows
-          floors[t * blocks + block] = kernels.screenBounds(
-            norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, tokens[t],
-            columns, high,
-            high + Self.blockRows, uppers + t * paddedRows + first)
+          let high = products + t * Self.blockRows
+          floors[t * blocks + block] = bound(
+            block, t, norms[t], high: high, low: isCoarse ? zeros : high + count * Self.blockRows)
         }
       }
     }
@@ -188,13 +255,46 @@ final class CPUScreenedHead {
     }
     member.phase(blocks, unit: 1, perMember: 32) { range in
       for block in range {
-        for t in 0..<count { rescore(block, t, hidden[t]) }
+        for t in 0..<count {
+          var survivors = findSurvivors(block, t)
+          if isCoarse { coarseCounts[t * blocks + block] = Int32(survivors) }
+          if isCoarse, survivors > Self.blockRows / 8 {
+            let halves = [sums[t], sums[count + t]]
+            multiply(block, codes[t], count * codes.stride, halves, 2, products)
+            _ = bound(block, t, tokens[t], high: products, low: products + Self.blockRows)
+            survivors = findSurvivors(block, t)
+          }
+          rescore(block, t, survivors, hidden[t])
+        }
       }
     }
   }
 
-  /// Computes the logits of a block's rows that can matter for token t.
-  private func rescore(_ block: Int, _ t: Int, _ hidden: UnsafePointer<Float>) {
+  /// The products of a block's rows with some vectors, `[vectors][blockRows]`.
+  private func multiply(
+    _ block: Int, _ codes: UnsafePointer<Int8>, _ codeStride: Int, _ sums: UnsafePointer<Int32>, _ vectors: Int,
+    _ products: UnsafeMutablePointer<Int32>
+  ) {
+    let table = UnsafePointer(self.codes.bytes.bindMemory(to: Int8.self).baseAddress!)
+    kernels.panelProducts(
+      table + block * Self.blockRows * stride, stride, Self.blockRows, codes, codeStride, sums, vectors, products,
+      Self.blockRows)
+  }
+
+  /// Bounds the logits of a block's rows for token t.
+  ///
+  /// - Returns: the largest lower bound.
+  private func bound(
+    _ block: Int, _ t: Int, _ token: CTernaryScreenNorms, high: UnsafePointer<Int32>, low: UnsafePointer<Int32>
+  ) -> Float {
+    let first = block * Self.blockRows
+    return kernels.screenBounds(
+      norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, token, table.columns,
+      high, low, uppers + t * paddedRows + first)
+  }
+
+  /// Lists the block's rows that can matter for token t, and returns how many there are.
+  private func findSurvivors(_ block: Int, _ t: Int) -> Int {
     let first = block * Self.blockRows
     let uppers = uppers + t * paddedRows + first
     let survivors = survivors + t * paddedRows + first
@@ -205,8 +305,13 @@ final class CPUScreenedHead {
       survivors[count] = Int32(first + place)
       count += 1
     }
-    for place in 0..<count {
-      // Places below were read above.
+    return count
+  }
+
+  /// Computes the logits of a block's survivors for token t, in the place of their bounds.
+  private func rescore(_ block: Int, _ t: Int, _ count: Int, _ hidden: UnsafePointer<Float>) {
+    let start = t * paddedRows + block * Self.blockRows
+    for place in start..<start + count {
       kernels.head(
         table.row(Int(survivors[place])).baseAddress!, table.columns, 1, hidden, table.columns, 1, uppers + place, 1)
     }
@@ -222,6 +327,7 @@ final class CPUScreenedHead {
       result.ids += UnsafeBufferPointer(start: survivors + start, count: count)
       result.logits += UnsafeBufferPointer(start: uppers + start, count: count)
     }
+    if isCoarse { result.coarseCount = (0..<blocks).reduce(0) { $0 + Int(coarseCounts[t * blocks + $1]) } }
     return result
   }
 }
@@ -239,5 +345,15 @@ extension SamplingParameters {
     }
     // Room for the roundings of the division by the temperature and of the difference to the largest.
     return threshold - 1e-5 * max(abs(largest), abs(threshold))
+  }
+}
+
+extension CTernaryScreenNorms {
+  /// The norms of the token when only the upper halves of its codes are known: the lower halves become errors.
+  fileprivate func withoutLowerHalf(_ lower: UnsafeBufferPointer<Int8>) -> CTernaryScreenNorms {
+    let squares = lower.reduce(0) { $0 + Int64($1) * Int64($1) }
+    // The margin covers the roundings of these three operations.
+    let added = Double(step) * Double(squares).squareRoot() * (1 + 1e-6)
+    return CTernaryScreenNorms(step: step, norm: norm, error: Float((Double(error) + added) * (1 + 1e-6)))
   }
 }

@@ -18,6 +18,13 @@ INLINE __m256i add(__m256i sum, __m256i u, __m256i y) { return _mm256_add_epi16(
 INLINE __m256i plusQuarter(__m256i sum, __m256i fours) { return _mm256_add_epi16(sum, _mm256_srai_epi16(fours, 2)); }
 INLINE __m256i widen(__m256i sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
 
+// The products are |y| · (w with y's sign). A pair of them is at most 2·128·127, which fits in 16 bits. (A code may be
+// -128; a row element may not.)
+#define ROW_BIAS 0u
+INLINE __m256i addRow(__m256i sum, __m256i w, __m256i y) {
+  return _mm256_add_epi32(sum, widen(_mm256_maddubs_epi16(_mm256_abs_epi8(y), _mm256_sign_epi8(w, y))));
+}
+
 #include "avx2.inc"
 
 // Decodes tiles of 16 rows to their fields, 16 registers a tile, for use with many tokens.
@@ -62,28 +69,6 @@ static void
     }
   }
 }
-
-// Multiplies one row with one or two vectors as |code| · (row with the code's sign). A pair of products is at most
-// 2·128·127, which fits in 16 bits. (A code may be -128; a row element may not.)
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
-                   const int vectors, int32_t *out, ptrdiff_t outStride) {
-  (void)sums;  // only unsigned rows need them
-  __m256i sum[2];
-  UNROLL for (int t = 0; t < vectors; t++) sum[t] = _mm256_setzero_si256();
-  for (ptrdiff_t i = 0; i < stride; i += 64) {
-    prefetch(row + i, 1);
-    UNROLL for (int j = 0; j < 64; j += 32) {
-      const __m256i w = load(row + i + j);
-      UNROLL for (int t = 0; t < vectors; t++) {
-        const __m256i y = load(codes + t * codeStride + i + j);
-        sum[t] = _mm256_add_epi32(sum[t], widen(_mm256_maddubs_epi16(_mm256_abs_epi8(y), _mm256_sign_epi8(w, y))));
-      }
-    }
-  }
-  UNROLL for (int t = 0; t < vectors; t++) out[t * outStride] = total(sum[t]);
-}
-
-ROW_PRODUCTS_BY_TWO
 
 const TernaryKernels ternary_kernels_avx2 = KERNELS("avx2");
 

@@ -81,13 +81,18 @@ INLINE void oneToken(const char *p, ptrdiff_t tilesPerRow, const Spread *s, cons
 // all sixteen lanes hold the same columns of different rows. Four activations are then a broadcast, which the load
 // ports execute; a permutation would take one of the two ports that multiply. With two rows of tiles, each broadcast
 // serves two products.
+//
+// Two rows of tiles are two streams, but software prefetches into L2 what follows in memory, 16 KiB ahead: the tiles
+// arrive as one stream, in the order in which they are stored, while the products run.
 INLINE void block(const char *p, ptrdiff_t tilesPerRow, const int tall, const int8_t *codes, ptrdiff_t codeStride,
                   const int32_t *sums, const int count, int32_t *out, ptrdiff_t outStride) {
   __m512i total[8][2];
   UNROLL for (int t = 0; t < count; t++)
     UNROLL for (int h = 0; h < tall; h++) total[t][h] = _mm512_set1_epi32(-2 * sums[t]);  // codes are stored + 2
   const ptrdiff_t rowBytes = tilesPerRow * 128;
-  for (ptrdiff_t k = 0; k < tilesPerRow; k++, p += 128, codes += 32) {
+  const char *ahead = p + 16384;
+  for (ptrdiff_t k = 0; k < tilesPerRow; k++, p += 128, codes += 32, ahead += 128 * tall) {
+    UNROLL for (int line = 0; line < 2 * tall; line++) _mm_prefetch(ahead + 64 * line, _MM_HINT_T1);
     __m512i half[2][2];
     UNROLL for (int h = 0; h < tall; h++) {
       const char *q = p + h * rowBytes;
@@ -132,9 +137,10 @@ static void
       oneToken((const char *)tiles + n / 16 * rowBytes, tilesPerRow, &s, codes, *sums, out + n);
     return;
   }
-  // The tiles come from memory for the first eight tokens and from L2 for the others.
-  for (ptrdiff_t left = tokens; left > 0;) {
-    const ptrdiff_t count = left < 8 ? left : 8;
+  // The tiles come from memory for the first eight tokens and from L2 for the others. The passes are of equal size,
+  // because a pass with few tokens spends more on decoding.
+  for (ptrdiff_t left = tokens, passes = (tokens + 7) / 8; left > 0; passes--) {
+    const ptrdiff_t count = (left + passes - 1) / passes;
     const char *p = tiles;
     ptrdiff_t n = 0;
     switch (count) { BLOCK(1) BLOCK(2) BLOCK(3) BLOCK(4) BLOCK(5) BLOCK(6) BLOCK(7) BLOCK(8) }
@@ -145,32 +151,60 @@ static void
   }
 }
 
-// Multiplies one row with one or two vectors. The row xor 0x80 is the row + 128, unsigned.
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
-                   const int vectors, int32_t *out, ptrdiff_t outStride) {
-  const __m512i flip = _mm512_set1_epi8((char)0x80);
-  __m512i even[2], odd[2];
-  UNROLL for (int t = 0; t < vectors; t++) even[t] = odd[t] = _mm512_setzero_si512();
-  ptrdiff_t i = 0;
-  for (; i + 128 <= stride; i += 128) {
-    UNROLL for (int line = 0; line < 2; line++) _mm_prefetch((const char *)row + i + 8192 + 64 * line, _MM_HINT_T0);
-    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip),
-                  z = _mm512_xor_si512(_mm512_loadu_si512(row + i + 64), flip);
-    UNROLL for (int t = 0; t < vectors; t++) {
-      even[t] = _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
-      odd[t] = _mm512_dpbusd_epi32(odd[t], z, _mm512_loadu_si512(codes + t * codeStride + i + 64));
+// Multiplies a panel of 16 rows with up to 16 vectors in one pass, so that the panels of a table are one stream. A
+// register holds four columns of all rows; as in `block`, four codes are a broadcast. The row xor 0x80 is the row + 128,
+// unsigned.
+INLINE void panel(const int8_t *p, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
+                  const int vectors, int32_t *out, ptrdiff_t outStride) {
+  // A product has a latency of four or five cycles and two can start per cycle: few vectors need several sums each.
+  const int chains = vectors <= 4 ? 4 : vectors <= 8 ? 2 : 1;
+  __m512i total[16][4];
+  UNROLL for (int t = 0; t < vectors; t++) {
+    total[t][0] = _mm512_set1_epi32((int32_t)(-128u * (uint32_t)sums[t]));
+    UNROLL for (int c = 1; c < chains; c++) total[t][c] = _mm512_setzero_si512();
+  }
+  for (ptrdiff_t i = 0; i < stride; i += 16, p += 256) {
+    UNROLL for (int line = 0; line < 4; line++) {
+      _mm_prefetch((const char *)p + 8192 + 64 * line, _MM_HINT_T1);
+      _mm_prefetch((const char *)p + 1024 + 64 * line, _MM_HINT_T0);
+    }
+    UNROLL for (int j = 0; j < 4; j++) {
+      const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(p + 64 * j), _mm512_set1_epi8((char)0x80));
+      UNROLL for (int t = 0; t < vectors; t++) {
+        int32_t four;
+        memcpy(&four, codes + t * codeStride + i + 4 * j, 4);
+        __m512i *sum = &total[t][j % chains];
+        *sum = _mm512_dpbusd_epi32(*sum, x, _mm512_set1_epi32(four));
+      }
     }
   }
-  if (i < stride) {
-    const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(row + i), flip);
-    UNROLL for (int t = 0; t < vectors; t++) even[t] =
-        _mm512_dpbusd_epi32(even[t], x, _mm512_loadu_si512(codes + t * codeStride + i));
+  UNROLL for (int t = 0; t < vectors; t++) {
+    UNROLL for (int c = 1; c < chains; c++) total[t][0] = _mm512_add_epi32(total[t][0], total[t][c]);
+    _mm512_storeu_si512(out + t * outStride, total[t][0]);
   }
-  UNROLL for (int t = 0; t < vectors; t++) out[t * outStride] =
-      (int32_t)((uint32_t)_mm512_reduce_add_epi32(_mm512_add_epi32(even[t], odd[t])) - 128u * (uint32_t)sums[t]);
 }
 
-ROW_PRODUCTS_BY_TWO
+#define PANELS(count)                                                                                \
+  case count:                                                                                        \
+    for (ptrdiff_t r = 0; r < rows; r += 16)                                                         \
+      panel(panels + r * stride, stride, codes, codeStride, sums, count, out + r, outStride);        \
+    break;
+
+static void KERNEL(panelProducts) (const int8_t *panels, ptrdiff_t stride, ptrdiff_t rows, const int8_t *codes,
+                                   ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t vectors, int32_t *out,
+                                   ptrdiff_t outStride) {
+  for (ptrdiff_t left = vectors, passes = (vectors + 15) / 16; left > 0; passes--) {
+    const ptrdiff_t count = (left + passes - 1) / passes;
+    switch (count) {
+      PANELS(1) PANELS(2) PANELS(3) PANELS(4) PANELS(5) PANELS(6) PANELS(7) PANELS(8)
+      PANELS(9) PANELS(10) PANELS(11) PANELS(12) PANELS(13) PANELS(14) PANELS(15) PANELS(16)
+    }
+    left -= count;
+    codes += count * codeStride;
+    sums += count;
+    out += count * outStride;
+  }
+}
 
 const TernaryKernels ternary_kernels_avx512 = KERNELS("avx512");
 

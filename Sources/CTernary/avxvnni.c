@@ -19,6 +19,12 @@ INLINE __m256i add(__m256i sum, __m256i u, __m256i y) { return _mm256_dpbusd_avx
 INLINE __m256i plusQuarter(__m256i sum, __m256i fours) { return _mm256_add_epi32(sum, _mm256_srai_epi32(fours, 2)); }
 INLINE __m256i widen(__m256i sum) { return sum; }
 
+// The row xor 0x80 is the row + 128, unsigned.
+#define ROW_BIAS 128u
+INLINE __m256i addRow(__m256i sum, __m256i w, __m256i y) {
+  return add(sum, _mm256_xor_si256(w, _mm256_set1_epi8((char)0x80)), y);
+}
+
 #include "avx2.inc"
 
 static void
@@ -42,24 +48,6 @@ static void
     }
   }
 }
-
-// Multiplies one row with one or two vectors. The row xor 0x80 is the row + 128, unsigned.
-INLINE void oneRow(const int8_t *row, ptrdiff_t stride, const int8_t *codes, ptrdiff_t codeStride, const int32_t *sums,
-                   const int vectors, int32_t *out, ptrdiff_t outStride) {
-  __m256i sum[2][2];
-  UNROLL for (int t = 0; t < vectors; t++) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
-  for (ptrdiff_t i = 0; i < stride; i += 64) {
-    prefetch(row + i, 1);
-    UNROLL for (int j = 0; j < 2; j++) {
-      const __m256i u = _mm256_xor_si256(load(row + i + 32 * j), _mm256_set1_epi8((char)0x80));
-      UNROLL for (int t = 0; t < vectors; t++) sum[t][j] = add(sum[t][j], u, load(codes + t * codeStride + i + 32 * j));
-    }
-  }
-  UNROLL for (int t = 0; t < vectors; t++)
-    out[t * outStride] = (int32_t)((uint32_t)total(_mm256_add_epi32(sum[t][0], sum[t][1])) - 128u * (uint32_t)sums[t]);
-}
-
-ROW_PRODUCTS_BY_TWO
 
 const TernaryKernels ternary_kernels_avxvnni = KERNELS("avxvnni");
 

@@ -25,15 +25,18 @@ static void
     }
 }
 
-static void KERNEL(rowProducts) (const int8_t *rows, ptrdiff_t stride, ptrdiff_t count, const int8_t *codes,
-                                 ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t vectors, int32_t *out,
-                                 ptrdiff_t outStride) {
+static void KERNEL(panelProducts) (const int8_t *panels, ptrdiff_t stride, ptrdiff_t rows, const int8_t *codes,
+                                   ptrdiff_t codeStride, const int32_t *sums, ptrdiff_t vectors, int32_t *out,
+                                   ptrdiff_t outStride) {
   (void)sums;  // only unsigned rows need them
-  for (ptrdiff_t r = 0; r < count; r++, rows += stride)
+  for (ptrdiff_t n = 0; n < rows; n += 16)
     for (ptrdiff_t t = 0; t < vectors; t++) {
-      int32_t sum = 0;
-      for (ptrdiff_t i = 0; i < stride; i++) sum += rows[i] * codes[t * codeStride + i];
-      out[t * outStride + r] = sum;
+      const int8_t *p = panels + n * stride, *c = codes + t * codeStride;
+      int32_t sum[16] = {0};
+      for (ptrdiff_t i = 0; i < stride; i += 4, p += 64)
+        for (int r = 0; r < 16; r++)
+          for (int e = 0; e < 4; e++) sum[r] += p[4 * r + e] * c[i + e];
+      memcpy(out + t * outStride + n, sum, sizeof sum);
     }
 }
 

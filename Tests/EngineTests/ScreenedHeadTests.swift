@@ -49,6 +49,14 @@ private var sets: [TernaryKernels] {
   return result
 }
 
+/// Stores rows, `[rows][stride]`, as panels of sixteen rows × four columns.
+private func interleave(_ rows: [Int8], _ stride: Int, into panels: inout [Int8]) {
+  for (index, code) in rows.enumerated() {
+    let (row, column) = index.quotientAndRemainder(dividingBy: stride)
+    panels[row / 16 * 16 * stride + column / 4 * 64 + row % 16 * 4 + column % 4] = code
+  }
+}
+
 @Suite("The screened head")
 struct ScreenedHeadTests {
   @Test("bounds every logit from above and from below", arguments: 1...12)
@@ -64,6 +72,7 @@ struct ScreenedHeadTests {
     if seed == 5 { x = x.map { _ in 0 } }
     for kernels in sets {
       var codes = [Int8](repeating: 99, count: rows * stride)
+      var panels = codes
       var facts = [[Float]](repeating: [], count: 3)
       for row in 0..<rows {
         let found = codes.withUnsafeMutableBufferPointer {
@@ -78,7 +87,8 @@ struct ScreenedHeadTests {
       }
       #expect(sums == [planes[..<stride], planes[stride...]].map { $0.reduce(0) { $0 + Int32($1) } })
       var products = [Int32](repeating: 0, count: 2 * rows)
-      kernels.rowProducts(codes, stride, rows, planes, stride, sums, 2, &products, rows)
+      interleave(codes, stride, into: &panels)
+      kernels.panelProducts(panels, stride, rows, planes, stride, sums, 2, &products, rows)
       var logits = [Float](repeating: 0, count: rows)
       kernels.head(table.row(0).baseAddress!, columns, rows, x, columns, 1, &logits, rows)
       var wrong: [String] = []
@@ -129,8 +139,11 @@ struct ScreenedHeadTests {
       let token = planes.withUnsafeMutableBufferPointer {
         kernels.screenToken(x, columns, columns, $0.baseAddress!, $0.baseAddress! + columns, &sums)
       }
-      var products = [Int32](repeating: 0, count: 2)
-      kernels.rowProducts(codes, columns, 1, planes, columns, sums, 2, &products, 1)
+      // Fifteen rows of zeros fill the panel.
+      var panel = [Int8](repeating: 0, count: 16 * columns)
+      interleave(codes + [Int8](repeating: 0, count: 15 * columns), columns, into: &panel)
+      var products = [Int32](repeating: 0, count: 2 * 16)
+      kernels.panelProducts(panel, columns, 16, planes, columns, sums, 2, &products, 16)
       var logit: Float = 0
       kernels.head(row, columns, 1, x, columns, 1, &logit, 1)
       #expect(logit == .infinity)
@@ -138,7 +151,7 @@ struct ScreenedHeadTests {
       func sixteen<Value>(_ value: Value) -> [Value] { Array(repeating: value, count: 16) }
       let lower = kernels.screenBounds(
         sixteen(found.step), sixteen(found.norm), sixteen(found.error), 16, token, columns, sixteen(products[0]),
-        sixteen(products[1]),
+        sixteen(products[16]),
         &upper)
       #expect(upper[0].isNaN && lower == -.infinity)
     }
@@ -171,14 +184,14 @@ struct ScreenedHeadTests {
       var next = ids.indices.map { (0...$0).map { Int32(7 * $0 + 1) } }
       var result = ids.map { _ in [Int32]() }
       for step in 0..<6 {
-        let outputs = try engine.step(
-          Batch(
-            ids.indices.map {
-              // One of them also requests log probabilities, which needs all logits.
-              .init(
-                sequence: ids[$0], tokens: next[$0], want: .token(samplings[$0], logProbabilities: $0 == step ? 2 : nil)
-              )
-            }))
+        let entries = ids.indices.map {
+          // One of them also requests log probabilities, which needs all logits.
+          Batch.Entry(
+            sequence: ids[$0], tokens: next[$0], want: .token(samplings[$0], logProbabilities: $0 == step ? 2 : nil))
+        }
+        // Large groups are screened in another way than small ones.
+        let groups = step % 2 == 0 ? [entries] : [Array(entries[..<5]), Array(entries[5...])]
+        let outputs = try groups.flatMap { try engine.step(Batch($0)) }
         for (index, output) in outputs.enumerated() {
           let token = output.tokens[0]
           result[index].append(token.token)

@@ -96,41 +96,40 @@ static void products(void) {
 }
 
 /// row: RANDOM within ±127, or LOWEST and HIGHEST for -127 and 127 everywhere.
-static void rowProducts(ptrdiff_t vectors, ptrdiff_t n, ptrdiff_t count, Codes kind, Codes row) {
-  begin("rowProducts vectors=%td K=%td rows=%td codes=%s rows=%s", vectors, n, count, codeNames[kind],
+static void panelProducts(ptrdiff_t vectors, ptrdiff_t n, ptrdiff_t count, Codes kind, Codes row) {
+  begin("panelProducts vectors=%td K=%td rows=%td codes=%s rows=%s", vectors, n, count, codeNames[kind],
         row == RANDOM ? "random" : row == LOWEST ? "-127" : "127");
   const ptrdiff_t width = padded(n, 64), codeStride = width + 64 * below(2), stride = count + below(3) * 5;
   const int8_t *codes = drawCodes(0, vectors, n, codeStride, kind);
   const int32_t *sums = (const int32_t *)slots[1].end - vectors;
-  int8_t *rows = buffer(2, (size_t)(count * width), 0);
+  int8_t *rows = buffer(2, (size_t)(count * width), 0), *panels = buffer(3, (size_t)(count * width), 0);
   for (ptrdiff_t r = 0; r < count; r++)
     for (ptrdiff_t i = 0; i < n; i++) {
       const int8_t code = drawCode(row);
-      rows[r * width + i] = code == -128 ? -127 : code;
+      panels[r / 16 * 16 * width + i / 4 * 64 + r % 16 * 4 + i % 4] = rows[r * width + i] = code == -128 ? -127 : code;
     }
   const size_t bytes = (size_t)((vectors - 1) * stride + count) * 4;
-  int32_t *right = output(3, bytes);
+  int32_t *right = output(4, bytes);
   for (ptrdiff_t t = 0; t < vectors; t++)
     for (ptrdiff_t r = 0; r < count; r++) right[t * stride + r] = dot(rows + r * width, codes + t * codeStride, n);
   result(right, bytes, INTEGERS);
   for (const TernaryKernels *k; (k = nextSet());) {
-    int32_t *out = output(3, bytes);
-    k->rowProducts(rows, width, count, codes, codeStride, sums, vectors, out, stride);
+    int32_t *out = output(4, bytes);
+    k->panelProducts(panels, width, count, codes, codeStride, sums, vectors, out, stride);
     result(out, bytes, INTEGERS);
   }
 }
 
-static void allRowProducts(void) {
+static void allPanelProducts(void) {
   static const int widths[] = {1, 64, 100, 192, 1000, 3200, 10240};
-  static const int shapes[][2] = {{1, 1}, {1, 33}, {2, 16}, {3, 5}, {4, 2},  {5, 17},
-                                  {6, 1}, {7, 3},  {8, 16}, {9, 7}, {17, 2}, {64, 3}};
+  static const int vectors[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 33, 64};
   for (int w = 0; w < (quick ? 5 : 7); w++)
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-      rowProducts(shapes[s][0], widths[w], shapes[s][1], RANDOM, RANDOM);
+    for (size_t v = 0; v < sizeof vectors / sizeof *vectors; v++)
+      panelProducts(vectors[v], widths[w], 16 * (1 + below(3)), RANDOM, RANDOM);
   for (Codes kind = LOWEST; kind <= HIGHEST; kind++)
     for (Codes row = LOWEST; row <= HIGHEST; row++) {
-      rowProducts(3, 3200, 5, kind, row);
-      if (!quick) rowProducts(2, 65536, 3, kind, row);
+      panelProducts(3, 3200, 16, kind, row);
+      if (!quick) panelProducts(2, 65536, 16, kind, row);
     }
 }
 
@@ -475,7 +474,7 @@ int main(int count, char **arguments) {
   for (int i = 0; i < 3; i++) signal(signals[i], fault);
   setvbuf(stdout, NULL, _IOLBF, 0);
   products();
-  allRowProducts();
+  allPanelProducts();
   norms();
   elements();
   rotations();

@@ -78,13 +78,13 @@ typedef struct TernaryKernels {
   void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x,
                         ptrdiff_t xStride, ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
 
-  /// Sets out[t * outStride + r] to the exact product of int8 row r with vector t, for `count` rows of `stride` bytes
-  /// (a multiple of 64, zeros after the row's end). Rows must not contain -128, and stride is at most 131,072, so that
-  /// 32 bits hold the products. codes: [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector
-  /// t's codes.
-  void (*_Nonnull rowProducts)(const int8_t *_Nonnull rows, ptrdiff_t stride, ptrdiff_t count,
-                               const int8_t *_Nonnull codes, ptrdiff_t codeStride, const int32_t *_Nonnull sums,
-                               ptrdiff_t vectors, int32_t *_Nonnull out, ptrdiff_t outStride);
+  /// Sets out[t * outStride + r] to the exact product of int8 row r with vector t, for `rows` rows (a multiple of 16)
+  /// of `stride` columns (a multiple of 64, zeros after the row's end). panels: [rows/16][stride/4][16 rows][4 columns].
+  /// Rows must not contain -128, and stride is at most 131,072, so that 32 bits hold the products. codes:
+  /// [vectors][codeStride], codeStride at least stride; sums[t]: the sum of vector t's codes.
+  void (*_Nonnull panelProducts)(const int8_t *_Nonnull panels, ptrdiff_t stride, ptrdiff_t rows,
+                                 const int8_t *_Nonnull codes, ptrdiff_t codeStride, const int32_t *_Nonnull sums,
+                                 ptrdiff_t vectors, int32_t *_Nonnull out, ptrdiff_t outStride);
 
   /// Quantises one bfloat16 row of n elements to int8 codes (±127), followed by zeros up to stride (n rounded up to a
   /// multiple of 64).
