@@ -31,7 +31,9 @@ let package = Package(
       name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetJSON", "BitNetTernary"],
       path: "Sources/ModelFiles"),
     .target(name: "BitNetTokenization", dependencies: ["BitNetJSON"], path: "Sources/Tokenization"),
-    .target(name: "CBitNetTernary", path: "Sources/CTernary", exclude: ["avx2.inc", "canonical.inc", "neon.inc"]),
+    .target(
+      name: "CBitNetTernary", path: "Sources/CTernary",
+      exclude: ["avx2.inc", "avx512.inc", "canonical.inc", "neon.inc"]),
     .target(
       name: "BitNetCPUEngine", dependencies: ["CBitNetTernary", "BitNetInference", "BitNetTernary"],
       path: "Sources/CPUEngine"),

@@ -9,7 +9,7 @@
 
 extern const TernaryKernels ternary_kernels_portable;
 #if defined(__x86_64__)
-extern const TernaryKernels ternary_kernels_avx2, ternary_kernels_avxvnni, ternary_kernels_avx512;
+extern const TernaryKernels ternary_kernels_avx2, ternary_kernels_avxvnni, ternary_kernels_avx512, ternary_kernels_avx512_zen;
 #elif defined(__aarch64__)
 extern const TernaryKernels ternary_kernels_neon, ternary_kernels_neon_i8mm;
 
@@ -37,7 +37,7 @@ const TernaryKernels *const *ternary_kernels_available(void) {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
-    list[count++] = &ternary_kernels_avx512;
+    list[count++] = __builtin_cpu_is("amd") ? &ternary_kernels_avx512_zen : &ternary_kernels_avx512;
   if (__builtin_cpu_supports("avxvnni") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     list[count++] = &ternary_kernels_avxvnni;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[count++] = &ternary_kernels_avx2;
