@@ -2,110 +2,94 @@ import CBitNetTernary
 import BitNetInference
 import BitNetTernary
 
-/// Attention of few tokens, cut into chunks: the partial results of the chunks until they are combined.
-///
-/// The tokens of a prompt are enough work for all threads. A single token has a handful of key/value heads, too few to
-/// divide among threads; its chunks do divide, because the canonical order combines them in ascending order, whichever
-/// thread computes them.
-final class AttentionPartials {
-  /// Chunks that a member takes together: 128 KB of keys and values for heads of 128.
-  static let run = 4
-
-  /// Floats between two partials; 0 when attention is not cut.
-  private(set) var stride = 0
-  /// Chunks of a token, at most.
-  private(set) var chunks = 0
-  private var buffer: PageBuffer?
-  /// Most bytes of partials; beyond, heads are divided among threads and chunks are not.
-  private static let limit = 128 << 20
-
-  var isCut: Bool { stride > 0 }
-  /// Pieces of a token's head that members take.
-  var runs: Int { (chunks + Self.run - 1) / Self.run }
-  /// The partials; only while attention is cut.
-  var base: UnsafeMutablePointer<Float> { buffer!.bytes.bindMemory(to: Float.self).baseAddress! }
-
-  /// Decides about a slice of tokens and makes room.
-  func prepare(for positions: [Int], _ layout: CachePage.Layout, threads: Int) {
-    chunks = (positions.max() ?? 0) / attentionChunkLength + 1
-    let tasks = positions.count * layout.heads
-    stride = 0
-    guard threads > 1, tasks < 4 * threads, chunks > Self.run, layout.group <= Int(CTERNARY_MAX_GROUP) else { return }
-    let byteCount = 4 * layout.partialCount * chunks * tasks
-    guard byteCount <= Self.limit else { return }
-    // With room for twice the context, so that growing is rare; unused pages take no memory.
-    if byteCount > buffer?.bytes.count ?? 0 { buffer = PageBuffer(count: 2 * byteCount) }
-    if buffer != nil { stride = layout.partialCount }
-  }
-}
-
 extension CPUForwardPass {
-  /// Attention of every token and key/value head.
+  /// Attention of every token and head.
   func attend(_ queries: Activations, layer: Int) -> Activations {
-    let (layout, partials) = (model.layout, model.partials)
-    let heads = layout.heads
+    let plan = model.attention
     let output = Activations(space.inner, width: configuration.queryWidth)
-    guard partials.isCut else {
-      member.phase(tokens.count * heads) { task in
-        attend(queries.rows, task / heads, layer: layer, head: task % heads, output.rows)
+    member.phase(plan.pieces.count) { index in
+      let piece = plan.pieces[index]
+      if let part = piece.part {
+        attendToPart(queries.rows, piece.tokens.lowerBound, layer: layer, part.range, plan.partials, part.partials)
+      } else {
+        attendToAll(queries.rows, piece.tokens, piece.groups, layer: layer, output.rows)
       }
-      return output
     }
-    let runs = partials.runs
-    member.phase(tokens.count * heads * runs) { task in
-      let (t, head, run) = (task / runs / heads, task / runs % heads, task % runs)
-      let first = run * AttentionPartials.run
-      attendChunks(queries.rows, t, layer: layer, head: head, first..<first + AttentionPartials.run)
-    }
-    let size = configuration.headSize
-    member.phase(tokens.count * heads) { task in
-      let (t, head) = (task / heads, task % heads)
+    let (layout, size) = (model.layout, configuration.headSize)
+    member.phase(plan.combinations.count) { index in
+      let it = plan.combinations[index]
+      let (_, firstQuery, count) = layout.queryGroup(it.group)
       kernels.combine(
-        partials.base + task * partials.chunks * partials.stride, partials.stride,
-        tokens[t].position / attentionChunkLength + 1, layout.group, size, output.rows[t] + head * layout.group * size)
+        plan.partials + it.partial * layout.partialCount, layout.partialCount, tokens[it.token].chunkCount, count, size,
+        output.rows[it.token] + firstQuery * size)
     }
     return output
   }
 
+  /// The attention of some tokens and groups to all positions before them and their own.
+  private func attendToAll(
+    _ queries: Rows<Float>, _ tokens: Range<Int>, _ groups: Range<Int>, layer: Int, _ output: Rows<Float>
+  ) {
+    let (layout, size) = (model.layout, configuration.headSize)
+    let scratch = space.scratch[member.index]
+    let partial = scratch + (layout.scratchPartials - 1) * layout.partialCount
+    func running(_ t: Int, _ group: Int) -> UnsafeMutablePointer<Float> {
+      scratch + ((t - tokens.lowerBound) * groups.count + group - groups.lowerBound) * layout.partialCount
+    }
+    // The last token attends to the most chunks.
+    for chunk in 0..<self.tokens[tokens.upperBound - 1].chunkCount {
+      for group in groups {
+        for t in tokens where chunk < self.tokens[t].chunkCount {
+          let isLast = group == groups.upperBound - 1
+          let next = isLast ? (chunk + 1, groups.lowerBound) : (chunk, group + 1)
+          attend(
+            queries, t, layer: layer, chunk: chunk, group: group, next: next,
+            into: chunk == 0 ? running(t, group) : partial)
+          if chunk > 0 { kernels.mergeChunk(running(t, group), partial, layout.queryGroup(group).count, size) }
+        }
+      }
+    }
+    for t in tokens {
+      for group in groups {
+        let (_, firstQuery, count) = layout.queryGroup(group)
+        kernels.combine(running(t, group), 0, 1, count, size, output[t] + firstQuery * size)
+      }
+    }
+  }
+
+  /// Parts of a token's attention, `[chunks][groups]`; their partials are stored by group, `[groups][chunks]`.
+  private func attendToPart(
+    _ queries: Rows<Float>, _ t: Int, layer: Int, _ range: Range<Int>, _ partials: UnsafeMutablePointer<Float>,
+    _ first: Int
+  ) {
+    let groups = model.layout.queryGroupCount
+    let chunks = tokens[t].chunkCount
+    for index in range {
+      let (chunk, group) = index.quotientAndRemainder(dividingBy: groups)
+      let next = (index + 1).quotientAndRemainder(dividingBy: groups)
+      attend(
+        queries, t, layer: layer, chunk: chunk, group: group, next: (next.quotient, next.remainder),
+        into: partials + (first + group * chunks + chunk) * model.layout.partialCount)
+    }
+  }
+
+  /// The attention of token t to one chunk, for one group of query heads. `next`: the chunk and group that come after.
+  private func attend(
+    _ queries: Rows<Float>, _ t: Int, layer: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int),
+    into partial: UnsafeMutablePointer<Float>
+  ) {
+    let (layout, size) = (model.layout, configuration.headSize)
+    let token = tokens[t]
+    let (head, firstQuery, count) = layout.queryGroup(group)
+    let keys = UnsafePointer(token.pages[chunk].base + layout.start(layer: layer, head: head))
+    let nextKeys =
+      next.chunk < token.chunkCount
+      ? UnsafePointer(
+        token.pages[next.chunk].base + layout.start(layer: layer, head: layout.queryGroup(next.group).head)) : keys
+    kernels.attendChunk(
+      queries[t] + firstQuery * size, count, size, keys, keys + layout.keyCount, nextKeys,
+      min(attentionChunkLength, token.position + 1 - chunk * attentionChunkLength), attentionScale, partial)
+  }
+
   private var attentionScale: Float { Float(1 / Double(configuration.headSize).squareRoot()) }
-
-  /// Token t's attention to some chunks of one key/value head.
-  private func attendChunks(_ queries: Rows<Float>, _ t: Int, layer: Int, head: Int, _ range: Range<Int>) {
-    let (layout, partials) = (model.layout, model.partials)
-    let token = tokens[t]
-    let size = configuration.headSize
-    let start = layout.start(layer: layer, head: head)
-    let last = token.position / attentionChunkLength
-    for chunk in range where chunk <= last {
-      let keys = UnsafePointer(token.pages[chunk].base + start)
-      let next = UnsafePointer(token.pages[min(chunk + 1, last)].base + start)
-      kernels.attendChunk(
-        queries[t] + head * layout.group * size, layout.group, size, keys, keys + layout.keyCount, next,
-        min(attentionChunkLength, token.position + 1 - chunk * attentionChunkLength), attentionScale,
-        partials.base + ((t * layout.heads + head) * partials.chunks + chunk) * partials.stride)
-    }
-  }
-
-  /// Token t's attention to all positions before it and its own, for one key/value head.
-  private func attend(_ queries: Rows<Float>, _ t: Int, layer: Int, head: Int, _ output: Rows<Float>) {
-    let layout = model.layout
-    let token = tokens[t]
-    let size = configuration.headSize
-    let start = layout.start(layer: layer, head: head)
-    let chunks = token.position / attentionChunkLength + 1
-    withUnsafeTemporaryAllocation(of: UnsafePointer<UInt16>.self, capacity: 2 * chunks) { pointers in
-      for chunk in 0..<chunks {
-        let keys = UnsafePointer(token.pages[chunk].base + start)
-        pointers.initializeElement(at: chunk, to: keys)
-        pointers.initializeElement(at: chunks + chunk, to: keys + layout.keyCount)
-      }
-      for first in Swift.stride(from: 0, to: layout.group, by: Int(CTERNARY_MAX_GROUP)) {
-        let offset = (head * layout.group + first) * size
-        kernels.attend(
-          queries[t] + offset, min(layout.group - first, Int(CTERNARY_MAX_GROUP)), size, pointers.baseAddress!,
-          pointers.baseAddress! + chunks, token.position + 1, attentionScale, space.scratch[member.index],
-          output[t] + offset)
-      }
-    }
-  }
 }

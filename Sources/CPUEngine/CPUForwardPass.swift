@@ -143,8 +143,16 @@ final class CPUForwardPass {
     let (queryWidth, keyValueWidth) = (configuration.queryWidth, configuration.keyValueWidth)
     let (queryHeads, keyValueHeads) = (configuration.headCount, configuration.keyValueHeadCount)
     let pairs = configuration.headSize / 2
+    let (layout, size) = (model.layout, configuration.headSize)
     member.phase(tokens.count) { t in
       let token = tokens[t]
+      let page = token.pages[token.position / attentionChunkLength]
+      // A key's elements are in as many cache lines as half the head is long; they arrive during the arithmetic.
+      for head in 0..<keyValueHeads {
+        let (key, value) = page.slot(token.position, layer: layer, head: head, layout)
+        ternary_fetch_to_write(key, 2 * 16 * size)
+        ternary_fetch_to_write(value, 2 * size)
+      }
       let query = space.heads[t]
       let key = query + queryWidth
       let value = key + keyValueWidth
@@ -156,9 +164,10 @@ final class CPUForwardPass {
       let sines = angles.sines + token.position * pairs
       kernels.rotate(query, queryHeads, pairs, cosines, sines)
       kernels.rotate(key, keyValueHeads, pairs, cosines, sines)
-      CachePage.store(
-        token.pages[token.position / attentionChunkLength].base, model.layout, layer: layer,
-        slot: token.position % attentionChunkLength, keys: key, values: value)
+      for head in 0..<keyValueHeads {
+        let slot = page.slot(token.position, layer: layer, head: head, layout)
+        kernels.storeKeyValue(key + head * size, value + head * size, size, slot.key, slot.value)
+      }
     }
     return Activations(space.heads, width: queryWidth)
   }

@@ -19,7 +19,7 @@ final class CPUModel {
   private(set) var weights: ModelWeights
   let kernels: TernaryKernels
   let space: Workspace
-  let partials = AttentionPartials()
+  let attention = AttentionPlan()
   private let copiedTiles: CopiedTiles?
   private var rotary: RotaryTable
   private var cosines: [Float] = []
@@ -107,7 +107,7 @@ final class CPUModel {
   }
 
   private func run(_ slice: [CPUForwardPass.Token], _ results: Results) {
-    partials.prepare(for: slice.map(\.position), layout, threads: team.count)
+    attention.prepare(for: slice, layout, threads: team.count)
     cosines.withUnsafeBufferPointer { cosines in
       sines.withUnsafeBufferPointer { sines in
         let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)

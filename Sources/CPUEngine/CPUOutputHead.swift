@@ -56,8 +56,9 @@ extension CPUForwardPass {
       let group = outputs.full[start..<min(start + Workspace.logitRows, outputs.full.count)]
       let logits = space.logits
       member.phase(vocabulary, unit: 16, perMember: Self.headPieces) { rows in
+        let first = weights.head.row(rows.lowerBound).baseAddress!
         kernels.head(
-          weights.head.row(rows.lowerBound).baseAddress!, width, rows.count, hidden[start], width, group.count,
+          first, width, rows.count, first + rows.count * width, hidden[start], width, group.count,
           logits.base + rows.lowerBound, logits.stride)
       }
       member.phase(group.count) { row in

@@ -19,7 +19,7 @@ final class CPUScreenedHead {
   /// Tokens that go through the table together.
   static let groupLength = 16
   /// Tokens up to which both halves of the quantised activations are multiplied while the table arrives from memory.
-  private static let wholeLength = 8
+  private static let wholeLength = 4
   /// Tables below this many values stay in caches, where screening gains little.
   static let worthwhile = 8 << 20
 
@@ -254,6 +254,7 @@ final class CPUScreenedHead {
       thresholds[t] = sampling[t].threshold(lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
     }
     member.phase(blocks, unit: 1, perMember: 32) { range in
+      var places: [Int] = []
       for block in range {
         for t in 0..<count {
           var survivors = findSurvivors(block, t)
@@ -264,9 +265,12 @@ final class CPUScreenedHead {
             _ = bound(block, t, tokens[t], high: products, low: products + Self.blockRows)
             survivors = findSurvivors(block, t)
           }
-          rescore(block, t, survivors, hidden[t])
+          counts[t * blocks + block] = Int32(survivors)
+          let start = t * paddedRows + block * Self.blockRows
+          places += start..<start + survivors
         }
       }
+      rescore(places, hidden)
     }
   }
 
@@ -300,22 +304,27 @@ final class CPUScreenedHead {
     let survivors = survivors + t * paddedRows + first
     let threshold = thresholds[t]
     var count = 0
-    // Not "bound >= threshold": a bound that is not a number says nothing, so its row is computed.
-    for place in 0..<min(Self.blockRows, table.rows - first) where !(uppers[place] < threshold) {
-      survivors[count] = Int32(first + place)
-      count += 1
+    for group in Swift.stride(from: 0, to: min(Self.blockRows, table.rows - first), by: Self.panelRows) {
+      let bounds = UnsafeRawPointer(uppers + group).loadUnaligned(as: SIMD16<Float>.self)
+      // Not "bound >= threshold": a bound that is not a number says nothing, so its row is computed.
+      guard any(.!(bounds .< threshold)) else { continue }
+      for place in group..<min(group + Self.panelRows, table.rows - first) where !(uppers[place] < threshold) {
+        survivors[count] = Int32(first + place)
+        count += 1
+      }
     }
     return count
   }
 
-  /// Computes the logits of a block's survivors for token t, in the place of their bounds.
-  private func rescore(_ block: Int, _ t: Int, _ count: Int, _ hidden: UnsafePointer<Float>) {
-    let start = t * paddedRows + block * Self.blockRows
-    for place in start..<start + count {
+  /// Computes the logits of survivors, in the places of their bounds.
+  private func rescore(_ places: [Int], _ hidden: Rows<Float>) {
+    for (index, place) in places.enumerated() {
+      // The rows lie anywhere in the table, so the next one is fetched during the work on one.
+      let next = places[min(index + 1, places.count - 1)]
       kernels.head(
-        table.row(Int(survivors[place])).baseAddress!, table.columns, 1, hidden, table.columns, 1, uppers + place, 1)
+        table.row(Int(survivors[place])).baseAddress!, table.columns, 1, table.row(Int(survivors[next])).baseAddress!,
+        hidden[place / paddedRows], table.columns, 1, uppers + place, 1)
     }
-    counts[t * blocks + block] = Int32(count)
   }
 
   /// The candidates of the group's token t, after `screen` has returned on all members.

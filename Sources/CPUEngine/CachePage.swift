@@ -51,19 +51,14 @@ final class CachePage {
     base.update(from: other.base, count: layout.byteCount / MemoryLayout<UInt16>.size)
   }
 
-  /// Stores one position's keys and values, `[heads][headSize]` each, rounded to bfloat16.
-  static func store(
-    _ base: UnsafeMutablePointer<UInt16>, _ layout: Layout, layer: Int, slot: Int, keys: UnsafePointer<Float>,
-    values: UnsafePointer<Float>
+  /// Where the first element of a position's key belongs, the others being 16 elements apart, and where its value does.
+  func slot(_ position: Int, layer: Int, head: Int, _ layout: Layout) -> (
+    key: UnsafeMutablePointer<UInt16>, value: UnsafeMutablePointer<UInt16>
   ) {
-    let size = layout.headSize
-    for head in 0..<layout.heads {
-      let key = base + layout.start(layer: layer, head: head) + slot / 16 * size * 16 + slot % 16
-      let value = base + layout.start(layer: layer, head: head) + layout.keyCount + slot * layout.paddedHeadSize
-      for i in 0..<size {
-        key[16 * i] = keys[head * size + i].bfloat16Bits
-        value[i] = values[head * size + i].bfloat16Bits
-      }
-    }
+    let slot = position % attentionChunkLength
+    let start = base + layout.start(layer: layer, head: head)
+    return (
+      start + slot / 16 * layout.headSize * 16 + slot % 16, start + layout.keyCount + slot * layout.paddedHeadSize
+    )
   }
 }

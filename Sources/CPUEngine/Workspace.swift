@@ -31,7 +31,8 @@ struct Workspace {
     let hidden = configuration.hiddenSize
     let innerWidth = max(configuration.queryWidth, configuration.feedForwardSize)
     let headWidth = configuration.queryWidth + 2 * configuration.keyValueWidth
-    let attention = 2 * CachePage.Layout(configuration).partialCount
+    let layout = CachePage.Layout(configuration)
+    let attention = layout.scratchPartials * layout.partialCount
     var buffers: [AlignedBuffer] = []
     func allocate<Element>(_ type: Element.Type, _ count: Int) -> UnsafeMutablePointer<Element> {
       let buffer = AlignedBuffer(count: count * MemoryLayout<Element>.stride)

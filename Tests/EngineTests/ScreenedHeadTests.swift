@@ -90,7 +90,8 @@ struct ScreenedHeadTests {
       interleave(codes, stride, into: &panels)
       kernels.panelProducts(panels, stride, rows, planes, stride, sums, 2, &products, rows)
       var logits = [Float](repeating: 0, count: rows)
-      kernels.head(table.row(0).baseAddress!, columns, rows, x, columns, 1, &logits, rows)
+      let start = table.row(0).baseAddress!
+      kernels.head(start, columns, rows, start, x, columns, 1, &logits, rows)
       var wrong: [String] = []
       for row in 0..<rows {
         // To get a row's own lower bound, fill all sixteen rows of the call with it.
@@ -145,7 +146,7 @@ struct ScreenedHeadTests {
       var products = [Int32](repeating: 0, count: 2 * 16)
       kernels.panelProducts(panel, columns, 16, planes, columns, sums, 2, &products, 16)
       var logit: Float = 0
-      kernels.head(row, columns, 1, x, columns, 1, &logit, 1)
+      kernels.head(row, columns, 1, row, x, columns, 1, &logit, 1)
       #expect(logit == .infinity)
       var upper = [Float](repeating: 0, count: 16)
       func sixteen<Value>(_ value: Value) -> [Value] { Array(repeating: value, count: 16) }

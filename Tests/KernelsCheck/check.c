@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-_Static_assert(sizeof(TernaryKernels) == 16 * sizeof(void *),
+_Static_assert(sizeof(TernaryKernels) == 17 * sizeof(void *),
                "a kernel was added or removed; expected one function below for each");
 
 static bool quick;
@@ -280,8 +280,7 @@ static void rotations(void) {
 
 static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale) {
   begin("attend group=%td size=%td positions=%td scale=%g", group, size, count, (double)scale);
-  const ptrdiff_t chunks = padded(count, 64) / 64, wide = padded(size, 32),
-                  scratchBytes = CTERNARY_ATTENTION_SCRATCH(wide) * 4;
+  const ptrdiff_t chunks = padded(count, 64) / 64, wide = padded(size, 32), partialBytes = CTERNARY_PARTIAL(wide) * 4;
   const size_t bytes = (size_t)(group * size) * 4;
   float *queries = input(0, bytes);
   drawFloats(queries, group * size, ORDINARY);
@@ -301,22 +300,30 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
     }
   const ptrdiff_t stride = CTERNARY_PARTIAL(wide) + below(3) * 5;
   for (const TernaryKernels *k; (k = nextSet());) {
-    float *out = output(5, bytes), *scratch = input(6, (size_t)scratchBytes);
-    k->attend(queries, group, size, keyChunks, valueChunks, count, scale, scratch, out);
+    // Chunk by chunk.
+    float *out = output(5, bytes), *running = input(6, (size_t)partialBytes), *partial = input(9, (size_t)partialBytes);
+    for (ptrdiff_t c = 0; c < chunks; c++) {
+      const ptrdiff_t here = count - 64 * c < 64 ? count - 64 * c : 64;
+      k->attendChunk(queries, group, size, keyChunks[c], valueChunks[c], keyChunks[(c + 1) % chunks], here, scale,
+                     c == 0 ? running : partial);
+      if (c > 0) k->mergeChunk(running, partial, group, size);
+    }
+    k->combine(running, 0, 1, group, size, out);
     result(out, bytes, FINITE);
-    watch(scratch);
-    // Compute the same attention by chunks, last one first.
+    watch(running);
+    watch(partial);
+    // The same chunks on their own, last one first.
     float *combined = output(7, bytes),
           *partials = input(8, (size_t)((chunks - 1) * stride + CTERNARY_PARTIAL(wide)) * 4);
     for (ptrdiff_t c = chunks - 1; c >= 0; c--) {
       const ptrdiff_t here = count - 64 * c < 64 ? count - 64 * c : 64;
-      const uint16_t *next = keyChunks[(c + 1) % chunks];
-      k->attendChunk(queries, group, size, keyChunks[c], valueChunks[c], next, here, scale, partials + c * stride);
+      k->attendChunk(queries, group, size, keyChunks[c], valueChunks[c], keyChunks[c], here, scale,
+                     partials + c * stride);
     }
     k->combine(partials, stride, chunks, group, size, combined);
     watch(partials);
     watch(combined);
-    if (memcmp(combined, out, bytes) != 0) fail("chunks that are combined differ from attention as a whole");
+    if (memcmp(combined, out, bytes) != 0) fail("chunks that are combined differ from chunks that are merged");
   }
 }
 
@@ -327,6 +334,27 @@ static void attention(void) {
       for (int group = 1; group <= CTERNARY_MAX_GROUP; group++) attend(group, sizes[s], counts[c], 0.0625f);
   // Scores so far apart that most weights are 0.
   for (int group = 1; group <= CTERNARY_MAX_GROUP; group += 3) attend(group, 64, 300, 30);
+}
+
+static void storeKeyValue(ptrdiff_t size, Floats kind) {
+  begin("storeKeyValue size=%td x=%s", size, floatNames[kind]);
+  const size_t bytes = (size_t)size * 4, keyBytes = (size_t)(16 * (size - 1) + 1) * 2;
+  float *key = input(0, bytes), *value = input(1, bytes);
+  drawFloats(key, size, kind);
+  drawFloats(value, size, kind);
+  for (const TernaryKernels *k; (k = nextSet());) {
+    uint16_t *keys = output(2, keyBytes), *values = output(3, bytes / 2);
+    memset(keys, 0, keyBytes);
+    k->storeKeyValue(key, value, size, keys, values);
+    result(keys, keyBytes, INTEGERS);
+    result(values, bytes / 2, INTEGERS);
+  }
+}
+
+static void stores(void) {
+  static const int sizes[] = {1, 16, 64, 80, 100, 128, 256};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+    for (Floats kind = 0; kind < FLOAT_KINDS; kind++) storeKeyValue(sizes[s], kind);
 }
 
 // The LM head.
@@ -347,7 +375,7 @@ static void head(ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t tokens, Floats kin
   result(right, bytes, FLOATS);
   for (const TernaryKernels *k; (k = nextSet());) {
     float *out = output(3, bytes);
-    k->head(matrix, columns, rows, x, xStride, tokens, out, stride);
+    k->head(matrix, columns, rows, matrix, x, xStride, tokens, out, stride);
     result(out, bytes, FLOATS);
   }
 }
@@ -423,7 +451,7 @@ static void screen(ptrdiff_t n, ptrdiff_t count, Floats kind) {
   float *logits = input(11, each);
   for (ptrdiff_t r = 0; r < count; r++)
     for (int h = 0; h < 2; h++) dots[h * count + r] = dot(codes + r * stride, halves + h * stride, stride);
-  sets[0]->head(matrix, n, count, x, n, 1, logits, count);
+  sets[0]->head(matrix, n, count, matrix, x, n, 1, logits, count);
   for (const TernaryKernels *k; (k = nextSet());) {
     float *upper = output(6, each), *floor = output(7, 4), largest = -INFINITY;
     *floor = k->screenBounds(steps, norms, errors, count, token, n, dots, dots + count, upper);
@@ -478,6 +506,7 @@ int main(int count, char **arguments) {
   norms();
   elements();
   rotations();
+  stores();
   attention();
   heads();
   screens();

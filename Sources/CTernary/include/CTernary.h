@@ -54,29 +54,32 @@ typedef struct TernaryKernels {
   void (*_Nonnull rotate)(float *_Nonnull x, ptrdiff_t heads, ptrdiff_t pairs, const float *_Nonnull cosines,
                           const float *_Nonnull sines);
 
-  /// Computes attention for `group` query heads that share a key/value head, over positions 0 ..< count.
-  /// queries, out: [group][size]; keys[c], values[c]: chunk c of 64 positions, bfloat16, keys [4][size][16 positions],
-  /// values [64][paddedSize], paddedSize = size rounded up to 32; group at most 8 a call; scratch:
-  /// CTERNARY_ATTENTION_SCRATCH(paddedSize) floats.
-  void (*_Nonnull attend)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
-                          const uint16_t *_Nonnull const *_Nonnull keys,
-                          const uint16_t *_Nonnull const *_Nonnull values, ptrdiff_t count, float scale,
-                          float *_Nonnull scratch, float *_Nonnull out);
+  /// Stores a key and a value of `size` elements in bfloat16. keys: where the key's first element belongs, the others
+  /// follow 16 elements apart; values: where the value belongs.
+  void (*_Nonnull storeKeyValue)(const float *_Nonnull key, const float *_Nonnull value, ptrdiff_t size,
+                                 uint16_t *_Nonnull keys, uint16_t *_Nonnull values);
 
-  /// Computes the group's attention to the first `count` positions of one chunk. partial: CTERNARY_PARTIAL(paddedSize)
-  /// floats. next: the address that will be read after this chunk, to prefetch; any readable address is allowed.
+  /// Computes the attention of `group` (at most 8) query heads that share a key/value head to the first `count`
+  /// positions of one chunk of 64. queries: [group][size]; keys: bfloat16, [4][size][16 positions]; values: bfloat16,
+  /// [64][paddedSize], paddedSize = size rounded up to 32; partial: CTERNARY_PARTIAL(paddedSize) floats. next: the
+  /// address that will be read after this chunk, to prefetch; any address is allowed.
   void (*_Nonnull attendChunk)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values,
                                const uint16_t *_Nonnull next, ptrdiff_t count, float scale, float *_Nonnull partial);
 
-  /// Computes the output of `attend` from the partials of its chunks, in ascending order and `stride` floats apart.
-  /// Overwrites the first partial.
+  /// Adds a chunk's partial to that of all chunks before it.
+  void (*_Nonnull mergeChunk)(float *_Nonnull running, const float *_Nonnull partial, ptrdiff_t group, ptrdiff_t size);
+
+  /// Computes the attention, [group][size], from the partials of all chunks, in ascending order and `stride` floats
+  /// apart. Overwrites the first partial.
   void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t group,
                            ptrdiff_t size, float *_Nonnull out);
 
   /// Sets out[t * outStride + r] to row r of a bfloat16 matrix [rows][columns] times the vector at x + t * xStride.
-  void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const float *_Nonnull x,
-                        ptrdiff_t xStride, ptrdiff_t tokens, float *_Nonnull out, ptrdiff_t outStride);
+  /// next: the row that will be read after these, to prefetch; any address is allowed.
+  void (*_Nonnull head)(const uint16_t *_Nonnull matrix, ptrdiff_t columns, ptrdiff_t rows, const uint16_t *_Nonnull next,
+                        const float *_Nonnull x, ptrdiff_t xStride, ptrdiff_t tokens, float *_Nonnull out,
+                        ptrdiff_t outStride);
 
   /// Sets out[t * outStride + r] to the exact product of int8 row r with vector t, for `rows` rows (a multiple of 16)
   /// of `stride` columns (a multiple of 64, zeros after the row's end). panels: [rows/16][stride/4][16 rows][4 columns].
@@ -107,7 +110,6 @@ typedef struct TernaryKernels {
 #define CTERNARY_CHUNK 64
 #define CTERNARY_MAX_GROUP 8
 #define CTERNARY_PARTIAL(paddedSize) (CTERNARY_MAX_GROUP * (2 + (paddedSize)))
-#define CTERNARY_ATTENTION_SCRATCH(paddedSize) (2 * CTERNARY_PARTIAL(paddedSize))
 
 /// Returns the instruction sets that this build supports and this machine has, best first; NULL ends the list.
 const TernaryKernels *_Nullable const *_Nonnull ternary_kernels_available(void);
@@ -123,6 +125,11 @@ uint64_t ternary_read(const void *_Nonnull bytes, size_t count);
 /// Prefetches memory into the second-level cache without waiting for it. Addresses need not be readable.
 static inline void ternary_fetch(const void *_Nonnull bytes, ptrdiff_t count) {
   for (ptrdiff_t i = 0; i < count; i += 64) __builtin_prefetch((const char *)bytes + i, 0, 2);
+}
+
+/// Prefetches memory that will be written. Addresses need not be writable.
+static inline void ternary_fetch_to_write(const void *_Nonnull bytes, ptrdiff_t count) {
+  for (ptrdiff_t i = 0; i < count; i += 64) __builtin_prefetch((const char *)bytes + i, 1, 3);
 }
 
 /// Tells the processor that the caller is spinning.
