@@ -20,10 +20,12 @@ final class AttentionPlan {
     var part: (range: Range<Int>, partials: Int)?
   }
 
-  /// The results of a cut token and group, to be combined.
+  /// The results of a cut token and a query head, to be combined.
   struct Combination {
     let token: Int
     let group: Int
+    /// Of the group's query heads.
+    let query: Int
     /// The partial of the first chunk; the others follow.
     let partial: Int
   }
@@ -66,7 +68,10 @@ final class AttentionPlan {
           pieces.append(Piece(tokens: first..<end, groups: 0..<groups, part: (range, partialCount)))
         }
         for group in 0..<groups {
-          combinations.append(Combination(token: first, group: group, partial: partialCount + group * chunks))
+          for query in 0..<layout.queryGroup(group).count {
+            combinations.append(
+              Combination(token: first, group: group, query: query, partial: partialCount + group * chunks))
+          }
         }
         partialCount += chunks * groups
       } else {

@@ -7,6 +7,7 @@ extension CPUForwardPass {
   func attend(_ queries: Activations, layer: Int) -> Activations {
     let plan = model.attention
     let output = Activations(space.inner, width: configuration.queryWidth)
+    member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
     member.phase(plan.pieces.count) { index in
       let piece = plan.pieces[index]
       if let part = piece.part {
@@ -18,12 +19,28 @@ extension CPUForwardPass {
     let (layout, size) = (model.layout, configuration.headSize)
     member.phase(plan.combinations.count) { index in
       let it = plan.combinations[index]
-      let (_, firstQuery, count) = layout.queryGroup(it.group)
+      let query = layout.queryGroup(it.group).firstQuery + it.query
       kernels.combine(
-        plan.partials + it.partial * layout.partialCount, layout.partialCount, tokens[it.token].chunkCount, count, size,
-        output.rows[it.token] + firstQuery * size)
+        plan.partials + it.partial * layout.partialCount, layout.partialCount, tokens[it.token].chunkCount, it.query, 1,
+        size, output.rows[it.token] + query * size)
     }
     return output
+  }
+
+  /// The keys and values with which this member starts in a layer's attention.
+  func cacheShare(layer: Int) -> UnsafeRawBufferPointer {
+    let (plan, layout) = (model.attention, model.layout)
+    let index = member.firstPiece(of: plan.pieces.count)
+    guard index < plan.pieces.count else { return UnsafeRawBufferPointer(start: nil, count: 0) }
+    let piece = plan.pieces[index]
+    let (chunk, group) =
+      piece.part.map { $0.range.lowerBound.quotientAndRemainder(dividingBy: layout.queryGroupCount) }
+      ?? (0, piece.groups.lowerBound)
+    let head = layout.queryGroup(group).head
+    let page = tokens[piece.tokens.lowerBound].pages[chunk]
+    return UnsafeRawBufferPointer(
+      UnsafeBufferPointer(
+        start: page.base + layout.start(layer: layer, head: head), count: (layout.heads - head) * layout.headCount))
   }
 
   /// The attention of some tokens and groups to all positions before them and their own.
@@ -52,7 +69,7 @@ extension CPUForwardPass {
     for t in tokens {
       for group in groups {
         let (_, firstQuery, count) = layout.queryGroup(group)
-        kernels.combine(running(t, group), 0, 1, count, size, output[t] + firstQuery * size)
+        kernels.combine(running(t, group), 0, 1, 0, count, size, output[t] + firstQuery * size)
       }
     }
   }

@@ -129,7 +129,7 @@ final class CPUForwardPass {
   }
 
   /// The member's share of the weights that it reads after a matrix: of the next matrix, or of the LM head.
-  private func share(after role: MatrixRole, layer: Int) -> UnsafeRawBufferPointer {
+  func share(after role: MatrixRole, layer: Int) -> UnsafeRawBufferPointer {
     let roles = MatrixRole.allCases.count
     let (nextLayer, next) = (layer * roles + role.rawValue + 1).quotientAndRemainder(dividingBy: roles)
     guard nextLayer < weights.layers.count else { return headShare }
@@ -144,6 +144,7 @@ final class CPUForwardPass {
     let (queryHeads, keyValueHeads) = (configuration.headCount, configuration.keyValueHeadCount)
     let pairs = configuration.headSize / 2
     let (layout, size) = (model.layout, configuration.headSize)
+    member.fetchWhileWaiting(cacheShare(layer: layer))
     member.phase(tokens.count) { t in
       let token = tokens[t]
       let page = token.pages[token.position / attentionChunkLength]

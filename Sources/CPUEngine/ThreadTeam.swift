@@ -62,8 +62,11 @@ package final class ThreadTeam: @unchecked Sendable {
     /// Where in `0...total` this member's own share of such a phase starts.
     package func shareStart(_ total: Int, unit: Int, perMember: Int) -> Int {
       let length = length(ofPieces: total, unit: unit, perMember: perMember)
-      return min(total, Share.first(of: count, member: index, pieces: (total + length - 1) / length) * length)
+      return min(total, firstPiece(of: (total + length - 1) / length) * length)
     }
+
+    /// The piece with which this member starts a phase of so many.
+    package func firstPiece(of pieces: Int) -> Int { Share.first(of: count, member: index, pieces: pieces) }
 
     /// Names memory that this member will read in a later phase. While the member waits for others it fetches the start
     /// of that memory into its cache, so that the memory bus does not idle.

@@ -308,7 +308,7 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
                      c == 0 ? running : partial);
       if (c > 0) k->mergeChunk(running, partial, group, size);
     }
-    k->combine(running, 0, 1, group, size, out);
+    k->combine(running, 0, 1, 0, group, size, out);
     result(out, bytes, FINITE);
     watch(running);
     watch(partial);
@@ -320,7 +320,7 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
       k->attendChunk(queries, group, size, keyChunks[c], valueChunks[c], keyChunks[c], here, scale,
                      partials + c * stride);
     }
-    k->combine(partials, stride, chunks, group, size, combined);
+    for (ptrdiff_t g = group - 1; g >= 0; g--) k->combine(partials, stride, chunks, g, 1, size, combined + g * size);
     watch(partials);
     watch(combined);
     if (memcmp(combined, out, bytes) != 0) fail("chunks that are combined differ from chunks that are merged");

@@ -70,10 +70,10 @@ typedef struct TernaryKernels {
   /// Adds a chunk's partial to that of all chunks before it.
   void (*_Nonnull mergeChunk)(float *_Nonnull running, const float *_Nonnull partial, ptrdiff_t group, ptrdiff_t size);
 
-  /// Computes the attention, [group][size], from the partials of all chunks, in ascending order and `stride` floats
-  /// apart. Overwrites the first partial.
-  void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t group,
-                           ptrdiff_t size, float *_Nonnull out);
+  /// Computes the attention of query heads first ..< first + heads of a group, [heads][size], from the partials of all
+  /// chunks, in ascending order and `stride` floats apart. Overwrites these heads' part of the first partial.
+  void (*_Nonnull combine)(float *_Nonnull partials, ptrdiff_t stride, ptrdiff_t chunks, ptrdiff_t first,
+                           ptrdiff_t heads, ptrdiff_t size, float *_Nonnull out);
 
   /// Sets out[t * outStride + r] to row r of a bfloat16 matrix [rows][columns] times the vector at x + t * xStride.
   /// next: the row that will be read after these, to prefetch; any address is allowed.
