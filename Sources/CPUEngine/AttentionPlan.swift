@@ -9,15 +9,35 @@ import CBitNetTernary
 /// - Successive tokens of a prompt share keys and values: a piece computes some tokens for one head.
 /// - One of many sequences is a piece.
 /// - A sequence that is much of the work is cut: pieces compute a few heads of a few chunks, whose results wait until
-///   all are there. The canonical order combines chunks in ascending order, whichever thread computed them.
+///   all are there. The canonical order combines chunks in ascending order, whichever thread computed them. As these
+///   results are a tenth of the cache's bytes, the first thread's chunks are one piece, which combines them at once.
 final class AttentionPlan {
   struct Piece {
     /// Of the slice.
     var tokens: Range<Int>
     /// Groups of query heads.
     var groups: Range<Int>
-    /// For part of a token's attention: which of its parts, `[chunks][groups]`, and where its partials begin.
-    var part: (range: Range<Int>, partials: Int)?
+    /// For part of a token's attention; nil for all of it.
+    var part: Part?
+  }
+
+  /// Part of a cut token's attention. Its partials are `[groups][slots]`: the first slot is for the chunks that are
+  /// merged at once, the others for one chunk each.
+  struct Part {
+    /// Which parts, `[chunks][groups]`.
+    var range: Range<Int>
+    /// Whether it is the merged chunks.
+    var isMerged: Bool
+    var cut: Cut
+  }
+
+  struct Cut {
+    /// Chunks that are merged at once.
+    var merged: Int
+    /// Partials of a group.
+    var slots: Int
+    /// The first partial.
+    var partials: Int
   }
 
   /// The results of a cut token and a query head, to be combined.
@@ -26,8 +46,7 @@ final class AttentionPlan {
     let group: Int
     /// Of the group's query heads.
     let query: Int
-    /// The partial of the first chunk; the others follow.
-    let partial: Int
+    let cut: Cut
   }
 
   /// Tokens of a prompt that a piece takes together: their partial results stay in a second-level cache.
@@ -37,16 +56,50 @@ final class AttentionPlan {
   /// Most bytes of partials; beyond, tokens are not cut.
   private static let limit = 128 << 20
 
+  /// Where the caches of the slice's tokens are, in plain pointers: threads that hold on to the same objects would all
+  /// write to their reference counts.
+  struct Caches {
+    /// Of all tokens, one after the other.
+    let pages: UnsafePointer<UnsafeMutablePointer<UInt16>>
+    /// The place of each token's first page among them.
+    let firstPages: UnsafePointer<Int>
+    /// Of cut tokens, `layout.partialCount` floats each; nil if none is cut.
+    let partials: UnsafeMutablePointer<Float>?
+  }
+
   private(set) var pieces: [Piece] = []
-  private(set) var combinations: [Combination] = []
+  private var combinations: [Combination] = []
+  private var pages: [UnsafeMutablePointer<UInt16>] = []
+  private var firstPages: [Int] = []
   private var buffer: PageBuffer?
-  /// The partials of cut tokens, `layout.partialCount` floats each.
-  var partials: UnsafeMutablePointer<Float> { buffer!.bytes.bindMemory(to: Float.self).baseAddress! }
+
+  func withUnsafePieces(
+    _ body: (UnsafeBufferPointer<Piece>, UnsafeBufferPointer<Combination>, Caches) -> Void
+  ) {
+    pieces.withUnsafeBufferPointer { pieces in
+      combinations.withUnsafeBufferPointer { combinations in
+        pages.withUnsafeBufferPointer { pages in
+          firstPages.withUnsafeBufferPointer { firstPages in
+            let partials = buffer?.bytes.bindMemory(to: Float.self).baseAddress
+            body(
+              pieces, combinations,
+              Caches(pages: pages.baseAddress!, firstPages: firstPages.baseAddress!, partials: partials))
+          }
+        }
+      }
+    }
+  }
 
   /// Plans the attention of a slice, and makes room for its partials.
   func prepare(for tokens: [CPUForwardPass.Token], _ layout: CachePage.Layout, threads: Int) {
     pieces.removeAll(keepingCapacity: true)
     combinations.removeAll(keepingCapacity: true)
+    pages.removeAll(keepingCapacity: true)
+    firstPages.removeAll(keepingCapacity: true)
+    for token in tokens {
+      firstPages.append(pages.count)
+      pages += token.pages.prefix(token.chunkCount).lazy.map(\.base)
+    }
     let groups = layout.queryGroupCount
     let total = tokens.reduce(0) { $0 + $1.chunkCount } * groups
     var partialCount = 0
@@ -62,18 +115,23 @@ final class AttentionPlan {
       } else if threads == 1 || chunks * groups <= total / (3 * threads) {
         pieces.append(Piece(tokens: first..<end, groups: 0..<groups))
       } else if partialBytes <= Self.limit, reserve(partialBytes) {
+        let merged = chunks / threads
+        let cut = Cut(merged: merged, slots: chunks - merged + min(merged, 1), partials: partialCount)
+        func append(_ range: Range<Int>, isMerged: Bool) {
+          let part = Part(range: range, isMerged: isMerged, cut: cut)
+          pieces.append(Piece(tokens: first..<end, groups: 0..<groups, part: part))
+        }
+        if merged > 0 { append(0..<merged * groups, isMerged: true) }
         let length = max(1, total / (16 * threads))
-        for start in stride(from: 0, to: chunks * groups, by: length) {
-          let range = start..<min(start + length, chunks * groups)
-          pieces.append(Piece(tokens: first..<end, groups: 0..<groups, part: (range, partialCount)))
+        for start in stride(from: merged * groups, to: chunks * groups, by: length) {
+          append(start..<min(start + length, chunks * groups), isMerged: false)
         }
         for group in 0..<groups {
           for query in 0..<layout.queryGroup(group).count {
-            combinations.append(
-              Combination(token: first, group: group, query: query, partial: partialCount + group * chunks))
+            combinations.append(Combination(token: first, group: group, query: query, cut: cut))
           }
         }
-        partialCount += chunks * groups
+        partialCount += cut.slots * groups
       } else {
         for group in 0..<groups { pieces.append(Piece(tokens: first..<end, groups: group..<group + 1)) }
       }

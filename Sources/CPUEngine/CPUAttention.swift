@@ -5,24 +5,12 @@ import BitNetTernary
 extension CPUForwardPass {
   /// Attention of every token and head.
   func attend(_ queries: Activations, layer: Int) -> Activations {
-    let plan = model.attention
     let output = Activations(space.inner, width: configuration.queryWidth)
-    member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
-    member.phase(plan.pieces.count) { index in
-      let piece = plan.pieces[index]
-      if let part = piece.part {
-        attendToPart(queries.rows, piece.tokens.lowerBound, layer: layer, part.range, plan.partials, part.partials)
-      } else {
-        attendToAll(queries.rows, piece.tokens, piece.groups, layer: layer, output.rows)
-      }
-    }
-    let (layout, size) = (model.layout, configuration.headSize)
-    member.phase(plan.combinations.count) { index in
-      let it = plan.combinations[index]
-      let query = layout.queryGroup(it.group).firstQuery + it.query
-      kernels.combine(
-        plan.partials + it.partial * layout.partialCount, layout.partialCount, tokens[it.token].chunkCount, it.query, 1,
-        size, output.rows[it.token] + query * size)
+    model.attention.withUnsafePieces { pieces, combinations, caches in
+      let attention = LayerAttention(self, queries.rows, output.rows, caches, layer: layer)
+      member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
+      member.phase(pieces.count) { attention.compute(pieces[$0]) }
+      member.phase(combinations.count) { attention.compute(combinations[$0]) }
     }
     return output
   }
@@ -42,31 +30,61 @@ extension CPUForwardPass {
       UnsafeBufferPointer(
         start: page.base + layout.start(layer: layer, head: head), count: (layout.heads - head) * layout.headCount))
   }
+}
+
+/// One member's work on the attention of a layer.
+private struct LayerAttention {
+  let tokens: [CPUForwardPass.Token]
+  let kernels: TernaryKernels
+  let layout: CachePage.Layout
+  let queries: Rows<Float>
+  let output: Rows<Float>
+  let caches: AttentionPlan.Caches
+  let layer: Int
+  let scratch: UnsafeMutablePointer<Float>
+  let scale: Float
+
+  private var size: Int { layout.headSize }
+
+  init(
+    _ pass: CPUForwardPass, _ queries: Rows<Float>, _ output: Rows<Float>, _ caches: AttentionPlan.Caches, layer: Int
+  ) {
+    tokens = pass.tokens
+    kernels = pass.kernels
+    layout = pass.model.layout
+    self.queries = queries
+    self.output = output
+    self.caches = caches
+    self.layer = layer
+    scratch = pass.space.scratch[pass.member.index]
+    scale = Float(1 / Double(pass.configuration.headSize).squareRoot())
+  }
+
+  func compute(_ piece: AttentionPlan.Piece) {
+    if let part = piece.part {
+      compute(part, of: piece.tokens.lowerBound)
+    } else {
+      compute(piece.tokens, piece.groups)
+    }
+  }
 
   /// The attention of some tokens and groups to all positions before them and their own.
-  private func attendToAll(
-    _ queries: Rows<Float>, _ tokens: Range<Int>, _ groups: Range<Int>, layer: Int, _ output: Rows<Float>
-  ) {
-    let (layout, size) = (model.layout, configuration.headSize)
-    let scratch = space.scratch[member.index]
+  private func compute(_ range: Range<Int>, _ groups: Range<Int>) {
     let partial = scratch + (layout.scratchPartials - 1) * layout.partialCount
     func running(_ t: Int, _ group: Int) -> UnsafeMutablePointer<Float> {
-      scratch + ((t - tokens.lowerBound) * groups.count + group - groups.lowerBound) * layout.partialCount
+      scratch + ((t - range.lowerBound) * groups.count + group - groups.lowerBound) * layout.partialCount
     }
     // The last token attends to the most chunks.
-    for chunk in 0..<self.tokens[tokens.upperBound - 1].chunkCount {
+    for chunk in 0..<tokens[range.upperBound - 1].chunkCount {
       for group in groups {
-        for t in tokens where chunk < self.tokens[t].chunkCount {
-          let isLast = group == groups.upperBound - 1
-          let next = isLast ? (chunk + 1, groups.lowerBound) : (chunk, group + 1)
-          attend(
-            queries, t, layer: layer, chunk: chunk, group: group, next: next,
-            into: chunk == 0 ? running(t, group) : partial)
+        let next = group == groups.upperBound - 1 ? (chunk + 1, groups.lowerBound) : (chunk, group + 1)
+        for t in range where chunk < tokens[t].chunkCount {
+          attend(t, chunk: chunk, group: group, next: next, into: chunk == 0 ? running(t, group) : partial)
           if chunk > 0 { kernels.mergeChunk(running(t, group), partial, layout.queryGroup(group).count, size) }
         }
       }
     }
-    for t in tokens {
+    for t in range {
       for group in groups {
         let (_, firstQuery, count) = layout.queryGroup(group)
         kernels.combine(running(t, group), 0, 1, 0, count, size, output[t] + firstQuery * size)
@@ -74,39 +92,44 @@ extension CPUForwardPass {
     }
   }
 
-  /// Parts of a token's attention, `[chunks][groups]`; their partials are stored by group, `[groups][chunks]`.
-  private func attendToPart(
-    _ queries: Rows<Float>, _ t: Int, layer: Int, _ range: Range<Int>, _ partials: UnsafeMutablePointer<Float>,
-    _ first: Int
-  ) {
-    let groups = model.layout.queryGroupCount
-    let chunks = tokens[t].chunkCount
-    for index in range {
-      let (chunk, group) = index.quotientAndRemainder(dividingBy: groups)
-      let next = (index + 1).quotientAndRemainder(dividingBy: groups)
-      attend(
-        queries, t, layer: layer, chunk: chunk, group: group, next: (next.quotient, next.remainder),
-        into: partials + (first + group * chunks + chunk) * model.layout.partialCount)
+  private func compute(_ part: AttentionPlan.Part, of t: Int) {
+    for index in part.range {
+      let (chunk, group) = index.quotientAndRemainder(dividingBy: layout.queryGroupCount)
+      let next = (index + 1).quotientAndRemainder(dividingBy: layout.queryGroupCount)
+      let slots = self.partials(of: part.cut, group)
+      let isFirst = !part.isMerged || chunk == 0
+      let slot = slots + (part.isMerged ? 0 : chunk - part.cut.merged + min(part.cut.merged, 1)) * layout.partialCount
+      attend(t, chunk: chunk, group: group, next: (next.quotient, next.remainder), into: isFirst ? slot : scratch)
+      if !isFirst { kernels.mergeChunk(slot, scratch, layout.queryGroup(group).count, size) }
     }
+  }
+
+  func compute(_ combination: AttentionPlan.Combination) {
+    let (cut, group) = (combination.cut, combination.group)
+    let query = layout.queryGroup(group).firstQuery + combination.query
+    kernels.combine(
+      partials(of: cut, group), layout.partialCount, cut.slots, combination.query, 1, size,
+      output[combination.token] + query * size)
+  }
+
+  /// The slots of a group of a cut token.
+  private func partials(of cut: AttentionPlan.Cut, _ group: Int) -> UnsafeMutablePointer<Float> {
+    caches.partials! + (cut.partials + group * cut.slots) * layout.partialCount
   }
 
   /// The attention of token t to one chunk, for one group of query heads. `next`: the chunk and group that come after.
   private func attend(
-    _ queries: Rows<Float>, _ t: Int, layer: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int),
-    into partial: UnsafeMutablePointer<Float>
+    _ t: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int), into partial: UnsafeMutablePointer<Float>
   ) {
-    let (layout, size) = (model.layout, configuration.headSize)
-    let token = tokens[t]
+    let position = tokens[t].position
+    let pages = caches.pages + caches.firstPages[t]
     let (head, firstQuery, count) = layout.queryGroup(group)
-    let keys = UnsafePointer(token.pages[chunk].base + layout.start(layer: layer, head: head))
+    let keys = UnsafePointer(pages[chunk] + layout.start(layer: layer, head: head))
     let nextKeys =
-      next.chunk < token.chunkCount
-      ? UnsafePointer(
-        token.pages[next.chunk].base + layout.start(layer: layer, head: layout.queryGroup(next.group).head)) : keys
+      next.chunk <= position / attentionChunkLength
+      ? UnsafePointer(pages[next.chunk] + layout.start(layer: layer, head: layout.queryGroup(next.group).head)) : keys
     kernels.attendChunk(
       queries[t] + firstQuery * size, count, size, keys, keys + layout.keyCount, nextKeys,
-      min(attentionChunkLength, token.position + 1 - chunk * attentionChunkLength), attentionScale, partial)
+      min(attentionChunkLength, position + 1 - chunk * attentionChunkLength), scale, partial)
   }
-
-  private var attentionScale: Float { Float(1 / Double(configuration.headSize).squareRoot()) }
 }
