@@ -11,7 +11,8 @@
 #include "CTernary.h"
 #include "bitmap.h"
 
-extern const TernaryKernels ternary_kernels_avx512;
+// The engine's kernels for this processor.
+#define TILES (*ternary_kernels_available()[0])
 
 enum {
   side = 2560,       // columns of the timed matrices, and rows of the large one
@@ -44,7 +45,7 @@ static void check(int rounds) {
       Packed p = pack(v, &m, 1);
       memset(out, 0x5A, (size_t)rows * 4);
       if (v) multiplyPacked(v, &p, 0, p.groups, codes, sum, out);
-      else ternary_kernels_avx512.multiply(p.bytes, columns / 32, rows, codes, columns, &sum, 1, out, rows);
+      else TILES.multiply(p.bytes, columns / 32, rows, codes, columns, &sum, 1, out, rows);
       if (memcmp(out, expected, (size_t)rows * 4)) {
         fprintf(stderr, "bench: %s is wrong for %d rows and %d columns in round %d\n", v ? v->name : "tile", rows,
                 columns, round);
@@ -92,7 +93,7 @@ static void share(const Task *task, int thread) {
       else if (task->variant)
         multiplyPacked(task->variant, p, p->groups * copy, p->groups, codes, codeSum, out);
       else
-        ternary_kernels_avx512.multiply(start, side / 32, task->rows, codes, side, &codeSum, 1, out, task->rows);
+        TILES.multiply(start, side / 32, task->rows, codes, side, &codeSum, 1, out, task->rows);
     }
 }
 

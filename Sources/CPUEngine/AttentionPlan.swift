@@ -56,50 +56,16 @@ final class AttentionPlan {
   /// Most bytes of partials; beyond, tokens are not cut.
   private static let limit = 128 << 20
 
-  /// Where the caches of the slice's tokens are, in plain pointers: threads that hold on to the same objects would all
-  /// write to their reference counts.
-  struct Caches {
-    /// Of all tokens, one after the other.
-    let pages: UnsafePointer<UnsafeMutablePointer<UInt16>>
-    /// The place of each token's first page among them.
-    let firstPages: UnsafePointer<Int>
-    /// Of cut tokens, `layout.partialCount` floats each; nil if none is cut.
-    let partials: UnsafeMutablePointer<Float>?
-  }
-
   private(set) var pieces: [Piece] = []
-  private var combinations: [Combination] = []
-  private var pages: [UnsafeMutablePointer<UInt16>] = []
-  private var firstPages: [Int] = []
+  private(set) var combinations: [Combination] = []
   private var buffer: PageBuffer?
-
-  func withUnsafePieces(
-    _ body: (UnsafeBufferPointer<Piece>, UnsafeBufferPointer<Combination>, Caches) -> Void
-  ) {
-    pieces.withUnsafeBufferPointer { pieces in
-      combinations.withUnsafeBufferPointer { combinations in
-        pages.withUnsafeBufferPointer { pages in
-          firstPages.withUnsafeBufferPointer { firstPages in
-            let partials = buffer?.bytes.bindMemory(to: Float.self).baseAddress
-            body(
-              pieces, combinations,
-              Caches(pages: pages.baseAddress!, firstPages: firstPages.baseAddress!, partials: partials))
-          }
-        }
-      }
-    }
-  }
+  /// Of cut tokens, `layout.partialCount` floats each; nil if no token has been cut.
+  var partials: UnsafeMutablePointer<Float>? { buffer?.bytes.bindMemory(to: Float.self).baseAddress }
 
   /// Plans the attention of a slice, and makes room for its partials.
   func prepare(for tokens: [CPUForwardPass.Token], _ layout: CachePage.Layout, threads: Int) {
     pieces.removeAll(keepingCapacity: true)
     combinations.removeAll(keepingCapacity: true)
-    pages.removeAll(keepingCapacity: true)
-    firstPages.removeAll(keepingCapacity: true)
-    for token in tokens {
-      firstPages.append(pages.count)
-      pages += token.pages.prefix(token.chunkCount).lazy.map(\.base)
-    }
     let groups = layout.queryGroupCount
     let total = tokens.reduce(0) { $0 + $1.chunkCount } * groups
     var partialCount = 0
@@ -154,7 +120,7 @@ extension CPUForwardPass.Token {
 
   /// Whether it comes right after another token, with whose keys and values it shares the cache.
   fileprivate func follows(_ other: CPUForwardPass.Token) -> Bool {
-    position == other.position + 1 && pages.first === other.pages.first
+    position == other.position + 1 && pages[0] == other.pages[0]
   }
 }
 

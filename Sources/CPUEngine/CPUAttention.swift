@@ -6,10 +6,11 @@ extension CPUForwardPass {
   /// Attention of every token and head.
   func attend(_ queries: Activations, layer: Int) -> Activations {
     let output = Activations(space.inner, width: configuration.queryWidth)
-    model.attention.withUnsafePieces { pieces, combinations, caches in
-      let attention = LayerAttention(self, queries.rows, output.rows, caches, layer: layer)
-      member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
-      member.phase(pieces.count) { attention.compute(pieces[$0]) }
+    let plan = model.attention
+    let attention = LayerAttention(self, queries.rows, output.rows, layer: layer)
+    member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
+    plan.pieces.withUnsafeBufferPointer { pieces in member.phase(pieces.count) { attention.compute(pieces[$0]) } }
+    plan.combinations.withUnsafeBufferPointer { combinations in
       member.phase(combinations.count) { attention.compute(combinations[$0]) }
     }
     return output
@@ -28,7 +29,7 @@ extension CPUForwardPass {
     let page = tokens[piece.tokens.lowerBound].pages[chunk]
     return UnsafeRawBufferPointer(
       UnsafeBufferPointer(
-        start: page.base + layout.start(layer: layer, head: head), count: (layout.heads - head) * layout.headCount))
+        start: page + layout.start(layer: layer, head: head), count: (layout.heads - head) * layout.headCount))
   }
 }
 
@@ -39,22 +40,21 @@ private struct LayerAttention {
   let layout: CachePage.Layout
   let queries: Rows<Float>
   let output: Rows<Float>
-  let caches: AttentionPlan.Caches
+  /// Of cut tokens.
+  let partials: UnsafeMutablePointer<Float>?
   let layer: Int
   let scratch: UnsafeMutablePointer<Float>
   let scale: Float
 
   private var size: Int { layout.headSize }
 
-  init(
-    _ pass: CPUForwardPass, _ queries: Rows<Float>, _ output: Rows<Float>, _ caches: AttentionPlan.Caches, layer: Int
-  ) {
+  init(_ pass: CPUForwardPass, _ queries: Rows<Float>, _ output: Rows<Float>, layer: Int) {
     tokens = pass.tokens
     kernels = pass.kernels
     layout = pass.model.layout
     self.queries = queries
     self.output = output
-    self.caches = caches
+    partials = pass.model.attention.partials
     self.layer = layer
     scratch = pass.space.scratch[pass.member.index]
     scale = Float(1 / Double(pass.configuration.headSize).squareRoot())
@@ -96,7 +96,7 @@ private struct LayerAttention {
     for index in part.range {
       let (chunk, group) = index.quotientAndRemainder(dividingBy: layout.queryGroupCount)
       let next = (index + 1).quotientAndRemainder(dividingBy: layout.queryGroupCount)
-      let slots = self.partials(of: part.cut, group)
+      let slots = slots(of: part.cut, group)
       let isFirst = !part.isMerged || chunk == 0
       let slot = slots + (part.isMerged ? 0 : chunk - part.cut.merged + min(part.cut.merged, 1)) * layout.partialCount
       attend(t, chunk: chunk, group: group, next: (next.quotient, next.remainder), into: isFirst ? slot : scratch)
@@ -108,21 +108,20 @@ private struct LayerAttention {
     let (cut, group) = (combination.cut, combination.group)
     let query = layout.queryGroup(group).firstQuery + combination.query
     kernels.combine(
-      partials(of: cut, group), layout.partialCount, cut.slots, combination.query, 1, size,
+      slots(of: cut, group), layout.partialCount, cut.slots, combination.query, 1, size,
       output[combination.token] + query * size)
   }
 
   /// The slots of a group of a cut token.
-  private func partials(of cut: AttentionPlan.Cut, _ group: Int) -> UnsafeMutablePointer<Float> {
-    caches.partials! + (cut.partials + group * cut.slots) * layout.partialCount
+  private func slots(of cut: AttentionPlan.Cut, _ group: Int) -> UnsafeMutablePointer<Float> {
+    partials! + (cut.partials + group * cut.slots) * layout.partialCount
   }
 
   /// The attention of token t to one chunk, for one group of query heads. `next`: the chunk and group that come after.
   private func attend(
     _ t: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int), into partial: UnsafeMutablePointer<Float>
   ) {
-    let position = tokens[t].position
-    let pages = caches.pages + caches.firstPages[t]
+    let (position, pages) = (tokens[t].position, tokens[t].pages)
     let (head, firstQuery, count) = layout.queryGroup(group)
     let keys = UnsafePointer(pages[chunk] + layout.start(layer: layer, head: head))
     let nextKeys =

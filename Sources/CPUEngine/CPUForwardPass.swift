@@ -18,8 +18,9 @@ final class CPUForwardPass {
 
     let id: Int
     let position: Int
-    /// Its sequence's cache, up to and including this token's position.
-    let pages: [CachePage]
+    /// The pages of its sequence's cache, up to and including this token's position, in plain pointers: threads that
+    /// hold on to the same objects would all write to their reference counts.
+    let pages: UnsafePointer<UnsafeMutablePointer<UInt16>>
     let output: Output
   }
 
@@ -136,39 +137,35 @@ final class CPUForwardPass {
     return member.share(of: weights.layers[nextLayer][MatrixRole(rawValue: next)!])
   }
 
-  /// Scales and rotates the tokens' q, k and v, and stores k and v in the cache.
+  /// Scales and rotates the tokens' q, k and v, and stores k and v in the cache; a key/value head and the query heads that
+  /// share it at a time.
   ///
   /// - Returns: the rotated queries.
   private func rotateAndStore(_ qkv: Product, layer: Int) -> Activations {
-    let (queryWidth, keyValueWidth) = (configuration.queryWidth, configuration.keyValueWidth)
-    let (queryHeads, keyValueHeads) = (configuration.headCount, configuration.keyValueHeadCount)
-    let pairs = configuration.headSize / 2
     let (layout, size) = (model.layout, configuration.headSize)
+    let (queryWidth, keyValueWidth) = (configuration.queryWidth, configuration.keyValueWidth)
+    let (heads, group, pairs) = (layout.heads, layout.group, size / 2)
     member.fetchWhileWaiting(cacheShare(layer: layer))
-    member.phase(tokens.count) { t in
-      let token = tokens[t]
-      let page = token.pages[token.position / attentionChunkLength]
+    member.phase(tokens.count * heads) { piece in
+      let (t, head) = piece.quotientAndRemainder(dividingBy: heads)
+      let position = tokens[t].position
+      let page = tokens[t].pages[position / attentionChunkLength]
+      let slot = layout.slot(position, in: page, layer: layer, head: head)
       // A key's elements are in as many cache lines as half the head is long; they arrive during the arithmetic.
-      for head in 0..<keyValueHeads {
-        let (key, value) = page.slot(token.position, layer: layer, head: head, layout)
-        ternary_fetch_to_write(key, 2 * 16 * size)
-        ternary_fetch_to_write(value, 2 * size)
-      }
-      let query = space.heads[t]
-      let key = query + queryWidth
+      ternary_fetch_to_write(slot.key, 2 * 16 * size)
+      ternary_fetch_to_write(slot.value, 2 * size)
+      let query = space.heads[t] + head * group * size
+      let key = space.heads[t] + queryWidth + head * size
       let value = key + keyValueWidth
-      for (part, target, width) in [(0, query, queryWidth), (1, key, keyValueWidth), (2, value, keyValueWidth)] {
+      for (part, target, width) in [(0, query, group * size), (1, key, size), (2, value, size)] {
         let (dots, factor) = qkv.part(part, row: t)
-        kernels.dequantize(dots, factor, width, target)
+        kernels.dequantize(dots + head * width, factor, width, target)
       }
-      let cosines = angles.cosines + token.position * pairs
-      let sines = angles.sines + token.position * pairs
-      kernels.rotate(query, queryHeads, pairs, cosines, sines)
-      kernels.rotate(key, keyValueHeads, pairs, cosines, sines)
-      for head in 0..<keyValueHeads {
-        let slot = page.slot(token.position, layer: layer, head: head, layout)
-        kernels.storeKeyValue(key + head * size, value + head * size, size, slot.key, slot.value)
-      }
+      let cosines = angles.cosines + position * pairs
+      let sines = angles.sines + position * pairs
+      kernels.rotate(query, group, pairs, cosines, sines)
+      kernels.rotate(key, 1, pairs, cosines, sines)
+      kernels.storeKeyValue(key, value, size, slot.key, slot.value)
     }
     return Activations(space.heads, width: queryWidth)
   }

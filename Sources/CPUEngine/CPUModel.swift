@@ -73,23 +73,31 @@ final class CPUModel {
   func run(_ plan: StepPlan<CachePage>) -> [RowResult] {
     copiedTiles?.advance(&weights, team: team)
     extendRotary(to: (plan.rows.map(\.position).max() ?? -1) + 1)
-    let tokens = plan.rows.map { row in
-      CPUForwardPass.Token(
-        id: Int(row.token), position: row.position, pages: plan.entries[row.entry].pages,
-        output: row.output.map { output($0, plan.outputs[$0]) } ?? .none)
+    let wanted = plan.rows.map { row in row.output.map { output($0, plan.outputs[$0]) } ?? .none }
+    var firstPages: [Int] = []
+    var pages: [UnsafeMutablePointer<UInt16>] = []
+    for entry in plan.entries {
+      firstPages.append(pages.count)
+      pages += entry.pages.lazy.map(\.base)
     }
     var candidates = [CPUScreenedHead.Candidates](repeating: .init(), count: plan.outputs.count)
     var results = [RowResult](repeating: .values([]), count: plan.outputs.count)
     candidates.withUnsafeMutableBufferPointer { candidates in
       results.withUnsafeMutableBufferPointer { rows in
         let results = Results(plan: plan, rows: rows, candidates: candidates)
-        for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
-          run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
+        pages.withUnsafeBufferPointer { pages in
+          let tokens = plan.rows.indices.map { row in
+            CPUForwardPass.Token(
+              id: Int(plan.rows[row].token), position: plan.rows[row].position,
+              pages: pages.baseAddress! + firstPages[plan.rows[row].entry], output: wanted[row])
+          }
+          for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
+            run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
+          }
         }
       }
     }
-    for token in tokens {
-      guard case .candidates(let index, let sampling) = token.output else { continue }
+    for case .candidates(let index, let sampling) in wanted {
       screen?.record(candidates[index], sampling)
       results[index] = .token(candidates[index].choose(sampling, position: plan.outputs[index].position))
     }

@@ -28,6 +28,16 @@ final class CachePage {
     /// Floats of the partial result of attention to a chunk: CTERNARY_PARTIAL.
     var partialCount: Int { Int(CTERNARY_MAX_GROUP) * (2 + paddedHeadSize) }
     func start(layer: Int, head: Int) -> Int { (layer * heads + head) * headCount }
+
+    /// Where in a page the first element of a position's key belongs, the others being 16 elements apart, and where its
+    /// value does.
+    func slot(_ position: Int, in page: UnsafeMutablePointer<UInt16>, layer: Int, head: Int) -> (
+      key: UnsafeMutablePointer<UInt16>, value: UnsafeMutablePointer<UInt16>
+    ) {
+      let slot = position % attentionChunkLength
+      let start = page + start(layer: layer, head: head)
+      return (start + slot / 16 * headSize * 16 + slot % 16, start + keyCount + slot * paddedHeadSize)
+    }
   }
 
   private let owner: AnyObject
@@ -49,16 +59,5 @@ final class CachePage {
   convenience init(copy other: CachePage, _ layout: Layout) {
     self.init(layout)
     base.update(from: other.base, count: layout.byteCount / MemoryLayout<UInt16>.size)
-  }
-
-  /// Where the first element of a position's key belongs, the others being 16 elements apart, and where its value does.
-  func slot(_ position: Int, layer: Int, head: Int, _ layout: Layout) -> (
-    key: UnsafeMutablePointer<UInt16>, value: UnsafeMutablePointer<UInt16>
-  ) {
-    let slot = position % attentionChunkLength
-    let start = base + layout.start(layer: layer, head: head)
-    return (
-      start + slot / 16 * layout.headSize * 16 + slot % 16, start + layout.keyCount + slot * layout.paddedHeadSize
-    )
   }
 }
