@@ -9,7 +9,8 @@
 
 extern const TernaryKernels ternary_kernels_portable;
 #if defined(__x86_64__)
-extern const TernaryKernels ternary_kernels_avx2, ternary_kernels_avxvnni, ternary_kernels_avx512, ternary_kernels_avx512_zen;
+extern const TernaryKernels ternary_kernels_avx2, ternary_kernels_avxvnni, ternary_kernels_avx512,
+    ternary_kernels_avx512_zen;
 #elif defined(__aarch64__)
 extern const TernaryKernels ternary_kernels_neon, ternary_kernels_neon_i8mm;
 
