@@ -336,12 +336,27 @@ static void attention(void) {
   for (int group = 1; group <= CTERNARY_MAX_GROUP; group += 3) attend(group, 64, 300, 30);
 }
 
+/// The nearest bfloat16, ties to even; a NaN stays a NaN.
+static uint16_t toHalf(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  return (uint16_t)(isnan(x) ? bits >> 16 | 0x40 : (bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
 static void storeKeyValue(ptrdiff_t size, Floats kind) {
   begin("storeKeyValue size=%td x=%s", size, floatNames[kind]);
   const size_t bytes = (size_t)size * 4, keyBytes = (size_t)(16 * (size - 1) + 1) * 2;
   float *key = input(0, bytes), *value = input(1, bytes);
   drawFloats(key, size, kind);
   drawFloats(value, size, kind);
+  uint16_t *rightKeys = output(2, keyBytes), *rightValues = output(3, bytes / 2);
+  memset(rightKeys, 0, keyBytes);
+  for (ptrdiff_t i = 0; i < size; i++) {
+    rightKeys[16 * i] = toHalf(key[i]);
+    rightValues[i] = toHalf(value[i]);
+  }
+  result(rightKeys, keyBytes, INTEGERS);
+  result(rightValues, bytes / 2, INTEGERS);
   for (const TernaryKernels *k; (k = nextSet());) {
     uint16_t *keys = output(2, keyBytes), *values = output(3, bytes / 2);
     memset(keys, 0, keyBytes);
