@@ -1,4 +1,4 @@
-import CBitNetTernary
+package import CBitNetTernary
 import BitNetInference
 import BitNetTernary
 
@@ -358,8 +358,8 @@ extension SamplingParameters {
 }
 
 extension CTernaryScreenNorms {
-  /// The norms of the token when only the upper halves of its codes are known: the lower halves become errors.
-  fileprivate func withoutLowerHalf(_ lower: UnsafeBufferPointer<Int8>) -> CTernaryScreenNorms {
+  /// The norms of the token when only the upper halves of its codes are multiplied: the lower halves become errors.
+  package func withoutLowerHalf(_ lower: UnsafeBufferPointer<Int8>) -> CTernaryScreenNorms {
     let squares = lower.reduce(0) { $0 + Int64($1) * Int64($1) }
     // The margin covers the roundings of these three operations.
     let added = Double(step) * Double(squares).squareRoot() * (1 + 1e-6)
