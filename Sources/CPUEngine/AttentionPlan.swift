@@ -9,8 +9,7 @@ import CBitNetTernary
 /// - Successive tokens of a prompt share keys and values: a piece computes some tokens for one head.
 /// - One of many sequences is a piece.
 /// - A sequence that is much of the work is cut: pieces compute a few heads of a few chunks, whose results wait until
-///   all are there. The canonical order combines chunks in ascending order, whichever thread computed them. As these
-///   results are a tenth of the cache's bytes, the first thread's chunks are one piece, which combines them at once.
+///   all are there. The canonical order combines chunks in ascending order, whichever thread computed them.
 final class AttentionPlan {
   struct Piece {
     /// Of the slice.
@@ -21,21 +20,17 @@ final class AttentionPlan {
     var part: Part?
   }
 
-  /// Part of a cut token's attention. Its partials are `[groups][slots]`: the first slot is for the chunks that are
-  /// merged at once, the others for one chunk each.
+  /// Part of a cut token's attention.
   struct Part {
     /// Which parts, `[chunks][groups]`.
     var range: Range<Int>
-    /// Whether it is the merged chunks.
-    var isMerged: Bool
     var cut: Cut
   }
 
+  /// Where a cut token's partials are, `[groups][chunks]`.
   struct Cut {
-    /// Chunks that are merged at once.
-    var merged: Int
-    /// Partials of a group.
-    var slots: Int
+    /// The token's chunks.
+    var chunks: Int
     /// The first partial.
     var partials: Int
   }
@@ -81,23 +76,18 @@ final class AttentionPlan {
       } else if threads == 1 || chunks * groups <= total / (3 * threads) {
         pieces.append(Piece(tokens: first..<end, groups: 0..<groups))
       } else if partialBytes <= Self.limit, reserve(partialBytes) {
-        let merged = chunks / threads
-        let cut = Cut(merged: merged, slots: chunks - merged + min(merged, 1), partials: partialCount)
-        func append(_ range: Range<Int>, isMerged: Bool) {
-          let part = Part(range: range, isMerged: isMerged, cut: cut)
-          pieces.append(Piece(tokens: first..<end, groups: 0..<groups, part: part))
-        }
-        if merged > 0 { append(0..<merged * groups, isMerged: true) }
+        let cut = Cut(chunks: chunks, partials: partialCount)
         let length = max(1, total / (16 * threads))
-        for start in stride(from: merged * groups, to: chunks * groups, by: length) {
-          append(start..<min(start + length, chunks * groups), isMerged: false)
+        for start in stride(from: 0, to: chunks * groups, by: length) {
+          let part = Part(range: start..<min(start + length, chunks * groups), cut: cut)
+          pieces.append(Piece(tokens: first..<end, groups: 0..<groups, part: part))
         }
         for group in 0..<groups {
           for query in 0..<layout.queryGroup(group).count {
             combinations.append(Combination(token: first, group: group, query: query, cut: cut))
           }
         }
-        partialCount += cut.slots * groups
+        partialCount += chunks * groups
       } else {
         for group in 0..<groups { pieces.append(Piece(tokens: first..<end, groups: group..<group + 1)) }
       }

@@ -96,11 +96,8 @@ private struct LayerAttention {
     for index in part.range {
       let (chunk, group) = index.quotientAndRemainder(dividingBy: layout.queryGroupCount)
       let next = (index + 1).quotientAndRemainder(dividingBy: layout.queryGroupCount)
-      let slots = slots(of: part.cut, group)
-      let isFirst = !part.isMerged || chunk == 0
-      let slot = slots + (part.isMerged ? 0 : chunk - part.cut.merged + min(part.cut.merged, 1)) * layout.partialCount
-      attend(t, chunk: chunk, group: group, next: (next.quotient, next.remainder), into: isFirst ? slot : scratch)
-      if !isFirst { kernels.mergeChunk(slot, scratch, layout.queryGroup(group).count, size) }
+      let partial = partials(of: part.cut, group) + chunk * layout.partialCount
+      attend(t, chunk: chunk, group: group, next: (next.quotient, next.remainder), into: partial)
     }
   }
 
@@ -108,13 +105,13 @@ private struct LayerAttention {
     let (cut, group) = (combination.cut, combination.group)
     let query = layout.queryGroup(group).firstQuery + combination.query
     kernels.combine(
-      slots(of: cut, group), layout.partialCount, cut.slots, combination.query, 1, size,
+      partials(of: cut, group), layout.partialCount, cut.chunks, combination.query, 1, size,
       output[combination.token] + query * size)
   }
 
-  /// The slots of a group of a cut token.
-  private func slots(of cut: AttentionPlan.Cut, _ group: Int) -> UnsafeMutablePointer<Float> {
-    partials! + (cut.partials + group * cut.slots) * layout.partialCount
+  /// The partials of a group of a cut token.
+  private func partials(of cut: AttentionPlan.Cut, _ group: Int) -> UnsafeMutablePointer<Float> {
+    partials! + (cut.partials + group * cut.chunks) * layout.partialCount
   }
 
   /// The attention of token t to one chunk, for one group of query heads. `next`: the chunk and group that come after.
