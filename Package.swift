@@ -18,10 +18,18 @@ let package = Package(
   products: [
     .library(name: "BitNet", targets: ["BitNet"]),
     .library(name: "BitNetDemoModel", targets: ["BitNetDemoModel"]),
+    .library(name: "BitNetHub", targets: ["BitNetHub"]),
     .executable(name: "bitnet", targets: ["BitNetCommand"]),
   ],
+  traits: [
+    .trait(name: "Hub", description: "bitnet pull: downloads from the Hugging Face hub. Compiles swift-nio and TLS.")
+  ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    // Of the trait Hub alone.
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
   ],
   targets: [
     .target(name: "BitNetTernary", path: "Sources/Ternary"),
@@ -30,6 +38,17 @@ let package = Package(
     .target(
       name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetJSON", "BitNetTernary"],
       path: "Sources/ModelFiles"),
+    .target(
+      name: "BitNetHub",
+      dependencies: [
+        "BitNetJSON", "BitNetModelFiles",
+        .product(name: "AsyncHTTPClient", package: "async-http-client", condition: .when(traits: ["Hub"])),
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Hub"])),
+        .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Hub"])),
+        .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["Hub"])),
+        .product(name: "NIOSSL", package: "swift-nio-ssl", condition: .when(traits: ["Hub"])),
+      ],
+      path: "Sources/Hub"),
     .target(name: "BitNetTokenization", dependencies: ["BitNetJSON"], path: "Sources/Tokenization"),
     .target(
       name: "CBitNetTernary", path: "Sources/CTernary",
@@ -72,7 +91,7 @@ let package = Package(
       name: "BitNetCommand",
       dependencies: [
         "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck",
-        "BitNetDiagnostics",
+        "BitNetDiagnostics", "BitNetHub",
         "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
         "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -108,6 +127,8 @@ let package = Package(
       dependencies: [
         "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport",
       ]),
+    .testTarget(
+      name: "HubTests", dependencies: ["BitNetHub", "BitNetModelFiles", "TestSupport"]),
     .testTarget(
       name: "InferenceTests", dependencies: ["BitNetInference", "BitNetRandomModels", "BitNetTernary", "TestSupport"]),
     .testTarget(

@@ -16,7 +16,11 @@ struct Convert: ParsableCommand {
         bitnet convert checkpoint model.safetensors --overwrite
       """)
 
-  @Argument(help: "A Hugging Face folder: config.json, .safetensors files, and a tokenizer.")
+  @Argument(
+    help: """
+      A Hugging Face folder (config.json, .safetensors files, and a tokenizer), or a model that `bitnet pull` \
+      downloaded: org/name.
+      """)
   var source: String
 
   @Argument(help: "The file to write.")
@@ -33,6 +37,7 @@ struct Convert: ParsableCommand {
     defer { bar.finish() }
     let clock = ContinuousClock()
     let start = clock.now
+    let source = try HubCache.current.resolve(source)
     let summary = try removingPartialOutput(of: output) {
       try ModelConverter.convert(
         from: source, to: output, overwrite: overwrite,

@@ -21,7 +21,10 @@ struct Inspect: ParsableCommand {
       """)
 
   @Argument(
-    help: "A file written by `bitnet convert`, or a Hugging Face folder. (default: the demo model in the program)")
+    help: """
+      A file written by `bitnet convert`, a Hugging Face folder, or a model that `bitnet pull` downloaded: org/name. \
+      (default: the demo model in the program)
+      """)
   var path: String?
 
   @Flag(help: "Print a JSON object, with every tensor.")
@@ -32,7 +35,7 @@ struct Inspect: ParsableCommand {
 
   func run() throws {
     let inspection =
-      try path.map { try ModelInspection(path: $0, verify: verify) }
+      try path.map { try ModelInspection(path: HubCache.current.resolve($0), verify: verify) }
       ?? ModelInspection(embedded: ModelSource.demo, verify: verify)
     let report = InspectReport(inspection)
     try ByteOutput.standard.write(json ? jsonText(report) : table(report.rows))

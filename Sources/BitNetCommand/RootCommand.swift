@@ -10,7 +10,9 @@ struct RootCommand: AsyncParsableCommand {
 
       Examples:
         bitnet generate --prompt "Once upon a time" --seed 7
-        bitnet convert bitnet-b1.58-2B-4T model.safetensors
+        bitnet pull microsoft/bitnet-b1.58-2B-4T
+        bitnet chat --model microsoft/bitnet-b1.58-2B-4T
+        bitnet convert microsoft/bitnet-b1.58-2B-4T model.safetensors
         bitnet chat --model model.safetensors
         bitnet perplexity --model model.safetensors book.txt
         bitnet bench kernels
@@ -19,7 +21,8 @@ struct RootCommand: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      Generate.self, Chat.self, Convert.self, Inspect.self, Tokenize.self, Logits.self, MeasurePerplexity.self,
+      Generate.self, Chat.self, Pull.self, ListModels.self, RemoveModel.self, Convert.self, Inspect.self,
+      Tokenize.self, Logits.self, MeasurePerplexity.self,
       Devices.self,
       Bench.self, Verify.self,
     ])

@@ -9,27 +9,27 @@ import BitNetTernary
 #endif
 
 /// Access to the small files around the weights.
-enum FileAccess {
-  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+package enum FileAccess {
+  package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
-  static func isFolder(_ path: String) -> Bool { isKind(S_IFDIR, path) }
+  package static func isFolder(_ path: String) -> Bool { isKind(S_IFDIR, path) }
 
-  static func isRegularFile(_ path: String) -> Bool { isKind(S_IFREG, path) }
+  package static func isRegularFile(_ path: String) -> Bool { isKind(S_IFREG, path) }
 
   private static func isKind(_ kind: mode_t, _ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == kind
   }
 
-  static func join(_ folder: String, _ name: String) -> String {
+  package static func join(_ folder: String, _ name: String) -> String {
     folder.hasSuffix("/") ? folder + name : folder + "/" + name
   }
 
   /// The last component of a path.
-  static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+  package static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
   /// The folder that contains the path.
-  static func folder(_ path: String) -> String {
+  package static func folder(_ path: String) -> String {
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return slash == path.startIndex ? "/" : String(path[..<slash])
   }

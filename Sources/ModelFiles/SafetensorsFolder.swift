@@ -44,20 +44,7 @@ package struct SafetensorsFolder: Sendable {
     name: String, index: SharedBytes, open: (String) throws(ModelFileError) -> SafetensorsFile
   ) throws(ModelFileError) {
     let indexPath = FileAccess.join(name, Self.indexName)
-    let map = try index.withUnsafeBytes { (raw) throws(ModelFileError) in
-      try JSONDocument.read(raw, file: indexPath, subject: "the index", limit: Self.largestIndex) {
-        (json) throws(JSONError) in try json["weight_map"].stringsByName()
-      }
-    }
-    for (tensor, shard) in map.sorted(by: { $0.key < $1.key }) {
-      guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\\"), shard != ".", shard != "..",
-        !shard.contains("\0")
-      else {
-        throw ModelFileError(
-          .malformed, file: indexPath, subject: "weight_map.\(tensor)", finding: "is \"\(shard)\"",
-          expected: "the name of a file in the same folder")
-      }
-    }
+    let map = try Self.weightMap(index, folder: name)
     var files: [SafetensorsFile] = []
     var numbers: [String: Int] = [:]
     for shard in Set(map.values).sorted() {
@@ -76,6 +63,34 @@ package struct SafetensorsFolder: Sendable {
     self.name = name
     self.files = files
     self.places = places
+  }
+
+  /// The file of every tensor, by an index. Files are plain names.
+  private static func weightMap(_ index: SharedBytes, folder: String) throws(ModelFileError) -> [String: String] {
+    let indexPath = FileAccess.join(folder, indexName)
+    let map = try index.withUnsafeBytes { (raw) throws(ModelFileError) in
+      try JSONDocument.read(raw, file: indexPath, subject: "the index", limit: largestIndex) {
+        (json) throws(JSONError) in try json["weight_map"].stringsByName()
+      }
+    }
+    for (tensor, shard) in map.sorted(by: { $0.key < $1.key }) {
+      guard !shard.isEmpty, !shard.contains("/"), !shard.contains("\\"), shard != ".", shard != "..",
+        !shard.contains("\0")
+      else {
+        throw ModelFileError(
+          .malformed, file: indexPath, subject: "weight_map.\(tensor)", finding: "is \"\(shard)\"",
+          expected: "the name of a file in the same folder")
+      }
+    }
+    return map
+  }
+
+  /// The names of the files that a folder's index lists, sorted; they may be missing.
+  ///
+  /// - Throws: `ModelFileError` when there is no index, or one that cannot be used.
+  package static func shards(inFolder folder: String) throws(ModelFileError) -> [String] {
+    let path = FileAccess.join(folder, indexName)
+    return Set(try weightMap(MappedFile(path: path).bytes, folder: folder).values).sorted()
   }
 
   /// The tensor of that name, or nil.

@@ -72,7 +72,7 @@ struct ModelOptions: ParsableArguments {
       endAtOnceIfWorkIsLeftBehind()
     }
     let model: LanguageModel
-    if let path = source.model {
+    if let path = try source.path() {
       model = try await LanguageModel.load(path, options: options, progress: { bar.update($0) })
     } else {
       model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)

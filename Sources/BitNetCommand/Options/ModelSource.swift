@@ -10,8 +10,10 @@ import Foundation
 struct ModelSource: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "A file written by `bitnet convert`, or a Hugging Face folder. (default: the built-in demo model)",
-      valueName: "path"))
+      """
+      A file written by `bitnet convert`, a Hugging Face folder, or a model that `bitnet pull` downloaded: org/name, \
+      org/name@revision or org/name/file. (default: the built-in demo model)
+      """, valueName: "model"))
   var model: String?
 
   /// The demo model's file, which is embedded in the program.
@@ -19,9 +21,14 @@ struct ModelSource: ParsableArguments {
     UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size())
   }
 
+  /// The model's file or folder, that of a model on the hub in the cache; nil for the demo model.
+  ///
+  /// - Throws: `ModelFileError` with the command that downloads a model that the cache does not have.
+  func path() throws -> String? { try model.map { (name) throws in try HubCache.current.resolve(name) } }
+
   /// Loads the weights; a tokenizer is not needed.
   func loadWeights() throws -> ModelWeights {
-    guard let model else { return try ModelLoader.load(embedded: Self.demo).weights }
+    guard let model = try path() else { return try ModelLoader.load(embedded: Self.demo).weights }
     let bar = ProgressBar("loading")
     defer { bar.finish() }
     return try ModelLoader.load(path: model, progress: bar.update).weights
@@ -29,7 +36,9 @@ struct ModelSource: ParsableArguments {
 
   /// Loads the tokenizer without reading the weights.
   func loadTokenizer() throws -> Tokenizer {
-    guard let model else { return try tokenizer(of: ModelLoader.load(embedded: Self.demo), name: "the demo model") }
+    guard let model = try path() else {
+      return try tokenizer(of: ModelLoader.load(embedded: Self.demo), name: "the demo model")
+    }
     var isFolder: ObjCBool = false
     if FileManager.default.fileExists(atPath: model, isDirectory: &isFolder), isFolder.boolValue {
       return try Tokenizer(folder: model)

@@ -13,20 +13,27 @@ final class ProgressBar: Sendable {
 
   init(_ label: String) { self.label = label }
 
-  /// - Parameter share: 0 to 1.
-  func update(_ share: Double) {
+  func update(_ share: Double) { update(share) { "" } }
+
+  /// - Parameters:
+  ///   - share: 0 to 1.
+  ///   - details: text after the bar, such as the time left; called when the bar is drawn.
+  func update(_ share: Double, details: () -> String) {
     guard isShown else { return }
     state.withLock { state in
       let now = ContinuousClock.now
       if state.isFinished { return }
       if let drawn = state.drawn, now - drawn < .milliseconds(100) { return }
       state.drawn = now
-      let room = max(10, min(40, TerminalSize.current(ByteOutput.errors.descriptor).columns - label.count - 12))
+      let text = details()
+      let details = text.isEmpty ? "" : "  \(text)"
+      let used = label.count + 12 + details.count
+      let room = max(10, min(40, TerminalSize.current(ByteOutput.errors.descriptor).columns - used))
       let filled = Int(share * Double(room))
       let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: room - filled)
       let percent = String(Int(share * 100))
       try? ByteOutput.errors.write(
-        "\r\(label) [\(bar)] \(String(repeating: " ", count: 3 - percent.count))\(percent) %\u{1B}[K")
+        "\r\(label) [\(bar)] \(String(repeating: " ", count: 3 - percent.count))\(percent) %\(details)\u{1B}[K")
     }
   }
 
