@@ -38,10 +38,11 @@ let package = Package(
     .target(
       name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetJSON", "BitNetTernary"],
       path: "Sources/ModelFiles"),
+    .target(name: "CBitNetHash", path: "Sources/CHash"),
     .target(
       name: "BitNetHub",
       dependencies: [
-        "BitNetJSON", "BitNetModelFiles",
+        "CBitNetHash", "BitNetJSON", "BitNetModelFiles",
         .product(name: "AsyncHTTPClient", package: "async-http-client", condition: .when(traits: ["Hub"])),
         .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Hub"])),
         .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Hub"])),

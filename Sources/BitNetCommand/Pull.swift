@@ -54,13 +54,17 @@ struct Pull: AsyncParsableCommand {
       let cache = HubCache.current
       let bar = PullBar()
       let start = ContinuousClock.now
-      let result = await Task { [revision, file] in
-        try await HubPull(settings: settings, cache: cache, transport: client).run(
+      let summary: HubPull.Summary
+      do {
+        summary = try await HubPull(settings: settings, cache: cache, transport: client).run(
           name, revision: revision, file: file, progress: bar.update)
-      }.result
+      } catch {
+        bar.finish()
+        await client.shutDown()
+        throw error
+      }
       bar.finish()
       await client.shutDown()
-      let summary = try result.get()
       let seconds = start.duration(to: .now) / .seconds(1)
       let transferred =
         summary.transferred == 0

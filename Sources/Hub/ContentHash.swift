@@ -1,3 +1,5 @@
+import CBitNetHash
+
 /// What a hub says of a file's content: the SHA-256 of large files, git's SHA-1 of the others, in hexadecimal digits.
 package enum ContentHash: Hashable, Sendable {
   case sha256(String)
@@ -84,8 +86,11 @@ package struct SHA256: BlockHash {
   ]
   var pending: [UInt8] = []
   var count: UInt64 = 0
+  private let native: HashBlocks?
 
-  package init() {}
+  /// - Parameter usesInstructions: whether to use the processor's instructions for this hash if it has them: 1 GB/s
+  ///   and more instead of a third of that.
+  package init(usesInstructions: Bool = true) { native = usesInstructions ? hash_sha256_blocks() : nil }
 
   /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
   private static let constants: [UInt32] = [
@@ -100,6 +105,10 @@ package struct SHA256: BlockHash {
   ]
 
   mutating func compress(_ blocks: UnsafeRawBufferPointer) {
+    if let native {
+      native(&words, blocks.baseAddress!.assumingMemoryBound(to: UInt8.self), blocks.count / 64, Self.constants)
+      return
+    }
     withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { schedule in
       Self.constants.withUnsafeBufferPointer { constants in
         words.withUnsafeMutableBufferPointer { words in

@@ -27,7 +27,8 @@ final class ProgressBar: Sendable {
       state.drawn = now
       let text = details()
       let details = text.isEmpty ? "" : "  \(text)"
-      let used = label.count + 12 + details.count
+      // The bar keeps its length while a short text changes.
+      let used = label.count + 12 + (text.isEmpty ? 0 : max(30, details.count))
       let room = max(10, min(40, TerminalSize.current(ByteOutput.errors.descriptor).columns - used))
       let filled = Int(share * Double(room))
       let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: room - filled)

@@ -1,9 +1,12 @@
 import Synchronization
 
 /// The speed of a transfer over the last seconds.
-final class TransferRate: Sendable {
+package final class TransferRate: Sendable {
   private typealias Sample = (time: ContinuousClock.Instant, bytes: Int)
   private let samples = Mutex<[Sample]>([])
+
+  package init() {}
+
   private static let window = Duration.seconds(5)
 
   /// The speed and the time left, such as "12.3 MB/s, 1:05 left"; empty until both are known.
@@ -12,20 +15,21 @@ final class TransferRate: Sendable {
   ///   - transferred: bytes so far.
   ///   - left: bytes to come.
   ///   - now: the time, for tests.
-  func text(transferred: Int, left: Int, now: ContinuousClock.Instant = .now) -> String {
+  package func text(transferred: Int, left: Int, now: ContinuousClock.Instant = .now) -> String {
     let oldest = samples.withLock { samples in
       samples.append((now, transferred))
       samples.removeAll { now - $0.time > Self.window }
       return samples[0]
     }
     let seconds = (now - oldest.time) / .seconds(1)
-    guard seconds > 0, transferred > oldest.bytes else { return "" }
+    // The first moments say nothing about the rest.
+    guard seconds >= 0.5, transferred > oldest.bytes else { return "" }
     let rate = Double(transferred - oldest.bytes) / seconds
     return "\(size(Int(rate)))/s, \(Self.clock(Double(left) / rate)) left"
   }
 
   /// Seconds as minutes and seconds, with hours from one hour on.
-  static func clock(_ seconds: Double) -> String {
+  package static func clock(_ seconds: Double) -> String {
     guard seconds < 360_000 else { return "days" }
     let whole = Int(seconds.rounded(.up))
     func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
