@@ -34,7 +34,7 @@
 
     package func get(_ url: URL, headers: [(name: String, value: String)]) async throws -> HubResponse {
       guard let origin = HubOrigin(url) else { throw HubTransportError("the address is no http address") }
-      let client = client(try settings.proxies.proxy(for: origin))
+      let client = try client(settings.proxies.proxy(for: origin))
       var request = HTTPClientRequest(url: url.absoluteString)
       for (name, value) in headers { request.headers.add(name: name, value: value) }
       let idle = settings.idleSeconds
@@ -50,8 +50,8 @@
         body: HubBody(body: response.body, idle: idle))
     }
 
-    private func client(_ proxy: HubProxies.Proxy?) -> HTTPClient {
-      clients.withLock { clients in
+    private func client(_ proxy: HubProxies.Proxy?) throws -> HTTPClient {
+      try clients.withLock { clients in
         if let client = clients[proxy] { return client }
         var configuration = HTTPClient.Configuration(
           redirectConfiguration: .disallow,
@@ -64,7 +64,10 @@
         configuration.connectionPool.retryConnectionEstablishment = false
         if let path = settings.certificates {
           var tls = TLSConfiguration.makeClientConfiguration()
-          tls.trustRoots = .file(path)
+          guard let certificates = try? NIOSSLCertificate.fromPEMFile(path), !certificates.isEmpty else {
+            throw HubError("SSL_CERT_FILE is \(path), which cannot be read; expected certificates in PEM form")
+          }
+          tls.trustRoots = .certificates(certificates)
           configuration.tlsConfiguration = tls
         }
         if let proxy {

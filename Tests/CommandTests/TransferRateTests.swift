@@ -14,9 +14,11 @@ struct TransferRateTests {
     #expect(rate.text(transferred: 12_000_000, left: 88_000_000, now: start + .seconds(12)) == "1.0 MB/s, 1:28 left")
   }
 
-  @Test("shows hours only where there are any", arguments: [
-    (0.2, "0:01"), (59.5, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (36_061, "10:01:01"), (1e9, "days"),
-  ])
+  @Test(
+    "shows hours only where there are any",
+    arguments: [
+      (0.2, "0:01"), (59.5, "1:00"), (3599, "59:59"), (3600, "1:00:00"), (36_061, "10:01:01"), (1e9, "days"),
+    ])
   func clock(_ seconds: Double, _ text: String) {
     #expect(TransferRate.clock(seconds) == text)
   }

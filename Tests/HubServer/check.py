@@ -225,6 +225,20 @@ def _(c):
         server.shutdown()
 
 
+@case("https, with certificates that are trusted and others")
+def _(c):
+    path = c.home / "both.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", c.home / "public.pem"],
+                   check=True, capture_output=True)
+    path.write_text((c.home / "public.pem").read_text() + path.read_text())
+    hub = c.hub(certificate=path)
+    c.refuse(hub, "certificate is not trusted")
+    c.pull(hub, variables={"SSL_CERT_FILE": str(c.home / "public.pem")})
+    for name in ("none.pem", "hub"):
+        c.refuse(hub, "SSL_CERT_FILE is .* cannot be read", variables={"SSL_CERT_FILE": str(c.home / name)})
+
+
 @case("list, remove and --model")
 def _(c):
     hub = c.hub()

@@ -17,7 +17,8 @@ def _(c):
 def _(c):
     hub = faulty(c, "large", sets(stop=1_000_000), times=2)
     c.pull(hub)
-    check(hub.sent < len(LARGE) + 300_000, f"{hub.sent} bytes for {len(LARGE)}")
+    # What is in the buffers of a connection that is cut may be lost.
+    check(hub.sent < len(LARGE) + 1_000_000, f"{hub.sent} bytes for {len(LARGE)}")
 
 
 @case("connections stall")

@@ -6,6 +6,7 @@ files by a relative redirect, and large files by a redirect to the other server.
 import hashlib
 import http.server
 import json
+import ssl
 import threading
 import urllib.parse
 
@@ -45,13 +46,15 @@ class Answer:
 class Hub:
     """The two servers. `fault(kind, request, answer)` may change an answer; kind is info, tree, file or large."""
 
-    def __init__(self, files, page=1000, fault=None, private=False):
+    def __init__(self, files, page=1000, fault=None, private=False, certificate=None):
         self.files, self.page, self.fault, self.private = files, page, fault, private
+        self.certificate = certificate
         self.lock, self.requests, self.sent, self.counts = threading.Lock(), [], 0, {}
         self.stopping = threading.Event()
         self.hub, self.network = self._serve(self._hub), self._serve(self._network)
-        self.endpoint = f"http://127.0.0.1:{self.hub.server_port}"
-        self.network_endpoint = f"http://127.0.0.1:{self.network.server_port}"
+        scheme = "https" if certificate else "http"
+        self.endpoint = f"{scheme}://127.0.0.1:{self.hub.server_port}"
+        self.network_endpoint = f"{scheme}://127.0.0.1:{self.network.server_port}"
 
     def close(self):
         self.stopping.set()
@@ -129,6 +132,11 @@ class Hub:
                 pass
 
         server = Server(("127.0.0.1", 0), Handler)
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            # The threads of the connections shake hands, so that one cannot stop the others.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return server
 
