@@ -64,6 +64,15 @@ struct BadInputTests {
     Mistake(
       arguments: ["convert", fixture, "/no/such/folder/model"],
       sentence: "/no/such/folder/model: the file cannot be created"),
+    Mistake(
+      arguments: story + ["--model", "org/name"], environment: ["HF_HUB_CACHE": "/no/such/cache"],
+      sentence: "org/name: the model is neither a file, nor a folder, nor in the cache /no/such/cache; "
+        + "run bitnet pull org/name"),
+    Mistake(
+      arguments: ["remove", "org/name"], environment: ["HF_HUB_CACHE": "/no/such/cache"],
+      sentence: "org/name: the model is not in the cache /no/such/cache; expected one that bitnet list shows"),
+    Mistake(arguments: ["pull", "name"], sentence: "expected a name on the hub, org/name", status: 64),
+    Mistake(arguments: ["remove", "../x"], sentence: "expected a name on the hub, org/name", status: 64),
     Mistake(arguments: ["inspect", "/no/such/model"], sentence: "/no/such/model: the file cannot be opened"),
     Mistake(
       arguments: ["perplexity", "/no/such/text"],
