@@ -33,7 +33,7 @@ struct ListModels: ParsableCommand {
     let lines = cache.models().flatMap { model in
       model.snapshots.map { snapshot in
         Line(
-          name: "\(model.name)", bytes: model.byteCount, revisions: snapshot.revisions, commit: snapshot.commit,
+          name: "\(model.name)", bytes: snapshot.byteCount, revisions: snapshot.revisions, commit: snapshot.commit,
           files: snapshot.fileCount, complete: snapshot.isComplete,
           path: cache.snapshot(snapshot.commit, of: model.name))
       }

@@ -1,6 +1,7 @@
 import CBitNetHash
 
-/// What a hub says of a file's content: the SHA-256 of large files, git's SHA-1 of the others, in hexadecimal digits.
+/// The hash of a file's content that a hub states: SHA-256 for large files, git's SHA-1 for others, in hexadecimal
+/// digits.
 package enum ContentHash: Hashable, Sendable {
   case sha256(String)
   /// Of `blob SIZE\0` and the content.

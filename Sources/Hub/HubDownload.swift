@@ -35,6 +35,7 @@ struct HubDownload: Sendable {
     } else {
       try await transfer(file, to: blob)
     }
+    removeLeftovers(of: blob)
     try cache.link(file.path, to: file.content.digits, in: commit, of: model)
   }
 
@@ -67,7 +68,6 @@ struct HubDownload: Sendable {
           + "says, so the hub or a proxy sends other bytes")
     }
     try partial.commit(as: blob)
-    removeLeftovers(of: blob)
   }
 
   /// Transfers what is missing.

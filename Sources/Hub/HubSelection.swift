@@ -51,7 +51,7 @@ package struct HubSelection: Sendable, Equatable {
   private static func single(
     _ files: [HubFile], _ byPath: [String: HubFile], of model: HubModelName
   ) throws(HubError) -> [HubFile] {
-    func first(_ file: HubFile) -> Bool { part(of: file.path).map { $0.number == 1 } ?? true }
+    func first(_ file: HubFile) -> Bool { SplitName(file.path)?.number ?? 1 == 1 }
     let ggufs = files.filter { $0.path.hasSuffix(".gguf") && first($0) }
     let candidates = ggufs.isEmpty ? files.filter { $0.path.hasSuffix(".safetensors") } : ggufs
     guard candidates.count <= 1 else {
@@ -84,21 +84,11 @@ package struct HubSelection: Sendable, Equatable {
     }
   }
 
-  /// The number and count of a split file's part, as in `model-00001-of-00003.gguf`.
-  private static func part(of path: String) -> (start: Substring, number: Int, count: Int)? {
-    guard path.hasSuffix(".gguf") else { return nil }
-    let words = path.dropLast(".gguf".count).split(separator: "-", omittingEmptySubsequences: false)
-    guard words.count >= 4, words[words.count - 2] == "of", let number = Int(words[words.count - 3]),
-      let count = Int(words[words.count - 1]), words[words.count - 1].count == 5, words[words.count - 3].count == 5
-    else { return nil }
-    return (words.dropLast(3).joined(separator: "-")[...], number, count)
-  }
-
   /// The file, or all parts of a split one.
   private static func parts(of file: HubFile, among files: [String: HubFile]) -> [HubFile] {
-    guard let part = part(of: file.path) else { return [file] }
+    guard let part = SplitName(file.path) else { return [file] }
     let parts = files.values.filter {
-      Self.part(of: $0.path).map { $0.start == part.start && $0.count == part.count } ?? false
+      SplitName($0.path).map { $0.start == part.start && $0.count == part.count } ?? false
     }
     return parts.sorted { $0.path < $1.path }
   }

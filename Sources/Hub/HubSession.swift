@@ -6,7 +6,7 @@ import BitNetJSON
   import Foundation
 #endif
 
-/// Requests to a hub: redirects, the token, what an error means, and when to try again.
+/// Requests to a hub. Follows redirects, adds the token, explains errors and repeats requests.
 struct HubSession: Sendable {
   let settings: HubSettings
   let transport: any HubTransport
@@ -30,7 +30,9 @@ struct HubSession: Sendable {
   func get(_ url: URL, subject: String, range: Range<Int>? = nil) async throws -> (response: HubResponse, url: URL) {
     var url = url
     for _ in 0...Self.mostRedirects {
-      guard let origin = HubOrigin(url) else { throw HubFault.final("\(subject): the hub named an odd address") }
+      guard let origin = HubOrigin(url) else {
+        throw HubFault.final("\(subject): the hub redirects to an address that is not http")
+      }
       // Send as little as possible over a connection that anybody can read.
       guard origin.scheme == "https" || origin.isLoopback else {
         throw HubFault.final("\(subject): the hub redirects to \(origin); expected an https address")
@@ -56,6 +58,8 @@ struct HubSession: Sendable {
           throw HubFault.final("\(subject): \(origin) redirects to nowhere")
         }
         url = next
+        // A connection whose answer was read can be used again.
+        _ = try? await limited(seconds: 5) { try await response.bytes(limit: 1 << 16) }
       default: throw await fault(response, origin, subject)
       }
     }

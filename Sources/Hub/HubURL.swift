@@ -4,7 +4,7 @@
   package import Foundation
 #endif
 
-/// Scheme, host and port: what a token may be sent to.
+/// Scheme, host and port of an address. A token is sent to one origin only.
 package struct HubOrigin: Hashable, Sendable, CustomStringConvertible {
   package let scheme: String
   package let host: String

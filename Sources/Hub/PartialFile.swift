@@ -37,7 +37,7 @@ final class PartialFile: Sendable {
   private let journal: Int32
   private let state: Mutex<State>
 
-  /// Opens what an earlier process left, or begins anew.
+  /// Opens the files that an earlier process left, or creates them.
   ///
   /// - Parameters:
   ///   - blob: the path of the finished file, whose lock the caller holds.
@@ -131,7 +131,7 @@ final class PartialFile: Sendable {
     segment * Self.segmentLength..<min(size, (segment + 1) * Self.segmentLength)
   }
 
-  /// The first segment that is neither complete nor somebody's; nil if there is none. It is the caller's from now on.
+  /// Claims the first segment that is neither complete nor claimed, and returns it; nil if there is none.
   func claim() -> Int? {
     state.withLock { state in
       let found = state.received.indices.first {

@@ -107,7 +107,7 @@ def _(c):
 def _(c):
     c.refuse(faulty(c, "info", status(302, {"Location": "/api/models/org/model/revision/main"})), "more than 10 times")
     c.refuse(faulty(c, "info", status(302)), "redirects to nowhere")
-    c.refuse(faulty(c, "resolve", status(302, {"Location": "file:///etc/passwd"})), "odd address")
+    c.refuse(faulty(c, "resolve", status(302, {"Location": "file:///etc/passwd"})), "not http")
     c.refuse(faulty(c, "resolve", status(302, {"Location": "http://192.0.2.1/"})), "expected an https address")
 
 

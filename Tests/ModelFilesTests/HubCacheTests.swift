@@ -97,6 +97,21 @@ struct HubCacheTests {
     }
   }
 
+  @Test("a split file is one model")
+  func splitFile() throws {
+    try withCache { cache in
+      for number in 1...2 { try store("a-0000\(number)-of-00002.gguf", "\(number)", in: cache, model) }
+      try cache.record(Self.commit, for: "main", of: model)
+      let path = try cache.resolve("org/model")
+      #expect(path.hasSuffix("/a-00001-of-00002.gguf"))
+    }
+    let name = try #require(SplitName("a/b-c-00002-of-00010.gguf"))
+    #expect((name.start, name.number, name.count) == ("a/b-c", 2, 10))
+    for name in ["a.gguf", "a-1-of-2.gguf", "00001-of-00002.gguf", "a-00001-of-0000x.gguf", "a-00001-of-00002.bin"] {
+      #expect(SplitName(name) == nil, "\(name)")
+    }
+  }
+
   @Test("a damaged reference is no commit", arguments: ["", "../../x", "main", String(repeating: "A", count: 40)])
   func damagedReference(_ text: String) throws {
     try withCache { cache in
@@ -118,7 +133,8 @@ struct HubCacheTests {
       let found = try #require(cache.models().first)
       #expect(cache.models().count == 1 && found.name == model && found.byteCount == 7)
       #expect(found.snapshots.map(\.commit) == [Self.commit] && found.snapshots[0].revisions == ["refs/pr/7"])
-      #expect(found.snapshots[0].isComplete && found.snapshots[0].fileCount == 2)
+      let snapshot = found.snapshots[0]
+      #expect(snapshot.isComplete && snapshot.fileCount == 2 && snapshot.byteCount == 7)
       #expect(try cache.remove(model) == 7)
       #expect(cache.models().isEmpty)
       #expect(throws: ModelFileError.self) { try cache.remove(model) }

@@ -14,6 +14,8 @@ extension HubCache {
     /// Branches and tags that had this commit when they were downloaded, sorted.
     package let revisions: [String]
     package let fileCount: Int
+    /// The bytes of its files, which other snapshots of the model may share.
+    package let byteCount: Int
     /// Whether all that an engine needs is there: a folder with weights, or a file with a model.
     package let isComplete: Bool
   }
@@ -29,9 +31,9 @@ extension HubCache {
       let snapshots = FileAccess.names(in: "\(folder)/snapshots").map { commit in
         let path = snapshot(commit, of: name)
         let weights = CachedWeights(folder: path)
+        let sizes = FileAccess.files(below: path).compactMap { FileAccess.size(of: FileAccess.join(path, $0)) }
         return Snapshot(
-          commit: commit, revisions: commits[commit] ?? [],
-          fileCount: FileAccess.files(below: path).count { FileAccess.isRegularFile(FileAccess.join(path, $0)) },
+          commit: commit, revisions: commits[commit] ?? [], fileCount: sizes.count, byteCount: sizes.reduce(0, +),
           isComplete: weights.isComplete || !weights.files.isEmpty)
       }
       let blobs = FileAccess.names(in: "\(folder)/blobs").reduce(0) {

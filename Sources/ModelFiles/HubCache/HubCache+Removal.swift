@@ -39,7 +39,7 @@ extension HubCache {
         freed += FileAccess.size(of: blob) ?? 0
       }
     }
-    // Without its snapshots first, so that an interrupted removal leaves no model that looks whole.
+    // Remove the snapshots first, so that an interrupted removal leaves no model that looks complete.
     for part in ["refs", "snapshots"] { try FileAccess.remove("\(path)/\(part)") }
     try FileAccess.remove(path)
     try FileAccess.remove(self.locks(of: model))
@@ -63,7 +63,7 @@ extension HubCache {
     defer { withExtendedLifetime(lock) {} }
     unlink(blob)
     let isUsed = list.contains { line in
-      // A line with an odd path proves nothing.
+      // A line that is no path in the cache may stand for a link that still exists.
       !HubPath.isSafe(line) || FileAccess.target(ofLink: "\(folder)/\(line)")?.hasSuffix("/\(hash)") == true
     }
     if isUsed { return 0 }

@@ -34,10 +34,10 @@ package struct HubCache: Sendable {
     return text.flatMap { HubPath.isHexadecimal($0, count: 40) ? $0 : nil }
   }
 
-  /// The path of a model's files: a folder with weights, or its only or the named file.
+  /// The path of a model's files: the folder of its weights, or the file that the reference names, or its only file.
   ///
-  /// - Parameter pull: what the user can do if the model is missing, such as "run bitnet pull org/name".
-  /// - Throws: `ModelFileError` of kind `.system` if the cache does not have the model, or not all of it.
+  /// - Throws: `ModelFileError` of kind `.system`, with the command that downloads the model, if the cache does not have
+  ///   all of it.
   package func path(of reference: HubReference) throws(ModelFileError) -> String {
     let pull =
       "bitnet pull \(reference.model)"
@@ -95,9 +95,12 @@ struct CachedWeights {
       || (exists(SafetensorsFolder.indexName)
         && (try? SafetensorsFolder.shards(inFolder: folder))?.allSatisfy(exists) == true)
     isComplete = exists("config.json") && hasWeights
-    files = isComplete ? [] : FileAccess.files(below: folder).filter { $0.hasSuffix(".gguf") || Self.isAlone($0) }
+    files = isComplete ? [] : FileAccess.files(below: folder).filter(Self.isModel)
   }
 
-  /// Whether a safetensors file is not part of a folder's weights.
-  private static func isAlone(_ name: String) -> Bool { name.hasSuffix(".safetensors") && !name.contains("-of-") }
+  /// Whether a file holds a model, or is the first part of one.
+  private static func isModel(_ name: String) -> Bool {
+    if name.hasSuffix(".gguf") { return SplitName(name)?.number ?? 1 == 1 }
+    return name.hasSuffix(".safetensors") && !name.contains("-of-")
+  }
 }

@@ -45,7 +45,7 @@ package struct HubModelName: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-/// A model on a hub and what of it to use, as people write it: `org/name`, `org/name@revision`, `org/name/file`.
+/// A reference to a model on a hub in the form that users write: `org/name`, `org/name@revision` or `org/name/file`.
 package struct HubReference: Sendable, Hashable, CustomStringConvertible {
   package let model: HubModelName
   /// A branch, a tag or a commit of 40 hexadecimal digits.
@@ -79,7 +79,7 @@ package struct HubReference: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-/// Names that come from a hub and become paths.
+/// Checks of names from a hub before they become paths.
 package enum HubPath {
   /// Whether a relative path stays inside the folder it is appended to: no empty, `.` or `..` components, and neither
   /// backslashes nor control characters.
