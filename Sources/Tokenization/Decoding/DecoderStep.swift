@@ -180,5 +180,7 @@ struct DecoderChain: Sendable {
 }
 
 extension ArraySlice<UInt8> {
-  fileprivate func ends(with suffix: [UInt8]) -> Bool { count >= suffix.count && self[(endIndex - suffix.count)...] == suffix[...] }
+  fileprivate func ends(with suffix: [UInt8]) -> Bool {
+    count >= suffix.count && self[(endIndex - suffix.count)...] == suffix[...]
+  }
 }

@@ -138,11 +138,17 @@ struct ExpressionMatcher: Sendable {
   /// Begins a text of that many bytes.
   mutating func begin(_ byteCount: Int) { stepsLeft = byteCount * Self.stepsForByte + Self.freeSteps }
 
-  /// The first match in `text[start..<end]` that is not empty.
-  mutating func firstMatch(in text: Span<UInt8>, from start: Int, to end: Int) -> Range<Int>? {
+  /// The first match in `text[start..<end]`.
+  ///
+  /// - Parameter mayBeEmptyAtStart: whether an empty match at `start` counts; after another match it does not.
+  mutating func firstMatch(
+    in text: Span<UInt8>, from start: Int, to end: Int, mayBeEmptyAtStart: Bool
+  ) -> Range<Int>? {
     var at = start
     while at < end, stepsLeft > 0 {
-      if canBegin[Int(text[at])], let matchEnd = match(program: 0, text, at, end), matchEnd > at {
+      if canBegin[Int(text[at])], let matchEnd = match(program: 0, text, at, end),
+        matchEnd > at || at > start || mayBeEmptyAtStart
+      {
         return at..<matchEnd
       }
       at += sets.isEmpty ? 1 : sets[0].scalarLength(in: text, at: at, end: end)

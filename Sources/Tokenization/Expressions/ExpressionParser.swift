@@ -48,21 +48,20 @@ struct ExpressionParser {
     depth += 1
     defer { depth -= 1 }
     if depth > Self.deepestNesting { throw refusal("an expression nested more than \(Self.deepestNesting) deep") }
-    var ignoresCase = ignoringCase
-    var parts = [try sequence(&ignoresCase)]
-    while skip("|") { parts.append(try sequence(&ignoresCase)) }
+    var parts = [try sequence(ignoringCase: ignoringCase)]
+    while skip("|") { parts.append(try sequence(ignoringCase: ignoringCase)) }
     return parts.count == 1 ? parts[0] : .alternatives(parts)
   }
 
-  /// - Parameter ignoresCase: changed by `(?i)`, which counts up to the end of the group.
-  private mutating func sequence(_ ignoresCase: inout Bool) throws(Refusal) -> Expression {
+  private mutating func sequence(ignoringCase: Bool) throws(Refusal) -> Expression {
     var parts: [Expression] = []
     while let scalar = next, scalar != "|", scalar != ")" {
       if skip("(?i)") {
-        ignoresCase = true
-        continue
+        // All that follows in the group is a group of its own: a(?i)b|c is a(?i:b|c).
+        parts.append(try alternatives(ignoringCase: true))
+      } else {
+        parts.append(try repeated(try atom(ignoringCase: ignoringCase)))
       }
-      parts.append(try repeated(try atom(ignoringCase: ignoresCase)))
     }
     return parts.count == 1 ? parts[0] : parts.isEmpty ? .empty : .sequence(parts)
   }

@@ -93,7 +93,8 @@ enum HuggingFaceSteps {
     }
     let readings = steps.filter(isReading)
     if readings.count > 1 {
-      throw component.error(found: "\(readings.count) steps that rewrite all text", expected: "one ByteLevel or Metaspace")
+      throw component.error(
+        found: "\(readings.count) steps that rewrite all text", expected: "one ByteLevel or Metaspace")
     }
     return steps
   }
@@ -154,14 +155,18 @@ enum HuggingFaceSteps {
       switch try type.string() {
       case "ByteLevel":
         for name in ["add_prefix_space", "trim_offsets", "use_regex"] { _ = fields[name] }  // which only encoding uses
-        guard parts.count == 1 else { throw type.error(found: "ByteLevel, one of several,", expected: "ByteLevel alone") }
+        guard parts.count == 1 else {
+          throw type.error(found: "ByteLevel, one of several,", expected: "ByteLevel alone")
+        }
         try checkAllRead(fields, of: part)
         return nil
       case "Replace":
         guard case .literal(let old) = try pattern(of: fields["pattern"]) else {
           throw try part["pattern"].error(found: "an expression", expected: "a String, as a decoder")
         }
-        if isFused, old.unicodeScalars.count != 1 { throw part.error(found: "Replace after Fuse", expected: "it before") }
+        if isFused, old.unicodeScalars.count != 1 {
+          throw part.error(found: "Replace after Fuse", expected: "it before")
+        }
         steps.append(.replace(old, with: try fields["content"].string()))
       case "ByteFallback":
         if isFused { throw type.error(found: "ByteFallback after Fuse", expected: "it before") }

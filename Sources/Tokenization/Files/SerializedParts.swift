@@ -119,14 +119,16 @@ struct SerializedParts {
     definition.endToken = endToken
     definition.added = added
     definition.mergeOrder = mergeOrder
-    definition.listedMerges = try listedMerges.map { list throws(TokenizerError) in
-      var list = list
-      return try list.merges(of: table)
-    } ?? []
+    definition.listedMerges =
+      try listedMerges.map { list throws(TokenizerError) in
+        var list = list
+        return try list.merges(of: table)
+      } ?? []
     definition.ranks = ranks
     if mergeOrder == .ranked, ranks.count < tokens.indexEnd {
       throw TokenizerError(
-        subject: "the list of ranks", found: "\(ranks.count) long", expected: "a rank for each of \(tokens.indexEnd) ids")
+        subject: "the list of ranks", found: "\(ranks.count) long",
+        expected: "a rank for each of \(tokens.indexEnd) ids")
     }
     if var characters {
       characters.byteTokens = byteTokens

@@ -17,6 +17,8 @@ struct AddedTokenFinder: Sendable {
 
   private let given: Tree
   private let normalized: Tree
+  /// How normalized text spells scalars.
+  private let reading: ScalarReading
   /// Whether special tokens are text. As in Hugging Face tokenizers, no other token begins inside of one.
   private let ignoresSpecialTokens: Bool
 
@@ -39,6 +41,7 @@ struct AddedTokenFinder: Sendable {
     }
     self.given = given
     self.normalized = normalized
+    reading = normalizer.reading
     ignoresSpecialTokens = ignoringSpecialTokens
   }
 
@@ -46,18 +49,19 @@ struct AddedTokenFinder: Sendable {
   func firstMatch(
     in text: Span<UInt8>, from start: Int, where accept: (_ match: Match, _ isSpecial: Bool) -> Bool = { _, _ in true }
   ) -> Match? {
-    firstMatch(given, text, start, accept)
+    firstMatch(given, .utf8, text, start, accept)
   }
 
   /// The same in normalized text.
   func firstNormalizedMatch(
     in text: Span<UInt8>, from start: Int, where accept: (_ match: Match, _ isSpecial: Bool) -> Bool
   ) -> Match? {
-    firstMatch(normalized, text, start, accept)
+    firstMatch(normalized, reading, text, start, accept)
   }
 
   private func firstMatch(
-    _ tree: Tree, _ text: Span<UInt8>, _ start: Int, _ accept: (_ match: Match, _ isSpecial: Bool) -> Bool
+    _ tree: Tree, _ reading: ScalarReading, _ text: Span<UInt8>, _ start: Int,
+    _ accept: (_ match: Match, _ isSpecial: Bool) -> Bool
   ) -> Match? {
     if tree.isEmpty { return nil }
     var at = start
@@ -66,7 +70,7 @@ struct AddedTokenFinder: Sendable {
         at += 1
         continue
       }
-      if (ignoresSpecialTokens && longest.token.isSpecial) || !isWhole(longest.token, text, at, longest.end) {
+      if (ignoresSpecialTokens && longest.token.isSpecial) || !Self.isWhole(longest.token, reading, text, at, longest.end) {
         at = longest.end
         continue
       }
@@ -74,8 +78,8 @@ struct AddedTokenFinder: Sendable {
       while true {
         let match = Match(
           start: at, end: found.end, id: found.token.id,
-          outerStart: found.token.stripsLeft ? Self.startOfWhitespace(text, before: at, from: start) : at,
-          outerEnd: found.token.stripsRight ? Self.endOfWhitespace(text, from: found.end) : found.end)
+          outerStart: found.token.stripsLeft ? Self.startOfWhitespace(reading, text, before: at, from: start) : at,
+          outerEnd: found.token.stripsRight ? Self.endOfWhitespace(reading, text, from: found.end) : found.end)
         if accept(match, found.token.isSpecial) { return match }
         guard let shorter = tree.longest(in: text, at: at, below: found.end) else { break }
         found = shorter
@@ -85,21 +89,25 @@ struct AddedTokenFinder: Sendable {
     return nil
   }
 
-  private func isWhole(_ token: AddedToken, _ text: Span<UInt8>, _ start: Int, _ end: Int) -> Bool {
+  private static func isWhole(
+    _ token: AddedToken, _ reading: ScalarReading, _ text: Span<UInt8>, _ start: Int, _ end: Int
+  ) -> Bool {
     if !token.isSingleWord { return true }
     let words = ScalarSet.wordCharacters
     if start > 0 {
-      let previous = ScalarReading.utf8.startOfScalar(in: text, before: start, from: 0)
-      if words.contains(ScalarReading.utf8.scalar(in: text, at: previous, end: start).value) { return false }
+      let previous = reading.startOfScalar(in: text, before: start, from: 0)
+      if words.contains(reading.scalar(in: text, at: previous, end: start).value) { return false }
     }
-    return end == text.count || !words.contains(ScalarReading.utf8.scalar(in: text, at: end, end: text.count).value)
+    return end == text.count || !words.contains(reading.scalar(in: text, at: end, end: text.count).value)
   }
 
-  private static func startOfWhitespace(_ text: Span<UInt8>, before end: Int, from start: Int) -> Int {
+  private static func startOfWhitespace(
+    _ reading: ScalarReading, _ text: Span<UInt8>, before end: Int, from start: Int
+  ) -> Int {
     var at = end
     while at > start {
-      let previous = ScalarReading.utf8.startOfScalar(in: text, before: at, from: start)
-      guard ScalarSet.whitespace.contains(ScalarReading.utf8.scalar(in: text, at: previous, end: at).value) else {
+      let previous = reading.startOfScalar(in: text, before: at, from: start)
+      guard ScalarSet.whitespace.contains(reading.scalar(in: text, at: previous, end: at).value) else {
         break
       }
       at = previous
@@ -107,10 +115,10 @@ struct AddedTokenFinder: Sendable {
     return at
   }
 
-  private static func endOfWhitespace(_ text: Span<UInt8>, from start: Int) -> Int {
+  private static func endOfWhitespace(_ reading: ScalarReading, _ text: Span<UInt8>, from start: Int) -> Int {
     var at = start
     while at < text.count {
-      let (scalar, length) = ScalarReading.utf8.scalar(in: text, at: at, end: text.count)
+      let (scalar, length) = reading.scalar(in: text, at: at, end: text.count)
       guard ScalarSet.whitespace.contains(scalar) else { break }
       at += length
     }

@@ -101,13 +101,15 @@ struct Normalizer: Sendable {
       defer { step = .replace(finder, replacement) }
       finder.begin(text.count)
       var at = 0
-      while let match = finder.firstMatch(in: text, from: at, to: text.count) {
+      var isFirst = true
+      while let match = finder.firstMatch(in: text, from: at, to: text.count, isFirst: isFirst) {
         builder.copy(text, at..<match.lowerBound)
         builder.put(replacement, from: match.lowerBound)
         at = match.upperBound
+        isFirst = false
       }
       builder.copy(text, at..<text.count)
-      return at > 0
+      return !isFirst
     case .markSpaces(let mark): return replaceMarks(mark, text, &builder)
     case .collapseSpaces: return collapse(text, &builder)
     }

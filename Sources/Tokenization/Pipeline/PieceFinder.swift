@@ -41,9 +41,12 @@ enum PieceFinder: Sendable {
     self = .expression(matcher)
   }
 
-  /// The first match in `text[start..<end]` that is not empty.
+  /// The first match in `text[start..<end]`. Expressions can match without consuming anything.
+  ///
+  /// - Parameter isFirst: whether there was no match before in this text; after one, an empty match at `start` does not
+  ///   count.
   @inline(__always)
-  mutating func firstMatch(in text: Span<UInt8>, from start: Int, to end: Int) -> Range<Int>? {
+  mutating func firstMatch(in text: Span<UInt8>, from start: Int, to end: Int, isFirst: Bool) -> Range<Int>? {
     switch self {
     case .known(let splitter):
       return start < end ? start..<splitter.endOfPiece(in: text, from: start, to: end) : nil
@@ -51,7 +54,7 @@ enum PieceFinder: Sendable {
       // Move the matcher out and back, so that its stack is not copied.
       self = .literal([])
       defer { self = .expression(matcher) }
-      return matcher.firstMatch(in: text, from: start, to: end)
+      return matcher.firstMatch(in: text, from: start, to: end, mayBeEmptyAtStart: isFirst)
     case .literal(let bytes): return Self.firstMatch(of: bytes, in: text, start, end)
     case .scalars(let set, let inRuns):
       var at = start

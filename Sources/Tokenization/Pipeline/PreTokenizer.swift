@@ -85,21 +85,28 @@ struct PreTokenizer: Sendable {
   }
 
   private mutating func apply(_ step: Int, _ text: Span<UInt8>) {
-    guard case .split(let behavior, let isInverted) = steps[step].action, var finder = steps[step].finder else { return }
+    guard case .split(let behavior, let isInverted) = steps[step].action, var finder = steps[step].finder else {
+      return
+    }
     steps[step].finder = nil
     finder.begin(text.count)
     next.removeAll(keepingCapacity: true)
+    var hasEmpty = false
     for piece in pieces {
       var joiner = PieceJoiner(behavior, first: next.count)
       var at = piece.lowerBound
-      while let match = finder.firstMatch(in: text, from: at, to: piece.upperBound) {
+      var isFirst = true
+      while let match = finder.firstMatch(in: text, from: at, to: piece.upperBound, isFirst: isFirst) {
         if match.lowerBound > at { joiner.append(at..<match.lowerBound, isMatch: isInverted, to: &next) }
         joiner.append(match, isMatch: !isInverted, to: &next)
         at = match.upperBound
+        isFirst = false
+        hasEmpty = hasEmpty || match.isEmpty
       }
       if at < piece.upperBound { joiner.append(at..<piece.upperBound, isMatch: isInverted, to: &next) }
       joiner.finish(&next)
     }
+    if hasEmpty { next.removeAll(where: \.isEmpty) }
     swap(&pieces, &next)
     steps[step].finder = finder
   }
