@@ -195,8 +195,10 @@ import BitNetTokenization
       let text = "The rabbit's hole<|eot_id|> 123 <note>é😀\n\n"
       for parsesSpecialTokens in [false, true] {
         let ids = tokenizer.encode(text, parsingSpecialTokens: parsesSpecialTokens)
-        // A damaged split or normalizer may drop or change text.
-        if ["serialized", "ranks"].contains(name) { #expect(tokenizer.decode(ids) == text, "seed \(seed)") }
+        // A damaged split or normalizer may drop or change text, and bytes without a token are dropped.
+        if ["serialized", "ranks"].contains(name), (0...255).allSatisfy({ tokenizer.id(of: [$0]) != nil }) {
+          #expect(tokenizer.decode(ids) == text, "seed \(seed)")
+        }
         #expect(tokenizer.decode(ids) == streamed(ids, tokenizer).joined(), "seed \(seed)")
       }
       #expect(throws: Never.self) { _ = try Tokenizer(serialized: tokenizer.serialized()) }

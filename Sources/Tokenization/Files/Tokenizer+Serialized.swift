@@ -66,10 +66,10 @@ extension Tokenizer {
     if case .bytes(let tokens) = initialTokens { tokens.contains { $0 < 0 } } else { false }
   }
 
-  /// The tokens that the vocabulary does not find, but for those that are added tokens anyway.
+  /// The tokens that the vocabulary does not find, but for special tokens.
   var hiddenTokens: [Int] {
     (0..<vocabulary.list.indexEnd).filter {
-      vocabulary.list.hasString(at: $0) && addedPositions[Int32($0)] == nil
+      vocabulary.list.hasString(at: $0) && !isSpecial(Int32($0))
         && vocabulary.find(Array(vocabulary.list[$0])) != Int32($0)
     }
   }
