@@ -50,19 +50,21 @@ public final class LanguageModel: Sendable {
     scheduler = Scheduler(engine)
   }
 
-  /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder, whose
-  /// weights are packed first.
+  /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder or a GGUF
+  /// file, whose weights are packed first.
   ///
   /// - Parameters:
   ///   - path: the file or folder.
   ///   - options: the device, and how to use it.
-  ///   - progress: called with 0…1 while the weights of a folder are packed.
+  ///   - progress: called with 0…1 while weights are packed.
   /// - Throws: an error that names the file and field, what was found and what was expected.
   public static func load(
     _ path: String, options: LoadOptions = .init(), progress: (@Sendable (Double) -> Void)? = nil
   ) async throws(BitNetError) -> LanguageModel {
     try await onQueue {
-      try LanguageModel(ModelLoader.load(path: path, progress: progress), name: path, options: options)
+      let files = BitNetModelFiles.LoadOptions(i2sBlock: options.i2sBlock)
+      return try LanguageModel(
+        ModelLoader.load(path: path, options: files, progress: progress), name: path, options: options)
     }
   }
 

@@ -186,7 +186,7 @@ struct GGUFHeaderTests {
   }
 
   /// A tensor of 64 x 256 elements of a type number that two programs use, followed by another.
-  func ambiguous(_ number: UInt32, bytes: Int) throws -> GGUFTensorType? {
+  func ambiguous(_ number: UInt32, bytes: Int) throws -> TensorType? {
     try header {
       $0.tensors = [
         .init("t", [256, 64], type: number, bytes: [UInt8](repeating: 0, count: bytes)),

@@ -62,11 +62,12 @@ struct ModelOptions: ParsableArguments {
     let clock = ContinuousClock()
     let start = clock.now
     let bar = ProgressBar("loading")
-    let options = try loadOptions(
+    var options = try loadOptions(
       cuda: .init { device in
         bar.finish()
         ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
       })
+    options.i2sBlock = source.layout.i2sBlock
     defer {
       bar.finish()
       endAtOnceIfWorkIsLeftBehind()

@@ -6,7 +6,7 @@ package final class GGUFFile: Sendable {
   package let name: String
   package let header: GGUFHeader
   package let bytes: SharedBytes
-  let mapping: MappedFile?
+  package let mapping: MappedFile?
 
   /// - Throws: `ModelFileError` when the file cannot be mapped or its header is malformed.
   package convenience init(path: String) throws(ModelFileError) {
@@ -32,7 +32,14 @@ package final class GGUFFile: Sendable {
     self.name = name
     self.mapping = mapping
   }
+
+  /// The tensor of that name, or nil.
+  package subscript(name: String) -> StoredTensor? {
+    header[name].map { StoredTensor(file: self, name: $0.name, type: $0.type, shape: $0.shape, range: $0.range) }
+  }
 }
+
+extension GGUFFile: TensorFile {}
 
 extension MappedFile {
   /// Whether the file starts as a GGUF file does.

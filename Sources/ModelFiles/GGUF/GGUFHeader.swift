@@ -8,7 +8,7 @@ package struct GGUFHeader: Sendable {
   /// The description of a tensor.
   package struct Tensor: Sendable, Equatable {
     package let name: String
-    package let type: GGUFTensorType
+    package let type: TensorType
     /// Outermost first, the reverse of the file's order; empty for a scalar.
     package let shape: [Int]
     /// The place of the elements, in bytes from the start of the file.
@@ -170,21 +170,21 @@ package struct GGUFHeader: Sendable {
   private static func type(
     of tensor: RawTensor, room: Int, alignment: Int,
     refusal: (RawTensor, String, String) -> ModelFileError
-  ) throws(ModelFileError) -> (GGUFTensorType, Int) {
-    let types = GGUFTensorType.types(ofNumber: tensor.number)
+  ) throws(ModelFileError) -> (TensorType, Int) {
+    let types = TensorType.types(ofGGUFNumber: tensor.number)
     guard let usual = types.first else {
       throw refusal(tensor, "has type number \(tensor.number)", "the number of a known type")
     }
     let rowLength = tensor.shape.last ?? 1
-    func byteCount(_ type: GGUFTensorType) -> Int? {
-      type.byteCount(elements: tensor.elements, rowLength: rowLength)
+    func byteCount(_ type: TensorType) -> Int? {
+      type.ggufByteCount(elements: tensor.elements, rowLength: rowLength)
     }
     for type in types {
       guard let bytes = byteCount(type) else { continue }
       if types.count == 1 || (bytes <= room && room - bytes < alignment) { return (type, bytes) }
     }
     // A layout of bitnet.cpp that its shape does not describe takes all the room.
-    if let opaque = types.first(where: { $0.block == nil && $0 != .i2_S }) { return (opaque, room) }
+    if let opaque = types.first(where: { $0.block == nil }) { return (opaque, room) }
     guard let bytes = byteCount(usual) else {
       throw refusal(
         tensor, "has rows of \(rowLength) elements",

@@ -1,7 +1,7 @@
 import BitNetTernary
 
 /// A GGUF model: one file, or the parts of one that was split, as `NAME-00001-of-00003.gguf`.
-package struct GGUFParts: Sendable {
+package struct GGUFParts: TensorSource {
   enum Key {
     static let number = "split.no"
     static let count = "split.count"
@@ -94,6 +94,9 @@ package struct GGUFParts: Sendable {
 
   /// The bytes of all files.
   package var byteCount: Int { files.reduce(0) { $0 + $1.bytes.count } }
+
+  /// The tensor of that name, or nil.
+  package subscript(name: String) -> StoredTensor? { places[name].flatMap { files[$0][name] } }
 
   /// The names of all tensors, sorted.
   package var names: [String] { places.keys.sorted() }
