@@ -91,6 +91,20 @@ package struct GGUFMetadata: Sendable {
     return strings
   }
 
+  /// The bytes of an array of strings.
+  package func byteStrings(_ key: String) throws(ModelFileError) -> [[UInt8]]? {
+    guard let value = self[key] else { return nil }
+    guard value.elementType == .string else { throw wrongType(key, value, "an array of strings") }
+    var strings: [[UInt8]] = []
+    strings.reserveCapacity(value.count)
+    var offset = value.range.lowerBound
+    for _ in 0..<value.count {
+      let range = place(at: &offset)
+      strings.append(bytes.withUnsafeBytes { Array($0[range]) })
+    }
+    return strings
+  }
+
   /// An array of whole numbers of any integer type.
   package func integers(_ key: String) throws(ModelFileError) -> [Int]? {
     try array(key, "an array of whole numbers below 2^63") { type, offset in integer(type, at: offset) }
@@ -129,14 +143,19 @@ package struct GGUFMetadata: Sendable {
   }
 
   private func text(at offset: inout Int, _ key: String) throws(ModelFileError) -> String {
-    // The header's reader has checked that the text is in the file.
-    let start = offset + 8
-    let end = start + Int(load(offset, as: UInt64.self))
-    offset = end
-    guard let text = bytes.withUnsafeBytes({ String(validating: $0[start..<end], as: UTF8.self) }) else {
+    let range = place(at: &offset)
+    guard let text = bytes.withUnsafeBytes({ String(validating: $0[range], as: UTF8.self) }) else {
       throw refusal(key, "holds a string that is not UTF-8", expected: "UTF-8")
     }
     return text
+  }
+
+  /// The place of a string's text; `offset` moves to its end.
+  private func place(at offset: inout Int) -> Range<Int> {
+    // The header's reader has checked that the text is in the file.
+    let start = offset + 8
+    offset = start + Int(load(offset, as: UInt64.self))
+    return start..<offset
   }
 
   private func integer(_ type: GGUFValueType, at offset: Int) -> Int? {
