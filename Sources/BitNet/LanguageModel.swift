@@ -30,6 +30,8 @@ public final class LanguageModel: Sendable {
   public let contextLength: Int
   /// What the model runs on.
   public let device: DeviceDescription
+  /// A sentence about a probable fault of the model's files.
+  package let warning: String?
   let scheduler: Scheduler
 
   private init(
@@ -40,6 +42,7 @@ public final class LanguageModel: Sendable {
     self.tokenizer = tokenizer
     chatTemplate = loaded.chatTemplate.flatMap { ChatTemplate(jinja: $0) }
     hasChatTemplate = loaded.chatTemplate != nil
+    warning = loaded.warning
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))

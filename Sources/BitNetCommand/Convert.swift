@@ -62,6 +62,7 @@ struct Convert: ParsableCommand {
     let seconds = start.duration(to: clock.now) / .seconds(1)
     try ByteOutput.standard.write(
       "\(output): \(summary.byteCount) bytes, \(bits.decimals(2)) bits per ternary weight, in \(duration(seconds))\n")
+    if let warning = summary.warning { ByteOutput.note("Warning: \(warning)") }
     if !summary.hasTokenizer {
       ByteOutput.note("Note: the file has no tokenizer, so it cannot generate text.")
     }

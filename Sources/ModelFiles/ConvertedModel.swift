@@ -78,7 +78,7 @@ struct ConvertedModel: Sendable {
     }
     return LoadedModel(
       weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
-      generation: generation, source: source)
+      generation: generation, source: source, warning: nil)
   }
 
   private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {

@@ -61,7 +61,7 @@ package enum ModelConverter {
     return ConversionSummary(
       configuration: model, byteCount: file.count,
       tileByteCount: source.checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } },
-      hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil)
+      hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil, warning: try source.checkpoint.scaleWarning())
   }
 
   /// Whether a file of this name is written as GGUF.
@@ -95,7 +95,7 @@ package enum ModelConverter {
     return ConversionSummary(
       configuration: model, byteCount: total,
       tileByteCount: encoder.tensors.reduce(0) { $0 + ($1.type == type.tensorType ? $1.byteCount : 0) },
-      hasTokenizer: text != nil || metadata?[GGUFName.tokens] != nil)
+      hasTokenizer: text != nil || metadata?[GGUFName.tokens] != nil, warning: loaded.warning)
   }
 
   /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy.
@@ -154,4 +154,6 @@ package struct ConversionSummary: Sendable, Equatable {
   /// The bytes of its ternary weights.
   package let tileByteCount: Int
   package let hasTokenizer: Bool
+  /// A sentence about a probable fault of the source.
+  package let warning: String?
 }

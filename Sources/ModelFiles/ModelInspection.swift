@@ -58,6 +58,8 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   /// The Jinja template that turns messages into a prompt; nil if there is none.
   package let chatTemplate: String?
   package let generation: GenerationDefaults?
+  /// A sentence about a probable fault that does not prevent loading.
+  package let warning: String?
   /// Whether every ternary code was read and found valid.
   package let codesVerified: Bool
 
@@ -74,7 +76,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   ) throws(ModelFileError) {
     if let opened = try OpenedModel.open(path, options: options) {
       if verify { _ = try ModelLoader.load(opened.checkpoint) }
-      self.init(opened, verified: verify)
+      try self.init(opened, verified: verify)
     } else {
       try self.init(ConvertedModel(SafetensorsFile(path: path)), verify: verify)
     }
@@ -92,14 +94,14 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   /// - Parameter gguf: a GGUF model that is open.
   /// - Throws: `ModelFileError`, as for loading.
   package init(gguf: GGUFFile, options: LoadOptions = LoadOptions()) throws(ModelFileError) {
-    self.init(try OpenedModel(GGUFParts(gguf), options: options), verified: false)
+    try self.init(OpenedModel(GGUFParts(gguf), options: options), verified: false)
   }
 
   private init(_ converted: ConvertedModel, verify: Bool) throws(ModelFileError) {
     self.init(converted, try converted.load(options: LoadOptions(verifyCodes: verify)), verified: verify)
   }
 
-  private init(_ opened: OpenedModel, verified: Bool) {
+  private init(_ opened: OpenedModel, verified: Bool) throws(ModelFileError) {
     let checkpoint = opened.checkpoint
     let parts = checkpoint.layers.flatMap { $0.stacks.flatMap(\.parts) }
     let norms = checkpoint.layers.flatMap(\.norms.values)
@@ -123,6 +125,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     tokenizer = opened.tokenizer?.kind
     chatTemplate = opened.chatTemplate
     generation = opened.generation
+    warning = try checkpoint.scaleWarning()
     codesVerified = verified
   }
 
@@ -146,6 +149,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     tokenizer = model.tokenizer?.kind
     chatTemplate = model.chatTemplate
     generation = model.generation
+    warning = model.warning
     codesVerified = verified
   }
 

@@ -15,7 +15,7 @@ package enum ModelLoader {
     path: String, options: LoadOptions = LoadOptions(), progress: ((Double) -> Void)? = nil
   ) throws(ModelFileError) -> LoadedModel {
     if let opened = try OpenedModel.open(path, options: options) {
-      return opened.loaded(try load(opened.checkpoint, progress: progress))
+      return try opened.loaded(load(opened.checkpoint, progress: progress))
     }
     let model = try ConvertedModel(SafetensorsFile(path: path)).load(options: options)
     progress?(1)
@@ -49,7 +49,7 @@ package enum ModelLoader {
     gguf file: GGUFFile, options: LoadOptions = LoadOptions()
   ) throws(ModelFileError) -> LoadedModel {
     let opened = try OpenedModel(GGUFParts(file), options: options)
-    return opened.loaded(try load(opened.checkpoint))
+    return try opened.loaded(load(opened.checkpoint))
   }
 
   /// The same bytes if they start at a multiple of 64, else a copy that does.
@@ -161,4 +161,6 @@ package struct LoadedModel: Sendable {
   package let generation: GenerationDefaults?
   /// A short description of the origin of the weights.
   package let source: String
+  /// A sentence about a probable fault that does not prevent loading.
+  package let warning: String?
 }

@@ -16,10 +16,10 @@ struct OpenedModel: Sendable {
   let ggufMetadata: GGUFMetadata?
 
   /// The model with its weights.
-  func loaded(_ weights: ModelWeights) -> LoadedModel {
+  func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
     LoadedModel(
       weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate, generation: generation,
-      source: FileAccess.name(path))
+      source: FileAccess.name(path), warning: try checkpoint.scaleWarning())
   }
 
   /// Opens a Hugging Face folder or a GGUF file.

@@ -113,6 +113,7 @@ struct GGUFHeaderTests {
     #expect(try metadata.bool("bool") == true)
     #expect(try metadata.string("string") == "ü\n")
     #expect(try metadata.strings("strings") == ["a", "", "ü"])
+    #expect(try metadata.byteStrings("strings") == [[0x61], [], [0xC3, 0xBC]])
     #expect(try metadata.numbers("floats") == [1, -0.5])
     #expect(try metadata.integers("integers") == [-1, 2])
     #expect(try metadata.numbers("doubles") == [0.1])

@@ -78,6 +78,8 @@ struct ModelOptions: ParsableArguments {
     } else {
       model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
     }
+    bar.finish()
+    if let warning = model.warning { ByteOutput.note("Warning: \(warning)") }
     return (model, start.duration(to: clock.now) / .seconds(1))
   }
 }

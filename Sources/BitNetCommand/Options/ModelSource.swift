@@ -26,7 +26,10 @@ struct ModelSource: ParsableArguments {
     guard let model else { return try ModelLoader.load(embedded: Self.demo).weights }
     let bar = ProgressBar("loading")
     defer { bar.finish() }
-    return try ModelLoader.load(path: model, options: layout.options, progress: bar.update).weights
+    let loaded = try ModelLoader.load(path: model, options: layout.options, progress: bar.update)
+    bar.finish()
+    if let warning = loaded.warning { ByteOutput.note("Warning: \(warning)") }
+    return loaded.weights
   }
 
   /// Loads the tokenizer without reading the weights.
