@@ -7,6 +7,9 @@ extension Tokenizer {
   package convenience init(_ source: TokenizerSource) throws {
     switch source {
     case .serialized(let text): try self.init(serialized: text)
+    case .gguf(let path):
+      throw TokenizerError(
+        file: path, subject: "the tokenizer", found: "a GGUF vocabulary", expected: "a tokenizer.json")
     case .tokenizerJSON(let path), .tokenizerModel(let path): try self.init(contentsOfFile: path)
     }
   }

@@ -30,6 +30,8 @@ public final class LanguageModel: Sendable {
   public let contextLength: Int
   /// What the model runs on.
   public let device: DeviceDescription
+  /// A sentence about a probable fault of the model's files.
+  package let warning: String?
   let scheduler: Scheduler
 
   private init(
@@ -40,6 +42,7 @@ public final class LanguageModel: Sendable {
     self.tokenizer = tokenizer
     chatTemplate = loaded.chatTemplate.flatMap { ChatTemplate(jinja: $0) }
     hasChatTemplate = loaded.chatTemplate != nil
+    warning = loaded.warning
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
@@ -50,19 +53,21 @@ public final class LanguageModel: Sendable {
     scheduler = Scheduler(engine)
   }
 
-  /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder, whose
-  /// weights are packed first.
+  /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder or a GGUF
+  /// file, whose weights are packed first.
   ///
   /// - Parameters:
   ///   - path: the file or folder.
   ///   - options: the device, and how to use it.
-  ///   - progress: called with 0…1 while the weights of a folder are packed.
+  ///   - progress: called with 0…1 while weights are packed.
   /// - Throws: an error that names the file and field, what was found and what was expected.
   public static func load(
     _ path: String, options: LoadOptions = .init(), progress: (@Sendable (Double) -> Void)? = nil
   ) async throws(BitNetError) -> LanguageModel {
     try await onQueue {
-      try LanguageModel(ModelLoader.load(path: path, progress: progress), name: path, options: options)
+      let files = BitNetModelFiles.LoadOptions(i2sBlock: options.i2sBlock)
+      return try LanguageModel(
+        ModelLoader.load(path: path, options: files, progress: progress), name: path, options: options)
     }
   }
 

@@ -3,6 +3,7 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 package import BitNetInference
+package import BitNetTernary
 
 extension LanguageModel {
   /// How to load a model.
@@ -18,6 +19,8 @@ extension LanguageModel {
     /// more. One whole context always has room. nil takes a quarter of the process's memory on the CPU, and nine
     /// tenths of the free memory on a GPU.
     public var cacheBytes: Int?
+    /// The block length of I2_S in a GGUF file, which files do not record.
+    package var i2sBlock = TilePacker.I2SBlock.x86
 
     /// Makes options; see the properties.
     public init(

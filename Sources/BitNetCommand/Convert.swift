@@ -6,20 +6,22 @@ import BitNetTokenization
 
 struct Convert: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Convert a Hugging Face model to a single file that loads instantly.",
+    abstract: "Convert a model to a single file that loads instantly, or to GGUF.",
     discussion: """
       The output is a .safetensors file that holds the weights in the layout of the engines, the configuration, the \
-      tokenizer and the chat template. It appears under its name only when it is complete.
+      tokenizer and the chat template. If its name ends in .gguf it is a GGUF file for other programs, with the \
+      ternary weights in the type that --type names. It appears under its name only when it is complete.
 
       Examples:
         bitnet convert bitnet-b1.58-2B-4T model.safetensors
-        bitnet convert checkpoint model.safetensors --overwrite
+        bitnet convert ggml-model-i2_s.gguf model.safetensors --overwrite
+        bitnet convert bitnet-b1.58-2B-4T model.gguf --type I2_S
       """)
 
   @Argument(
     help: """
-      A Hugging Face folder (config.json, .safetensors files, and a tokenizer), or a model that `bitnet pull` \
-      downloaded: org/name.
+      A Hugging Face folder (config.json, .safetensors files, and a tokenizer), a GGUF file, or a model that \
+      `bitnet pull` downloaded: org/name; for a GGUF output also a converted file.
       """)
   var source: String
 
@@ -32,6 +34,19 @@ struct Convert: ParsableCommand {
   @Flag(help: "Leave out the tokenizer, for example if its kind is not supported.")
   var noTokenizer = false
 
+  @Option(
+    help: ArgumentHelp(
+      "The type of ternary weights in a GGUF output: TQ2_0 for llama.cpp, I2_S for bitnet.cpp. (default: TQ2_0)"))
+  var type: GGUFTernaryType?
+
+  @OptionGroup var layout: I2SLayout
+
+  func validate() throws {
+    if type != nil, !ModelConverter.isGGUF(output) {
+      throw ValidationError("--type is for GGUF files; expected an output whose name ends in .gguf.")
+    }
+  }
+
   func run() throws {
     let bar = ProgressBar("converting")
     defer { bar.finish() }
@@ -40,8 +55,8 @@ struct Convert: ParsableCommand {
     let source = try HubCache.current.resolve(source)
     let summary = try removingPartialOutput(of: output) {
       try ModelConverter.convert(
-        from: source, to: output, overwrite: overwrite,
-        tokenizer: { source in try noTokenizer ? nil : source.map { try Tokenizer($0).serialized() } },
+        from: source, to: output, overwrite: overwrite, type: type ?? .tq2_0, omitsTokenizer: noTokenizer,
+        tokenizer: { source in try source.map { try Tokenizer($0).serialized() } }, options: layout.options,
         progress: { bar.update(Double($0.writtenBytes) / Double($0.totalBytes)) })
     }
     bar.finish()
@@ -49,8 +64,11 @@ struct Convert: ParsableCommand {
     let seconds = start.duration(to: clock.now) / .seconds(1)
     try ByteOutput.standard.write(
       "\(output): \(summary.byteCount) bytes, \(bits.decimals(2)) bits per ternary weight, in \(duration(seconds))\n")
+    if let warning = summary.warning { ByteOutput.note("Warning: \(warning)") }
     if !summary.hasTokenizer {
       ByteOutput.note("Note: the file has no tokenizer, so it cannot generate text.")
     }
   }
 }
+
+extension GGUFTernaryType: ExpressibleByArgument {}

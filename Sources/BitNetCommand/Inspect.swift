@@ -18,12 +18,13 @@ struct Inspect: ParsableCommand {
         bitnet inspect
         bitnet inspect model.safetensors --verify
         bitnet inspect bitnet-b1.58-2B-4T --json
+        bitnet inspect ggml-model-i2_s.gguf
       """)
 
   @Argument(
     help: """
-      A file written by `bitnet convert`, a Hugging Face folder, or a model that `bitnet pull` downloaded: org/name. \
-      (default: the demo model in the program)
+      A file written by `bitnet convert`, a GGUF file, a Hugging Face folder, or a model that `bitnet pull` \
+      downloaded: org/name. (default: the demo model in the program)
       """)
   var path: String?
 
@@ -33,9 +34,11 @@ struct Inspect: ParsableCommand {
   @Flag(help: "Read all weights and check that every ternary code is valid.")
   var verify = false
 
+  @OptionGroup var layout: I2SLayout
+
   func run() throws {
     let inspection =
-      try path.map { try ModelInspection(path: HubCache.current.resolve($0), verify: verify) }
+      try path.map { try ModelInspection(path: HubCache.current.resolve($0), verify: verify, options: layout.options) }
       ?? ModelInspection(embedded: ModelSource.demo, verify: verify)
     let report = InspectReport(inspection)
     try ByteOutput.standard.write(json ? jsonText(report) : table(report.rows))

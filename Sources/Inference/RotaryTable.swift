@@ -39,7 +39,7 @@ package struct RotaryTable: Sendable {
 
   /// theta^(-2i/headSize) for each pair, scaled as Llama 3.1 does if the model asks for it; single precision in every
   /// step.
-  static func frequencies(_ configuration: ModelConfiguration) -> [Float] {
+  package static func frequencies(_ configuration: ModelConfiguration) -> [Float] {
     let plain = (0..<configuration.headSize / 2).map { pair in
       1 / singlePrecisionPower(Float(configuration.ropeTheta), Float(2 * pair) / Float(configuration.headSize))
     }

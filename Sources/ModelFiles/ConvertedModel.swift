@@ -78,7 +78,7 @@ struct ConvertedModel: Sendable {
     }
     return LoadedModel(
       weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
-      generation: generation, source: source)
+      generation: generation, source: source, warning: nil)
   }
 
   private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {
@@ -102,7 +102,7 @@ struct ConvertedModel: Sendable {
   }
 
   private func aligned(_ tensor: StoredTensor) throws(ModelFileError) -> SharedBytes {
-    let start = tensor.description.range.lowerBound
+    let start = tensor.range.lowerBound
     guard start % ConvertedForm.alignment == 0 else {
       throw tensor.refusal("starts at byte \(start) of the file", expected: "a multiple of \(ConvertedForm.alignment)")
     }
@@ -143,18 +143,5 @@ struct ConvertedModel: Sendable {
     } catch {
       throw ModelFileError(weights: error, file: file.name)
     }
-  }
-}
-
-extension SafetensorsFile {
-  /// Opens a file that a user named. A file in another known format gets an error of its own.
-  convenience init(checkedPath path: String) throws(ModelFileError) {
-    let mapping = try MappedFile(path: path)
-    if mapping.count >= 4, mapping.bytes.withUnsafeBytes({ $0.starts(with: "GGUF".utf8) }) {
-      throw ModelFileError(
-        .unsupported, file: path, finding: "is a GGUF file",
-        expected: "a Hugging Face folder, or a .safetensors file that was converted")
-    }
-    try self.init(mapping: mapping)
   }
 }

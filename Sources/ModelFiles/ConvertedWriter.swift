@@ -14,7 +14,7 @@ struct ConvertedWriter {
   /// Known once the tiles are written.
   private var scales: [String: [Double]] = [:]
 
-  init(checkpoint: HuggingFaceCheckpoint, file: OutputFile, total: Int, progress: ((ConversionProgress) -> Void)?) {
+  init(checkpoint: Checkpoint, file: OutputFile, total: Int, progress: ((ConversionProgress) -> Void)?) {
     self.file = file
     self.total = total
     self.progress = progress
@@ -65,13 +65,12 @@ struct ConvertedWriter {
     let step = max(1, (Self.largestBuffer / 4) / bytesPerRow)
     let buffer = AlignedBuffer(count: min(table.rows, step) * bytesPerRow)
     defer { withExtendedLifetime(buffer) {} }
-    let stride = table.columns * table.tensor.type.byteCount
     for start in Swift.stride(from: 0, to: table.rows, by: step) {
       let rows = start..<min(table.rows, start + step)
       let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<(rows.count * bytesPerRow)])
       try table.round(rows: rows, into: bytes)
       try file.append(UnsafeRawBufferPointer(bytes))
-      table.tensor.release(rows.lowerBound * stride..<rows.upperBound * stride)
+      table.tensor.release(elements: rows.lowerBound * table.columns..<rows.upperBound * table.columns)
       report(tensor)
     }
   }

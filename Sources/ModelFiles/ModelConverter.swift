@@ -7,40 +7,51 @@ import BitNetTernary
   import Foundation
 #endif
 
-/// Writes a Hugging Face model as one file in the converted form, which engines map without copying.
+/// Writes a model as one file: in the converted form, which engines map without copying, or as GGUF.
 ///
-/// Conversion streams: memory holds the tensors that are being converted and at most 64 MiB of output.
+/// Conversion to the converted form streams: memory holds the tensors that are being converted and at most 64 MiB of
+/// output. Conversion to GGUF holds the tiles of the whole model, as running it does.
 package enum ModelConverter {
   /// - Parameters:
-  ///   - path: a Hugging Face folder.
-  ///   - output: the path of the file to write. The file has this name only when it is complete.
+  ///   - path: a Hugging Face folder or a GGUF file; for a GGUF output also a converted file.
+  ///   - output: the path of the file to write. The file has this name only when it is complete. It is a GGUF file if
+  ///     the name ends in `.gguf`.
   ///   - overwrite: whether an existing file is replaced.
+  ///   - type: the type of ternary weights in a GGUF file.
+  ///   - omitsTokenizer: whether the tokenizer is left out.
   ///   - tokenizer: returns the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` later returns;
-  ///     called once. An error that it throws ends the conversion.
-  ///   - families: the known families of models.
+  ///     called at most once. An error that it throws ends the conversion. The tokenizer of a GGUF file is copied to
+  ///     another as it is.
+  ///   - options: how the source is read.
   ///   - progress: called on the calling thread after each piece that is written.
   /// - Throws: `ModelFileError`, or the error of `tokenizer`. The output's folder then has no new file.
   @discardableResult
   package static func convert(
-    from path: String, to output: String, overwrite: Bool = false,
-    tokenizer: (TokenizerSource?) throws -> String? = { _ in nil }, families: [ModelFamily] = ModelFamily.all,
-    progress: ((ConversionProgress) -> Void)? = nil
+    from path: String, to output: String, overwrite: Bool = false, type: GGUFTernaryType = .tq2_0,
+    omitsTokenizer: Bool = false, tokenizer: (TokenizerSource?) throws -> String? = { _ in nil },
+    options: LoadOptions = LoadOptions(), progress: ((ConversionProgress) -> Void)? = nil
   ) throws -> ConversionSummary {
-    guard FileAccess.isFolder(path) else {
-      // An error about the file itself (missing, not safetensors, …) says more, if there is one.
-      _ = try ConvertedModel(SafetensorsFile(checkedPath: path))
-      throw ModelFileError(.unsupported, file: path, finding: "is already converted", expected: "a Hugging Face folder")
+    func embedded(_ source: TokenizerSource?) throws -> String? { try omitsTokenizer ? nil : tokenizer(source) }
+    if isGGUF(output) {
+      return try convertToGGUF(
+        from: path, to: output, overwrite: overwrite, type: type, omitsTokenizer: omitsTokenizer, tokenizer: embedded,
+        options: options, progress: progress)
     }
-    let folder = try HuggingFaceFolder(path: path, families: families)
-    try requireNoSource(of: folder.checkpoint, at: output)
-    let model = folder.checkpoint.configuration.model
+    guard let source = try OpenedModel.open(path, options: options) else {
+      // An error about the file itself (missing, not safetensors, …) says more, if there is one.
+      _ = try ConvertedModel(SafetensorsFile(path: path))
+      throw ModelFileError(
+        .unsupported, file: path, finding: "is already converted", expected: "a Hugging Face folder or a GGUF file")
+    }
+    try requireNoSource(of: source.checkpoint, at: output)
+    let model = source.checkpoint.model
     let layout = ConvertedLayout(of: model)
-    let metadata = try metadata(of: folder, tokenizer: tokenizer(folder.extras.tokenizer), output: output)
+    let metadata = try metadata(of: source, tokenizer: embedded(source.tokenizer), output: output)
     let header = try layout.header(metadata: metadata, file: output)
 
     let file = try OutputFile(path: output, overwrite: overwrite)
     var writer = ConvertedWriter(
-      checkpoint: folder.checkpoint, file: file, total: header.count + layout.byteCount, progress: progress)
+      checkpoint: source.checkpoint, file: file, total: header.count + layout.byteCount, progress: progress)
     try file.append(header)
     for tensor in layout.tensors { try writer.write(tensor) }
     guard file.count == header.count + layout.byteCount else {
@@ -49,30 +60,69 @@ package enum ModelConverter {
     try file.commit()
     return ConversionSummary(
       configuration: model, byteCount: file.count,
-      tileByteCount: folder.checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } },
-      hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil)
+      tileByteCount: source.checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } },
+      hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil, warning: try source.checkpoint.scaleWarning())
+  }
+
+  /// Whether a file of this name is written as GGUF.
+  package static func isGGUF(_ output: String) -> Bool { output.hasSuffix(".gguf") }
+
+  private static func convertToGGUF(
+    from path: String, to output: String, overwrite: Bool, type: GGUFTernaryType, omitsTokenizer: Bool,
+    tokenizer: (TokenizerSource?) throws -> String?, options: LoadOptions, progress: ((ConversionProgress) -> Void)?
+  ) throws -> ConversionSummary {
+    let opened = try OpenedModel.open(path, options: options)
+    if let opened { try requireNoSource(of: opened.checkpoint, at: output) }
+    let loaded =
+      try opened.map { try $0.loaded(ModelLoader.load($0.checkpoint)) }
+      ?? ModelLoader.load(path: path, options: options)
+    let model = loaded.weights.configuration
+    let writer = try GGUFWriter(loaded.weights, type: type, output: output)
+    var written = GGUFWriter.Tokenizer()
+    if !omitsTokenizer { written.metadata = opened?.ggufMetadata }
+    if written.isEmpty {
+      written.text = try tokenizer(loaded.tokenizer)
+      if !omitsTokenizer, case .tokenizerJSON(let path) = loaded.tokenizer {
+        written.vocabulary = try HuggingFaceVocabulary(path: path, size: model.vocabularySize)
+      }
+    }
+    let encoder = writer.encoder(
+      name: loaded.source, tokenizer: written, chatTemplate: loaded.chatTemplate, generation: loaded.generation)
+    let (header, dataByteCount) = encoder.header()
+    let total = header.count + dataByteCount
+    let file = try OutputFile(path: output, overwrite: overwrite)
+    try file.append(header)
+    try writer.write(to: file) { name in
+      progress?(ConversionProgress(tensor: name, writtenBytes: file.count, totalBytes: total))
+    }
+    guard file.count == total else { preconditionFailure("the header and the tensors written disagree") }
+    try file.commit()
+    return ConversionSummary(
+      configuration: model, byteCount: total,
+      tileByteCount: encoder.tensors.reduce(0) { $0 + ($1.type == type.tensorType ? $1.byteCount : 0) },
+      hasTokenizer: !written.isEmpty, warning: loaded.warning)
   }
 
   /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy.
-  private static func requireNoSource(of checkpoint: HuggingFaceCheckpoint, at output: String) throws(ModelFileError) {
+  private static func requireNoSource(of checkpoint: Checkpoint, at output: String) throws(ModelFileError) {
     guard FileAccess.isRegularFile(output), let existing = try? MappedFile(path: output) else { return }
-    for file in checkpoint.tensors.files where file.mapping?.identity == existing.identity {
+    for file in checkpoint.files where file.mapping?.identity == existing.identity {
       throw ModelFileError(
         .system, file: output, finding: "is the model that is being converted", expected: "another name")
     }
   }
 
   private static func metadata(
-    of folder: HuggingFaceFolder, tokenizer: String?, output: String
+    of source: OpenedModel, tokenizer: String?, output: String
   ) throws(ModelFileError) -> [String: String] {
     typealias Key = ConvertedForm.Key
-    let model = folder.checkpoint.configuration.model
+    let model = source.checkpoint.model
     var metadata = [Key.format: ConvertedForm.format, Key.version: ConvertedForm.version(of: model)]
     metadata[Key.configuration] = try json(model, file: output)
-    metadata[Key.source] = "\(FileAccess.name(folder.path)) (\(model.architecture))"
+    metadata[Key.source] = "\(FileAccess.name(source.path)) (\(model.architecture))"
     metadata[Key.tokenizer] = tokenizer
-    metadata[Key.chatTemplate] = folder.extras.chatTemplate
-    if let defaults = folder.extras.generation?.defaults {
+    metadata[Key.chatTemplate] = source.chatTemplate
+    if let defaults = source.generation {
       metadata[Key.generation] = try json(defaults, file: output)
     }
     return metadata
@@ -106,7 +156,9 @@ package struct ConversionSummary: Sendable, Equatable {
   package let configuration: ModelConfiguration
   /// The bytes of the file that was written.
   package let byteCount: Int
-  /// The bytes of its ternary tiles.
+  /// The bytes of its ternary weights.
   package let tileByteCount: Int
   package let hasTokenizer: Bool
+  /// A sentence about a probable fault of the source.
+  package let warning: String?
 }

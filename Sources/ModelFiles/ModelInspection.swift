@@ -29,6 +29,12 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     package let count: Int
     package let smallest: Double
     package let largest: Double
+
+    package init(count: Int, smallest: Double, largest: Double) {
+      self.count = count
+      self.smallest = smallest
+      self.largest = largest
+    }
   }
 
   package let path: String
@@ -52,6 +58,8 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   /// The Jinja template that turns messages into a prompt; nil if there is none.
   package let chatTemplate: String?
   package let generation: GenerationDefaults?
+  /// A sentence about a probable fault that does not prevent loading.
+  package let warning: String?
   /// Whether every ternary code was read and found valid.
   package let codesVerified: Bool
 
@@ -61,14 +69,16 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   /// - Parameters:
   ///   - path: a path as for `ModelLoader.load(path:)`.
   ///   - verify: whether all weights are read to check every ternary code.
+  ///   - options: how a folder or a GGUF file is read.
   /// - Throws: `ModelFileError`, as for loading, for every fault that shows without reading weights.
-  package init(path: String, verify: Bool = false) throws(ModelFileError) {
-    if FileAccess.isFolder(path) {
-      let folder = try HuggingFaceFolder(path: path, families: ModelFamily.all)
-      if verify { _ = try ModelLoader.load(folder.checkpoint) }
-      self.init(folder, verified: verify)
+  package init(
+    path: String, verify: Bool = false, options: LoadOptions = LoadOptions()
+  ) throws(ModelFileError) {
+    if let opened = try OpenedModel.open(path, options: options) {
+      if verify { _ = try ModelLoader.load(opened.checkpoint) }
+      try self.init(opened, verified: verify)
     } else {
-      try self.init(ConvertedModel(SafetensorsFile(checkedPath: path)), verify: verify)
+      try self.init(ConvertedModel(SafetensorsFile(path: path)), verify: verify)
     }
   }
 
@@ -81,32 +91,41 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     try self.init(ConvertedModel(SafetensorsFile(bytes: ModelLoader.aligned(bytes), name: name)), verify: verify)
   }
 
+  /// - Parameter gguf: a GGUF model that is open.
+  /// - Throws: `ModelFileError`, as for loading.
+  package init(gguf: GGUFFile, options: LoadOptions = LoadOptions()) throws(ModelFileError) {
+    try self.init(OpenedModel(GGUFParts(gguf), options: options), verified: false)
+  }
+
   private init(_ converted: ConvertedModel, verify: Bool) throws(ModelFileError) {
     self.init(converted, try converted.load(options: LoadOptions(verifyCodes: verify)), verified: verify)
   }
 
-  private init(_ folder: HuggingFaceFolder, verified: Bool) {
-    let checkpoint = folder.checkpoint
+  private init(_ opened: OpenedModel, verified: Bool) throws(ModelFileError) {
+    let checkpoint = opened.checkpoint
     let parts = checkpoint.layers.flatMap { $0.stacks.flatMap(\.parts) }
     let norms = checkpoint.layers.flatMap(\.norms.values)
-    path = folder.path
-    format = .huggingFace
-    source = FileAccess.name(folder.path)
-    files = checkpoint.tensors.files.map { File(name: FileAccess.name($0.name), byteCount: $0.bytes.count) }
-    tensors = checkpoint.tensors.files.flatMap { Self.tensors($0) }
-    configuration = checkpoint.configuration.model
+    path = opened.path
+    format = opened.format
+    source = FileAccess.name(opened.path)
+    files = checkpoint.files.map { File(name: FileAccess.name($0.name), byteCount: $0.bytes.count) }
+    tensors = checkpoint.tensors.map {
+      Tensor(name: $0.name, type: $0.type, shape: $0.shape, byteCount: $0.byteCount)
+    }
+    configuration = checkpoint.model
     storage = parts[0].storage
     parameters = Self.parameters(configuration)
     bytes = Breakdown(
-      ternary: parts.reduce(0) { $0 + $1.weight.byteCount }, embedding: checkpoint.embedding.tensor.byteCount,
+      ternary: parts.reduce(0) { $0 + $1.codeByteCount }, embedding: checkpoint.embedding.tensor.byteCount,
       head: checkpoint.head?.tensor.byteCount ?? 0,
       norms: (norms + [checkpoint.finalNorm]).reduce(0) { $0 + $1.byteCount })
-    scaleBytes = parts.reduce(0) { $0 + (checkpoint.tensors[$1.weight.name + "_scale"]?.byteCount ?? 0) }
-    otherBytes = checkpoint.tensors.byteCount - bytes.total - scaleBytes
+    scaleBytes = parts.reduce(0) { $0 + $1.scaleByteCount }
+    otherBytes = checkpoint.files.reduce(0) { $0 + $1.bytes.count } - bytes.total - scaleBytes
     scales = Self.scales(parts.compactMap(\.storedScale))
-    tokenizer = folder.extras.tokenizer?.kind
-    chatTemplate = folder.extras.chatTemplate
-    generation = folder.extras.generation?.defaults
+    tokenizer = opened.tokenizer?.kind
+    chatTemplate = opened.chatTemplate
+    generation = opened.generation
+    warning = try checkpoint.scaleWarning()
     codesVerified = verified
   }
 
@@ -130,6 +149,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     tokenizer = model.tokenizer?.kind
     chatTemplate = model.chatTemplate
     generation = model.generation
+    warning = model.warning
     codesVerified = verified
   }
 
@@ -159,7 +179,7 @@ extension StoredProjection {
   /// The scale that is stored with the weight; nil if it is computed from master weights.
   var storedScale: Double? {
     switch form {
-    case .packed(let scale), .codes(let scale): scale
+    case .packed(let scale), .codes(let scale), .i2s(let scale, _), .tq(let scale, _, _): scale
     case .master: nil
     }
   }
@@ -169,6 +189,8 @@ extension StoredProjection {
     switch form {
     case .packed: "packed, 4 weights in a byte"
     case .codes: "codes, one weight in a \(weight.type.rawValue)"
+    case .i2s(_, let block): "I2_S, blocks of \(block.rawValue)"
+    case .tq(_, _, let kind): kind == .tq1 ? "TQ1_0, 5 weights in a byte" : "TQ2_0, 4 weights in a byte"
     case .master: "master weights in \(weight.type.rawValue), quantised while loading"
     }
   }

@@ -1,30 +1,35 @@
 package import BitNetInference
 package import BitNetTernary
 
-/// Loads models: Hugging Face folders and files in the converted form.
+/// Loads models: Hugging Face folders, GGUF files and files in the converted form.
 ///
-/// The ternary weights of a folder are packed into tiles on all cores; master weights are quantised first. A bfloat16
-/// embedding and head stay in the mapped file; those in float32 and float16 are rounded to bfloat16 in memory. A
+/// The ternary weights of a folder or a GGUF file are packed into tiles on all cores; master weights are quantised first. A bfloat16
+/// embedding and head stay in the mapped file; those of other types are rounded to bfloat16 in memory. A
 /// converted file is mapped and used without copies.
 package enum ModelLoader {
   /// - Parameters:
-  ///   - path: a Hugging Face folder, or a `.safetensors` file in the converted form.
+  ///   - path: a Hugging Face folder, a GGUF file, or a `.safetensors` file in the converted form.
   ///   - progress: called on the calling thread with the share of the weights that is ready, 0 to 1.
   /// - Throws: `ModelFileError`.
   package static func load(
     path: String, options: LoadOptions = LoadOptions(), progress: ((Double) -> Void)? = nil
   ) throws(ModelFileError) -> LoadedModel {
-    if FileAccess.isFolder(path) {
-      let folder = try HuggingFaceFolder(path: path, families: options.families)
-      return LoadedModel(
-        weights: try load(folder.checkpoint, progress: progress), format: .huggingFace,
-        tokenizer: folder.extras.tokenizer,
-        chatTemplate: folder.extras.chatTemplate, generation: folder.extras.generation?.defaults,
-        source: FileAccess.name(path))
+    if let opened = try OpenedModel.open(path, options: options) {
+      return try opened.loaded(load(opened.checkpoint, progress: progress))
     }
-    let model = try ConvertedModel(SafetensorsFile(checkedPath: path)).load(options: options)
+    let model = try ConvertedModel(SafetensorsFile(path: path)).load(options: options)
     progress?(1)
     return model
+  }
+
+  /// The tokenizer of a model, without its weights; nil if it has none.
+  ///
+  /// - Parameter path: a path as for `load(path:)`.
+  package static func tokenizer(path: String) throws(ModelFileError) -> TokenizerSource? {
+    if FileAccess.isFolder(path) { return try FolderExtras(folder: path).tokenizer }
+    let mapping = try MappedFile(path: path)
+    if mapping.isGGUF { return try TokenizerSource(GGUFParts(GGUFFile(mapping: mapping))) }
+    return try ConvertedModel(SafetensorsFile(mapping: mapping)).tokenizer.map { .serialized($0) }
   }
 
   /// - Parameters:
@@ -35,6 +40,16 @@ package enum ModelLoader {
     bytes: SharedBytes, name: String = "the model in memory", options: LoadOptions = LoadOptions()
   ) throws(ModelFileError) -> LoadedModel {
     return try ConvertedModel(SafetensorsFile(bytes: aligned(bytes), name: name)).load(options: options)
+  }
+
+  /// Loads a GGUF model that is open.
+  ///
+  /// - Throws: `ModelFileError`.
+  package static func load(
+    gguf file: GGUFFile, options: LoadOptions = LoadOptions()
+  ) throws(ModelFileError) -> LoadedModel {
+    let opened = try OpenedModel(GGUFParts(file), options: options)
+    return try opened.loaded(load(opened.checkpoint))
   }
 
   /// The same bytes if they start at a multiple of 64, else a copy that does.
@@ -57,12 +72,12 @@ package enum ModelLoader {
       try GenerationConfiguration(json: json, file: name)
     }
     let configuration = try HuggingFaceConfiguration(config: config, generation: generation, file: name)
-    return try load(HuggingFaceCheckpoint(configuration: configuration, tensors: tensors))
+    return try load(Checkpoint(configuration: configuration, tensors: tensors))
   }
 
   /// Packs a checkpoint's weights.
   static func load(
-    _ checkpoint: HuggingFaceCheckpoint, progress: ((Double) -> Void)? = nil
+    _ checkpoint: Checkpoint, progress: ((Double) -> Void)? = nil
   ) throws(ModelFileError) -> ModelWeights {
     let total = checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } }
     // One allocation, filled in the order of a forward pass: engines read it as one stream.
@@ -89,7 +104,7 @@ package enum ModelLoader {
     for layer in checkpoint.layers {
       layers.append(
         try LayerWeights(
-          of: checkpoint.configuration.model,
+          of: checkpoint.model,
           matrix: { (role) throws(ModelFileError) in try packed(layer.stacks[role.rawValue]) },
           norm: { (role, _) throws(ModelFileError) in try layer.norm(role).floats() }))
     }
@@ -98,10 +113,10 @@ package enum ModelLoader {
     let finalNorm = try checkpoint.finalNorm.floats()
     do {
       return try ModelWeights(
-        configuration: checkpoint.configuration.model, embedding: embedding, layers: layers, finalNorm: finalNorm,
+        configuration: checkpoint.model, embedding: embedding, layers: layers, finalNorm: finalNorm,
         head: head)
     } catch {
-      throw ModelFileError(weights: error, file: checkpoint.tensors.name)
+      throw ModelFileError(weights: error, file: checkpoint.name)
     }
   }
 }
@@ -115,16 +130,22 @@ package struct LoadOptions: Sendable {
   package var verifyCodes: Bool?
   /// The known families of models, for folders. A converted file needs none.
   package var families: [ModelFamily]
+  /// The block length of I2_S, which GGUF files do not record.
+  package var i2sBlock: TilePacker.I2SBlock
 
-  package init(verifyCodes: Bool? = nil, families: [ModelFamily] = ModelFamily.all) {
+  package init(
+    verifyCodes: Bool? = nil, families: [ModelFamily] = ModelFamily.all, i2sBlock: TilePacker.I2SBlock = .x86
+  ) {
     self.verifyCodes = verifyCodes
     self.families = families
+    self.i2sBlock = i2sBlock
   }
 }
 
 /// The form of a model's files.
 package enum ModelFormat: String, Sendable, Codable {
   case huggingFace = "Hugging Face folder"
+  case gguf = "GGUF"
   case converted = "swift-bitnet file"
 }
 
@@ -140,24 +161,6 @@ package struct LoadedModel: Sendable {
   package let generation: GenerationDefaults?
   /// A short description of the origin of the weights.
   package let source: String
-}
-
-/// A Hugging Face folder, opened and checked.
-struct HuggingFaceFolder: Sendable {
-  let path: String
-  let checkpoint: HuggingFaceCheckpoint
-  let extras: FolderExtras
-
-  init(path: String, families: [ModelFamily]) throws(ModelFileError) {
-    let configPath = FileAccess.join(path, "config.json")
-    guard let config = try FileAccess.contentsIfPresent(configPath) else {
-      throw ModelFileError(
-        .system, file: path, subject: "the folder", finding: "has no config.json", expected: "a Hugging Face model")
-    }
-    self.path = path
-    self.extras = try FolderExtras(folder: path)
-    let configuration = try HuggingFaceConfiguration(
-      config: config, generation: extras.generation, file: configPath, families: families)
-    self.checkpoint = try HuggingFaceCheckpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
-  }
+  /// A sentence about a probable fault that does not prevent loading.
+  package let warning: String?
 }

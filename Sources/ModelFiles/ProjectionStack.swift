@@ -17,7 +17,7 @@ struct ProjectionStack: Sendable {
     var quantizers: [AbsmeanQuantizer?] = []
     for part in parts {
       switch part.form {
-      case .packed(let scale), .codes(let scale):
+      case .packed(let scale), .codes(let scale), .i2s(let scale, _), .tq(let scale, _, _):
         scales.append(scale)
         quantizers.append(nil)
       case .master:

@@ -5,6 +5,8 @@ package import BitNetTernary
 package struct SafetensorsFolder: Sendable {
   package static let singleName = "model.safetensors"
   package static let indexName = "model.safetensors.index.json"
+  /// PyTorch's own files, which are programs to be run.
+  private static let pickledNames = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
   static let largestIndex = 64 << 20
 
   /// The folder's path, or a name for files in memory.
@@ -23,6 +25,10 @@ package struct SafetensorsFolder: Sendable {
       try self.init(name: path, index: index) { (shard) throws(ModelFileError) in
         try SafetensorsFile(path: FileAccess.join(path, shard))
       }
+    } else if Self.pickledNames.contains(where: { FileAccess.exists(FileAccess.join(path, $0)) }) {
+      throw ModelFileError(
+        .unsupported, file: path, subject: "the folder", finding: "has its weights in pytorch_model.bin only",
+        expected: "\(Self.singleName): load the folder with transformers and write it with save_pretrained")
     } else {
       throw ModelFileError(
         .system, file: path, subject: "the folder", finding: "has no weights",

@@ -97,8 +97,9 @@ package struct SafetensorsHeader: Sendable {
     func refusal(_ finding: String, _ expected: String) -> ModelFileError {
       ModelFileError(.malformed, file: file, subject: "tensor \(entry.name)", finding: finding, expected: expected)
     }
-    guard let type = TensorType(rawValue: entry.dtype) else {
-      throw refusal("has dtype \(entry.dtype)", "one of " + TensorType.allCases.map(\.rawValue).joined(separator: ", "))
+    guard let type = TensorType(rawValue: entry.dtype), TensorType.safetensors.contains(type) else {
+      throw refusal(
+        "has dtype \(entry.dtype)", "one of " + TensorType.safetensors.map(\.rawValue).joined(separator: ", "))
     }
     let shape = entry.shape
     var byteCount = type.byteCount

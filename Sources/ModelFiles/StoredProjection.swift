@@ -1,12 +1,17 @@
 import BitNetTernary
 
-/// The ternary weights of a projection in the form in which a Hugging Face checkpoint stores them.
+/// The ternary weights of a projection in the form in which a checkpoint stores them.
 struct StoredProjection: Sendable {
   enum Form: Sendable {
     /// Four codes in a byte, with a scale.
     case packed(scale: Double)
     /// One code in each element, with a scale.
     case codes(scale: Double)
+    /// bitnet.cpp's I2_S.
+    case i2s(scale: Double, block: TilePacker.I2SBlock)
+    /// llama.cpp's TQ1_0 or TQ2_0, all blocks with the same scale. The scale by which codes are multiplied differs
+    /// from it if the file has a factor or a more exact value of it.
+    case tq(scale: Double, blockScale: Float, kind: TilePacker.TQ)
     /// Float weights that become codes by absmean.
     case master
   }
@@ -15,14 +20,29 @@ struct StoredProjection: Sendable {
   let rows: Int
   let columns: Int
   let form: Form
+  /// The order of the stored rows.
+  let order: RowOrder
+  /// The bytes of the scales in the file.
+  let scaleByteCount: Int
 
+  /// The bytes of the codes or masters in the file.
+  var codeByteCount: Int {
+    switch form {
+    case .packed, .codes, .master: weight.byteCount
+    case .i2s: weight.type.byteCount(ofElements: rows * columns)
+    case .tq(_, _, let kind): weight.byteCount - rows * columns / TilePacker.TQ.blockLength * kind.scaleBytes
+    }
+  }
+
+  /// A projection of a Hugging Face checkpoint.
+  ///
   /// - Parameters:
   ///   - name: the weight's name, ending in `.weight`; its scale, if it has one, is beside it under `<name>_scale`.
   ///   - meaning: the meaning of the checkpoint's scales; nil if it does not say.
   /// - Throws: `ModelFileError` when a tensor is missing, has another type or shape than these, or has an unusable
   ///   scale.
   init(
-    name: String, rows: Int, columns: Int, tensors: SafetensorsFolder, meaning: HuggingFaceConfiguration.ScaleMeaning?
+    name: String, rows: Int, columns: Int, tensors: any TensorSource, meaning: HuggingFaceConfiguration.ScaleMeaning?
   ) throws(ModelFileError) {
     guard let weight = tensors[name] else {
       throw ModelFileError(
@@ -31,6 +51,8 @@ struct StoredProjection: Sendable {
     self.weight = weight
     self.rows = rows
     self.columns = columns
+    order = .plain
+    scaleByteCount = tensors[name + "_scale"]?.byteCount ?? 0
     let scale = try tensors[name + "_scale"].map { (tensor) throws(ModelFileError) in
       try Self.scale(tensor, meaning: meaning)
     }
@@ -88,9 +110,8 @@ extension StoredProjection {
   /// The number of rows that make a thread worthwhile.
   var rowsPerPiece: Int { max(16, (1 << 18) / columns / 16 * 16) }
 
-  private func bytes(ofRows rows: Range<Int>) -> Range<Int> {
-    let stride = columns * weight.type.byteCount
-    return rows.lowerBound * stride..<rows.upperBound * stride
+  private func elements(ofRows rows: Range<Int>) -> Range<Int> {
+    rows.lowerBound * columns..<rows.upperBound * columns
   }
 
   /// The quantiser of master weights. The sum is taken row by row in a fixed order, whatever the number of threads.
@@ -115,7 +136,7 @@ extension StoredProjection {
         }
         rowSums.values[row] = sum
       }
-      if isLarge { weight.release(bytes(ofRows: range)) }
+      if isLarge { weight.release(elements: elements(ofRows: range)) }
     }
     return AbsmeanQuantizer(absoluteSum: rowSums.values.reduce(0, +), count: rows * columns)
   }
@@ -129,27 +150,51 @@ extension StoredProjection {
   func pack(rows: Range<Int>, quantizer: AbsmeanQuantizer?, packer: TilePacker) throws(ModelFileError) {
     switch form {
     case .packed:
-      do throws(TernaryError) {
-        try weight.bytes.withUnsafeBytes { (raw) throws(TernaryError) in
-          try packer.pack(huggingFace: raw, matrixRows: self.rows, rows: rows)
-        }
-      } catch {
-        guard case .invalidCode(let row, let code) = error else { throw weight.refusal("cannot be packed: \(error)") }
-        throw weight.refusal("holds the code \(code) in row \(row)", expected: "0, 1 or 2 (for -1, 0, +1)")
+      try packing { (raw) throws(TernaryError) in
+        try packer.pack(huggingFace: raw, matrixRows: self.rows, rows: rows)
       }
       // The four rows of a byte are far apart, so each quarter of the bytes is read four times.
       if isLarge {
-        for stored in TilePacker.packedRows(of: rows, count: weight.shape[0]) { weight.release(bytes(ofRows: stored)) }
+        for stored in TilePacker.packedRows(of: rows, count: weight.shape[0]) {
+          weight.release(elements: elements(ofRows: stored))
+        }
       }
     case .codes:
       try pack(codesOfRows: rows, packer: packer)
-      if isLarge { weight.release(bytes(ofRows: rows)) }
+      if isLarge { weight.release(elements: elements(ofRows: rows)) }
+    case .i2s(_, let block):
+      try packing { (raw) throws(TernaryError) in
+        try packer.pack(i2s: raw, block: block, matrixRows: self.rows, rows: rows, order: order)
+      }
+      if isLarge { weight.release(elements: elements(ofRows: rows)) }
+    case .tq(_, let blockScale, let kind):
+      try packing { (raw) throws(TernaryError) in
+        try packer.pack(kind, raw, scale: blockScale, matrixRows: self.rows, rows: rows, order: order)
+      }
+      if isLarge { weight.release(elements: elements(ofRows: rows)) }
     case .master:
       guard let quantizer else { preconditionFailure("a master needs its quantiser") }
       packer.pack(rows: rows, quantizer: quantizer) { row, values in
         weight.read(from: row * columns, count: columns, into: values)
       }
-      if isLarge { weight.release(bytes(ofRows: rows)) }
+      if isLarge { weight.release(elements: elements(ofRows: rows)) }
+    }
+  }
+
+  /// Calls `body` with the weight's bytes; its error becomes the tensor's.
+  private func packing(_ body: (UnsafeRawBufferPointer) throws(TernaryError) -> Void) throws(ModelFileError) {
+    do throws(TernaryError) {
+      try weight.bytes.withUnsafeBytes(body)
+    } catch {
+      switch error {
+      case .invalidCode(let row, let code):
+        throw weight.refusal("holds the code \(code) in row \(row)", expected: "0, 1 or 2 (for -1, 0, +1)")
+      case .unevenScale(let row, let found, let expected):
+        throw weight.refusal(
+          "has blocks of different scales: \(found) in row \(row)",
+          expected: "\(expected) in all, one scale for the whole tensor; scales of groups are not supported yet")
+      default: throw weight.refusal("cannot be packed: \(error)")
+      }
     }
   }
 

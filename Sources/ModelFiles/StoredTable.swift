@@ -1,14 +1,15 @@
 import BitNetInference
 import BitNetTernary
 
-/// An embedding or LM head as a checkpoint stores it: `[rows, columns]` of BF16, F16 or F32.
+/// An embedding or LM head as a checkpoint stores it: `[rows, columns]` of a float type, or of a quantised
+/// type of GGUF.
 struct StoredTable: Sendable {
   let tensor: StoredTensor
   let rows: Int
   let columns: Int
 
   /// - Throws: `ModelFileError` when the tensor is missing or is not a float table of this shape.
-  init(name: String, rows: Int, columns: Int, tensors: SafetensorsFolder) throws(ModelFileError) {
+  init(name: String, rows: Int, columns: Int, tensors: any TensorSource) throws(ModelFileError) {
     guard let tensor = tensors[name] else {
       throw ModelFileError(
         tensor: name, file: tensors.name, finding: "is missing", expected: "shape [\(rows), \(columns)]")
@@ -19,7 +20,7 @@ struct StoredTable: Sendable {
         finding: "is quantised (\(tensor.type.rawValue))",
         expected: "BF16, F16 or F32: quantised embeddings and LM heads are not supported")
     }
-    try tensor.require(StoredTensor.floatTypes, shape: [rows, columns])
+    try tensor.require(StoredTensor.floatTypes + QuantisedBlocks.types, shape: [rows, columns])
     self.tensor = tensor
     self.rows = rows
     self.columns = columns

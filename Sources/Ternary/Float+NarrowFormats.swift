@@ -22,4 +22,17 @@ extension Float {
     default: self = Float(bitPattern: sign | (exponent + 112) << 23 | fraction << 13)
     }
   }
+
+  /// The bits of the nearest IEEE half-precision value, ties to even. A NaN stays a NaN.
+  package var halfBits: UInt16 {
+    let sign = UInt16(truncatingIfNeeded: bitPattern >> 16) & 0x8000
+    let size = magnitude
+    if isNaN { return sign | 0x7E00 }
+    if size >= 0x1p-14 {
+      // Overflow of the fraction goes into the exponent, up to infinity.
+      let bits = size.bitPattern &- (112 << 23)
+      return sign | UInt16(min(0x7C00, (bits &+ 0xFFF &+ (bits >> 13 & 1)) >> 13))
+    }
+    return sign | UInt16((size * 0x1p24).rounded(.toNearestOrEven))
+  }
 }

@@ -20,7 +20,7 @@ package struct TilePacker: @unchecked Sendable {
   private var paddedColumns: Int { Tile.padded(columns, to: Tile.columns) }
 
   /// Calls `fill` to write each row's codes + 1, and packs them. Columns beyond the matrix are zero codes.
-  private func packRows<Failure: Error>(
+  func packRows<Failure: Error>(
     _ rows: Range<Int>, fill: (_ row: Int, _ biased: UnsafeMutablePointer<UInt8>) throws(Failure) -> Void
   ) throws(Failure) {
     let buffer = AlignedBuffer(count: paddedColumns)
@@ -34,7 +34,7 @@ package struct TilePacker: @unchecked Sendable {
   }
 
   /// Throws if one of the `columns` codes + 1 of a row is above 2, and names the largest.
-  private func check(_ biased: UnsafeMutablePointer<UInt8>, row: Int) throws(TernaryError) {
+  func check(_ biased: UnsafeMutablePointer<UInt8>, row: Int) throws(TernaryError) {
     var largest: UInt8 = 0
     for column in 0..<columns { largest = max(largest, biased[column]) }
     if largest > 2 { throw .invalidCode(row: row, value: largest) }
@@ -98,69 +98,7 @@ package struct TilePacker: @unchecked Sendable {
     return end <= count ? [first..<end] : [first..<count, 0..<end - count]
   }
 
-  /// The block length of bitnet.cpp's I2_S: 128 if quantised on x86 or by a converter, 64 if quantised on ARM.
-  package enum I2SBlock: Int, Sendable, CaseIterable {
-    case x86 = 128
-    case arm = 64
-  }
-
-  /// Repacks I2_S: row-major elements in blocks of B that continue across rows, B/4 bytes each. Byte p of a block holds
-  /// elements p, p + B/4, p + B/2 and p + 3B/4 from the high bits down. One Float scale follows the `N·K/4` bytes of
-  /// codes.
-  ///
-  /// - Parameters:
-  ///   - i2s: the tensor: `matrixRows · columns / 4` bytes of codes, then at least 4 bytes with the scale.
-  ///   - block: the block length, which files do not record; released files use 128.
-  /// - Returns: the scale.
-  /// - Throws: `TernaryError` for a field of 3, though bitnet.cpp reads it as 0, or a wrong size.
-  package func pack(i2s: UnsafeRawBufferPointer, block: I2SBlock, matrixRows: Int, rows: Range<Int>)
-    throws(TernaryError) -> Float
-  {
-    let count = matrixRows * columns
-    guard count % block.rawValue == 0 else { throw .blockLength(columns: columns, multipleOf: block.rawValue) }
-    guard i2s.count >= count / 4 + 4 else { throw .byteCount(found: i2s.count, expected: count / 4 + 32) }
-    let stride = block.rawValue / 4
-    try packRows(rows) { (row, biased) throws(TernaryError) in
-      for column in 0..<columns {
-        let element = row * columns + column
-        let within = element % block.rawValue
-        let byte = i2s[element / block.rawValue * stride + within % stride]
-        biased[column] = byte &>> UInt8(6 - 2 * (within / stride)) & 3
-      }
-      try check(biased, row: row)
-    }
-    return i2s.loadUnaligned(fromByteOffset: count / 4, as: Float.self)
-  }
-
-  /// Repacks TQ2_0: blocks of 256 elements along a row, 66 bytes each. 64 bytes of codes in two halves (byte p of half
-  /// h holds elements 128h + p, +32, +64, +96 from the low bits up) precede the scale, a 16-bit float that is the same
-  /// in every block of a ternary tensor.
-  ///
-  /// - Parameter tq2: `matrixRows · columns / 256` blocks; columns must be a multiple of 256.
-  /// - Returns: the scale.
-  /// - Throws: `TernaryError` for a field of 3, blocks with different scales, or a wrong size.
-  package func pack(tq2: UnsafeRawBufferPointer, matrixRows: Int, rows: Range<Int>) throws(TernaryError) -> Float {
-    guard columns % 256 == 0 else { throw .blockLength(columns: columns, multipleOf: 256) }
-    let blocks = columns / 256
-    try require(tq2.count, matrixRows * blocks * 66)
-    guard !tq2.isEmpty else { return 0 }
-    let scale = Float(halfBits: tq2.loadUnaligned(fromByteOffset: 64, as: UInt16.self))
-    try packRows(rows) { (row, biased) throws(TernaryError) in
-      for block in 0..<blocks {
-        let start = (row * blocks + block) * 66
-        let own = Float(halfBits: tq2.loadUnaligned(fromByteOffset: start + 64, as: UInt16.self))
-        guard own == scale else { throw .unevenScale(row: row, found: own, expected: scale) }
-        for element in 0..<256 {
-          let byte = tq2[start + element / 128 * 32 + element % 32]
-          biased[256 * block + element] = byte &>> UInt8(element % 128 / 32 * 2) & 3
-        }
-      }
-      try check(biased, row: row)
-    }
-    return scale
-  }
-
-  private func require(_ found: Int, _ expected: Int) throws(TernaryError) {
+  func require(_ found: Int, _ expected: Int) throws(TernaryError) {
     guard found == expected else { throw .byteCount(found: found, expected: expected) }
   }
 }

@@ -77,6 +77,24 @@ package struct TernaryMatrix: Sendable {
     return Int8(word >> UInt32(Tile.bit(element: column % 16)) & 3) - 2
   }
 
+  /// Writes the codes + 1 of a stacked row: 0, 1 or 2.
+  ///
+  /// - Parameter biased: room for `paddedColumns` codes; those of padding are 1.
+  package func unpack(row: Int, into biased: UnsafeMutablePointer<UInt8>) {
+    var word = tiles(fromRow: row / Tile.rows * Tile.rows) + 4 * Tile.word(row: row % Tile.rows, column: 0)
+    var target = UnsafeMutableRawPointer(biased)
+    for _ in 0..<tilesPerRow {
+      for half in 0..<2 {
+        let packed = UInt32(littleEndian: word.load(fromByteOffset: 32 * half, as: UInt32.self)) &- 0x5555_5555
+        for group in 0..<4 {
+          target.storeBytes(of: (packed >> UInt32(2 * group) & 0x0303_0303).littleEndian, as: UInt32.self)
+          target += 4
+        }
+      }
+      word += Tile.bytes
+    }
+  }
+
   /// The codes of one part, row-major `[rows][columns]`.
   package func codes(ofPart part: Int) -> [Int8] {
     let part = parts[part]

@@ -54,6 +54,29 @@ struct ConvertTests {
     }
   }
 
+  @Test("A model of a GGUF file generates the text of the model it was written from")
+  func gguf() async throws {
+    try await TemporaryFolder.with { folder in
+      let demo = Repository.path("Sources/DemoModel/demo.safetensors")
+      let (gguf, back) = (folder["demo.gguf"].path, folder["demo.safetensors"].path)
+      let prompt = ["--prompt", "Once upon a time", "--max-tokens", "8", "--seed", "1"]
+      let expected = try await BitNetProgram.run(["generate"] + prompt).text
+      #expect(!expected.isEmpty)
+      let written = try await BitNetProgram.run("convert", demo, gguf, "--type", "I2_S")
+      #expect(written.text.contains("2.00 bits per ternary weight"), "\(written.errors)")
+      #expect(try await BitNetProgram.run("convert", gguf, back).status == 0)
+      for model in [gguf, back] {
+        #expect(try await BitNetProgram.run(["generate", "--model", model] + prompt).text == expected)
+      }
+      #expect(try await BitNetProgram.run("inspect", gguf, "--verify").text.contains("I2_S, blocks of 128"))
+      // The other layout reads the codes in another order.
+      let arm = try await BitNetProgram.run(["generate", "--model", gguf, "--i2s-layout", "arm"] + prompt)
+      #expect(arm.status == 0 && arm.text != expected)
+      let misplaced = try await BitNetProgram.run("convert", gguf, back, "--type", "I2_S", "--overwrite")
+      #expect(misplaced.status == 64 && misplaced.errors.contains("--type is for GGUF files"))
+    }
+  }
+
   @Test("The table of inspect has counts in groups of three digits and sizes with units")
   func inspectTable() async throws {
     let output = try await BitNetProgram.run("inspect", Repository.path("Tests/Fixtures/llama-packed-bitlinear-untied"))

@@ -22,16 +22,19 @@ struct FuzzRounds {
   }
 
   /// - Throws: errors that are not refusals.
-  mutating func run(seed: UInt64, round: Int) throws {
+  ///
+  /// - Parameter only: the one kind of input; nil for all.
+  mutating func run(seed: UInt64, round: Int, only: String? = nil) throws {
     var mutator = Mutator(generator: SeededGenerator(seed: seed &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(round)))
     let (kind, load): (String, (inout Mutator) throws -> Void) =
-      switch mutator.generator.below(10) {
+      switch only == "GGUF" ? 10 : mutator.generator.below(12) {
       case 0, 1: ("header", header)
       case 2, 3: ("config.json", configuration)
       case 4: ("index", index)
       case 5: ("generation_config.json", generation)
       case 6, 7: ("checkpoint", checkpoint)
-      default: ("converted file", converted)
+      case 8, 9: ("converted file", converted)
+      default: ("GGUF", gguf)
       }
     var outcome = outcomes[kind] ?? Outcome()
     do {
@@ -92,6 +95,18 @@ struct FuzzRounds {
     check(try ModelLoader.load(bytes: bytes, options: options).weights, inputBytes: bytes.count)
   }
 
+  private func gguf(_ mutator: inout Mutator) throws {
+    let seed = mutator.generator.pick(seeds.gguf)
+    let bytes = exact(
+      mutator.mutate(binary: seed.file, header: seed.headerCount, others: texts + seeds.gguf.map(\.file)))
+    let file = try GGUFFile(bytes: bytes, name: "fuzz")
+    check(file.header, fileSize: bytes.count)
+    let options = LoadOptions(i2sBlock: mutator.generator.chance(2) ? .arm : .x86)
+    let loaded = try ModelLoader.load(gguf: file, options: options)
+    check(loaded.weights, inputBytes: bytes.count)
+    _ = try ModelInspection(gguf: file)
+  }
+
   /// A whole file with changes in its header, its data, both, or none.
   private func file(_ seed: Seeds.Whole, _ mutator: inout Mutator) -> [UInt8] {
     var text = seed.header.text
@@ -124,6 +139,25 @@ struct FuzzRounds {
       end = tensor.range.upperBound
     }
     precondition(end == fileSize)
+  }
+
+  private func check(_ header: GGUFHeader, fileSize: Int) {
+    for tensor in header.tensors {
+      precondition(
+        tensor.range.lowerBound >= header.dataStart && tensor.range.upperBound <= max(fileSize, header.dataStart))
+    }
+    for entry in header.metadata.entries {
+      precondition(entry.value.range.upperBound <= header.metadataEnd)
+      // Reading a value as each type gives the value or a refusal.
+      let readers: [(GGUFMetadata) throws -> Void] = [
+        { _ = try $0.string(entry.key) }, { _ = try $0.number(entry.key) }, { _ = try $0.integer(entry.key) },
+        { _ = try $0.bool(entry.key) }, { _ = try $0.strings(entry.key) }, { _ = try $0.numbers(entry.key) },
+        { _ = try $0.integers(entry.key) },
+      ]
+      for read in readers {
+        do { try read(header.metadata) } catch { precondition(error is ModelFileError) }
+      }
+    }
   }
 
   /// Checks that the weights are at most as much larger than the file as tiles allow, and that all of them are

@@ -63,6 +63,34 @@ struct Mutator {
     return result
   }
 
+  private static let extremes: [UInt64] = [
+    0, 1, 2, 3, 7, 8, 9, 12, 13, 31, 32, 33, 64, 255, 256, 1 << 16, 1 << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1,
+    1 << 32, 1 << 40, 1 << 61, (1 << 63) - 1, 1 << 63, .max, .max - 7, .max - 31,
+  ]
+
+  /// Makes one to four changes of a binary file, mostly one and mostly in its header: numbers of 4 or 8 bytes become
+  /// others, or bytes change in any way.
+  mutating func mutate(binary: [UInt8], header: Int, others: [[UInt8]]) -> [UInt8] {
+    var file = binary
+    for _ in 0...(generator.chance(3) ? generator.below(4) : 0) {
+      guard file.count > 16, !generator.chance(4) else {
+        file = mutate(bytes: file, others: others)
+        continue
+      }
+      let size = generator.chance(2) ? 4 : 8
+      let place = generator.below(min(generator.chance(8) ? file.count : header, file.count) - size)
+      let old = file[place..<place + size].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+      let value =
+        switch generator.below(4) {
+        case 0: old &+ UInt64(generator.below(3)) &- 1
+        case 1: old ^ 1 << UInt64(generator.below(8 * size))
+        default: generator.pick(Self.extremes)
+        }
+      for index in 0..<size { file[place + index] = UInt8(truncatingIfNeeded: value >> UInt64(8 * index)) }
+    }
+    return file
+  }
+
   /// The text's tokens: strings, runs of number or word characters, and single other bytes.
   private func tokens(_ text: [UInt8]) -> [Range<Int>] {
     func isWord(_ byte: UInt8) -> Bool {

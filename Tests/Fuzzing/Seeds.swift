@@ -34,6 +34,8 @@ struct Seeds {
   /// Small models, as checkpoints and converted, that load in well under a millisecond.
   var checkpoints: [Whole] = []
   var converted: [Whole] = []
+  /// GGUF files, and where their data begins.
+  var gguf: [(file: [UInt8], headerCount: Int)] = []
 
   var allTexts: [[UInt8]] { headers.map(\.text) + configurations + [generation, index] }
 
@@ -59,6 +61,15 @@ struct Seeds {
       shards[file.name.split(separator: "/").last.map(String.init) ?? ""] = file
     }
 
+    for name in try FileManager.default.contentsOfDirectory(atPath: fixtures + "/gguf") where name.hasSuffix(".gguf") {
+      let file = try read("\(fixtures)/gguf/\(name)")
+      if !file.isEmpty { gguf.append((file, file.count)) }
+    }
+    for (storage, architecture) in [(TinyGGUF.Storage.i2s, "bitnet-b1.58"), (.i2s, "llama"), (.tq2, "bitnet")] {
+      let builder = TinyGGUF(storage, architecture: architecture).builder
+      // Models are more interesting than headers alone.
+      for _ in 0..<15 { gguf.append((builder.file(), builder.header().count)) }
+    }
     for form in TinyModel.Form.allCases {
       let tiny = TinyModel(form)
       let file = try SafetensorsFile(bytes: shared(tiny.file.file()), name: "tiny")

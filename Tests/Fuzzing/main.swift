@@ -25,6 +25,7 @@ var count = 100_000
 var seed: UInt64 = 1
 var first = 0
 var verbose = false
+var only: String?
 var fixtures = Repository.path("Tests/Fixtures")
 
 var arguments = CommandLine.arguments.dropFirst()
@@ -34,6 +35,7 @@ while let option = arguments.popFirst() {
   case "--seed": seed = arguments.popFirst().flatMap(UInt64.init) ?? seed
   case "--first": first = arguments.popFirst().flatMap(Int.init) ?? first
   case "--fixtures": fixtures = arguments.popFirst() ?? fixtures
+  case "--only": only = arguments.popFirst()
   case "--verbose": verbose = true
   default:
     print("unknown option \(option)")
@@ -48,7 +50,7 @@ print("seed \(seed), rounds \(first) to \(first + count - 1)")
 let start = clock.now
 for round in first..<first + count {
   if verbose { print("round \(round)") }
-  try rounds.run(seed: seed, round: round)
+  try rounds.run(seed: seed, round: round, only: only)
 }
 let elapsed = clock.now - start
 for (kind, outcome) in rounds.outcomes.sorted(by: { $0.key < $1.key }) {

@@ -70,8 +70,8 @@ func expectRefusal(
 
 /// Everything in a model's weights, to be compared bit for bit.
 struct WeightBits: Equatable {
-  let configuration: ModelConfiguration
-  let tables: [[UInt8]]
+  var configuration: ModelConfiguration
+  var tables: [[UInt8]]
   let norms: [[UInt32]]
   let scales: [UInt64]
   let tiles: [[UInt8]]

@@ -97,7 +97,8 @@ struct ModelFamilyTests {
       found.count == expected.count && norm > 0 && (difference / norm).squareRoot() < 1e-9,
       "\((difference / norm).squareRoot())")
 
-    try ModelConverter.convert(from: folder.path, to: folder("made-up.safetensors"), families: families)
+    try ModelConverter.convert(
+      from: folder.path, to: folder("made-up.safetensors"), options: LoadOptions(families: families))
     let converted = try ModelLoader.load(path: folder("made-up.safetensors")).weights
     #expect(WeightBits(converted) == WeightBits(loaded))
     // Float has the same logits whatever the chunks, unless a text goes in one step.

@@ -237,6 +237,23 @@ struct ModelLoaderTests {
     expectRefusal("tensor model.embed_tokens.weight", "in row 1 that is not finite in bfloat16") { _ = try tiny.load() }
   }
 
+  @Test func invertedScalesGetAWarning() throws {
+    let folder = try TemporaryFolder()
+    func warning(_ scale: Float, linearClass: String) throws -> String? {
+      var tiny = TinyModel()
+      for name in tiny.codes.keys { tiny.file.add(name + "_scale", float32: [scale]) }
+      tiny.config["quantization_config"] = "{\"quant_method\":\"bitnet\",\"linear_class\":\"\(linearClass)\"}"
+      try tiny.write(to: folder)
+      return try ModelLoader.load(path: folder.path).warning
+    }
+    #expect(try warning(0.02, linearClass: "autobitlinear") == nil)
+    #expect(try warning(50, linearClass: "bitlinear") == nil)
+    #expect(try warning(50, linearClass: "autobitlinear")?.contains("look inverted") == true)
+    #expect(try warning(0.02, linearClass: "bitlinear")?.contains("look inverted") == true)
+    for fixture in Fixture.all { #expect(try fixture.load().warning == nil) }
+    #expect(try TinyGGUF().load().warning == nil)
+  }
+
   @Test func aPackedHeadIsRefused() {
     var tiny = TinyModel()
     tiny.config["tie_word_embeddings"] = "false"
@@ -256,7 +273,9 @@ struct ModelLoaderTests {
     expectRefusal("the folder", "has no config.json") { _ = try ModelLoader.load(path: folder.path) }
     expectRefusal("the file", "cannot be opened") { _ = try ModelLoader.load(path: folder("none")) }
     try folder.write("model.gguf", Array("GGUF".utf8) + [3, 0, 0, 0])
-    expectRefusal("the file", "is a GGUF file") { _ = try ModelLoader.load(path: folder("model.gguf")) }
+    expectRefusal("the number of tensors", "has 8 bytes at byte 8") {
+      _ = try ModelLoader.load(path: folder("model.gguf"))
+    }
     try TinyModel().write(to: folder)
     expectRefusal("__metadata__.format", "is missing", expected: "a converted model") {
       _ = try ModelLoader.load(path: folder("model.safetensors"))

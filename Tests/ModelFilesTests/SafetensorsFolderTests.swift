@@ -73,5 +73,9 @@ struct SafetensorsFolderTests {
   @Test func refusesAFolderWithoutWeights() throws {
     let folder = try TemporaryFolder()
     expectRefusal("the folder", "has no weights") { _ = try SafetensorsFolder(path: folder.path) }
+    try folder.write("pytorch_model.bin", [0])
+    expectRefusal("the folder", "in pytorch_model.bin only", expected: "save_pretrained") {
+      _ = try SafetensorsFolder(path: folder.path)
+    }
   }
 }

@@ -79,22 +79,55 @@ struct PackingTests {
   func i2s(_ block: TilePacker.I2SBlock, _ name: String) throws {
     let matrix = try matrix { packer, rows in
       try fixture.bytes(name).withUnsafeBytes {
-        let scale = try packer.pack(i2s: $0, block: block, matrixRows: self.rows, rows: rows)
-        #expect(scale == fixture.float32("scale")[0])
+        try packer.pack(i2s: $0, block: block, matrixRows: self.rows, rows: rows)
+        #expect(try TilePacker.i2sScale($0, count: codes.count) == fixture.float32("scale")[0])
       }
     }
     #expect(matrix.codes(ofPart: 0) == codes)
   }
 
-  @Test("hold the codes of TQ2_0")
-  func tq2() throws {
+  @Test("hold the codes of TQ1_0 and TQ2_0", arguments: [(TilePacker.TQ.tq1, "tq1_0"), (.tq2, "tq2_0")])
+  func tq(_ kind: TilePacker.TQ, _ name: String) throws {
+    let blocks = fixture.bytes(name)
+    let scale = blocks.withUnsafeBytes { kind.scale(of: $0) }
+    #expect(abs(scale / fixture.float32("scale")[0] - 1) < 1e-3)  // stored as a 16-bit float
     let matrix = try matrix { packer, rows in
-      try fixture.bytes("tq2_0").withUnsafeBytes {
-        let scale = try packer.pack(tq2: $0, matrixRows: self.rows, rows: rows)
-        #expect(abs(scale / fixture.float32("scale")[0] - 1) < 1e-3)  // stored as a 16-bit float
+      try blocks.withUnsafeBytes {
+        try packer.pack(kind, $0, scale: scale, matrixRows: self.rows, rows: rows)
       }
     }
     #expect(matrix.codes(ofPart: 0) == codes)
+  }
+
+  @Test("read a block without a scale as zeros, and refuse one with another scale")
+  func scalesOfBlocks() throws {
+    var blocks = fixture.bytes("tq2_0")
+    let scale = blocks.withUnsafeBytes { TilePacker.TQ.tq2.scale(of: $0) }
+    func pack() throws -> TernaryMatrix {
+      try matrix { packer, rows in
+        try blocks.withUnsafeBytes { try packer.pack(.tq2, $0, scale: scale, matrixRows: self.rows, rows: rows) }
+      }
+    }
+    (blocks[64], blocks[65]) = (0, 0)
+    #expect(blocks.withUnsafeBytes { TilePacker.TQ.tq2.scale(of: $0) } == scale)
+    #expect(try pack().codes(ofPart: 0) == [Int8](repeating: 0, count: 256) + codes[256...])
+    blocks[3 * 132 + 65] ^= 1
+    #expect { try pack() } throws: { error in
+      if case .unevenScale(row: 3, _, expected: scale)? = error as? TernaryError { true } else { false }
+    }
+  }
+
+  @Test("can be stored with the halves of each head interleaved")
+  func interleavedHalves() throws {
+    let order = RowOrder.interleavedHalves(headSize: 8)
+    #expect((0..<8).map(order.stored) == [0, 2, 4, 6, 1, 3, 5, 7])
+    let matrix = try matrix { packer, rows in
+      try fixture.bytes("i2_s_x86").withUnsafeBytes {
+        try packer.pack(i2s: $0, block: .x86, matrixRows: self.rows, rows: rows, order: order)
+      }
+    }
+    let expected = (0..<rows).flatMap { codes[order.stored($0) * columns..<(order.stored($0) + 1) * columns] }
+    #expect(matrix.codes(ofPart: 0) == expected)
   }
 
   @Test("refuse codes other than -1, 0 and 1, and name their row")
@@ -130,10 +163,10 @@ struct PackingTests {
         try packer.pack(i2s: bytes, block: .x86, matrixRows: rows, rows: 0..<1)
       }
       #expect(throws: TernaryError.byteCount(found: 100, expected: rows * columns / 256 * 66)) {
-        try packer.pack(tq2: bytes, matrixRows: rows, rows: 0..<1)
+        try packer.pack(.tq2, bytes, scale: 1, matrixRows: rows, rows: 0..<1)
       }
       #expect(throws: TernaryError.blockLength(columns: 100, multipleOf: 256)) {
-        try TilePacker(columns: 100, tiles: tiles.bytes).pack(tq2: bytes, matrixRows: 1, rows: 0..<1)
+        try TilePacker(columns: 100, tiles: tiles.bytes).pack(.tq2, bytes, scale: 1, matrixRows: 1, rows: 0..<1)
       }
     }
   }

@@ -62,11 +62,12 @@ struct ModelOptions: ParsableArguments {
     let clock = ContinuousClock()
     let start = clock.now
     let bar = ProgressBar("loading")
-    let options = try loadOptions(
+    var options = try loadOptions(
       cuda: .init { device in
         bar.finish()
         ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
       })
+    options.i2sBlock = source.layout.i2sBlock
     defer {
       bar.finish()
       endAtOnceIfWorkIsLeftBehind()
@@ -77,6 +78,8 @@ struct ModelOptions: ParsableArguments {
     } else {
       model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
     }
+    bar.finish()
+    if let warning = model.warning { ByteOutput.note("Warning: \(warning)") }
     return (model, start.duration(to: clock.now) / .seconds(1))
   }
 }

@@ -11,10 +11,12 @@ struct ModelSource: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       """
-      A file written by `bitnet convert`, a Hugging Face folder, or a model that `bitnet pull` downloaded: org/name, \
-      org/name@revision or org/name/file. (default: the built-in demo model)
+      A file written by `bitnet convert`, a GGUF file, a Hugging Face folder, or a model that `bitnet pull` downloaded: \
+      org/name, org/name@revision or org/name/file. (default: the built-in demo model)
       """, valueName: "model"))
   var model: String?
+
+  @OptionGroup var layout: I2SLayout
 
   /// The demo model's file, which is embedded in the program.
   static var demo: UnsafeRawBufferPointer {
@@ -31,23 +33,26 @@ struct ModelSource: ParsableArguments {
     guard let model = try path() else { return try ModelLoader.load(embedded: Self.demo).weights }
     let bar = ProgressBar("loading")
     defer { bar.finish() }
-    return try ModelLoader.load(path: model, progress: bar.update).weights
+    let loaded = try ModelLoader.load(path: model, options: layout.options, progress: bar.update)
+    bar.finish()
+    if let warning = loaded.warning { ByteOutput.note("Warning: \(warning)") }
+    return loaded.weights
   }
 
   /// Loads the tokenizer without reading the weights.
   func loadTokenizer() throws -> Tokenizer {
     guard let model = try path() else {
-      return try tokenizer(of: ModelLoader.load(embedded: Self.demo), name: "the demo model")
+      return try tokenizer(ModelLoader.load(embedded: Self.demo).tokenizer, of: "the demo model")
     }
     var isFolder: ObjCBool = false
     if FileManager.default.fileExists(atPath: model, isDirectory: &isFolder), isFolder.boolValue {
       return try Tokenizer(folder: model)
     }
-    return try tokenizer(of: ModelLoader.load(path: model, options: LoadOptions(verifyCodes: false)), name: model)
+    return try tokenizer(ModelLoader.tokenizer(path: model), of: model)
   }
 
-  private func tokenizer(of model: LoadedModel, name: String) throws -> Tokenizer {
-    guard let source = model.tokenizer else { throw BitNetError.noTokenizer(model: name) }
+  private func tokenizer(_ source: TokenizerSource?, of name: String) throws -> Tokenizer {
+    guard let source else { throw BitNetError.noTokenizer(model: name) }
     return try Tokenizer(source)
   }
 }

@@ -57,6 +57,7 @@ struct InspectReport: Encodable {
       ("tokenizer", inspection.tokenizer ?? "none"),
       ("chat template", chatTemplate),
     ]
+    if let warning = inspection.warning { rows.append(("warning", warning)) }
     if let generation = inspection.generation, generation != GenerationDefaults() {
       let values = [
         generation.temperature.map { "temperature \($0)" }, generation.topP.map { "top-p \($0)" },

@@ -1,0 +1,64 @@
+import BitNetInference
+
+/// A model's files, opened and checked, whose ternary weights are packed when they are loaded.
+struct OpenedModel: Sendable {
+  let path: String
+  let format: ModelFormat
+  let checkpoint: Checkpoint
+  /// Nil if the files have no tokenizer.
+  let tokenizer: TokenizerSource?
+  /// The Jinja template that turns messages into a prompt.
+  let chatTemplate: String?
+  /// The sampling that the model's authors suggest.
+  let generation: GenerationDefaults?
+
+  /// Of a GGUF file.
+  let ggufMetadata: GGUFMetadata?
+
+  /// The model with its weights.
+  func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
+    LoadedModel(
+      weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate, generation: generation,
+      source: FileAccess.name(path), warning: try checkpoint.scaleWarning())
+  }
+
+  /// Opens a Hugging Face folder or a GGUF file.
+  ///
+  /// - Returns: nil for another kind of file.
+  static func open(_ path: String, options: LoadOptions) throws(ModelFileError) -> OpenedModel? {
+    if FileAccess.isFolder(path) { return try OpenedModel(folder: path, families: options.families) }
+    let mapping = try MappedFile(path: path)
+    guard mapping.isGGUF else { return nil }
+    return try OpenedModel(GGUFParts(GGUFFile(mapping: mapping)), options: options)
+  }
+
+  private init(folder path: String, families: [ModelFamily]) throws(ModelFileError) {
+    let configPath = FileAccess.join(path, "config.json")
+    guard let config = try FileAccess.contentsIfPresent(configPath) else {
+      throw ModelFileError(
+        .system, file: path, subject: "the folder", finding: "has no config.json", expected: "a Hugging Face model")
+    }
+    let extras = try FolderExtras(folder: path)
+    let configuration = try HuggingFaceConfiguration(
+      config: config, generation: extras.generation, file: configPath, families: families)
+    self.path = path
+    format = .huggingFace
+    checkpoint = try Checkpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
+    tokenizer = extras.tokenizer
+    chatTemplate = extras.chatTemplate
+    generation = extras.generation?.defaults
+    ggufMetadata = nil
+  }
+
+  /// A GGUF model that is open.
+  init(_ parts: GGUFParts, options: LoadOptions) throws(ModelFileError) {
+    let configuration = try GGUFConfiguration(parts)
+    path = parts.name
+    format = .gguf
+    checkpoint = try Checkpoint(configuration, parts: parts, i2sBlock: options.i2sBlock)
+    tokenizer = try TokenizerSource(parts)
+    chatTemplate = try parts.metadata.string(GGUFName.chatTemplate)
+    generation = configuration.generation
+    ggufMetadata = parts.metadata
+  }
+}
