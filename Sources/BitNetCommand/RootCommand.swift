@@ -19,7 +19,8 @@ struct RootCommand: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      Generate.self, Chat.self, Convert.self, Inspect.self, Tokenize.self, Logits.self, MeasurePerplexity.self,
+      Generate.self, Chat.self, Convert.self, Inspect.self, Tokenize.self, Template.self, Logits.self,
+      MeasurePerplexity.self,
       Devices.self,
       Bench.self, Verify.self,
     ])

@@ -8,8 +8,8 @@
 
 /// Runs code on a thread with a stack of known size.
 ///
-/// The threads of a program's tasks may have half a megabyte of stack, and a template that nests as deep as it may needs
-/// more. Memory of the stack that is never touched costs nothing.
+/// The threads of a program's tasks may have half a megabyte of stack, and a template that nests as deep as the bounds
+/// allow needs more. Memory of the stack that is never touched costs nothing.
 enum DeepStack {
   /// In bytes. The tests measure that the deepest nesting takes less than half of it.
   static let size = 32 << 20
@@ -20,15 +20,27 @@ enum DeepStack {
     init(_ body: @escaping () -> Void) { self.body = body }
   }
 
-  static func run<Value, Failure: Error>(_ body: () throws(Failure) -> Value) throws(Failure) -> Value {
-    var result: Result<Value, Failure>?
+  static func run<Value>(_ body: () throws(JinjaError) -> Value) throws(JinjaError) -> Value {
+    var result = Result<Value, JinjaError>.failure(
+      JinjaError(.limit, line: 1, "the system has no thread for it; expected one"))
     withoutActuallyEscaping({ () -> Void in
-      do throws(Failure) { result = .success(try body()) } catch { result = .failure(error) }
+      do throws(JinjaError) { result = .success(try body()) } catch { result = .failure(error) }
     }) { start($0) }
-    return try result!.get()
+    return try result.get()
   }
 
-  /// Runs `body` on another thread, and waits for it.
+  #if canImport(Darwin)
+    private static let enter: @convention(c) (UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? = { work($0) }
+  #else
+    private static let enter: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = { work($0!) }
+  #endif
+
+  private static func work(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
+    Unmanaged<Job>.fromOpaque(argument).takeRetainedValue().body()
+    return nil
+  }
+
+  /// Runs `body` on another thread, and waits for it; does not run it if there is no thread.
   private static func start(_ body: @escaping () -> Void) {
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
@@ -40,18 +52,11 @@ enum DeepStack {
     #else
       var thread = pthread_t()
     #endif
-    let status = pthread_create(
-      &thread, &attributes,
-      { argument in
-        #if canImport(Darwin)
-          let job = Unmanaged<Job>.fromOpaque(argument).takeRetainedValue()
-        #else
-          let job = Unmanaged<Job>.fromOpaque(argument!).takeRetainedValue()
-        #endif
-        job.body()
-        return nil
-      }, job.toOpaque())
-    precondition(status == 0, "the system has no room for a thread")
+    let status = pthread_create(&thread, &attributes, enter, job.toOpaque())
+    guard status == 0 else {
+      job.release()
+      return
+    }
     #if canImport(Darwin)
       if let thread { pthread_join(thread, nil) }
     #else

@@ -35,14 +35,19 @@ package struct JinjaError: Error, Equatable, CustomStringConvertible {
 /// A template comes with a model and is as trustworthy as its author; no template may hang or exhaust the program. The
 /// bounds grow with the values that are given, so that a long chat does not meet them.
 package struct JinjaLimits: Sendable {
-  /// Steps: evaluated nodes, iterations, and one for every 8 characters that are copied or compared.
-  package var steps = 400_000
+  /// Steps: evaluated nodes, iterations, and one for every 8 characters that are copied or compared, or for each one
+  /// whose properties are looked up.
+  package var steps = 200_000
   /// Further steps for each character of the variables.
   package var stepsPerCharacter = 8
-  /// Further steps for each value of the variables: templates look through the messages for every message.
+  /// Further steps for each value of the variables.
   package var stepsPerValue = 500
+  /// Further steps for each pair of values: some templates look through all messages for every message.
+  package var stepsPerPair = 4
+  /// The largest number of steps, whatever the variables.
+  package var largestSteps = 50_000_000
   /// The longest text, and the longest rendering, in characters.
-  package var characters = 1 << 20
+  package var characters = 1 << 18
   /// Further characters for each character of the variables.
   package var charactersPerCharacter = 4
   /// How deep macros, loops and expressions may nest while they run.

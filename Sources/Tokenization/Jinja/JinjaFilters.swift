@@ -46,7 +46,11 @@ extension JinjaInterpreter {
     case .center:
       let width = try bind(arguments, ["width"], of: name)[0] ?? .integer(80)
       return try callText(name, string(value), JinjaGivenArguments(positional: [width]))
-    case .trim: return try callText("strip", string(value), arguments)
+    case .trim:
+      let characters = try bind(arguments, ["chars"], of: name)[0]
+      let text = try string(value)
+      try spend(characters: text.count)
+      return .text(text.stripped(.both, of: try chars(characters)))
     case .string, .pprint:
       _ = try bind(arguments, filter == .pprint ? ["verbose"] : [], of: name)
       return try text(filter == .string ? string(value) : representation(of: value))
@@ -70,17 +74,23 @@ extension JinjaInterpreter {
         return try formatted(string(value), makeDictionary(of: arguments.named))
       }
       return try formatted(string(value), tuple(arguments.positional))
-    case .title: return try text(titled(string(value)))
+    case .title:
+      let text = try string(value)
+      try spend(text.count)
+      return try self.text(titled(text))
     case .indent: return try indented(value, arguments)
     case .truncate: return try truncated(value, arguments)
     case .wordwrap: return try wrapped(value, arguments)
     case .wordcount:
       let units = try string(value).units
-      try spend(characters: units.count)
+      try spend(2 * units.count)
       return .integer(
         units.indices.count { JinjaText.isWord(units[$0]) && ($0 == 0 || !JinjaText.isWord(units[$0 - 1])) })
     case .filesizeformat: return try fileSize(value, arguments)
-    case .striptags: return try text(try string(value).withoutTags)
+    case .striptags:
+      let text = try string(value)
+      try spend(2 * text.count)
+      return .text(text.withoutTags)
     case .urlencode: return try urlEncoded(value)
     case .urlize: throw error("the filter urlize makes links for web pages; expected a filter for chats")
     default: return try xmlAttributes(value, arguments)
@@ -146,6 +156,7 @@ extension JinjaInterpreter {
 
   private func truncated(_ value: JinjaValue, _ arguments: JinjaGivenArguments) throws(JinjaError) -> JinjaValue {
     let values = try bind(arguments, ["length", "killwords", "end", "leeway"], of: "truncate")
+    if value.isUndefined { return value }
     guard case .text(let text) = value else {
       throw undefinedError(value) ?? error("the value of truncate is \(value.noun); expected a string")
     }
@@ -175,6 +186,7 @@ extension JinjaInterpreter {
     if width < 1 { throw error("the width of wordwrap is \(width); expected at least 1") }
     var separator = JinjaText("\n")
     if let value = values[2] { if case .none = value {} else { separator = try textArgument(value, "wordwrap") } }
+    try spend(4 * text.count)
     let breaks = (values[1]?.isTrue ?? true, values[3]?.isTrue ?? true)
     let paragraphs = text.lines().map { line in
       line.wrapped(width: width, breakingWords: breaks.0, breakingAtHyphens: breaks.1)
@@ -282,6 +294,7 @@ extension JinjaInterpreter {
     case .int:
       let values = try bind(arguments, ["default", "base"], of: "int")
       let base = try values[1].map { (value) throws(JinjaError) in try integer(value, "int") } ?? 10
+      if case .text(let text) = value { try spend(2 * text.count) }
       if case .text(let text) = value, let number = JinjaNumbers.integer(text.string, base: base) {
         return .integer(number)
       }

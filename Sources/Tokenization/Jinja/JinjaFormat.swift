@@ -94,7 +94,11 @@ extension JinjaInterpreter {
       units += try percentFormatted(item, spec, type, isSafe: format.isSafe)
       try spend(characters: units.count > largestText ? units.count : spec.width)
     }
-    if case .dictionary = values { used = max(used, 1) }
+    // As in Python, what can be looked up in may go unused.
+    switch values {
+    case .dictionary, .list, .range, .undefined: used = max(used, 1)
+    default: break
+    }
     if used < given.count { throw error("a format has \(used) places; expected one for each of \(given.count) values") }
     return .text(JinjaText(units: units, isSafe: format.isSafe))
   }
@@ -193,7 +197,9 @@ extension JinjaInterpreter {
   private func braceFormatted(
     _ format: JinjaText, _ arguments: JinjaGivenArguments, _ next: inout Int, depth: Int
   ) throws(JinjaError) -> [JinjaText.Unit] {
-    if depth > 1 { throw error("a format nests {} in {} in {}; expected two levels") }
+    if depth > 1, format.scalars.contains(0x7B) {
+      throw error("a format nests {} in {} in {}; expected two levels")
+    }
     try spend(characters: format.count)
     var units: [JinjaText.Unit] = []
     var at = 0
@@ -278,7 +284,6 @@ extension JinjaInterpreter {
         value = try item(Int(index).map { .integer($0) } ?? .text(index), of: value)
         rest = rest[rest.index(after: end)...]
       }
-      if let fault = undefinedError(value) { throw fault }
     }
     return value
   }

@@ -2,6 +2,7 @@ extension JinjaInterpreter {
   /// `object.name`: a method or attribute, else an item of that name.
   func attribute(_ name: JinjaText, of object: JinjaValue) throws(JinjaError) -> JinjaValue {
     if case .undefined(let undefined) = object { throw error(undefined.message) }
+    try spend(characters: name.count)
     let string = name.string
     if let value = try member(string, of: object) { return value }
     if case .dictionary(let dictionary) = object, let value = dictionary[name] { return value }
@@ -13,8 +14,7 @@ extension JinjaInterpreter {
     if case .undefined(let undefined) = object { throw error(undefined.message) }
     switch object {
     case .dictionary(let dictionary):
-      if case .text(let text) = index { try spend(characters: text.count) }
-      if let key = JinjaKey(index), let value = dictionary[key] { return value }
+      if let key = try keyIfHashable(index), let value = dictionary[key] { return value }
     case .list(let list), .tuple(let list):
       if let position = position(index, count: list.items.count) { return list.items[position] }
     case .text(let text):
@@ -24,6 +24,7 @@ extension JinjaInterpreter {
     default: break
     }
     if case .text(let name) = index {
+      try spend(characters: 4 * name.count)
       return try member(name.string, of: object) ?? missing(name.string, of: object)
     }
     if let number = index.index { return missing("\(number)", of: object) }
@@ -129,6 +130,7 @@ extension JinjaInterpreter {
   ) throws(JinjaError) -> JinjaValue {
     switch name {
     case "get":
+      if !arguments.named.isEmpty { throw error("get() has a named argument; expected values without names") }
       let values = try bind(arguments, ["key", "default"], of: "get")
       return dictionary[try key(required(values, 0, "key"))] ?? values[1] ?? .none
     case "fromkeys": return try fromKeys(arguments)

@@ -8,11 +8,10 @@ extension JinjaInterpreter {
   /// The value of an expression. Each kind has a function of its own, which keeps the stack that nesting takes small.
   func evaluate(_ expression: JinjaExpression, in scope: JinjaScope) throws(JinjaError) -> JinjaValue {
     try spend(1)
+    line = expression.line
     switch expression.kind {
     case .literal(let literal): return value(of: literal)
-    case .name(let number):
-      line = expression.line
-      return lookUp(number, in: scope)
+    case .name(let number): return lookUp(number, in: scope)
     case .attribute(let object, let name):
       let object = try evaluate(object, in: scope)
       line = expression.line
@@ -32,9 +31,7 @@ extension JinjaInterpreter {
     case .arithmetic(let operation, let left, let right):
       return try evaluateArithmetic(operation, left, right, in: scope, line: expression.line)
     case .comparison(let first, let rest): return try evaluateComparison(first, rest, in: scope, line: expression.line)
-    case .call(let function, let arguments):
-      line = expression.line
-      return try call(function, arguments, caller: nil, in: scope)
+    case .call(let function, let arguments): return try call(function, arguments, caller: nil, in: scope)
     case .filter(let operand, let filter): return try apply(filter, to: evaluate(operand, in: scope), in: scope)
     case .test(let operand, let test):
       return try evaluateTest(test, evaluate(operand, in: scope), in: scope, line: expression.line)
@@ -201,7 +198,7 @@ extension JinjaInterpreter {
     case .range: return try makeRange(arguments)
     case .dict: return try makeDictionary(arguments)
     case .namespace:
-      let namespace = makeNamespace()
+      let namespace = try makeNamespace()
       guard case .dictionary(let dictionary) = try makeDictionary(arguments) else { return .none }
       for (key, value) in dictionary.entries {
         guard case .text(let name) = key else { throw error("a name of namespace() is no string; expected one") }
@@ -219,7 +216,10 @@ extension JinjaInterpreter {
       throw JinjaError(.raised, line: line, String(message.string.prefix(2_000)))
     case .strftimeNow:
       let format = try bind(arguments, ["format"], of: "strftime_now")
-      return try text(time.formatted(try string(required(format, 0, "format"))))
+      let text = try string(required(format, 0, "format"))
+      // A directive writes at most 24 characters for two.
+      try spend(characters: 12 * text.count)
+      return .text(time.formatted(text))
     }
   }
 
@@ -232,10 +232,6 @@ extension JinjaInterpreter {
     let stop = numbers.count > 1 ? numbers[1] : numbers[0]
     let step = numbers.count > 2 ? numbers[2] : 1
     if step == 0 { throw error("the step of range() is 0; expected another number") }
-    // Far enough from the largest number for the sums that count the items.
-    guard [start, stop, step].allSatisfy({ abs($0) < 1 << 60 }) else {
-      throw error("range() has a number beyond 2^60; expected a smaller one")
-    }
     let range = JinjaRange(start: start, stop: stop, step: step)
     if range.count > limits.range {
       throw JinjaError(
@@ -289,16 +285,14 @@ extension JinjaInterpreter {
     return value
   }
 
-  /// The whole number of an argument.
+  /// The whole number of an argument, at most 2^60 from 0: far enough from the largest Int for sums with lengths, and
+  /// beyond all lengths.
   func integer(_ value: JinjaValue, _ name: String) throws(JinjaError) -> Int {
     guard let index = value.index else {
       if case .undefined(let undefined) = value { throw error(undefined.message) }
       throw error("a value of \(name) is \(value.noun); expected an integer")
     }
-    guard let number = Int(exactly: index) else {
-      throw error("a number of \(name) is \(index); expected a smaller one")
-    }
-    return number
+    return Int(max(-1 << 60, min(1 << 60, index)))
   }
 
   /// The text of an argument that must be a string.

@@ -8,6 +8,7 @@ extension JinjaInterpreter {
   func arithmetic(
     _ operation: JinjaOperator, _ left: JinjaValue, _ right: JinjaValue
   ) throws(JinjaError) -> JinjaValue {
+    if case .modulo = operation, case .text(let format) = left { return try formatted(format, right) }
     if let fault = undefinedError(left) ?? undefinedError(right) { throw fault }
     if let a = left.index, let b = right.index { return try integers(operation, a, b) }
     if let a = left.number, let b = right.number { return try floats(operation, a, b) }
@@ -24,7 +25,6 @@ extension JinjaInterpreter {
     case (.multiply, .tuple(let items), let count), (.multiply, let count, .tuple(let items)):
       guard let count = count.index else { break }
       return try tuple(repeated(items.items, count))
-    case (.modulo, .text(let format), _): return try formatted(format, right)
     default: break
     }
     throw error(
@@ -246,9 +246,27 @@ extension JinjaInterpreter {
   }
 
   func key(_ value: JinjaValue) throws(JinjaError) -> JinjaKey {
-    if case .text(let text) = value { try spend(characters: text.count) }
-    guard let key = JinjaKey(value) else { throw error("a key is \(value.noun); expected a string or number") }
+    guard let key = try keyIfHashable(value) else {
+      throw error("a key is \(value.noun); expected a string or number")
+    }
     return key
+  }
+
+  /// The value as a key; nil for lists and dictionaries, and for tuples with them.
+  func keyIfHashable(_ value: JinjaValue) throws(JinjaError) -> JinjaKey? {
+    switch value {
+    case .text(let text): try spend(characters: text.count)
+    case .tuple(let list):
+      var keys: [JinjaKey] = []
+      for item in list.items {
+        try spend(1)
+        guard let key = try keyIfHashable(item) else { return nil }
+        keys.append(key)
+      }
+      return .tuple(keys)
+    default: break
+    }
+    return JinjaKey(simple: value)
   }
 
   // MARK: - Items
@@ -258,7 +276,7 @@ extension JinjaInterpreter {
     switch value {
     case .undefined: return JinjaIterator([])
     case .text(let text): return JinjaIterator(text)
-    case .list(let list), .tuple(let list): return JinjaIterator(list.items)
+    case .list(let list), .tuple(let list): return JinjaIterator(list.items, depth: list.depth)
     case .dictionary(let dictionary):
       try spend(items: dictionary.entries.count)
       return JinjaIterator(dictionary.entries.map(\.key))

@@ -4,9 +4,13 @@ extension JinjaInterpreter {
     _ name: String, _ text: JinjaText, _ arguments: JinjaGivenArguments
   ) throws(JinjaError) -> JinjaValue {
     try spend(characters: text.count)
+    if !arguments.named.isEmpty, !["split", "rsplit", "splitlines", "expandtabs", "format"].contains(name) {
+      throw error("\(name)() has the argument \(arguments.named[0].name); expected values without names")
+    }
     switch name {
     case "upper", "lower", "casefold", "capitalize", "title", "swapcase":
       _ = try bind(arguments, [], of: name)
+      try spend(text.count)
       return try self.text(cased(name, text))
     case "strip", "lstrip", "rstrip":
       let characters = try bind(arguments, ["chars"], of: name)[0]
@@ -37,15 +41,16 @@ extension JinjaInterpreter {
       return try joined(values, with: text, convertingAll: false)
     case "format": return try braceFormatted(text, arguments)
     case "format_map":
-      let mapping = try required(bind(arguments, ["mapping"], of: name), 0, "mapping")
-      guard case .dictionary(let dictionary) = mapping else { throw error("format_map has no dictionary") }
-      return try braceFormatted(
-        text,
-        JinjaGivenArguments(
-          named: dictionary.entries.map { (try? string($0.key).string, $0.value) }.map { ($0 ?? "", $1) }))
+      guard case .dictionary(let dictionary) = try required(bind(arguments, ["mapping"], of: name), 0, "mapping") else {
+        throw error("the value of format_map is no dictionary; expected one")
+      }
+      var named: [(name: String, value: JinjaValue)] = []
+      for (key, value) in dictionary.entries { if case .text(let key) = key { named.append((key.string, value)) } }
+      return try braceFormatted(text, JinjaGivenArguments(named: named))
     case "center", "ljust", "rjust", "zfill", "expandtabs": return try padded(name, text, arguments)
     default:
       _ = try bind(arguments, [], of: name)
+      try spend(text.count)
       return .bool(Self.isOfKind(name, text))
     }
   }
@@ -254,7 +259,7 @@ extension JinjaInterpreter {
       try integer(value, "expandtabs")
     }
     let width = size ?? 8
-    try spend(characters: min(max(0, width), largestText) * text.units.count { $0 & JinjaText.scalarMask == 0x09 })
+    try spend(characters: min(max(0, width), largestText + 1) * text.units.count { $0 & JinjaText.scalarMask == 0x09 })
     var units: [JinjaText.Unit] = []
     var column = 0
     for unit in text.units {

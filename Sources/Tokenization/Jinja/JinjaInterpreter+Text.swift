@@ -52,7 +52,10 @@ extension JinjaInterpreter {
     case .bool(let value): add(value ? "True" : "False")
     case .integer(let value): add("\(value)")
     case .float(let value): add(JinjaNumbers.written(value))
-    case .text(let text): Self.appendQuoted(text, to: &units)
+    case .text(let text):
+      if text.isSafe { add("Markup(") }
+      Self.appendQuoted(text, to: &units)
+      if text.isSafe { add(")") }
     case .list(let list): try addItems(list.items, "[", "]")
     case .tuple(let list): try addItems(list.items, "(", list.items.count == 1 ? ",)" : ")")
     case .dictionary(let dictionary): try addDictionary(dictionary.entries)

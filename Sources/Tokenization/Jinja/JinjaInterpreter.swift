@@ -1,7 +1,7 @@
 /// Runs a template's statements.
 ///
-/// Each rendering has its own interpreter, which counts steps and depth. Nothing that a template does reaches beyond its
-/// values: they cannot be changed, except for the variables of `namespace()`, and there are no files and no other
+/// Each rendering has its own interpreter, which counts steps and depth. Nothing that a template does reaches beyond
+/// its values: they cannot be changed, except for the variables of `namespace()`, and there are no files and no other
 /// templates.
 final class JinjaInterpreter {
   private enum Flow { case next, breakLoop, continueLoop }
@@ -33,7 +33,11 @@ final class JinjaInterpreter {
     self.names = names
     self.limits = limits
     self.time = time
-    stepsLeft = limits.steps + size.values * limits.stepsPerValue + size.characters * limits.stepsPerCharacter
+    let pairs = min(size.values, 1 << 16) * min(size.values, 1 << 16)
+    stepsLeft = min(
+      limits.largestSteps,
+      limits.steps + size.values * limits.stepsPerValue + pairs * limits.stepsPerPair
+        + size.characters * limits.stepsPerCharacter)
     largestText = limits.characters + size.characters * limits.charactersPerCharacter
     for (name, value) in variables {
       if let number = names.existingNumber(of: name) { self.variables[number] = value }
@@ -64,7 +68,7 @@ final class JinjaInterpreter {
     }
   }
 
-  /// Counts the steps of work on characters or items, and checks that the result is not too long.
+  /// Counts the steps of work on characters, and checks that the result is not too long.
   func spend(characters count: Int) throws(JinjaError) {
     if count > largestText {
       throw JinjaError(
@@ -119,7 +123,8 @@ final class JinjaInterpreter {
     return try body()
   }
 
-  func makeNamespace() -> JinjaNamespace {
+  func makeNamespace() throws(JinjaError) -> JinjaNamespace {
+    try spend(20)
     let namespace = JinjaNamespace()
     namespaces.append(namespace)
     return namespace
@@ -155,7 +160,7 @@ final class JinjaInterpreter {
     case .set(let target, let expression): try assign(evaluate(expression, in: scope), to: target, in: scope)
     case .breakLoop: return .breakLoop
     case .continueLoop: return .continueLoop
-    default: try runBlock(statement, in: scope)
+    default: return try runBlock(statement, in: scope)
     }
     return .next
   }
@@ -168,55 +173,67 @@ final class JinjaInterpreter {
   }
 
   /// Runs the statements that chat templates use seldom.
-  private func runBlock(_ statement: JinjaStatement, in scope: JinjaScope) throws(JinjaError) {
+  private func runBlock(_ statement: JinjaStatement, in scope: JinjaScope) throws(JinjaError) -> Flow {
     switch statement {
     case .setBlock(let target, let filters, let body, let line):
-      var value = try JinjaValue.text(captured(body, in: JinjaScope(parent: scope)))
+      let (text, flow) = try captured(body, in: JinjaScope(parent: scope))
+      if flow != .next { return flow }
       self.line = line
-      for filter in filters { value = try apply(filter, to: value, in: scope) }
-      try assign(value, to: target, in: scope)
+      try assign(filtered(text, filters, in: scope), to: target, in: scope)
     case .macro(let definition):
+      try spend(10)
       scopes.append(scope)
       scope.set(definition.variable, .macro(JinjaMacro(definition, scope: scope, escapes: escapes)))
     case .call(let expression, let body):
-      guard case .call(let function, let arguments) = expression.kind else { return }
+      guard case .call(let function, let arguments) = expression.kind else { return .next }
       scopes.append(scope)
       let caller = JinjaMacro(body, scope: scope, escapes: escapes)
       let value = try call(function, arguments, caller: caller, in: scope)
       line = expression.line
       try write(string(value))
     case .filter(let filters, let body, let line):
-      var value = try JinjaValue.text(captured(body, in: JinjaScope(parent: scope)))
+      let (text, flow) = try captured(body, in: JinjaScope(parent: scope))
+      if flow != .next { return flow }
       self.line = line
-      for filter in filters { value = try apply(filter, to: value, in: scope) }
-      try write(string(value))
+      try write(string(filtered(text, filters, in: scope)))
     case .with(let values, let body):
       let inner = JinjaScope(parent: scope)
       for (target, expression) in values { try assign(evaluate(expression, in: scope), to: target, in: inner) }
-      _ = try run(body, in: inner)
+      return try run(body, in: inner)
     case .block(let body):
       // A block sees the template's variables, not those of a loop around it.
-      _ = try run(body, in: JinjaScope(parent: scopes[0]))
+      return try run(body, in: JinjaScope(parent: scopes[0]))
     case .autoescape(let expression, let body):
       let outer = escapes
       defer { escapes = outer }
       escapes = try evaluate(expression, in: scope).isTrue
-      _ = try run(body, in: JinjaScope(parent: scope))
-    case .generation(let body): _ = try run(body, in: JinjaScope(parent: scope))
+      return try run(body, in: JinjaScope(parent: scope))
+    case .generation(let body): return try run(body, in: JinjaScope(parent: scope))
     case .otherTemplate(let tag, let line):
       self.line = line
       throw error("it asks for another template with {% \(tag) %}; expected a template that needs no other")
     case .text, .output, .choice, .loop, .set, .breakLoop, .continueLoop: break
     }
+    return .next
   }
 
   /// What statements write, as a text.
-  private func captured(_ body: [JinjaStatement], in scope: JinjaScope) throws(JinjaError) -> JinjaText {
+  private func captured(
+    _ body: [JinjaStatement], in scope: JinjaScope
+  ) throws(JinjaError) -> (text: JinjaText, flow: Flow) {
     let outer = output
     output = []
     defer { output = outer }
-    _ = try run(body, in: scope)
-    return JinjaText(units: output, isSafe: escapes)
+    let flow = try run(body, in: scope)
+    return (JinjaText(units: output, isSafe: escapes), flow)
+  }
+
+  private func filtered(
+    _ text: JinjaText, _ filters: [JinjaFilterCall], in scope: JinjaScope
+  ) throws(JinjaError) -> JinjaValue {
+    var value = JinjaValue.text(text)
+    for filter in filters { value = try apply(filter, to: value, in: scope) }
+    return value
   }
 
   private func assign(_ value: JinjaValue, to target: JinjaTarget, in scope: JinjaScope) throws(JinjaError) {
@@ -248,13 +265,13 @@ final class JinjaInterpreter {
   private func runLoop(_ statement: JinjaLoopStatement, in scope: JinjaScope) throws(JinjaError) -> Flow {
     let source = try evaluate(statement.source, in: scope)
     line = statement.line
-    try runLoop(statement, over: source, depth: 0, in: scope)
-    return .next
+    return try runLoop(statement, over: source, depth: 0, in: scope)
   }
 
+  /// - Returns: where to go on; a `break` after `else` leaves the loop around this one.
   private func runLoop(
     _ statement: JinjaLoopStatement, over source: JinjaValue, depth: Int, in scope: JinjaScope
-  ) throws(JinjaError) {
+  ) throws(JinjaError) -> Flow {
     var iterator = try iterator(over: source)
     var count = knownCount(of: source)
     if let test = statement.test {
@@ -272,12 +289,13 @@ final class JinjaInterpreter {
     var hasRun = false
     while let item = try loop.advance(self) {
       hasRun = true
+      try spend(2)
       let inner = JinjaScope(parent: scope)
       if let loopName { inner.set(loopName, .loop(loop)) }
       try assign(item, to: statement.target, in: inner)
       if try run(statement.body, in: inner) == .breakLoop { break }
     }
-    if !hasRun { _ = try run(statement.otherwise, in: JinjaScope(parent: scope)) }
+    return hasRun ? .next : try run(statement.otherwise, in: JinjaScope(parent: scope))
   }
 
   /// Runs a recursive loop's body for inner items; what it writes is the result.
@@ -289,7 +307,7 @@ final class JinjaInterpreter {
       let outer = output
       output = []
       defer { output = outer }
-      try runLoop(statement, over: source, depth: loop.depth + 1, in: scope)
+      _ = try runLoop(statement, over: source, depth: loop.depth + 1, in: scope)
       return .text(JinjaText(units: output, isSafe: escapes))
     }
   }
@@ -310,6 +328,7 @@ final class JinjaInterpreter {
   func call(_ macro: JinjaMacro, _ arguments: JinjaGivenArguments, caller: JinjaMacro?) throws(JinjaError) -> JinjaValue
   {
     let definition = macro.definition
+    try spend(10 + definition.parameters.count)
     let scope = JinjaScope(parent: macro.scope)
     let name = definition.name ?? "caller"
     var named = arguments.named
@@ -356,8 +375,7 @@ final class JinjaInterpreter {
       let outer = escapes
       defer { escapes = outer }
       escapes = macro.escapes
-      let text = try captured(definition.body, in: scope)
-      return .text(text)
+      return .text(try captured(definition.body, in: scope).text)
     }
   }
 }

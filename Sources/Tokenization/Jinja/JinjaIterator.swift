@@ -8,6 +8,7 @@ final class JinjaIterator {
     case text(JinjaText)
     case range(JinjaRange)
     case iterator(JinjaIterator, Step)
+    case failure(JinjaError)
   }
 
   private let source: Source
@@ -15,9 +16,10 @@ final class JinjaIterator {
   /// How many iterators an item comes through.
   let depth: Int
 
-  init(_ items: [JinjaValue]) {
+  /// - Parameter depth: how deep the items nest; nil if it has to be counted.
+  init(_ items: [JinjaValue], depth: Int? = nil) {
     source = .items(items)
-    depth = 1 + (items.lazy.map(\.depth).max() ?? 0)
+    self.depth = 1 + (depth ?? items.lazy.map(\.depth).max() ?? 0)
   }
 
   init(_ text: JinjaText) {
@@ -27,6 +29,11 @@ final class JinjaIterator {
 
   init(_ range: JinjaRange) {
     source = .range(range)
+    depth = 1
+  }
+
+  init(failing error: JinjaError) {
+    source = .failure(error)
     depth = 1
   }
 
@@ -50,6 +57,7 @@ final class JinjaIterator {
       case .range(let range):
         guard position < range.count else { return nil }
         item = .integer(range[position])
+      case .failure(let error): throw error
       case .iterator(let inner, let step):
         guard let next = try inner.next(interpreter) else { return nil }
         guard let made = try step(interpreter, next) else { continue }

@@ -128,15 +128,10 @@ extension JinjaInterpreter {
       case 0x08: escape("\\b")
       case 0x0C: escape("\\f")
       case 0..<0x20: escapeCode(value)
-      case 0x7F... where isASCII && value > 0x7E:
-        if value == 0x7F {
-          units.append(unit)
-        } else if value < 0x10000 {
-          escapeCode(value)
-        } else {
-          escapeCode(0xD800 + (value - 0x10000) >> 10)
-          escapeCode(0xDC00 + (value - 0x10000) & 0x3FF)
-        }
+      case 0x7F..<0x10000 where isASCII: escapeCode(value)
+      case 0x10000... where isASCII:
+        escapeCode(0xD800 + (value - 0x10000) >> 10)
+        escapeCode(0xDC00 + (value - 0x10000) & 0x3FF)
       default: units.append(unit)
       }
     }

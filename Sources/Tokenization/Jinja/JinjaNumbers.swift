@@ -111,6 +111,7 @@ enum JinjaNumbers {
   static func float(_ value: JinjaValue, _ interpreter: JinjaInterpreter) throws(JinjaError) -> Double? {
     if let fault = interpreter.undefinedError(value) { throw fault }
     guard case .text(let text) = value else { return value.number }
+    try interpreter.spend(2 * text.count)
     let digits = trimmed(text.string).lowercased()
     let plain = ["-", "+"].contains(digits.prefix(1)) ? String(digits.dropFirst()) : digits
     if ["inf", "infinity"].contains(plain) { return digits.hasPrefix("-") ? -.infinity : .infinity }

@@ -3,6 +3,42 @@ extension JinjaInterpreter {
     _ filter: JinjaFilter, to value: JinjaValue, _ arguments: JinjaGivenArguments
   ) throws(JinjaError) -> JinjaValue {
     switch filter {
+    case .items, .unique, .batch, .slice, .map, .select, .reject, .selectattr, .rejectattr:
+      // As in Python, what they cannot do fails when the first item is asked for.
+      do throws(JinjaError) {
+        return try applyLazily(filter, to: value, arguments)
+      } catch {
+        if error.kind != .runtime { throw error }
+        return .iterator(JinjaIterator(failing: error))
+      }
+    default: return try applyEagerly(filter, to: value, arguments)
+    }
+  }
+
+  private func applyLazily(
+    _ filter: JinjaFilter, to value: JinjaValue, _ arguments: JinjaGivenArguments
+  ) throws(JinjaError) -> JinjaValue {
+    switch filter {
+    case .items:
+      _ = try bind(arguments, [], of: "items")
+      if value.isUndefined { return .iterator(JinjaIterator([])) }
+      guard case .dictionary(let dictionary) = value else {
+        throw error("the value of items is \(value.noun); expected a dictionary")
+      }
+      try spend(items: dictionary.entries.count)
+      return .iterator(JinjaIterator(JinjaView(dictionary, .items).items))
+    case .unique: return try unique(value, arguments)
+    case .batch: return try batches(value, arguments)
+    case .slice: return try slices(value, arguments)
+    case .map: return try mapped(value, arguments)
+    default: return try selected(filter, value, arguments)
+    }
+  }
+
+  private func applyEagerly(
+    _ filter: JinjaFilter, to value: JinjaValue, _ arguments: JinjaGivenArguments
+  ) throws(JinjaError) -> JinjaValue {
+    switch filter {
     case .length, .count:
       _ = try bind(arguments, [], of: filter.rawValue)
       if case .loop(let loop) = value { return try loop.attribute("length", self) ?? .none }
@@ -25,13 +61,6 @@ extension JinjaInterpreter {
       let isList = knownCount(of: value) == nil
       let items = Array(try items(of: value).reversed())
       return isList ? try list(items) : .iterator(JinjaIterator(items))
-    case .items:
-      if value.isUndefined { return .iterator(JinjaIterator([])) }
-      guard case .dictionary(let dictionary) = value else {
-        throw error("the value of items is \(value.noun); expected a dictionary")
-      }
-      try spend(items: dictionary.entries.count)
-      return .iterator(JinjaIterator(JinjaView(dictionary, .items).items))
     case .dictsort: return try sortedDictionary(value, arguments)
     case .sort:
       let values = try bind(arguments, ["reverse", "case_sensitive", "attribute"], of: "sort")
@@ -45,12 +74,7 @@ extension JinjaInterpreter {
       return try list(sorted(keyed, descending: values[0]?.isTrue ?? false).map(\.item))
     case .min, .max: return try extreme(value, arguments, isLargest: filter == .max)
     case .sum: return try sum(value, arguments)
-    case .unique: return try unique(value, arguments)
     case .groupby: return try grouped(value, arguments)
-    case .batch: return try batches(value, arguments)
-    case .slice: return try slices(value, arguments)
-    case .map: return try mapped(value, arguments)
-    case .select, .reject, .selectattr, .rejectattr: return try selected(filter, value, arguments)
     default:
       let items = try items(of: value)
       return items.randomElement() ?? .undefined(JinjaUndefined("the list is empty"))
@@ -73,7 +97,9 @@ extension JinjaInterpreter {
       self.ignoresCase = ignoresCase
       switch attribute {
       case nil, .some(.none): break
-      case .text(let text)?: path = Self.path(text)
+      case .text(let text)?:
+        try interpreter.spend(2 * text.count)
+        path = Self.path(text)
       case let number?: path = [.integer(try interpreter.integer(number, "attribute"))]
       }
     }

@@ -13,7 +13,7 @@ package struct JinjaTemplate: Sendable, Equatable {
   private let names: JinjaNames
 
   /// The largest template in bytes of UTF-8; the longest published ones have 30,000.
-  package static let largestSource = 1 << 20
+  package static let largestSource = 1 << 17
 
   /// - Throws: `JinjaError` for what is not Jinja, with the line.
   package init(_ source: String) throws(JinjaError) {

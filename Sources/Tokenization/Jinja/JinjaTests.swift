@@ -25,13 +25,20 @@ extension JinjaInterpreter {
       return try areEqual(arithmetic(.modulo, value, divisor), .integer(0))
     default: _ = try bind(arguments, [], of: name)
     }
+    if case .text(let text) = value, [.lower, .upper, .filter, .test].contains(test) {
+      try spend(characters: text.count)
+      try spend(text.count)
+    }
     switch (test, value) {
     case (.odd, _): return try areEqual(arithmetic(.modulo, value, .integer(2)), .integer(1))
     case (.even, _): return try areEqual(arithmetic(.modulo, value, .integer(2)), .integer(0))
     case (.lower, _): return try string(value).isLowercase
     case (.upper, _): return try string(value).isUppercase
-    case (.filter, _): return try JinjaFilter(rawValue: string(value).string) != nil
-    case (.test, _): return try JinjaTest(rawValue: string(value).string) != nil
+    case (.filter, .text(let name)): return JinjaFilter(rawValue: name.string) != nil
+    case (.test, .text(let name)): return JinjaTest(rawValue: name.string) != nil
+    case (.filter, _), (.test, _):
+      _ = try key(value)
+      return false
     case (.defined, _): return !value.isUndefined
     case (.undefined, _): return value.isUndefined
     default: return isOfType(test, value)

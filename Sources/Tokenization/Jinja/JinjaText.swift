@@ -264,7 +264,7 @@ extension JinjaText {
       while at < count, Self.isSpace(units[at]) { at += 1 }
       if at == count { return words }
       if limit >= 0, words.count == limit {
-        words.append(slice(at..<count).stripped(.right))
+        words.append(slice(at..<count))
         return words
       }
       let start = at
@@ -281,7 +281,7 @@ extension JinjaText {
       while end > 0, Self.isSpace(units[end - 1]) { end -= 1 }
       if end == 0 { break }
       if limit >= 0, words.count == limit {
-        words.append(slice(0..<end).stripped(.left))
+        words.append(slice(0..<end))
         break
       }
       var start = end

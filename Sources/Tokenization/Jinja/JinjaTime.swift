@@ -56,15 +56,27 @@ package struct JinjaTime: Sendable, Equatable {
     self.init(year: year, month: month, day: day, hour: time.hour, minute: time.minute, second: time.second)
   }
 
+  /// The time of a C structure; nil for years that a template cannot write.
+  private init?(_ parts: tm) {
+    self.init(
+      year: Int(parts.tm_year) + 1900, month: Int(parts.tm_mon) + 1, day: Int(parts.tm_mday), hour: Int(parts.tm_hour),
+      minute: Int(parts.tm_min), second: Int(parts.tm_sec))
+  }
+
   /// The local time now.
   package static var now: JinjaTime {
     var seconds = time(nil)
-    var local = tm()
-    localtime_r(&seconds, &local)
-    return JinjaTime(
-      year: Int(local.tm_year) + 1900, month: Int(local.tm_mon) + 1, day: Int(local.tm_mday),
-      hour: Int(local.tm_hour), minute: Int(local.tm_min), second: Int(local.tm_sec))
-      ?? JinjaTime(year: 1970, month: 1, day: 1)!
+    var parts = tm()
+    localtime_r(&seconds, &parts)
+    return JinjaTime(parts) ?? JinjaTime(year: 1970, month: 1, day: 1)!
+  }
+
+  /// The time in UTC at a number of seconds after the beginning of 1970.
+  package init?(secondsSince1970: Int) {
+    var seconds = time_t(secondsSince1970)
+    var parts = tm()
+    guard gmtime_r(&seconds, &parts) != nil else { return nil }
+    self.init(parts)
   }
 
   // MARK: - Calendar

@@ -73,7 +73,7 @@ enum JinjaValue {
     case .iterator(let iterator): iterator.depth
     case .method(let method): method.receiver.depth
     case .cycler(let cycler): cycler.depth
-    case .joiner(let joiner): joiner.separator.depth
+    case .joiner(let joiner): joiner.depth
     case .loop(let loop): loop.nesting
     default: 0
     }
@@ -172,21 +172,14 @@ enum JinjaKey: Hashable {
   case tuple([JinjaKey])
   case object(ObjectIdentifier)
 
-  /// Nil for values that cannot be keys, such as lists.
-  init?(_ value: JinjaValue) {
+  /// Nil for tuples, and for values that cannot be keys, such as lists.
+  init?(simple value: JinjaValue) {
     switch value {
     case .none: self = .none
     case .bool(let value): self = .integer(value ? 1 : 0)
     case .integer(let value): self = .integer(value)
     case .float(let value): self = Int128(exactly: value).map { .integer($0) } ?? .float(value)
     case .text(let text): self = .text(text.scalars)
-    case .tuple(let list):
-      var keys: [JinjaKey] = []
-      for item in list.items {
-        guard let key = JinjaKey(item) else { return nil }
-        keys.append(key)
-      }
-      self = .tuple(keys)
     case .undefined: self = .object(ObjectIdentifier(JinjaUndefined.self))
     case .range(let range): self = .tuple([.integer(Int128(range.start)), .integer(Int128(range.count))])
     case .iterator(let object): self = .object(ObjectIdentifier(object))
@@ -197,7 +190,7 @@ enum JinjaKey: Hashable {
     case .joiner(let object): self = .object(ObjectIdentifier(object))
     case .function(let function): self = .tuple([.none, .text(JinjaText(function.rawValue).units)])
     case .method(let object): self = .object(ObjectIdentifier(object))
-    case .list, .dictionary, .view: return nil
+    case .list, .tuple, .dictionary, .view: return nil
     }
   }
 }
@@ -284,18 +277,24 @@ final class JinjaMacro {
 
 final class JinjaCycler {
   let items: [JinjaValue]
+  let depth: Int
   var position = 0
 
-  init(_ items: [JinjaValue]) { self.items = items }
-
-  var depth: Int { 1 + (items.lazy.map(\.depth).max() ?? 0) }
+  init(_ items: [JinjaValue]) {
+    self.items = items
+    depth = 1 + (items.lazy.map(\.depth).max() ?? 0)
+  }
 }
 
 final class JinjaJoiner {
   let separator: JinjaValue
+  let depth: Int
   var isUsed = false
 
-  init(_ separator: JinjaValue) { self.separator = separator }
+  init(_ separator: JinjaValue) {
+    self.separator = separator
+    depth = 1 + separator.depth
+  }
 }
 
 /// The functions that templates find without being given them.
