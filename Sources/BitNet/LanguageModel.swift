@@ -116,8 +116,8 @@ public final class LanguageModel: Sendable {
   ///   - system: the system message, which tells the model its role.
   ///   - template: how turns are written; nil takes the model's own template.
   ///   - options: sampling, limits and stops of each answer.
-  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none, or an invalid one;
-  ///   ``BitNetError/Code/invalidTokenizer`` when the tokenizer lacks a special token of the template.
+  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none, or an invalid
+  ///   one; ``BitNetError/Code/invalidTokenizer`` when the tokenizer lacks a special token of the template.
   public func chat(
     system: String? = nil, template: ChatTemplate? = nil, options: GenerationOptions = .init()
   ) throws(BitNetError) -> ChatSession {

@@ -16,8 +16,8 @@ struct Template: ParsableCommand {
       assistant in turn. Templates are those of Hugging Face, in Jinja.
 
       With --jsonl, each line of standard input is an object: "source" is a template, "variables" an object with the \
-      values it is given, and "now" the time it sees, such as "2026-07-26 09:05:03" (default: the local time). For each \
-      line it prints {"text": …}, or {"error": …} for a template that fails. An error of the template's own \
+      values it is given, and "now" the time it sees, such as "2026-07-26 09:05:03" (default: the local time). For \
+      each line it prints {"text": …}, or {"error": …} for a template that fails. An error of the template's own \
       raise_exception is printed as it is.
 
       Examples:

@@ -156,10 +156,6 @@ extension JinjaInterpreter {
 
   private func truncated(_ value: JinjaValue, _ arguments: JinjaGivenArguments) throws(JinjaError) -> JinjaValue {
     let values = try bind(arguments, ["length", "killwords", "end", "leeway"], of: "truncate")
-    if value.isUndefined { return value }
-    guard case .text(let text) = value else {
-      throw undefinedError(value) ?? error("the value of truncate is \(value.noun); expected a string")
-    }
     let length = try values[0].map { (value) throws(JinjaError) in try integer(value, "truncate") } ?? 255
     let end =
       try values[2].map { (value) throws(JinjaError) in try textArgument(value, "truncate") } ?? JinjaText("...")
@@ -168,7 +164,10 @@ extension JinjaInterpreter {
     guard length >= end.count, leeway >= 0 else {
       throw error("the length of truncate is \(length); expected at least \(end.count)")
     }
-    if text.count - leeway <= length { return value }
+    if let count = knownCount(of: value), count - leeway <= length { return value }
+    guard case .text(let text) = value else {
+      throw error("the value of truncate is \(value.noun); expected a string")
+    }
     var kept = text.slice(0..<length - end.count)
     if !(values[1]?.isTrue ?? false), let space = kept.units.lastIndex(where: { $0 & JinjaText.scalarMask == 0x20 }) {
       kept = kept.slice(0..<space)

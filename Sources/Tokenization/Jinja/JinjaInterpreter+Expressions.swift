@@ -8,6 +8,8 @@ extension JinjaInterpreter {
   /// The value of an expression. Each kind has a function of its own, which keeps the stack that nesting takes small.
   func evaluate(_ expression: JinjaExpression, in scope: JinjaScope) throws(JinjaError) -> JinjaValue {
     try spend(1)
+    try descend()
+    defer { ascend() }
     line = expression.line
     switch expression.kind {
     case .literal(let literal): return value(of: literal)

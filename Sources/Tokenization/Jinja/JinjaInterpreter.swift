@@ -113,13 +113,21 @@ final class JinjaInterpreter {
     return .text(text)
   }
 
-  /// Goes one level deeper.
-  func nested<Result>(_ body: () throws(JinjaError) -> Result) throws(JinjaError) -> Result {
-    depth += 1
-    defer { depth -= 1 }
-    if depth > limits.depth {
-      throw JinjaError(.limit, line: line, "macros or expressions nest without end; expected less than \(limits.depth)")
+  /// Goes one level deeper; ``ascend()`` goes back.
+  func descend() throws(JinjaError) {
+    if depth >= limits.depth {
+      throw JinjaError(
+        .limit, line: line, "macros and expressions nest without end; expected at most \(limits.depth) levels")
     }
+    depth += 1
+  }
+
+  func ascend() { depth -= 1 }
+
+  /// Runs `body` one level deeper.
+  func nested<Result>(_ body: () throws(JinjaError) -> Result) throws(JinjaError) -> Result {
+    try descend()
+    defer { ascend() }
     return try body()
   }
 
@@ -146,9 +154,9 @@ final class JinjaInterpreter {
   }
 
   private func run(_ statement: JinjaStatement, in scope: JinjaScope) throws(JinjaError) -> Flow {
-    depth += 1
-    defer { depth -= 1 }
     try spend(1)
+    try descend()
+    defer { ascend() }
     switch statement {
     case .text(let text): try write(text)
     case .output(let expression):

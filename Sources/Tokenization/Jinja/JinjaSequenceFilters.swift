@@ -69,7 +69,8 @@ extension JinjaInterpreter {
       for item in try items(of: value) {
         var keys: [JinjaValue] = []
         for getter in getters { keys.append(try getter.value(of: item, self)) }
-        keyed.append((keys.count == 1 ? keys[0] : .tuple(JinjaList(keys)), item))
+        // A list even of one key: as in Python, equal keys need no order.
+        keyed.append((.tuple(JinjaList(keys)), item))
       }
       return try list(sorted(keyed, descending: values[0]?.isTrue ?? false).map(\.item))
     case .min, .max: return try extreme(value, arguments, isLargest: filter == .max)
