@@ -9,30 +9,32 @@ import Testing
 #endif
 
 /// Published chat templates with the renderings of transformers, which are not part of the repository: in a folder
-/// beside it, or where BITNET_JUDGE says.
-enum Judge {
+/// beside it, or where BITNET_TEMPLATES says.
+enum PublishedTemplates {
   static let folder: URL = {
-    if let path = ProcessInfo.processInfo.environment["BITNET_JUDGE"] { return URL(filePath: path) }
+    if let path = ProcessInfo.processInfo.environment["BITNET_TEMPLATES"] { return URL(filePath: path) }
     let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .deletingLastPathComponent()
     let beside = root.deletingLastPathComponent()
     // A worktree is one folder deeper.
-    let candidates = [beside, beside.deletingLastPathComponent()].map { $0.appending(path: "shared/judge") }
+    let candidates = [beside, beside.deletingLastPathComponent()].map {
+      $0.appending(path: "shared/judge/chat_templates")
+    }
     return candidates.first { FileManager.default.fileExists(atPath: $0.path) } ?? candidates[0]
   }()
 
-  static let absence: Comment = "the published templates are not there; set BITNET_JUDGE to their folder"
+  static let absence: Comment = "the published templates are not there; set BITNET_TEMPLATES to their folder"
 
-  static let isPresent = FileManager.default.fileExists(atPath: folder.appending(path: "chat_templates").path)
+  static let isPresent = FileManager.default.fileExists(atPath: folder.path)
 
   static func document(_ path: String) throws -> JSONValue {
-    let bytes = [UInt8](try Data(contentsOf: folder.appending(path: "chat_templates/\(path)")))
+    let bytes = [UInt8](try Data(contentsOf: folder.appending(path: path)))
     return try JSONDocument(bytes, limits: JSONLimits(byteCount: 64 << 20, depth: 100)).root
   }
 
   /// The names and texts of all published templates; none if they are not there.
-  static let templates: [(name: String, source: String)] = {
-    let folder = Self.folder.appending(path: "chat_templates/templates")
+  static let all: [(name: String, source: String)] = {
+    let folder = Self.folder.appending(path: "templates")
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
     return names.sorted().compactMap { name in
       guard let data = try? Data(contentsOf: folder.appending(path: name)) else { return nil }
@@ -41,7 +43,7 @@ enum Judge {
   }()
 }
 
-@Suite("Published chat templates", .enabled(if: Judge.isPresent, Judge.absence))
+@Suite("Published chat templates", .enabled(if: PublishedTemplates.isPresent, PublishedTemplates.absence))
 struct PublishedTemplateTests {
   private static func chat(_ dialog: JSONValue, _ arguments: JSONValue) throws -> (chat: ChatInput, generates: Bool) {
     func array(_ name: String) throws -> [JSONTree]? { try dialog[name].ifPresent?.elements().map { try JSONTree($0) } }
@@ -57,7 +59,7 @@ struct PublishedTemplateTests {
   }
 
   private static func template(_ name: String, _ manifest: JSONValue) throws -> ChatTemplate {
-    let source = try #require(Judge.templates.first { $0.name == name }?.source)
+    let source = try #require(PublishedTemplates.all.first { $0.name == name }?.source)
     func text(_ key: String) throws -> String? {
       try manifest[name][key].ifPresent?.string().isEmpty == false ? manifest[name][key].string() : nil
     }
@@ -75,9 +77,9 @@ struct PublishedTemplateTests {
 
   @Test("render all dialogs as transformers does")
   func renderings() throws {
-    let manifest = try Judge.document("manifest.json")
-    let dialogs = try Judge.document("dialogs.json")
-    let cases = [UInt8](try Data(contentsOf: Judge.folder.appending(path: "chat_templates/cases.jsonl")))
+    let manifest = try PublishedTemplates.document("manifest.json")
+    let dialogs = try PublishedTemplates.document("dialogs.json")
+    let cases = [UInt8](try Data(contentsOf: PublishedTemplates.folder.appending(path: "cases.jsonl")))
     var templates: [String: ChatTemplate] = [:]
     var count = 0
     for line in cases.split(separator: UInt8(ascii: "\n")) {
@@ -104,7 +106,7 @@ struct PublishedTemplateTests {
 
   @Test("keep every character of messages, tools and documents out of the markup")
   func provenance() throws {
-    let manifest = try Judge.document("manifest.json")
+    let manifest = try PublishedTemplates.document("manifest.json")
     /// Private characters, which no template has, stand in for the text.
     func marked(_ tree: JSONTree) -> JSONTree {
       switch tree {
@@ -116,7 +118,7 @@ struct PublishedTemplateTests {
       }
     }
     var rendered = 0
-    for (name, dialog) in try Judge.document("dialogs.json").members() {
+    for (name, dialog) in try PublishedTemplates.document("dialogs.json").members() {
       let dialogName = try name.string()
       var (chat, _) = try Self.chat(dialog, JSONDocument(Array("{}".utf8)).root)
       for message in chat.messages.indices {
@@ -126,7 +128,7 @@ struct PublishedTemplateTests {
       }
       chat.tools = chat.tools?.map(marked)
       chat.documents = chat.documents?.map(marked)
-      for (template, _) in Judge.templates {
+      for (template, _) in PublishedTemplates.all {
         guard let prompt = try? Self.template(template, manifest).prompt(for: chat, time: renderingTime) else {
           continue
         }

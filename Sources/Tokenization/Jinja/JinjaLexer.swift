@@ -146,6 +146,8 @@ struct JinjaLexer {
   }
 
   private mutating func skipComment(from start: Int) throws(JinjaError) {
+    // As in Jinja, one that begins at the very end needs none.
+    if start == source.count { return advance(to: start) }
     var index = start
     while index < source.count {
       if let end = blockEnd(at: index, "#}") { return advance(to: end) }

@@ -305,7 +305,10 @@ extension JinjaParser {
       }
     }
     try expectSymbol("[")
-    if isSymbol("]") { throw unexpected("an index") }
+    if skipSymbol("]") {
+      let index = try node(.tuple([]), [], line: line)
+      return try node(.item(of: value, index), [value, index], line: line)
+    }
     if !isSymbol(":") {
       let index = try expression()
       if isSymbol(",") {
