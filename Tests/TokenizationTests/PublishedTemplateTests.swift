@@ -45,7 +45,7 @@ enum PublishedTemplates {
 
 @Suite("Published chat templates", .enabled(if: PublishedTemplates.isPresent, PublishedTemplates.absence))
 struct PublishedTemplateTests {
-  private static func chat(_ dialog: JSONValue, _ arguments: JSONValue) throws -> (chat: ChatInput, generates: Bool) {
+  static func chat(_ dialog: JSONValue, _ arguments: JSONValue) throws -> (chat: ChatInput, generates: Bool) {
     func array(_ name: String) throws -> [JSONTree]? { try dialog[name].ifPresent?.elements().map { try JSONTree($0) } }
     let messages = try dialog["messages"].elements().map { message -> ChatInput.Message in
       guard case .object(let fields) = try JSONTree(message) else { throw message.error(expected: "an object") }
@@ -58,7 +58,7 @@ struct PublishedTemplateTests {
     return (chat, members.contains(.init("add_generation_prompt", .bool(true))))
   }
 
-  private static func template(_ name: String, _ manifest: JSONValue) throws -> ChatTemplate {
+  static func template(_ name: String, _ manifest: JSONValue) throws -> ChatTemplate {
     let source = try #require(PublishedTemplates.all.first { $0.name == name }?.source)
     func text(_ key: String) throws -> String? {
       try manifest[name][key].ifPresent?.string().isEmpty == false ? manifest[name][key].string() : nil
