@@ -38,7 +38,7 @@ extension PublishedTemplateTests {
         let file = try PublishedTemplates.tokenizerFile(name, unpackedInto: temporary)
         do {
           tokenizers[name] = .some(try Tokenizer(contentsOfFile: file.path))
-        } catch let error as TokenizerError {
+        } catch {
           print("published templates: the tokenizer \(name) is left out: \(error)")
           tokenizers[name] = .some(nil)
         }
