@@ -93,7 +93,7 @@ let package = Package(
       dependencies: [
         "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck",
         "BitNetDiagnostics", "BitNetHub",
-        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
+        "BitNetInference", "BitNetJSON", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
         "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
@@ -122,7 +122,7 @@ let package = Package(
       path: "Tests/Fuzzing"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["BitNetJSON"]),
-    .testTarget(name: "TokenizationTests", dependencies: ["BitNetTokenization"], exclude: ["Fixtures"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["BitNetJSON", "BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ModelFilesTests",
       dependencies: [

@@ -40,7 +40,7 @@ public struct BitNetError: Error, Sendable, CustomStringConvertible {
     public static let unsupportedModel = Code(description: "unsupportedModel")
     /// The tokenizer is missing, does not parse, does not fit the weights, or lacks a token that is needed.
     public static let invalidTokenizer = Code(description: "invalidTokenizer")
-    /// The model's chat template is missing, or not one that this library knows.
+    /// The model's chat template is missing, or it fails.
     public static let unknownChatTemplate = Code(description: "unknownChatTemplate")
     /// The GPU, its driver or the processor's instructions cannot be used.
     public static let deviceUnavailable = Code(description: "deviceUnavailable")
@@ -96,6 +96,12 @@ extension BitNetError {
     case let error as ModelFileError:
       self = form(Code(error.kind), "\(error.file): \(error.subject)", error.finding, error.expected)
     case let error as TokenizerError: self = form(.invalidTokenizer, error.subject, error.found, error.expected)
+    case let error as JinjaError where error.kind == .raised:
+      self = form(.invalidArgument, "the chat", "refused by the chat template: \(error.message)")
+    case let error as JinjaError:
+      self = form(.unknownChatTemplate, "the chat template at line \(error.line)", "failing: \(error.message)")
+    case let error as ChatInputError:
+      self = form(.invalidArgument, "the chat", "with \(error.finding)", "messages of a role and a text")
     case let error as ConfigurationError: self = form(.invalidModel, error.field, error.found, error.expected)
     case let error as ModelWeightsError: self = form(.invalidModel, error.tensor, error.found, error.expected)
     case is TernaryError: self = form(.invalidModel, "a ternary matrix", "\(error)")

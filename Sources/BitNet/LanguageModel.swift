@@ -14,10 +14,10 @@ public final class LanguageModel: Sendable {
   package let configuration: ModelConfiguration
   /// Turns text into the model's tokens and back.
   public let tokenizer: Tokenizer
-  /// The model's chat template; nil if its files have none, or one that is not recognised.
+  /// The model's chat template; nil if its files have none, or one that is not valid Jinja.
   public let chatTemplate: ChatTemplate?
-  /// Whether the model's files have a chat template, recognised or not.
-  package let hasChatTemplate: Bool
+  /// What is wrong with the chat template in the model's files; nil if it is sound, or missing.
+  package let chatTemplateFault: String?
   /// The sampling parameters that the model's authors suggest; greedy if they suggest none.
   public let suggestedSampling: SamplingParameters
   /// Tokens that end a text: those of the configuration, and those of the tokenizer that are known by name.
@@ -40,9 +40,16 @@ public final class LanguageModel: Sendable {
   ) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
-    chatTemplate = loaded.chatTemplate.flatMap { ChatTemplate(jinja: $0) }
-    hasChatTemplate = loaded.chatTemplate != nil
     warning = loaded.warning
+    do {
+      chatTemplate = try loaded.chatTemplate.map { (jinja) throws(JinjaError) in
+        try ChatTemplate(jinja: jinja, tokenizer: tokenizer, endTokens: loaded.weights.configuration.endTokens)
+      }
+      chatTemplateFault = nil
+    } catch {
+      chatTemplate = nil
+      chatTemplateFault = error.description
+    }
     let suggested = loaded.generation
     suggestedSampling = SamplingParameters(
       temperature: Float(suggested?.temperature ?? 0), topK: suggested?.topK ?? 0, topP: Float(suggested?.topP ?? 1))
@@ -114,19 +121,18 @@ public final class LanguageModel: Sendable {
   ///   - system: the system message, which tells the model its role.
   ///   - template: how turns are written; nil takes the model's own template.
   ///   - options: sampling, limits and stops of each answer.
-  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none that is recognised;
-  ///   ``BitNetError/Code/invalidTokenizer`` when the tokenizer lacks a special token of the template.
+  /// - Throws: ``BitNetError/Code/unknownChatTemplate`` when `template` is nil and the model has none, or an invalid
+  ///   one; ``BitNetError/Code/invalidTokenizer`` when the tokenizer lacks a special token of the template.
   public func chat(
     system: String? = nil, template: ChatTemplate? = nil, options: GenerationOptions = .init()
   ) throws(BitNetError) -> ChatSession {
     guard let template = template ?? chatTemplate else {
       throw BitNetError(
         .unknownChatTemplate, subject: "the model's chat template",
-        found: hasChatTemplate ? "not recognised" : "missing",
-        expected: "that of bitnet, llama3 or chatml, or an argument for the parameter template, such as .plain")
+        found: chatTemplateFault.map { "invalid: \($0)" } ?? "missing",
+        expected: "one in its files, or an argument for the parameter template, such as .plain")
     }
-    // Fails now if the tokenizer lacks a special token of the template.
-    try withPublicErrors { _ = try template.encode([], with: tokenizer) }
+    try withPublicErrors { try template.check(tokenizer) }
     return ChatSession(model: self, template: template, system: system, options: options)
   }
 }

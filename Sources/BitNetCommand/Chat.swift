@@ -17,8 +17,8 @@ struct Chat: AsyncParsableCommand {
       standard error and answered with an empty line; the chat goes on, and the exit status is 1 at its end. A \
       backslash at the end of a line continues the message on the next line. /help lists the commands of a conversation.
 
-      A model whose chat template is missing or not recognised needs --chat-format: the format that it was trained \
-      with, or plain, with which the model continues the text. The demo model continues the text.
+      The model's own chat template writes the messages. A model without one needs --chat-format: the format that it \
+      was trained with, or plain, with which the model continues the text. The demo model continues the text.
 
       Examples:
         bitnet chat --model model.safetensors --system "You are a patient teacher."
@@ -74,9 +74,7 @@ struct Chat: AsyncParsableCommand {
     // The demo model is known to continue texts.
     if self.model.source.model == nil { return .plain }
     let finding =
-      model.hasChatTemplate
-      ? "the model's chat template is not recognised; expected that of bitnet, llama3 or chatml"
-      : "the model's chat template is missing; expected one in its files"
+      model.chatTemplateFault ?? "the model's chat template is missing; expected one in its files"
     throw CommandError(
       "\(finding): choose a format with --chat-format \(ChatTemplate.names.joined(separator: "|")), where plain has "
         + "the model continue the text")
@@ -126,7 +124,9 @@ struct Conversation {
 
   var introduction: String {
     // Without a chat format the model continues the text instead of answering it.
-    let format = template == .plain ? "no chat format" : "chat format \(template.name)"
+    let format =
+      template == .plain
+      ? "no chat format" : template.isOwn ? "the model's own chat format" : "chat format \(template.name)"
     return "\(model.device); \(format); \(options.sampling.summary)"
   }
 

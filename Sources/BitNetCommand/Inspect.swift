@@ -11,8 +11,8 @@ struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the contents of a model's files.",
     discussion: """
-      Reads headers and scales; reads the weights only with --verify. Shows which of the formats that `bitnet chat` \
-      recognises the model's chat template is.
+      Reads headers and scales; reads the weights only with --verify. Shows which of the formats of `bitnet chat` the \
+      model's chat template is, if it is one of them, and what ends a message of the model.
 
       Examples:
         bitnet inspect

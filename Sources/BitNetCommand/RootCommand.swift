@@ -22,7 +22,7 @@ struct RootCommand: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       Generate.self, Chat.self, Pull.self, ListModels.self, RemoveModel.self, Convert.self, Inspect.self,
-      Tokenize.self, Logits.self, MeasurePerplexity.self,
+      Tokenize.self, Template.self, Logits.self, MeasurePerplexity.self,
       Devices.self,
       Bench.self, Verify.self,
     ])

@@ -1,7 +1,9 @@
+import BitNetJSON
+
 /// The rule by which the messages of a chat become a prompt.
 public struct ChatTemplate: Equatable, Sendable {
-  /// The origin of the rule.
-  private enum Source: String, CaseIterable {
+  /// The formats that this library writes itself.
+  private enum Format: String, CaseIterable {
     case bitnet
     case bitnetSeparate = "bitnet-separate"
     case llama3
@@ -9,65 +11,119 @@ public struct ChatTemplate: Equatable, Sendable {
     case plain
   }
 
-  private let source: Source
+  /// The format; for a template of a model, the one that it is recognised as.
+  private let format: Format?
+  /// The template of a model, which writes the prompt instead.
+  private let own: OwnTemplate?
 
   /// BitNet b1.58 2B-4T, as its Hugging Face template writes it: `User: Hello<|eot_id|>Assistant: `, where the role and
   /// the content are encoded as one text. Most users of the model get this.
-  public static let bitnet = ChatTemplate(source: .bitnet)
+  public static let bitnet = ChatTemplate(.bitnet)
   /// The same text as the original implementation encodes it: each role, content and end of turn on its own, so that
   /// "User: " never merges with the text after it.
-  public static let bitnetSeparate = ChatTemplate(source: .bitnetSeparate)
+  public static let bitnetSeparate = ChatTemplate(.bitnetSeparate)
   /// Llama 3 Instruct: `<|start_header_id|>user<|end_header_id|>`, two newlines, the content, `<|eot_id|>`.
-  public static let llama3 = ChatTemplate(source: .llama3)
+  public static let llama3 = ChatTemplate(.llama3)
   /// ChatML: `<|im_start|>user`, a newline, the content, `<|im_end|>` and a newline. Contents are not trimmed, and
   /// nothing precedes the first message.
-  public static let chatML = ChatTemplate(source: .chatML)
+  public static let chatML = ChatTemplate(.chatML)
   /// No template, for base models: the contents, not trimmed, joined with newlines. A reply follows its question
   /// directly, because the model continued that text.
-  public static let plain = ChatTemplate(source: .plain)
+  public static let plain = ChatTemplate(.plain)
 
   /// The names of all templates, as `init(named:)` takes them.
-  package static let names = Source.allCases.map(\.rawValue)
+  package static let names = Format.allCases.map(\.rawValue)
 
-  /// `bitnet`, `bitnet-separate`, `llama3`, `chatml` or `plain`.
-  package var name: String { source.rawValue }
+  /// `bitnet`, `bitnet-separate`, `llama3`, `chatml` or `plain`; `own` for a model's template that is none of them.
+  package var name: String { format?.rawValue ?? "own" }
 
-  private init(source: Source) { self.source = source }
+  private init(_ format: Format) {
+    self.format = format
+    own = nil
+  }
 
   /// The template of this name; nil if there is none.
   package init?(named name: String) {
-    guard let source = Source(rawValue: name) else { return nil }
-    self.source = source
+    guard let format = Format(rawValue: name) else { return nil }
+    self.init(format)
   }
 
-  /// The template that a Jinja chat template of Hugging Face describes; nil if it is not recognised.
+  /// The format that a Jinja chat template of Hugging Face describes; nil if it is not recognised.
   ///
-  /// The published templates of BitNet b1.58 2B-4T all count as ``bitnet``, also the one in its first GGUF files, which
-  /// writes "Human:" and "BITNETAssistant:" and differs from the text that the model was trained on. A ChatML template
-  /// that writes more than the messages, such as tools or a system message of its own, is not recognised.
-  package init?(jinja text: String) {
-    func has(_ part: String) -> Bool { text.contains(part) }
+  /// The published templates of BitNet b1.58 2B-4T all count as ``bitnet``. A ChatML template that writes more than the
+  /// messages, such as tools or a system message of its own, is not recognised.
+  package init?(recognising jinja: String) {
+    func has(_ part: String) -> Bool { jinja.contains(part) }
     if has("<|start_header_id|>") && has("<|end_header_id|>") {
-      source = .llama3
-    } else if has("BITNETAssistant") || (has("capitalize") && has("': '") && has("<|eot_id|>") && has("Assistant: ")) {
-      source = .bitnet
+      self.init(.llama3)
+    } else if Self.isUntrained(jinja)
+      || (has("capitalize") && has("': '") && has("<|eot_id|>") && has("Assistant: "))
+    {
+      self.init(.bitnet)
     } else if has("<|im_start|>") && has("<|im_end|>") && has("message")
       && !["tool", "You are", "think", "bos_token", "trim"].contains(where: has)
     {
-      source = .chatML
+      self.init(.chatML)
     } else {
       return nil
     }
   }
 
+  /// The template in the first GGUF files of BitNet b1.58 2B-4T writes "Human:" and "BITNETAssistant:", on which the
+  /// model was not trained.
+  private static func isUntrained(_ jinja: String) -> Bool { jinja.contains("BITNETAssistant") }
+
+  /// A model's own template.
+  ///
+  /// - Parameters:
+  ///   - jinja: the template's text.
+  ///   - beginText: the special token that begins a sequence, for the variable `bos_token`; nil leaves it undefined.
+  ///   - endText: the special token that ends one, for the variable `eos_token`.
+  /// - Throws: `JinjaError` for what is not Jinja, with the line.
+  package init(jinja: String, beginText: String?, endText: String?) throws(JinjaError) {
+    format = ChatTemplate(recognising: jinja)?.format
+    own = Self.isUntrained(jinja) ? nil : try OwnTemplate(jinja, beginText: beginText, endText: endText)
+  }
+
+  /// A model's own template, with its tokenizer's special tokens.
+  ///
+  /// - Parameter endTokens: the tokens that end a sequence, the model's first one first.
+  package init(jinja: String, tokenizer: Tokenizer, endTokens: [Int32]) throws(JinjaError) {
+    func text(_ id: Int32?) -> String? {
+      id.flatMap(tokenizer.bytes(of:)).map { String(decoding: $0, as: UTF8.self) }
+    }
+    try self.init(jinja: jinja, beginText: text(tokenizer.beginToken), endText: text(endTokens.first))
+  }
+
+  /// Whether this is a template that came with a model.
+  package var isOwn: Bool { own != nil }
+
   /// The prompt of a chat, without the tokenizer's begin token.
   ///
   /// - Parameters:
-  ///   - messages: in order. ``plain`` and ``chatML`` keep whitespace at the ends of contents; the others trim it.
+  ///   - chat: the messages, and for a model's own template tools, documents and further variables. ``plain`` and
+  ///     ``chatML`` keep whitespace at the ends of contents; the others trim it.
   ///   - generating: whether the beginning of the assistant's next message follows.
-  package func prompt(for messages: [ChatMessage], generating: Bool = true) -> Prompt {
+  ///   - time: the time that the template may write.
+  /// - Throws: `JinjaError` when a model's template fails or refuses the chat, `ChatInputError` when a built-in format
+  ///   cannot write it.
+  package func prompt(for chat: ChatInput, generating: Bool = true, time: JinjaTime = .now) throws -> Prompt {
+    if let own { return try own.prompt(for: chat, generating: generating, time: time) }
+    if chat.tools?.isEmpty == false { throw ChatInputError(template: name, finding: "tools") }
+    if chat.documents?.isEmpty == false { throw ChatInputError(template: name, finding: "documents") }
+    let messages = try chat.messages.enumerated().map { index, message in
+      guard let message = message.plain else {
+        throw ChatInputError(template: name, finding: "more than a role and a text in messages[\(index)]")
+      }
+      return message
+    }
+    return prompt(for: messages, generating: generating)
+  }
+
+  /// The prompt of messages in a built-in format.
+  private func prompt(for messages: [ChatMessage], generating: Bool) -> Prompt {
     var parts: [Prompt.Part] = []
-    switch source {
+    switch format ?? .plain {
     case .bitnet:
       for message in messages {
         parts += [.markup(message.role.capitalized + ": "), message.part(trimming: true), .markup(Self.endOfTurn)]
@@ -117,45 +173,81 @@ public struct ChatTemplate: Equatable, Sendable {
 
   /// The special tokens that the template writes.
   private var markers: [String] {
-    switch source {
-    case .bitnet, .bitnetSeparate: [Self.endOfTurn]
-    case .llama3: [Self.startOfHeader, Self.endOfHeader, Self.endOfTurn]
-    case .chatML: [Self.startOfMessage, Self.endOfMessage]
-    case .plain: []
+    if own != nil { return [] }
+    switch format ?? .plain {
+    case .bitnet, .bitnetSeparate: return [Self.endOfTurn]
+    case .llama3: return [Self.startOfHeader, Self.endOfHeader, Self.endOfTurn]
+    case .chatML: return [Self.startOfMessage, Self.endOfMessage]
+    case .plain: return []
     }
   }
 
-  /// Whether a prompt begins with the tokenizer's begin token, if it has one. ChatML writes none.
-  private var addsBeginToken: Bool { source != .chatML }
+  /// Whether a prompt begins with the tokenizer's begin token, if it has one, even if the template does not write it.
+  ///
+  /// ChatML has none. Another template of a model writes the token itself if the model wants it, but one of BitNet
+  /// b1.58 2B-4T's leaves it to the tokenizer.
+  private var addsBeginToken: Bool { format.map { $0 != .chatML } ?? false }
 }
 
 extension ChatTemplate {
+  /// The text that ends the model's message in the prompt; nil if there is none.
+  package var endOfTurn: String? {
+    if let own { return own.endOfTurn }
+    switch format {
+    case .bitnet, .bitnetSeparate, .llama3: return Self.endOfTurn
+    case .chatML: return Self.endOfMessage
+    case .plain, nil: return nil
+    }
+  }
+
   /// The tokens after which a reply is complete: those of `<|eot_id|>`, `<|end_of_text|>` and the template's end of
   /// turn that the tokenizer has.
   package func stopTokens(of tokenizer: Tokenizer) -> Set<Int32> {
-    let texts = [Self.endOfTurn, Self.endOfText] + (source == .chatML ? [Self.endOfMessage, "<|endoftext|>"] : [])
-    return Set(texts.compactMap(tokenizer.id(ofSpecialToken:)))
+    let texts = [Self.endOfTurn, Self.endOfText] + (format == .chatML ? [Self.endOfMessage, "<|endoftext|>"] : [])
+    var ids = Set(texts.compactMap(tokenizer.id(ofSpecialToken:)))
+    if let end = own?.endOfTurn, let first = tokenizer.encode(end, parsingSpecialTokens: true).first,
+      tokenizer.specialTokens.values.contains(first)
+    {
+      ids.insert(first)
+    }
+    return ids
   }
 
   /// The token ids of a chat, with the begin token where the template has one.
   ///
   /// - Parameters:
-  ///   - messages: in order.
+  ///   - chat: the messages, and what else the template gets.
   ///   - generating: whether the beginning of the assistant's next message follows.
   ///   - parsingSpecialTokens: whether special tokens written in contents become those tokens. This is unsafe for text
   ///     from users.
-  /// - Throws: `TokenizerError` if the tokenizer lacks a special token that the template writes.
+  /// - Throws: `TokenizerError` if the tokenizer lacks a special token that the template writes, and what
+  ///   ``prompt(for:generating:time:)`` throws.
+  package func encode(
+    _ chat: ChatInput, with tokenizer: Tokenizer, generating: Bool = true, parsingSpecialTokens: Bool = false,
+    time: JinjaTime = .now
+  ) throws -> [Int32] {
+    try check(tokenizer)
+    let prompt = try prompt(for: chat, generating: generating, time: time)
+    let ids = tokenizer.encode(prompt, parsingSpecialTokens: parsingSpecialTokens)
+    guard addsBeginToken, let begin = tokenizer.beginToken, ids.first != begin || own == nil else { return ids }
+    return [begin] + ids
+  }
+
+  /// The token ids of messages.
   package func encode(
     _ messages: [ChatMessage], with tokenizer: Tokenizer, generating: Bool = true, parsingSpecialTokens: Bool = false
-  ) throws(TokenizerError) -> [Int32] {
+  ) throws -> [Int32] {
+    try encode(
+      ChatInput(messages), with: tokenizer, generating: generating, parsingSpecialTokens: parsingSpecialTokens)
+  }
+
+  /// - Throws: `TokenizerError` if the tokenizer lacks a special token that the template writes.
+  package func check(_ tokenizer: Tokenizer) throws(TokenizerError) {
     for marker in markers where tokenizer.id(ofSpecialToken: marker) == nil {
       throw TokenizerError(
         subject: "the tokenizer's special token \(marker)", found: "missing",
         expected: "one, which the chat template \(name) writes; choose another template")
     }
-    return tokenizer.encode(
-      prompt(for: messages, generating: generating), addingBeginToken: addsBeginToken,
-      parsingSpecialTokens: parsingSpecialTokens)
   }
 }
 

@@ -75,7 +75,7 @@ struct ChatTests {
     #expect(output.text == " there was a man who was\n")
   }
 
-  @Test("refuses a model whose template is missing or unknown, and names the way out; generate takes it")
+  @Test("takes a model's own template; refuses one that is missing or invalid, and names the way out")
   func templates() async throws {
     try await TemporaryFolder.with { folder in
       let model = folder["model"]
@@ -99,20 +99,32 @@ struct ChatTests {
       let without = try await inspected()
       #expect(without.line?.hasSuffix("none") == true && without.format == nil)
 
-      _ = try folder.write("{{ '[INST]' + messages[0].content }}", to: "model/chat_template.jinja")
-      let unknown = try await chat()
-      #expect(unknown.status == 1 && unknown.errors.contains("the model's chat template is not recognised; expected"))
-      #expect(unknown.errors.contains(out), "\(unknown.errors)")
+      _ = try folder.write("\n{{ '[INST]' + messages[0].content", to: "model/chat_template.jinja")
+      let invalid = try await chat()
+      #expect(
+        invalid.status == 1 && invalid.errors.contains("the chat template at line 2 fails: "), "\(invalid.errors)")
+      #expect(invalid.errors.contains(out), "\(invalid.errors)")
       let inspection = try await inspected()
-      #expect(inspection.line?.contains("not recognised") == true && inspection.format == nil)
+      #expect(inspection.line?.contains("at line 2 fails") == true && inspection.format == nil)
       #expect(try await chat("--chat-format", "llama3").status == 0)
       #expect(try await BitNetProgram.run("generate", "--model", model.path, "--prompt", "Hello").status == 0)
 
+      _ = try folder.write("{{ '[INST]' + messages[0].content }}", to: "model/chat_template.jinja")
+      #expect(try await chat().status == 0)
+      #expect(try await inspected().line?.hasSuffix("the model's own") == true)
+      let prompt = try await BitNetProgram.run("template", "--model", model.path, "Hello")
+      #expect(prompt.text == "[INST]Hello", "\(prompt.errors)")
+
       _ = try folder.write(
-        "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>' }}", to: "model/chat_template.jinja")
+        "{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' "
+          + "+ message['content'] | trim + '<|eot_id|>' }}{% endfor %}", to: "model/chat_template.jinja")
       #expect(try await chat().status == 0)
       let known = try await inspected()
-      #expect(known.line?.hasSuffix("llama3") == true && known.format == "llama3")
+      #expect(known.line?.contains("llama3, a message ends with <|eot_id|>") == true && known.format == "llama3")
+
+      _ = try folder.write("{{ raise_exception('Only poems.') }}", to: "model/chat_template.jinja")
+      let refused = try await chat()
+      #expect(refused.status == 1 && refused.errors.contains("refuses the chat at line 1: Only poems."))
     }
   }
 

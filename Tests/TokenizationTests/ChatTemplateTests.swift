@@ -26,7 +26,7 @@ struct ChatTemplateTests {
     #expect(try ChatTemplate.bitnet.encode(chat, with: tokenizer) == parsed(text + "Assistant: "))
     #expect(try ChatTemplate.bitnet.encode(chat, with: tokenizer, generating: false) == parsed(text))
     let withoutBeginToken = Array(parsed(text + "Assistant: ").dropFirst())
-    #expect(tokenizer.encode(ChatTemplate.bitnet.prompt(for: chat)) == withoutBeginToken)
+    #expect(try tokenizer.encode(ChatTemplate.bitnet.prompt(for: ChatInput(chat))) == withoutBeginToken)
   }
 
   @Test("bitnet-separate is encoded part by part")
@@ -139,7 +139,7 @@ struct ChatTemplateTests {
     case .bitnet: #expect(rest == parsed("<|eot_id|>User: Again?<|eot_id|>Assistant: "))
     case .plain: #expect(tokenizer.decode(rest) == "\nAgain?")
     default:
-      let alone = tokenizer.encode(template.prompt(for: next))
+      let alone = try tokenizer.encode(template.prompt(for: ChatInput(next)))
       #expect(Array(rest.suffix(alone.count)) == alone && rest.count > alone.count)
     }
     var edited = ChatMessage(reply: text, tokens: reply)
@@ -167,18 +167,20 @@ struct ChatTemplateTests {
     let bos = "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}"
     let end = "{{ content }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
     let start = "{% for message in messages %}"
-    #expect(ChatTemplate(jinja: start + body + bos + end) == .bitnet)
-    #expect(ChatTemplate(jinja: start + body + end) == .bitnet)
+    #expect(ChatTemplate(recognising: start + body + bos + end) == .bitnet)
+    #expect(ChatTemplate(recognising: start + body + end) == .bitnet)
     #expect(
-      ChatTemplate(jinja: start + "{{ 'Human: ' + message['content'] + 'BITNETAssistant: ' }}{% endfor %}") == .bitnet)
+      ChatTemplate(recognising: start + "{{ 'Human: ' + message['content'] + 'BITNETAssistant: ' }}{% endfor %}")
+        == .bitnet)
     #expect(
-      ChatTemplate(jinja: start + "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>' }}") == .llama3)
+      ChatTemplate(recognising: start + "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>' }}")
+        == .llama3)
     let chatML =
       "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
       + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-    #expect(ChatTemplate(jinja: start + chatML) == .chatML)
-    #expect(ChatTemplate(jinja: "{% if not system %}{{ 'You are Qwen.' }}{% endif %}" + start + chatML) == nil)
-    #expect(ChatTemplate(jinja: start + "{{ '<|im_start|>' + message['role'] }}{% endfor %}") == nil)
-    #expect(ChatTemplate(jinja: "") == nil)
+    #expect(ChatTemplate(recognising: start + chatML) == .chatML)
+    #expect(ChatTemplate(recognising: "{% if not system %}{{ 'You are Qwen.' }}{% endif %}" + start + chatML) == nil)
+    #expect(ChatTemplate(recognising: start + "{{ '<|im_start|>' + message['role'] }}{% endfor %}") == nil)
+    #expect(ChatTemplate(recognising: "") == nil)
   }
 }

@@ -5,21 +5,35 @@ import BitNetTokenization
 
 /// The results of `bitnet inspect`, as a table for people and as JSON.
 struct InspectReport: Encodable {
-  private enum Key: String, CodingKey { case chatFormat }
+  private enum Key: String, CodingKey { case chatFormat, endOfTurn, chatTemplateFault }
 
   private let inspection: ModelInspection
-  /// The name of the chat template; nil if the files have none, or one that is not recognised.
+  /// The format that the chat template is recognised as; nil if the files have none, or another one.
   private let chatFormat: String?
+  /// The text after which a message of the model is complete; nil if that is unknown.
+  private let endOfTurn: String?
+  /// What is wrong with the chat template; nil if it is sound, or missing.
+  private let chatTemplateFault: String?
 
   init(_ inspection: ModelInspection) {
     self.inspection = inspection
-    chatFormat = inspection.chatTemplate.flatMap { ChatTemplate(jinja: $0)?.name }
+    let jinja = inspection.chatTemplate
+    chatFormat = jinja.flatMap { ChatTemplate(recognising: $0)?.name }
+    do {
+      endOfTurn = try jinja.flatMap { try ChatTemplate(jinja: $0, beginText: nil, endText: nil).endOfTurn }
+      chatTemplateFault = nil
+    } catch {
+      endOfTurn = nil
+      chatTemplateFault = "\(error)"
+    }
   }
 
   func encode(to encoder: any Encoder) throws {
     try inspection.encode(to: encoder)
     var container = encoder.container(keyedBy: Key.self)
     try container.encode(chatFormat, forKey: .chatFormat)
+    try container.encode(endOfTurn, forKey: .endOfTurn)
+    try container.encode(chatTemplateFault, forKey: .chatTemplateFault)
   }
 
   var rows: [(label: String, value: String)] {
@@ -58,6 +72,9 @@ struct InspectReport: Encodable {
       ("chat template", chatTemplate),
     ]
     if let warning = inspection.warning { rows.append(("warning", warning)) }
+    if !model.endTokens.isEmpty {
+      rows.append(("end tokens", model.endTokens.map(String.init).joined(separator: ", ")))
+    }
     if let generation = inspection.generation, generation != GenerationDefaults() {
       let values = [
         generation.temperature.map { "temperature \($0)" }, generation.topP.map { "top-p \($0)" },
@@ -69,8 +86,10 @@ struct InspectReport: Encodable {
   }
 
   private var chatTemplate: String {
-    if let chatFormat { return chatFormat }
-    return inspection.chatTemplate == nil ? "none" : "not recognised: `bitnet chat` needs --chat-format"
+    if inspection.chatTemplate == nil { return "none" }
+    if let chatTemplateFault { return "\(chatTemplateFault): `bitnet chat` needs --chat-format" }
+    let end = endOfTurn.map { ", a message ends with \($0)" } ?? ""
+    return (chatFormat ?? "the model's own") + end
   }
 
   private var rope: String {

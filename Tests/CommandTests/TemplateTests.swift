@@ -1,0 +1,48 @@
+import Foundation
+import Testing
+
+@Suite("bitnet template")
+struct TemplateTests {
+  @Test("renders JSON lines, one line for each")
+  func jsonLines() async throws {
+    let lines = [
+      #"{"source": "{{ a + 1 }} {{ strftime_now('%H:%M:%S') }}", "variables": {"a": 1}, "now": "2026-07-26 09:05:03"}"#,
+      #"{"source": "{{ b|tojson }}", "variables": {"b": {"x": [1.0, 100000000000000000000, "é</s>"]}}, "now": 0}"#,
+      #"{"source": "{{ raise_exception('No \"king\" here.') }}", "variables": {}}"#,
+      #"{"source": "\n{{ x.y }}", "variables": {}}"#, #"{"source": "{% if %}", "variables": {}}"#, #"{"source": 1}"#,
+      "nonsense", #"{"source": "a", "variables": {}, "now": "yesterday"}"#,
+      #"{"source": "{{ 'a' * 10**9 }}", "variables": {}, "now": null}"#,
+    ]
+    let output = try await BitNetProgram.run("template", "--jsonl", input: lines.joined(separator: "\n") + "\n")
+    #expect(output.status == 0 && output.errors.isEmpty, "\(output.errors)")
+    let results = output.text.split(separator: "\n").map(String.init)
+    try #require(results.count == lines.count)
+    #expect(results[0] == #"{"text":"2 09:05:03"}"#)
+    #expect(results[1] == #"{"text":"{\"x\": [1.0, 100000000000000000000, \"é</s>\"]}"}"#)
+    #expect(results[2] == #"{"error":"No \"king\" here."}"#)
+    #expect(results[3] == #"{"error":"the chat template at line 2 fails: 'x' is undefined"}"#)
+    for result in results.dropFirst(4) { #expect(result.hasPrefix(#"{"error":""#), "\(result)") }
+  }
+
+  @Test("renders a template in a file for messages, tools and variables")
+  func file() async throws {
+    try await TemporaryFolder.with { folder in
+      let source = """
+        {%- for m in messages %}{{ m.role[0] ~ ':' ~ m.content ~ ';' }}{% endfor %}{{ tools|length if tools }}{{ mood }}
+        {%- if add_generation_prompt %} go{% endif %}
+        """
+      let path = try folder.write(source, to: "template.jinja")
+      let tools = try folder.write(#"[{"name": "f"}]"#, to: "tools.json")
+      let output = try await BitNetProgram.run(
+        "template", "--file", path, "--system", "Be kind.", "--tools", tools, "--variables", #"{"mood": "!"}"#, "Hi",
+        "Yo", "Bye")
+      #expect(output.text == "s:Be kind.;u:Hi;a:Yo;u:Bye;1! go", "\(output.errors)")
+      #expect(try await BitNetProgram.run("template", "--file", path, "--no-generation-prompt", "Hi").text == "u:Hi;")
+      let wrong = try await BitNetProgram.run("template", "--file", path, "--variables", "[1]", "Hi")
+      #expect(wrong.status == 1 && wrong.errors.contains("--variables is no JSON object; expected"))
+      #expect(try await BitNetProgram.run("template", "Hi").errors.contains("the demo model has no chat template"))
+      #expect(try await BitNetProgram.run("template", "--file", path).status == 64)
+      #expect(try await BitNetProgram.run("template", "--jsonl", "Hi").status == 64)
+    }
+  }
+}
