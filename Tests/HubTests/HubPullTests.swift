@@ -153,6 +153,8 @@ struct HubPullTests {
     try await pull(hub) { _, summary in #expect(summary.transferred == data.count + 2) }
     let ranges = hub.requests.filter { $0.url.host() == "network.example" }.compactMap { $0.headers["Range"] }
     #expect(Set(ranges).count == 5)
+    // The hub is asked once for each segment at most, not for each connection.
+    #expect(hub.requests.count { $0.url.path.hasSuffix("/resolve/\(MemoryHub.commit)/model.safetensors") } <= 3)
   }
 
   @Test("gives no name to bytes that are not the file's")
