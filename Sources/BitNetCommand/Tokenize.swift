@@ -12,7 +12,7 @@ struct Tokenize: ParsableCommand {
     abstract: "Turn text into token ids, or back.",
     discussion: """
       Prints the ids on one line, separated by spaces. Standard input is encoded byte for byte, including its last \
-      line end, and --decode returns the same bytes.
+      line end. With a byte-level tokenizer, --decode returns the same bytes.
 
       Examples:
         bitnet tokenize "Once upon a time"
@@ -31,11 +31,17 @@ struct Tokenize: ParsableCommand {
 
   @OptionGroup var source: ModelSource
 
-  @Option(help: ArgumentHelp("A tokenizer.json or tokenizer.model to use instead of a model's.", valueName: "path"))
+  @Option(
+    help: ArgumentHelp(
+      "A tokenizer.json or tokenizer.model (SentencePiece or tiktoken) to use instead of a model's.",
+      valueName: "path"))
   var tokenizer: String?
 
   @Flag(help: "Turn ids into text.")
   var decode = false
+
+  @Flag(help: "With --decode: leave special tokens out of the text.")
+  var skipSpecial = false
 
   @Flag(help: #"Read lines {"text": …} and print {"ids": […]} for each; with --decode the reverse."#)
   var jsonl = false
@@ -72,6 +78,7 @@ struct Tokenize: ParsableCommand {
     if decode, pieces || addsBeginToken || parsesSpecialTokens {
       throw ValidationError("--pieces, --bos and --special are for text, not for --decode.")
     }
+    if skipSpecial, !decode { throw ValidationError("--skip-special is for --decode.") }
     if benchmark != nil, decode || jsonl || pieces { throw ValidationError("--benchmark is for encoding one text.") }
   }
 
@@ -83,7 +90,10 @@ struct Tokenize: ParsableCommand {
     if let benchmark { return try measure(tokenizer, input, rounds: benchmark) }
     let ids = encode(input, tokenizer)
     if pieces {
-      try ByteOutput.standard.write(ids.map { "\($0)\t\(try Self.quoted(tokenizer.decode([$0])))\n" }.joined())
+      try ByteOutput.standard.write(
+        ids.map { id in
+          "\(id)\t\(try Self.quoted(String(decoding: tokenizer.bytes(of: id) ?? [], as: UTF8.self)))\n"
+        }.joined())
     } else {
       try ByteOutput.standard.write(ids.map(String.init).joined(separator: " ") + "\n")
     }
@@ -104,17 +114,19 @@ struct Tokenize: ParsableCommand {
       }
       return id
     }
-    var bytes: [UInt8] = []
-    for id in ids { bytes += try Self.bytes(of: id, tokenizer) }
+    var bytes = tokenizer.decodedBytes(try Self.known(ids, tokenizer), skippingSpecialTokens: skipSpecial)
     if ByteOutput.standard.isTerminal, bytes.last != UInt8(ascii: "\n") { bytes.append(UInt8(ascii: "\n")) }
     try ByteOutput.standard.write(bytes)
   }
 
-  private static func bytes(of id: Int, _ tokenizer: Tokenizer) throws -> [UInt8] {
-    guard let id = Int32(exactly: id), let bytes = tokenizer.bytes(of: id) else {
-      throw CommandError("no token has the id \(id); expected ids from 0 to \(tokenizer.vocabularySize - 1)")
+  /// The ids, each of which some token has.
+  private static func known(_ ids: [Int], _ tokenizer: Tokenizer) throws -> [Int32] {
+    try ids.map { id in
+      guard let known = Int32(exactly: id), tokenizer.bytes(of: known) != nil else {
+        throw CommandError("no token has the id \(id); expected ids from 0 to \(tokenizer.vocabularySize - 1)")
+      }
+      return known
     }
-    return bytes
   }
 
   private struct TextLine: Codable {
@@ -132,13 +144,14 @@ struct Tokenize: ParsableCommand {
       if decode {
         let expected = #"a JSON object with "ids", an array of token ids"#
         let ids = try decodeJSON(IDsLine.self, line, place: place, expected: expected).ids
-        var bytes: [UInt8] = []
+        let known: [Int32]
         do {
-          for id in ids { bytes += try Self.bytes(of: id, tokenizer) }
+          known = try Self.known(ids, tokenizer)
         } catch {
           throw CommandError("\(place): \(error)")
         }
-        try ByteOutput.standard.write(jsonText(TextLine(text: String(decoding: bytes, as: UTF8.self)), onOneLine: true))
+        let text = tokenizer.decode(known, skippingSpecialTokens: skipSpecial)
+        try ByteOutput.standard.write(jsonText(TextLine(text: text), onOneLine: true))
       } else {
         let expected = #"a JSON object with "text", a string of whole Unicode characters"#
         let text = try decodeJSON(TextLine.self, line, place: place, expected: expected).text

@@ -16,6 +16,13 @@ enum ByteLevelAlphabet {
     return bytes
   }()
 
+  /// The scalar of each byte.
+  static let scalars: [UInt32] = {
+    var scalars = [UInt32](repeating: 0, count: 256)
+    for (scalar, byte) in bytes.enumerated() where byte >= 0 { scalars[Int(byte)] = UInt32(scalar) }
+    return scalars
+  }()
+
   /// Appends the bytes that `spelling[start..<end]`, UTF-8, spells. Returns false, with any bytes appended, if a
   /// character is not part of the alphabet.
   static func decode(_ spelling: [UInt8], _ start: Int, _ end: Int, into token: inout [UInt8]) -> Bool {

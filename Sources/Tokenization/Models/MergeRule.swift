@@ -7,6 +7,9 @@ enum MergeOrder: String, Sendable {
   case byIDThenLeft = "by-id-then-left"
   /// Pairs in the order of a list, as trained.
   case listed
+  /// Every pair whose concatenation is a token, in the order of the tokens' ranks; the leftmost of equal ones first.
+  /// This is SentencePiece's rule: ranks order scores.
+  case ranked
 }
 
 /// The rule that decides whether two neighbouring tokens merge, and with which rank.
@@ -17,6 +20,8 @@ enum MergeRule: Sendable {
   case vocabulary(TokenTable, thenByLeft: Bool)
   /// The pairs of a list merge; the rank is the position in it.
   case list(MergeTable)
+  /// Any two tokens merge whose concatenation is a token. The rank is that token's in the list, by id.
+  case ranked(TokenTable, [UInt32])
 
   /// The rank of tokens that do not merge.
   static let never = UInt64.max
@@ -39,6 +44,9 @@ enum MergeRule: Sendable {
       return (UInt64(result) << 32 | (thenByLeft ? UInt64(left) : 0), result)
     case .list(let table):
       return table.find(left, right)
+    case .ranked(let vocabulary, let ranks):
+      let result = vocabulary.find(text, start, end)
+      return result < 0 ? (Self.never, result) : (UInt64(ranks[Int(result)]), result)
     }
   }
 

@@ -5,14 +5,16 @@
 package enum SplitPattern: String, Sendable, CaseIterable {
   /// Llama 3 and its relatives, BitNet b1.58 2B-4T among them.
   case llama3
+  /// Qwen 2 and 3: Llama 3's with single digits.
+  case qwen2
   /// GPT-2: the `ByteLevel` pre-tokenizer with `use_regex`.
   case gpt2
 
   /// The regular expression, as tokenizer files write it.
   package var expression: String {
     switch self {
-    case .llama3:
-      #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"#
+    case .llama3, .qwen2:
+      #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"# + (self == .llama3 ? "{1,3}" : "")
         + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
     case .gpt2:
       #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
@@ -31,20 +33,22 @@ package struct PieceSplitter: Sendable {
   @inline(__always)
   package func endOfPiece(in text: Span<UInt8>, from start: Int, to end: Int) -> Int {
     switch pattern {
-    case .llama3: endOfLlama3Piece(text, start, end)
+    case .llama3: endOfLlama3Piece(text, start, end, digits: 3)
+    case .qwen2: endOfLlama3Piece(text, start, end, digits: 1)
     case .gpt2: endOfGPT2Piece(text, start, end)
     }
   }
 
-  private func endOfLlama3Piece(_ text: Span<UInt8>, _ start: Int, _ end: Int) -> Int {
+  @inline(__always)
+  private func endOfLlama3Piece(_ text: Span<UInt8>, _ start: Int, _ end: Int, digits: Int) -> Int {
     let first = classes.scalar(in: text, at: start, end: end)
     let second = start + first.length
     switch first.class {
     case .letter:
       return endOfRun(of: .letter, text, second, end)
-    case .number:  // \p{N}{1,3}
+    case .number:  // \p{N}{1,3} or \p{N}
       var at = second
-      for _ in 0..<2 where at < end {
+      for _ in 1..<digits where at < end {
         let next = classes.scalar(in: text, at: at, end: end)
         guard next.class == .number else { break }
         at += next.length

@@ -69,17 +69,7 @@ package struct ScalarClassTable: Sendable {
   }
 
   private func longScalar(in text: Span<UInt8>, at start: Int, end: Int) -> (class: ScalarClass, length: Int) {
-    let byte = UInt32(text[start])
-    let length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2
-    guard byte >= 0xC2, byte <= 0xF4, start + length <= end else { return (.other, 1) }
-    var scalar = byte & (0x7F >> UInt32(length))
-    for offset in 1..<length {
-      let continuation = text[start + offset]
-      guard continuation & 0xC0 == 0x80 else { return (.other, 1) }
-      scalar = scalar << 6 | UInt32(continuation & 0x3F)
-    }
-    let isShortest = length == 2 || scalar >= (length == 3 ? 0x800 : 0x10000)
-    guard isShortest, scalar < 0x110000, !(0xD800..<0xE000).contains(scalar) else { return (.other, 1) }
-    return (self[scalar], length)
+    let (scalar, length) = ScalarReading.longScalar(in: text, at: start, end: end)
+    return scalar == ScalarSet.invalid ? (.other, 1) : (self[scalar], length)
   }
 }

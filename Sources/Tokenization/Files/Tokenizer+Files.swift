@@ -8,8 +8,8 @@ extension Tokenizer {
   /// The names of tokenizer files in a model folder, the preferred one first.
   private static let fileNames = ["tokenizer.json", "tokenizer.model"]
 
-  /// Reads a tokenizer file. Its content decides its format: a Hugging Face tokenizer.json, a tiktoken rank file, or
-  /// the text of ``serialized()``. A file of the name tokenizer.json is always the first.
+  /// Reads a tokenizer file. Its content decides its format: a Hugging Face tokenizer.json, a SentencePiece model, a
+  /// tiktoken rank file, or the text of ``serialized()``. A file of the name tokenizer.json is always the first.
   ///
   /// - Throws: `TokenizerError` if the file cannot be read, has more than ``maximumFileSize`` bytes, or has none of
   ///   these formats.
@@ -22,10 +22,12 @@ extension Tokenizer {
         try self.init(tokenizerJSON: file)
       } else if Self.isSerialized(file) {
         try self.init(serialized: String(decoding: file, as: UTF8.self))
-      } else if Self.isSentencePiece(file) {
+      } else if file.starts(with: "GGUF".utf8) {
         throw TokenizerError(
-          subject: "the file", found: "a SentencePiece model",
-          expected: "a tiktoken rank file (lines of base64 and rank), or a tokenizer.json in its place")
+          subject: "the file", found: "a GGUF file",
+          expected: "a tokenizer.json or a tokenizer.model; give a GGUF file as a model")
+      } else if Self.isSentencePiece(file) {
+        try self.init(sentencePiece: file)
       } else {
         try self.init(tiktoken: file)
       }

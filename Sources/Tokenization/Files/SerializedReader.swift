@@ -71,6 +71,89 @@ struct SerializedReader {
     }
   }
 
+  var isAtEnd: Bool { at >= lineEnd }
+
+  mutating func flag() throws(TokenizerError) -> Bool { try choice(among: "true or false", Bool.init) }
+
+  /// The next value as an id; -1 for `-`.
+  mutating func idOrNone() throws(TokenizerError) -> Int32 {
+    let range = value()
+    return text[range].elementsEqual("-".utf8) ? -1 : try id(in: range)
+  }
+
+  /// The next value as a number below 2²².
+  mutating func count() throws(TokenizerError) -> Int { Int(try id()) }
+
+  mutating func string() throws(TokenizerError) -> String {
+    let bytes = try base64()
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw error(found: "not UTF-8", expected: "a text in base64")
+    }
+    return text
+  }
+
+  mutating func scalar() throws(TokenizerError) -> Unicode.Scalar {
+    let text = try string()
+    guard text.unicodeScalars.count == 1, let scalar = text.unicodeScalars.first else {
+      throw error(found: quoted(text), expected: "one character")
+    }
+    return scalar
+  }
+
+  private mutating func pattern() throws(TokenizerError) -> Pattern {
+    let kind = word()
+    switch kind {
+    case "literal": return .literal(try string())
+    case "expression": return .expression(try string())
+    default: throw error(found: quoted(kind), expected: "literal or expression")
+    }
+  }
+
+  private mutating func behavior() throws(TokenizerError) -> SplitBehavior {
+    try choice(among: SplitBehavior.allCases.map(\.rawValue).joined(separator: ", "), SplitBehavior.init(rawValue:))
+  }
+
+  mutating func normalizerStep() throws(TokenizerError) -> NormalizerStep {
+    let kind = word()
+    switch kind {
+    case "nfc": return .nfc
+    case "prepend": return .prepend(try string())
+    case "replace": return .replace(try pattern(), with: isAtEnd ? "" : try string())
+    case "mark": return .markSpaces(try scalar())
+    case "prepend-space": return .prependSpace
+    case "collapse-spaces": return .collapseSpaces
+    default: throw error(found: quoted(kind), expected: "a step that normalizes")
+    }
+  }
+
+  mutating func preTokenizerStep() throws(TokenizerError) -> PreTokenizerStep {
+    let kind = word()
+    switch kind {
+    case "split": return .split(try pattern(), try behavior(), isInverted: try flag())
+    case "digits": return .digits(isIndividual: try flag())
+    case "punctuation": return .punctuation(try behavior())
+    case "bytes": return .byteLevel(addsSpace: try flag(), usesPattern: try flag())
+    case "metaspace":
+      return .metaspace(
+        mark: try scalar(), try choice(among: "always, first or never", MetaspacePrefix.init(rawValue:)),
+        splits: try flag())
+    default: throw error(found: quoted(kind), expected: "a step that splits")
+    }
+  }
+
+  mutating func decoderStep() throws(TokenizerError) -> DecoderStep {
+    let kind = word()
+    switch kind {
+    case "replace": return .replace(try string(), with: isAtEnd ? "" : try string())
+    case "byte-fallback": return .byteFallback(keepsCharacters: try flag())
+    case "fuse": return .fuse
+    case "strip": return .strip(try scalar(), start: try count(), stop: try count())
+    case "metaspace": return .metaspace(try scalar(), dropsFirst: try flag())
+    case "drop": return .dropFirstMark(try scalar())
+    default: throw error(found: quoted(kind), expected: "a step that decodes")
+    }
+  }
+
   /// The rest of the line as tokens in base64. Ids count up; `@` precedes the id of the next token.
   mutating func tokens() throws(TokenizerError) -> TokenList {
     var tokens = TokenList()

@@ -1,10 +1,13 @@
 /// Decodes tokens one at a time, for text that is shown while it is generated.
 ///
-/// A token may end in the middle of a character. Incomplete characters are held back, so that the pieces joined equal
-/// the text that ``Tokenizer/decode(_:skippingSpecialTokens:)`` gives for all ids.
+/// A token may end in the middle of a character, and byte tokens of SentencePiece may turn out not to be text. Whatever
+/// later tokens can change is held back, so that the pieces joined equal the text that
+/// ``Tokenizer/decode(_:skippingSpecialTokens:)`` gives for all ids.
 package struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
   private let skipsSpecialTokens: Bool
+  /// The steps of the tokenizer's decoder; nil if it joins bytes.
+  private var chain: DecoderChain?
   /// The beginning of a UTF-8 sequence that the next byte may continue: up to three bytes.
   private var pending: [UInt8] = []
 
@@ -12,20 +15,27 @@ package struct StreamingDecoder: Sendable {
   package init(_ tokenizer: Tokenizer, skippingSpecialTokens: Bool = false) {
     self.tokenizer = tokenizer
     skipsSpecialTokens = skippingSpecialTokens
+    chain = tokenizer.decoder.map { DecoderChain($0) }
   }
 
   /// The text that this token completes, possibly empty. An id that no token has adds no text.
   package mutating func append(_ id: Int32) -> String {
-    tokenizer.appendBytes(of: id, to: &pending, skippingSpecialTokens: skipsSpecialTokens)
+    if chain != nil {
+      if let spelling = tokenizer.spelling(of: id, skipsSpecialTokens) { chain?.append(spelling, to: &pending) }
+    } else if !(skipsSpecialTokens && tokenizer.isSpecial(id)) {
+      tokenizer.appendBytes(of: id, to: &pending)
+    }
     let complete = pending.count - Self.lengthOfOpenSequence(atEndOf: pending)
     let text = String(decoding: pending[..<complete], as: UTF8.self)
     pending.removeFirst(complete)
     return text
   }
 
-  /// The text of the bytes that were held back: U+FFFD if the last character is incomplete, else empty. The decoder can
-  /// then be used for another sequence.
+  /// The text that was held back: U+FFFD for a character that is incomplete, and byte tokens that no other token
+  /// followed. The decoder can then be used for another sequence.
   package mutating func finish() -> String {
+    chain?.finish(&pending)
+    chain = tokenizer.decoder.map { DecoderChain($0) }
     defer { pending.removeAll(keepingCapacity: true) }
     return String(decoding: pending, as: UTF8.self)
   }

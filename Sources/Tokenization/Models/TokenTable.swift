@@ -61,14 +61,15 @@ struct TokenTable: Sendable {
     let second: Int
   }
 
-  init(_ list: TokenList) throws(Duplicate) {
+  /// - Parameter hidden: indices whose strings are not found.
+  init(_ list: TokenList, hiding hidden: Set<Int> = []) throws(Duplicate) {
     self.list = list
     // At most half full: a miss, the most common result while merging, then takes 1.5 slots on average.
     let capacityBits = max(4, UInt64.bitWidth - (2 * list.count).leadingZeroBitCount)
     slots = [Slot](repeating: Slot(key: 0, index: -1), count: 1 << capacityBits)
     shift = UInt64(UInt64.bitWidth - capacityBits)
     let text = list.bytes.span
-    for index in 0..<list.indexEnd where list.lengths[index] > 0 {
+    for index in 0..<list.indexEnd where list.lengths[index] > 0 && !hidden.contains(index) {
       let start = Int(list.starts[index])
       let end = start + Int(list.lengths[index])
       let other = find(text, start, end)
