@@ -78,11 +78,16 @@ package enum ModelConverter {
       ?? ModelLoader.load(path: path, options: options)
     let model = loaded.weights.configuration
     let writer = try GGUFWriter(loaded.weights, type: type, output: output)
-    let metadata = omitsTokenizer ? nil : opened?.ggufMetadata
-    let text = try metadata?[GGUFName.tokens] == nil ? tokenizer(loaded.tokenizer) : nil
+    var written = GGUFWriter.Tokenizer()
+    if !omitsTokenizer { written.metadata = opened?.ggufMetadata }
+    if written.isEmpty {
+      written.text = try tokenizer(loaded.tokenizer)
+      if !omitsTokenizer, case .tokenizerJSON(let path) = loaded.tokenizer {
+        written.vocabulary = try HuggingFaceVocabulary(path: path, size: model.vocabularySize)
+      }
+    }
     let encoder = writer.encoder(
-      name: loaded.source, metadata: metadata, tokenizer: text, chatTemplate: loaded.chatTemplate,
-      generation: loaded.generation)
+      name: loaded.source, tokenizer: written, chatTemplate: loaded.chatTemplate, generation: loaded.generation)
     let (header, dataByteCount) = encoder.header()
     let total = header.count + dataByteCount
     let file = try OutputFile(path: output, overwrite: overwrite)
@@ -95,7 +100,7 @@ package enum ModelConverter {
     return ConversionSummary(
       configuration: model, byteCount: total,
       tileByteCount: encoder.tensors.reduce(0) { $0 + ($1.type == type.tensorType ? $1.byteCount : 0) },
-      hasTokenizer: text != nil || metadata?[GGUFName.tokens] != nil, warning: loaded.warning)
+      hasTokenizer: !written.isEmpty, warning: loaded.warning)
   }
 
   /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy.

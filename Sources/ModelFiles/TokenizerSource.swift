@@ -9,12 +9,12 @@ package enum TokenizerSource: Sendable, Equatable {
   /// The string that the converter was given.
   case serialized(String)
 
-  /// The tokenizer of a GGUF model: its vocabulary, or the string that the converter was given. Nil if it has none.
+  /// The tokenizer of a GGUF model: the string that the converter was given, or its vocabulary. Nil if it has none.
   init?(_ parts: GGUFParts) throws(ModelFileError) {
-    if parts.metadata[GGUFName.tokens] != nil {
-      self = .gguf(path: parts.name)
-    } else if let text = try parts.metadata.string(GGUFName.Own.tokenizer) {
+    if let text = try parts.metadata.string(GGUFName.Own.tokenizer) {
       self = .serialized(text)
+    } else if parts.metadata[GGUFName.tokens] != nil {
+      self = .gguf(path: parts.name)
     } else {
       return nil
     }

@@ -56,6 +56,35 @@ struct HuggingFaceConfigurationTests {
     }
   }
 
+  /// The sizes of published models: layers, hidden, feed-forward, heads, key/value heads, head size, vocabulary, theta.
+  @Test(arguments: [
+    ("1bitLLM/bitnet_b1_58-large", "old", [24, 1536, 4096, 16, 16, 96, 32002], 10000.0),
+    ("1bitLLM/bitnet_b1_58-3B", "old", [26, 3200, 8640, 32, 32, 100, 32002], 10000),
+    ("HF1BitLLM/Llama3-8B-1.58-100B-tokens", "llama", [32, 4096, 14336, 32, 8, 128, 128256], 500000),
+    ("tiiuae/Falcon3-1B-1.58bit", "llama", [18, 2048, 8192, 8, 4, 256, 131072], 1_000_042),
+    ("tiiuae/Falcon3-10B-1.58bit", "llama", [40, 3072, 23040, 12, 4, 256, 131072], 1_000_042),
+  ])
+  func publishedShapes(_ name: String, _ kind: String, _ sizes: [Int], _ theta: Double) throws {
+    let isOld = kind == "old"
+    var changes: [String: String?] = [
+      "num_hidden_layers": "\(sizes[0])", "hidden_size": "\(sizes[1])", "intermediate_size": "\(sizes[2])",
+      "num_attention_heads": "\(sizes[3])", "num_key_value_heads": "\(sizes[4])", "vocab_size": "\(sizes[6])",
+      "rope_theta": "\(theta)", "tie_word_embeddings": isOld ? "true" : "false",
+    ]
+    // The older files have no head_dim.
+    changes["head_dim"] = sizes[1] / sizes[3] == sizes[5] ? .some(nil) : "\(sizes[5])"
+    let found = try configuration((isOld ? old : llama).merging(changes) { $1 })
+    let model = found.model
+    #expect(found.scaleMeaning == (isOld ? nil : .divide))
+    #expect(model.hasSubNorms == isOld && model.tiedEmbedding == isOld && model.activation == .silu)
+    #expect(
+      [
+        model.layerCount, model.hiddenSize, model.feedForwardSize, model.headCount, model.keyValueHeadCount,
+        model.headSize, model.vocabularySize,
+      ] == sizes)
+    #expect(model.ropeTheta == theta)
+  }
+
   @Test func defaults() throws {
     let found = try configuration(["num_key_value_heads": nil, "head_dim": "null", "tie_word_embeddings": nil]).model
     #expect(found.keyValueHeadCount == 2)

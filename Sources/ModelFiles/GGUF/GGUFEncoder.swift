@@ -37,6 +37,15 @@ struct GGUFEncoder {
   /// Adds a number as f32, the type that other readers want.
   mutating func add(_ key: String, _ value: Double) { add(key, .f32, Self.bytes(Float(value).bitPattern)) }
 
+  mutating func add(_ key: String, _ value: Bool) { add(key, .bool, [value ? 1 : 0]) }
+
+  mutating func add(_ key: String, strings values: [String]) {
+    var elements: [UInt8] = []
+    elements.reserveCapacity(values.reduce(0) { $0 + 8 + $1.utf8.count })
+    for value in values { elements += Self.bytes(Array(value.utf8)) }
+    add(key, .array, Self.bytes(GGUFValueType.string.rawValue) + Self.bytes(UInt64(values.count)) + elements)
+  }
+
   mutating func add(_ key: String, doubles values: [Double]) {
     let elements = values.flatMap { Self.bytes($0.bitPattern) }
     add(key, .array, Self.bytes(GGUFValueType.f64.rawValue) + Self.bytes(UInt64(values.count)) + elements)

@@ -76,10 +76,10 @@ struct GGUFWriter {
   /// The file's keys and tensors.
   ///
   /// - Parameters:
-  ///   - metadata: of the file that the model comes from, if that is GGUF: its tokenizer is copied.
-  ///   - tokenizer: the tokenizer as converted files hold it, if the source is another file.
+  ///   - name: the model's name.
+  ///   - tokenizer: the tokenizer to write.
   func encoder(
-    name: String, metadata: GGUFMetadata?, tokenizer: String?, chatTemplate: String?, generation: GenerationDefaults?
+    name: String, tokenizer: Tokenizer, chatTemplate: String?, generation: GenerationDefaults?
   ) -> GGUFEncoder {
     var encoder = GGUFEncoder()
     let architecture = family.architectures[0]
@@ -100,7 +100,7 @@ struct GGUFWriter {
     if let temperature = generation?.temperature { encoder.add("general.sampling.temp", temperature) }
     if let topP = generation?.topP { encoder.add("general.sampling.top_p", topP) }
     if let topK = generation?.topK { encoder.add("general.sampling.top_k", topK) }
-    add(metadata, tokenizer, chatTemplate, to: &encoder)
+    add(tokenizer, chatTemplate, to: &encoder)
     encoder.add(
       GGUFName.Own.scales, doubles: weights.layers.flatMap { $0.matrices.flatMap { $0.parts.map(\.scale) } })
     if let scaling = model.ropeScaling {
@@ -116,20 +116,36 @@ struct GGUFWriter {
     return encoder
   }
 
-  private func add(
-    _ metadata: GGUFMetadata?, _ tokenizer: String?, _ chatTemplate: String?, to encoder: inout GGUFEncoder
-  ) {
-    if let metadata, metadata[GGUFName.tokens] != nil {
-      let prefix = "tokenizer."
-      for entry in metadata.entries where entry.key.hasPrefix(prefix) { encoder.add(entry, of: metadata) }
+  /// The forms of a tokenizer in a file.
+  struct Tokenizer {
+    /// Of the GGUF file that the model comes from: its tokenizer is copied.
+    var metadata: GGUFMetadata?
+    /// The vocabulary of a tokenizer.json.
+    var vocabulary: HuggingFaceVocabulary?
+    /// The tokenizer as converted files hold it.
+    var text: String?
+
+    var isCopied: Bool { metadata?[GGUFName.tokens] != nil || metadata?[GGUFName.Own.tokenizer] != nil }
+    var isEmpty: Bool { !isCopied && vocabulary == nil && text == nil }
+  }
+
+  private func add(_ tokenizer: Tokenizer, _ chatTemplate: String?, to encoder: inout GGUFEncoder) {
+    if let metadata = tokenizer.metadata, tokenizer.isCopied {
+      for entry in metadata.entries where entry.key.hasPrefix("tokenizer.") || entry.key == GGUFName.Own.tokenizer {
+        encoder.add(entry, of: metadata)
+      }
       return
     }
-    // Without a vocabulary of its own, other programs read the file as a model of token ids.
-    encoder.add(GGUFName.tokenizerModel, "none")
+    if let vocabulary = tokenizer.vocabulary {
+      vocabulary.add(to: &encoder)
+    } else {
+      // Without a vocabulary, other programs read the file as a model of token ids.
+      encoder.add(GGUFName.tokenizerModel, "none")
+    }
     if let token = model.beginToken { encoder.add(GGUFName.beginToken, Int(token)) }
-    if let token = model.endTokens.first { encoder.add(GGUFName.endTokens[0], Int(token)) }
+    for (key, token) in zip(GGUFName.endTokens, model.endTokens) { encoder.add(key, Int(token)) }
     if let chatTemplate { encoder.add(GGUFName.chatTemplate, chatTemplate) }
-    if let tokenizer { encoder.add(GGUFName.Own.tokenizer, tokenizer) }
+    if let text = tokenizer.text { encoder.add(GGUFName.Own.tokenizer, text) }
   }
 
   // MARK: - Tensors
