@@ -151,9 +151,12 @@ def files(choose):
                "decoder": decoder(choose), "model": model}
 
 
-PARTS = ["the", " cat", "don't", "'LL", " ", "  ", "\n", "\r\n", "\t", "123", "4567", "½²", "٣", "é", "e\u0301", "o\u0308\u0323",
-         "\uac00", "\u1100\u1161\u11a8", "你好", "😀", "<b>", "<b>x", "<s>", "</s>", "<|end|>", "a", "b", "x", "_", "!", "...", "$",
-         "\u2581", "\u2581x", "\u00a0", "\u3000", "\u212b", "\u017f", "Ж", "ß", "हिन्दी", "``", "<unk>", "<0x0A>", "aaab", "THE"]
+PARTS = [
+    "the", " cat", "don't", "'LL", " ", "  ", "\n", "\r\n", "\t", "123", "4567", "½²", "٣", "é", "e\u0301",
+    "o\u0308\u0323", "\uac00", "\u1100\u1161\u11a8", "你好", "😀", "<b>", "<b>x", "<s>", "</s>", "<|end|>", "a", "b",
+    "x", "_", "!", "...", "$", "\u2581", "\u2581x", "\u00a0", "\u3000", "\u212b", "\u017f", "Ж", "ß", "हिन्दी", "``", "<unk>",
+    "<0x0A>", "aaab", "THE",
+]
 
 
 def texts(choose, count):
@@ -163,7 +166,7 @@ def texts(choose, count):
 
 
 def decode(tokenizer, file, ids):
-    """The text with and without special tokens; None where the library fails or shows another text than the file has."""
+    """The text with and without special tokens; None where the library fails or shows another text than the file's."""
     if "Prepend" in json.dumps(file["normalizer"]) and any(token["normalized"] for token in file["added_tokens"]):
         return None  # it shows the normalized text of such tokens, and does not skip them
     special = {token["id"] for token in file["added_tokens"] if token["special"]}

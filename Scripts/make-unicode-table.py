@@ -58,7 +58,8 @@ def ranges(members):
 def table(name, numbers, comment):
     flat = [f"0x{number:X}" for number in numbers]
     lines = [f"  /// {line}" for line in comment] + [f"  static let {name}: [UInt32] = ["]
-    lines += ["    " + ", ".join(flat[i:i + 12]) + "," for i in range(0, len(flat), 12)]
+    count = 12 if max(map(len, flat)) <= 7 else 10
+    lines += ["    " + ", ".join(flat[i:i + count]) + "," for i in range(0, len(flat), count)]
     return lines + ["  ]", ""]
 
 

@@ -36,8 +36,8 @@ extension Tokenizer {
 
   /// Appends the token ids of a text, in which those of the finder's tokens are recognised that `accept` takes.
   ///
-  /// A prefix that the tokenizer puts before texts is left out where the text continues the tokens in `ids`: where these
-  /// do not end in an added token.
+  /// A prefix that the tokenizer puts before texts is left out where the text continues the tokens in `ids`: where
+  /// these do not end in an added token.
   func encode(
     _ text: Span<UInt8>, finder: AddedTokenFinder, into ids: inout [Int32],
     accept: (_ match: AddedTokenFinder.Match, _ isSpecial: Bool) -> Bool
@@ -69,7 +69,7 @@ private struct StretchEncoder {
   private let takesWholePieces: Bool
   private let wordBoundary: WordBoundary?
   private let finder: AddedTokenFinder
-  private var normalizer: Normalizer
+  private let normalizer: Normalizer
   private var preTokenizer: PreTokenizer
   private var merger: PieceMerger
   private var cache: WordCache

@@ -6,8 +6,9 @@ import BitNetJSON
 /// model), from the vocabulary of a GGUF file, or from the compact text in a converted model (``serialized()``).
 /// Encoding is exact: the ids equal those of the library that the file was made for.
 ///
-/// A text passes these steps: added tokens are found; the stretches between them are normalized; added tokens that count
-/// in normalized text are found; the rest is split into pieces; each piece is merged from its bytes or characters.
+/// A text passes these steps: added tokens are found; the stretches between them are normalized; added tokens that
+/// count in normalized text are found; the rest is split into pieces; each piece is merged from its bytes or
+/// characters.
 ///
 /// A tokenizer never changes, so several threads can use it at a time.
 public final class Tokenizer: Sendable {

@@ -24,13 +24,12 @@ import BitNetTokenization
   }
 
   @Test(arguments: [
-    Edit(#""normalizer": null"#, #""normalizer": {"type": "NFC"}"#, "normalizer", "NFC"),
+    Edit(#""normalizer": null"#, #""normalizer": {"type": "NFD"}"#, "normalizer", "NFD"),
     Edit(#""type": "BPE""#, #""type": "Unigram""#, "model.type", "Unigram", "BPE"),
-    Edit(#""type": "Split""#, #""type": "Digits""#, "pre_tokenizer", "Digits"),
-    Edit(#""behavior": "Isolated""#, #""behavior": "Removed""#, "pre_tokenizer", "Removed", "Isolated"),
-    Edit(#"\\p{N}{1,3}"#, #"\\p{N}"#, "pre_tokenizer", #"|\p{N}| "#, #"\p{N}{1,3}"#),
-    Edit(#""add_prefix_space": false"#, #""add_prefix_space": true"#, "pre_tokenizer", "add_prefix_space"),
-    Edit(#""use_regex": false"#, #""use_regex": true"#, "pre_tokenizer.pretokenizers[1].use_regex is true"),
+    Edit(#""type": "Split""#, #""type": "Digits""#, "pre_tokenizer.pretokenizers[0]", "\"pattern\""),
+    Edit(#""behavior": "Isolated""#, #""behavior": "Kept""#, "pre_tokenizer", "Kept", "Isolated"),
+    Edit(#"\\p{N}{1,3}"#, #"\\p{Nx}"#, "pre_tokenizer", #"\p{Nx}"#),
+    Edit(#""use_regex": false"#, #""use_regex": 1"#, "pre_tokenizer.pretokenizers[1].use_regex is 1"),
     Edit(#""version": "1.0""#, #""version": "\x""#, "line 2", "escape"),
     Edit(#""version": "1.0""#, #""version": "\u12G4""#, "line 2", "escape"),
     Edit(#""version": "1.0""#, "\"version\": \"1\n\"", "line 2", "control character"),
@@ -41,10 +40,11 @@ import BitNetTokenization
       #""ids": ["#, #""ids": [7.5,"#,
       #"post_processor.processors[1].special_tokens["<|begin_of_text|>"].ids[0]"#, "7.5"),
     Edit(#""ids": ["#, #""ids": [-3,"#, "post_processor", "special_tokens"),
-    Edit(#""ids": ["#, #""ids": [999999,"#, "begin token is 999999"),
-    Edit(#""decoder": {"#, #""decoder": {"type": "Metaspace"}, "decoder2": {"#, "decoder.type", "Metaspace"),
-    Edit(#""lstrip": false"#, #""lstrip": true"#, "added_tokens[0].lstrip is true; expected false"),
-    Edit(#""single_word": false"#, #""single_word": true"#, "added_tokens[0]", "single_word"),
+    Edit(#""ids": ["#, #""ids": [999999,"#, "special_tokens", "an array of 2 ids"),
+    Edit(
+      #""decoder": {"#, #""decoder": {"type": "Metaspace", "replacement": "_"}, "decoder2": {"#,
+      "decoder is not ByteLevel"),
+    Edit(#""lstrip": false"#, #""lstrip": 1"#, "added_tokens[0].lstrip is 1"),
     Edit(#""id": 503"#, #""id": 502"#, "<note>", "502"),
     Edit(#""id": 503"#, #""id": 504"#, "<note>!", "504"),
     Edit(#""id": 503"#, #""id": -1"#, "added_tokens[0].id is -1"),
@@ -77,7 +77,7 @@ import BitNetTokenization
     Edit(#""merges": ["#, #""merges": [["h", ["e"]],"#, "model.merges[0][1]", "an array"),
     Edit(#""merges": ["#, #""merges": ["h  e","#, "model.merges[0]", "h  e"),
     Edit(#""merges": ["#, #""merges": [5,"#, "model.merges"),
-    Edit(#""merges": ["#, #""mergers": ["#, "model", "merges"),
+    Edit(#""merges": ["#, #""mergers": ["#, "model", "\"mergers\""),
     Edit(#""model": {"#, #""nomodel": {"#, "model"),
     Edit(#""version": "1.0""#, #""version": "#, "line 2", "JSON"),
     Edit(
@@ -112,7 +112,7 @@ import BitNetTokenization
   }
 
   @Test(arguments: [
-    ("swift-bitnet tokenizer 1", "swift-bitnet tokenizer 2", "tokenizer 2"), ("split llama3", "split cl100k", "cl100k"),
+    ("swift-bitnet tokenizer 1", "swift-bitnet tokenizer 3", "tokenizer 3"), ("split llama3", "split cl100k", "cl100k"),
     ("split llama3\n", "", "split"), ("split llama3", "split llama3\nsplit llama3", "second time"),
     ("split llama3", "split llama3 x", "\"x\""),
     ("whole-pieces false", "whole-pieces maybe", "maybe"), ("tokens AA==", "tokens AA", "base64"),
@@ -122,7 +122,7 @@ import BitNetTokenization
     ("merges by-id", "merges by-rank", "by-rank"), ("merges by-id", "merges listed 1", "token id"),
     ("merges by-id", "merges listed 1 2", "a merge in line 5 is 1 2"),
     ("merges by-id", "merges listed 97 4000000", "4000000"), ("merges by-id", "mergers by-id", "mergers"),
-    ("merges by-id", "merges by-id\nspecial 97 YQ==", "97"),
+    ("merges by-id", "merges by-id\nspecial 97 Yg==", "97"),
     ("merges by-id", "merges by-id\nspecial 300 ????", "base64"),
     ("merges by-id", "merges by-id\nspecial 300", "base64"), ("merges by-id", "merges by-id\nbos 300", "300"),
   ]) func serializedIsRefused(old: String, new: String, named: String) throws {
@@ -149,7 +149,7 @@ import BitNetTokenization
     let model = folder.appending(path: "tokenizer.model")
     let sentencePiece: [UInt8] = [0x0A, 0x0E, 0x0A, 0x05, 0x3C, 0x75, 0x6E, 0x6B, 0x3E, 0x15, 0, 0, 0, 0, 0x18, 0x02]
     try Data(sentencePiece).write(to: model)
-    expectRefusal(model.path, "SentencePiece") { try Tokenizer(folder: folder.path) }
+    expectRefusal(model.path, "trainer_spec.model_type is unigram") { try Tokenizer(folder: folder.path) }
 
     try Data(serialized(tokens: ["ab"]).utf8).write(to: model)
     #expect(try Tokenizer(folder: folder.path).encode("ab") == [256])
@@ -161,15 +161,19 @@ import BitNetTokenization
   }
 
   /// Files with random damage either load and work or are refused; none crashes.
-  @Test(arguments: ["small-llama3.json", "small-gpt2.json", "serialized", "ranks"]) func damagedFilesNeverCrash(
-    name: String
-  ) throws {
+  @Test(arguments: [
+    "small-llama3.json", "small-gpt2.json", "serialized", "ranks", "mini/gemma-mini/tokenizer.json",
+    "mini/falcon-mini/tokenizer.json", "mini/llama2-mini/tokenizer.metaspace.json", "mini/gemma-mini/tokenizer.model",
+    "mini/llama2-mini/tokenizer.model", "serialized characters",
+  ]) func damagedFilesNeverCrash(name: String) throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     print("damagedFilesNeverCrash: \(name), seed \(seed)")
     var random = SeededGenerator(seed: seed)
     let original: [UInt8] =
       switch name {
       case "serialized": Array(try Tokenizer(contentsOfFile: Fixtures.path("small-llama3.json")).serialized().utf8)
+      case "serialized characters":
+        Array(try Tokenizer(contentsOfFile: Fixtures.path("mini/gemma-mini/tokenizer.json")).serialized().utf8)
       case "ranks":
         Array(
           serialized(tokens: ["ab", "abc"]).split(separator: "\n")[3].split(separator: " ").dropFirst().enumerated()
@@ -181,8 +185,9 @@ import BitNetTokenization
       let damaged = Self.damage(original, &random)
       let tokenizer: Tokenizer? =
         switch name {
-        case "serialized": try? Tokenizer(serialized: String(decoding: damaged, as: UTF8.self))
+        case "serialized", "serialized characters": try? Tokenizer(serialized: String(decoding: damaged, as: UTF8.self))
         case "ranks": try? Tokenizer(tiktoken: damaged)
+        case _ where name.hasSuffix("model"): try? Tokenizer(sentencePiece: damaged)
         default: try? Tokenizer(tokenizerJSON: damaged)
         }
       guard let tokenizer else { continue }
@@ -190,9 +195,13 @@ import BitNetTokenization
       let text = "The rabbit's hole<|eot_id|> 123 <note>é😀\n\n"
       for parsesSpecialTokens in [false, true] {
         let ids = tokenizer.encode(text, parsingSpecialTokens: parsesSpecialTokens)
-        #expect(tokenizer.decode(ids) == text, "seed \(seed)")
+        // A damaged split or normalizer may drop or change text, and bytes without a token are dropped.
+        if ["serialized", "ranks"].contains(name), (0...255).allSatisfy({ tokenizer.id(of: [$0]) != nil }) {
+          #expect(tokenizer.decode(ids) == text, "seed \(seed)")
+        }
+        #expect(tokenizer.decode(ids) == streamed(ids, tokenizer).joined(), "seed \(seed)")
       }
-      _ = tokenizer.serialized()
+      #expect(throws: Never.self) { _ = try Tokenizer(serialized: tokenizer.serialized()) }
     }
     print("damagedFilesNeverCrash: \(name), \(loaded) of 1500 loaded")
   }

@@ -1,6 +1,7 @@
 extension Tokenizer {
   /// The text of token ids. In byte-level BPE their bytes are joined and then read as UTF-8; each maximal part of a
-  /// broken sequence becomes one U+FFFD, as in Python and on the web. Other tokenizers follow the steps of their decoder.
+  /// broken sequence becomes one U+FFFD, as in Python and on the web. Other tokenizers follow the steps of their
+  /// decoder.
   ///
   /// - Parameters:
   ///   - ids: ids that no token has add no text.

@@ -1,8 +1,8 @@
 /// Finds the matches of a regular expression, by backtracking with its own stack.
 ///
-/// An expression can need time that grows with the square of a text's length, or worse. Its steps are therefore counted;
-/// when a text has used up ``stepsForByte`` for each byte, the rest of it does not match.
-struct ExpressionMatcher: Sendable {
+/// An expression can need time that grows with the square of a text's length, or worse. Its steps are therefore
+/// counted; when a text has used up ``stepsForByte`` for each byte, the rest of it does not match.
+struct ExpressionMatcher: MatchFinder, Sendable {
   private enum Instruction: Sendable {
     /// One scalar of a set.
     case one(Int)
@@ -138,16 +138,13 @@ struct ExpressionMatcher: Sendable {
   /// Begins a text of that many bytes.
   mutating func begin(_ byteCount: Int) { stepsLeft = byteCount * Self.stepsForByte + Self.freeSteps }
 
-  /// The first match in `text[start..<end]`.
-  ///
-  /// - Parameter mayBeEmptyAtStart: whether an empty match at `start` counts; after another match it does not.
   mutating func firstMatch(
-    in text: Span<UInt8>, from start: Int, to end: Int, mayBeEmptyAtStart: Bool
+    in text: Span<UInt8>, from start: Int, to end: Int, isFirst: Bool
   ) -> Range<Int>? {
     var at = start
     while at < end, stepsLeft > 0 {
       if canBegin[Int(text[at])], let matchEnd = match(program: 0, text, at, end),
-        matchEnd > at || at > start || mayBeEmptyAtStart
+        matchEnd > at || at > start || isFirst
       {
         return at..<matchEnd
       }

@@ -5,7 +5,8 @@ import BitNetJSON
 enum HuggingFaceSteps {
   // MARK: - Normalizers
 
-  /// - Parameter marksSpaces: whether replacing spaces by a character makes them marks, as in vocabularies of characters.
+  /// - Parameter marksSpaces: whether replacing spaces by a character makes them marks, as in vocabularies of
+  ///   characters.
   static func normalizer(of component: JSONValue, marksSpaces: Bool) throws(JSONError) -> [NormalizerStep] {
     var steps: [NormalizerStep] = []
     for part in try flattened(component, list: "normalizers") {
@@ -248,10 +249,11 @@ enum HuggingFaceSteps {
   private static func id(of name: String, in tokens: JSONValue) throws(JSONError) -> Int32 {
     let list = try tokens[name]["ids"]
     let listed = Array(try list.elements())
-    guard listed.count == 1 else {
+    let id = try listed.first?.integer(in: Tokenizer.ids)
+    guard let id, listed.count == 1 else {
       throw list.error(found: "an array of \(listed.count) ids", expected: "the id of \(quoted(name))")
     }
-    return Int32(try listed[0].integer(in: Tokenizer.ids))
+    return Int32(id)
   }
 
   static func checkAllRead(_ fields: JSONFields, of component: JSONValue) throws(JSONError) {

@@ -11,6 +11,9 @@ struct SentencePieceVocabulary {
     var text: [UInt8]
     var score: Float
     var type: TokenType
+    /// Whether a user-defined piece is looked for in the text as it is given, with spaces for spaces, instead of in the
+    /// normalized text.
+    var isGiven = false
   }
 
   var pieces: [Piece] = []
@@ -25,6 +28,7 @@ struct SentencePieceVocabulary {
   func definition() throws(TokenizerError) -> Tokenizer.Definition {
     var tokens = TokenList()
     var hidden: Set<Int> = []
+    var spaced: Set<Int32> = []
     var added: [AddedToken] = []
     var byteTokens = [Int32](repeating: -1, count: 256)
     var byteValues: [Int32: UInt8] = [:]
@@ -41,7 +45,12 @@ struct SentencePieceVocabulary {
       }
       switch piece.type {
       case .normal: break
-      case .userDefined: added.append(AddedToken(id: Int32(id), content: text, isSpecial: false, isNormalized: true))
+      case .userDefined:
+        added.append(AddedToken(id: Int32(id), content: text, isSpecial: false, isNormalized: !piece.isGiven))
+        if piece.isGiven, piece.text.contains(UInt8(ascii: " ")) {
+          hidden.insert(id)
+          spaced.insert(Int32(id))
+        }
       case .control: added.append(AddedToken(id: Int32(id), content: text, isSpecial: true))
       case .unused: hidden.insert(id)
       case .unknown:
@@ -69,6 +78,7 @@ struct SentencePieceVocabulary {
     definition.characters = InitialTokens.Characters(
       byteTokens: hasBytes ? byteTokens : nil, unknownToken: unknown, fusesUnknown: true, replacesLate: true)
     definition.byteValues = byteValues
+    definition.spacedTokens = spaced
     definition.added = added
     definition.mergeOrder = .ranked
     definition.ranks = ranks()

@@ -94,9 +94,13 @@ extension GGUFVocabulary {
     let mark = Array(UTF8.encode(SentencePieceVocabulary.mark)!)
     for (id, token) in tokens.enumerated() {
       let type = try type(of: id)
-      // Converters write user-defined tokens as text, with spaces in place of marks.
-      let text = type == .userDefined ? token.flatMap { $0 == UInt8(ascii: " ") ? mark : [$0] } : token
-      vocabulary.pieces.append(SentencePieceVocabulary.Piece(text: text, score: scores[id], type: type))
+      // Converters write user-defined tokens as text, with spaces in place of marks. llama.cpp looks for them in the
+      // given text; with a prefix, it would then put spaces after them that SentencePiece does not.
+      let isGiven = type == .userDefined && !vocabulary.addsSpace
+      let isMarked = type == .userDefined && vocabulary.addsSpace
+      let text = isMarked ? token.flatMap { $0 == UInt8(ascii: " ") ? mark : [$0] } : token
+      vocabulary.pieces.append(
+        SentencePieceVocabulary.Piece(text: text, score: scores[id], type: type, isGiven: isGiven))
     }
     vocabulary.beginToken = try self.token(beginToken, "bos_token_id", isAdded: addsBeginToken ?? true)
     vocabulary.endToken = try self.token(endToken, "eos_token_id", isAdded: addsEndToken ?? false)

@@ -227,8 +227,8 @@ private struct HuggingFaceReader {
     return definition
   }
 
-  /// The same tokens, to be found in one pass where that gives the same tokens as two: without a normalizer, if no token
-  /// of one pass overlaps one of the other.
+  /// The same tokens, to be found in one pass where that gives the same tokens as two: without a normalizer, if no
+  /// token of one pass overlaps one of the other.
   private static func foundAtOnce(_ tokens: [AddedToken]) -> [AddedToken] {
     let given = tokens.filter { !$0.isNormalized }.map { Array($0.content.utf8) }
     let normalized = tokens.filter(\.isNormalized).map { Array($0.content.utf8) }

@@ -26,12 +26,12 @@ extension Tokenizer {
   ///     normalize nfc                   or prepend TEXT, replace literal TEXT TEXT, replace expression TEXT TEXT, mark
   ///                                     TEXT, prepend-space, collapse-spaces; one line for each step, in order
   ///     pre split literal TEXT Isolated false        the pattern, the behavior, whether it is inverted
-  ///     pre digits true                 or punctuation BEHAVIOR, bytes ADDS-SPACE USES-PATTERN, metaspace TEXT PREFIX
-  ///                                     SPLITS
-  ///     decode replace TEXT TEXT        or byte-fallback KEEPS, fuse, strip TEXT START STOP, metaspace TEXT DROPS, drop
-  ///                                     TEXT
-  ///     characters true false           a vocabulary of characters: whether unknown ones are fused, and whether they are
-  ///                                     replaced late
+  ///     pre digits true                 or punctuation BEHAVIOR, bytes ADDS-SPACE USES-PATTERN, metaspace TEXT
+  ///                                     PREFIX SPLITS
+  ///     decode replace TEXT TEXT        or byte-fallback KEEPS, fuse, strip TEXT START STOP, metaspace TEXT DROPS,
+  ///                                     drop TEXT
+  ///     characters true false           a vocabulary of characters: whether unknown ones are fused, and whether they
+  ///                                     are replaced late
   ///     bytes 3 4 5 …                   the 256 byte tokens, - for one that is missing
   ///     unknown 0                       the token of unknown characters
   ///     eos 2                           the token that follows a text
@@ -66,10 +66,10 @@ extension Tokenizer {
     if case .bytes(let tokens) = initialTokens { tokens.contains { $0 < 0 } } else { false }
   }
 
-  /// The tokens that the vocabulary does not find, but for those that are added tokens anyway.
+  /// The tokens that the vocabulary does not find, but for special tokens.
   var hiddenTokens: [Int] {
     (0..<vocabulary.list.indexEnd).filter {
-      vocabulary.list.hasString(at: $0) && addedPositions[Int32($0)] == nil
+      vocabulary.list.hasString(at: $0) && !isSpecial(Int32($0))
         && vocabulary.find(Array(vocabulary.list[$0])) != Int32($0)
     }
   }

@@ -1,5 +1,5 @@
-/// The tokens of pieces that have occurred in a text. Most words of a text are repeated, and looking one up takes a tenth
-/// of the time that merging takes.
+/// The tokens of pieces that have occurred in a text. Most words of a text are repeated, and looking one up takes a
+/// tenth of the time that merging takes.
 struct WordCache {
   /// The longest text for which a cache is not worth its memory.
   private static let shortestText = 512

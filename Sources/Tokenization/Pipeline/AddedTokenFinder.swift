@@ -15,6 +15,8 @@ struct AddedTokenFinder: Sendable {
     let content: String
   }
 
+  /// All tokens, by their texts.
+  private let texts: Tree
   private let given: Tree
   private let normalized: Tree
   /// How normalized text spells scalars.
@@ -28,26 +30,33 @@ struct AddedTokenFinder: Sendable {
   init(
     _ tokens: [AddedToken], normalizer: Normalizer, ignoringSpecialTokens: Bool
   ) throws(Duplicate) {
-    var normalizer = normalizer
+    var texts = Tree()
     var given = Tree()
     var normalized = Tree()
     for token in tokens {
       let content = Array(token.content.utf8)
+      if !texts.insert(token, as: content) { throw Duplicate(content: token.content) }
       let isNew =
         token.isNormalized
         ? normalized.insert(token, as: normalizer.normalize(content.span, isToken: true)?.bytes ?? content)
         : given.insert(token, as: content)
       if !isNew { throw Duplicate(content: token.content) }
     }
+    self.texts = texts
     self.given = given
     self.normalized = normalized
     reading = normalizer.reading
     ignoresSpecialTokens = ignoringSpecialTokens
   }
 
+  /// The first text of a token that begins at `start` or later.
+  func firstMatch(in text: Span<UInt8>, from start: Int) -> Match? {
+    firstMatch(texts, .utf8, text, start) { _, _ in true }
+  }
+
   /// The first match in text as it was given that begins at `start` or later and that `accept` takes.
   func firstMatch(
-    in text: Span<UInt8>, from start: Int, where accept: (_ match: Match, _ isSpecial: Bool) -> Bool = { _, _ in true }
+    in text: Span<UInt8>, from start: Int, where accept: (_ match: Match, _ isSpecial: Bool) -> Bool
   ) -> Match? {
     firstMatch(given, .utf8, text, start, accept)
   }
@@ -70,7 +79,9 @@ struct AddedTokenFinder: Sendable {
         at += 1
         continue
       }
-      if (ignoresSpecialTokens && longest.token.isSpecial) || !Self.isWhole(longest.token, reading, text, at, longest.end) {
+      if (ignoresSpecialTokens && longest.token.isSpecial)
+        || !Self.isWhole(longest.token, reading, text, at, longest.end)
+      {
         at = longest.end
         continue
       }

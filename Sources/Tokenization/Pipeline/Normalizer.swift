@@ -67,7 +67,7 @@ struct Normalizer: Sendable {
   ///   - isToken: whether it is the text of an added token.
   ///   - mayPrefix: whether a prefix is put before it.
   ///   - tracksOrigins: whether the result has the origins of its bytes.
-  mutating func normalize(
+  func normalize(
     _ text: Span<UInt8>, isToken: Bool = false, mayPrefix: Bool = true, tracksOrigins: Bool = false
   ) -> Result? {
     var result: Result?
@@ -75,9 +75,9 @@ struct Normalizer: Sendable {
       var builder = Builder(tracksOrigins: tracksOrigins, source: result)
       let isChanged =
         if let result {
-          apply(&steps[index], result.bytes.span, isToken, mayPrefix, &builder)
+          apply(steps[index], result.bytes.span, isToken, mayPrefix, &builder)
         } else {
-          apply(&steps[index], text, isToken, mayPrefix, &builder)
+          apply(steps[index], text, isToken, mayPrefix, &builder)
         }
       if isChanged { result = builder.result }
     }
@@ -86,7 +86,7 @@ struct Normalizer: Sendable {
 
   /// Returns false if the step changes nothing; what is built then does not count.
   private func apply(
-    _ step: inout Step, _ text: Span<UInt8>, _ isToken: Bool, _ mayPrefix: Bool, _ builder: inout Builder
+    _ step: Step, _ text: Span<UInt8>, _ isToken: Bool, _ mayPrefix: Bool, _ builder: inout Builder
   ) -> Bool {
     if text.isEmpty { return false }
     switch step {
@@ -96,23 +96,32 @@ struct Normalizer: Sendable {
       builder.put(prefix, from: 0)
       builder.copy(text, 0..<text.count)
       return true
-    case .replace(var finder, let replacement):
-      step = .collapseSpaces  // so that the finder is not copied
-      defer { step = .replace(finder, replacement) }
-      finder.begin(text.count)
-      var at = 0
-      var isFirst = true
-      while let match = finder.firstMatch(in: text, from: at, to: text.count, isFirst: isFirst) {
-        builder.copy(text, at..<match.lowerBound)
-        builder.put(replacement, from: match.lowerBound)
-        at = match.upperBound
-        isFirst = false
+    case .replace(let finder, let replacement):
+      switch finder {
+      case .known(var finder): return replace(&finder, replacement, text, &builder)
+      case .expression(var finder): return replace(&finder, replacement, text, &builder)
+      case .literal(var finder): return replace(&finder, replacement, text, &builder)
+      case .scalars(var finder): return replace(&finder, replacement, text, &builder)
       }
-      builder.copy(text, at..<text.count)
-      return !isFirst
     case .markSpaces(let mark): return replaceMarks(mark, text, &builder)
     case .collapseSpaces: return collapse(text, &builder)
     }
+  }
+
+  private func replace<Finder: MatchFinder>(
+    _ finder: inout Finder, _ replacement: [UInt8], _ text: Span<UInt8>, _ builder: inout Builder
+  ) -> Bool {
+    finder.begin(text.count)
+    var at = 0
+    var isFirst = true
+    while let match = finder.firstMatch(in: text, from: at, to: text.count, isFirst: isFirst) {
+      builder.copy(text, at..<match.lowerBound)
+      builder.put(replacement, from: match.lowerBound)
+      at = match.upperBound
+      isFirst = false
+    }
+    builder.copy(text, at..<text.count)
+    return !isFirst
   }
 
   private func compose(_ text: Span<UInt8>, _ builder: inout Builder) -> Bool {

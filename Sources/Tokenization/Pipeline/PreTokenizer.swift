@@ -34,10 +34,10 @@ struct PreTokenizer: Sendable {
         try append(behavior, isInverted, PieceFinder(pattern, self.reading))
       case .digits(let isIndividual):
         let set = ByteClassifier(ScalarRanges(pairs: UnicodeClassRanges.digits), self.reading)
-        append(isIndividual ? .isolated : .contiguous, false, .scalars(set, inRuns: !isIndividual))
+        append(isIndividual ? .isolated : .contiguous, false, .scalars(ScalarFinder(set: set, inRuns: !isIndividual)))
       case .punctuation(let behavior):
         let set = ByteClassifier(ScalarRanges(pairs: UnicodeClassRanges.punctuation), self.reading)
-        append(behavior, false, .scalars(set, inRuns: behavior == .contiguous))
+        append(behavior, false, .scalars(ScalarFinder(set: set, inRuns: behavior == .contiguous)))
       case .byteLevel(let addsSpace, let usesPattern):
         if addsSpace { steps.append(Step(action: .addSpace, finder: nil)) }
         if usesPattern {
@@ -47,11 +47,11 @@ struct PreTokenizer: Sendable {
       case .metaspace(let mark, let prefix, let splits):
         steps.append(Step(action: .mark(Array(String(Character(mark)).utf8), prefix), finder: nil))
         self.reading = .marked(mark.value)
-        if splits { append(.mergedWithNext, false, .literal([UInt8(ascii: " ")])) }
+        if splits { append(.mergedWithNext, false, .literal(LiteralFinder(" ", .utf8))) }
       }
     }
-    if steps.count == 1, case .split(.isolated, false) = steps[0].action, case .known(let splitter)? = steps[0].finder {
-      onlyPattern = splitter
+    if steps.count == 1, case .split(.isolated, false) = steps[0].action, case .known(let finder)? = steps[0].finder {
+      onlyPattern = finder.splitter
     }
   }
 
@@ -85,10 +85,21 @@ struct PreTokenizer: Sendable {
   }
 
   private mutating func apply(_ step: Int, _ text: Span<UInt8>) {
-    guard case .split(let behavior, let isInverted) = steps[step].action, var finder = steps[step].finder else {
-      return
+    guard case .split(let behavior, let isInverted) = steps[step].action else { return }
+    switch steps[step].finder {
+    case .known(var finder): split(text, &finder, behavior, isInverted)
+    case .expression(var finder): split(text, &finder, behavior, isInverted)
+    case .literal(var finder): split(text, &finder, behavior, isInverted)
+    case .scalars(var finder): split(text, &finder, behavior, isInverted)
+    case nil: return
     }
-    steps[step].finder = nil
+    swap(&pieces, &next)
+  }
+
+  /// Splits all pieces into `next`.
+  private mutating func split<Finder: MatchFinder>(
+    _ text: Span<UInt8>, _ finder: inout Finder, _ behavior: SplitBehavior, _ isInverted: Bool
+  ) {
     finder.begin(text.count)
     next.removeAll(keepingCapacity: true)
     var hasEmpty = false
@@ -107,8 +118,6 @@ struct PreTokenizer: Sendable {
       joiner.finish(&next)
     }
     if hasEmpty { next.removeAll(where: \.isEmpty) }
-    swap(&pieces, &next)
-    steps[step].finder = finder
   }
 
   /// The text with spaces put before pieces, or with spaces for marks.

@@ -50,49 +50,54 @@ enum ScalarReading: Equatable, Sendable {
   }
 }
 
-/// A set of scalars under a reading: most bytes decide by themselves.
+/// A set of scalars under a reading: most bytes decide by themselves, by a bit that is found without an array, which
+/// would cost a retain and a release for each piece of text.
 struct ByteClassifier: Sendable {
-  enum Answer: UInt8 {
-    case outside, inside
-    /// The byte begins a longer scalar.
-    case undecided
-  }
-
-  private let reading: ScalarReading
   private let set: ScalarSet
-  private let answers: [Answer]
+  /// Whether bytes from 0x80 on are scalars by themselves.
+  private let decidesHigh: Bool
+  /// For the byte values 0…63, 64…127 and so on, whether they are scalars of the set.
+  private let bits: (UInt64, UInt64, UInt64, UInt64)
 
   init(_ ranges: ScalarRanges, _ reading: ScalarReading) {
     let set = ScalarSet(ranges)
-    answers = (0...255).map { byte in
-      if byte >= 0x80 && reading != .byteLevel { return .undecided }
+    var bits: [UInt64] = [0, 0, 0, 0]
+    for byte in 0..<(reading == .byteLevel ? 256 : 128) {
       let (scalar, _) = [UInt8(byte)].withUnsafeBufferPointer { reading.scalar(in: $0.span, at: 0, end: 1) }
-      return set.contains(scalar) ? .inside : .outside
+      if set.contains(scalar) { bits[byte / 64] |= 1 << UInt64(byte % 64) }
     }
-    self.reading = reading
     self.set = set
+    self.bits = (bits[0], bits[1], bits[2], bits[3])
+    decidesHigh = reading == .byteLevel
   }
 
   /// The length of the scalar at `at` if the set contains it, else 0.
   @inline(__always)
   func length(in text: Span<UInt8>, at: Int, end: Int) -> Int {
-    switch answers[Int(text[at])] {
-    case .outside: return 0
-    case .inside: return 1
-    case .undecided:
-      let (scalar, length) = ScalarReading.longScalar(in: text, at: at, end: end)
-      return set.contains(scalar) ? length : 0
+    let byte = text[at]
+    if byte >= 0x80 {
+      if !decidesHigh { return longLength(text, at, end) }
+      return Int((byte < 0xC0 ? bits.2 : bits.3) >> UInt64(byte & 63) & 1)
     }
+    return Int((byte < 0x40 ? bits.0 : bits.1) >> UInt64(byte & 63) & 1)
+  }
+
+  private func longLength(_ text: Span<UInt8>, _ at: Int, _ end: Int) -> Int {
+    let (scalar, length) = ScalarReading.longScalar(in: text, at: at, end: end)
+    return set.contains(scalar) ? length : 0
   }
 
   /// The length of the scalar at `at` whether or not the set contains it.
   @inline(__always)
   func scalarLength(in text: Span<UInt8>, at: Int, end: Int) -> Int {
-    answers[Int(text[at])] == .undecided ? ScalarReading.longScalar(in: text, at: at, end: end).length : 1
+    text[at] < 0x80 || decidesHigh ? 1 : ScalarReading.longScalar(in: text, at: at, end: end).length
   }
 
   /// Whether some scalar of the set begins with this byte; true if that is not certain.
-  func mayBegin(_ byte: UInt8) -> Bool { answers[Int(byte)] != .outside }
+  func mayBegin(_ byte: UInt8) -> Bool {
+    if byte >= 0x80, !decidesHigh { return true }
+    return [byte].withUnsafeBufferPointer { length(in: $0.span, at: 0, end: 1) > 0 }
+  }
 
   /// The end of the run of the set's scalars that begins at `start`, or `start`.
   @inline(__always)
