@@ -7,27 +7,17 @@ import Testing
 
 @Suite("Vocabularies of GGUF files")
 struct GGUFVocabularyTests {
-  /// Tokenizers with the ids of independent implementations: in a folder beside the repository, or where BITNET_JUDGE
-  /// says.
-  enum Judge {
-    static let folder: String? = {
-      let environment = ProcessInfo.processInfo.environment["BITNET_JUDGE"]
-      let folders = [environment, Repository.path("../shared/judge"), Repository.path("../../shared/judge")]
-      return folders.compactMap { $0.map { $0 + "/tokenizers" } }.first { FileManager.default.fileExists(atPath: $0) }
-    }()
-    static let names = ["falcon-mini", "falcon3-mini", "gemma-mini", "llama2-mini", "qwen-mini"]
-  }
+  /// Tokenizers with the ids of independent implementations, in the fixtures of the tokenizers' own tests.
+  static let names = ["falcon-mini", "falcon3-mini", "gemma-mini", "llama2-mini", "qwen-mini"]
 
   struct Case: Decodable {
     let text: String
     let ids: [Int32]?
   }
 
-  @Test(
-    .enabled(if: Judge.folder != nil, "the judge's folder is not there; set BITNET_JUDGE to it"), arguments: Judge.names
-  )
+  @Test(arguments: names)
   func encodeAsOthersDo(_ name: String) throws {
-    let folder = try #require(Judge.folder) + "/" + name
+    let folder = Repository.path("Tests/TokenizationTests/Fixtures/mini/\(name)")
     let tokenizer = try Tokenizer(file: folder + "/vocab.gguf")
     let lines = try String(contentsOfFile: folder + "/encode.jsonl", encoding: .utf8).split(separator: "\n")
     var (count, wrong) = (0, 0)
