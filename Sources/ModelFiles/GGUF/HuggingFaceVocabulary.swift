@@ -46,12 +46,12 @@ struct HuggingFaceVocabulary: Equatable {
     tokens = (0..<size).map { "[PAD\($0)]" }
     types = [Int32](repeating: TokenType.unused.rawValue, count: size)
     for (token, id) in try model["vocab"].members() {
-      try set(try id.integer(in: 0...size - 1), try token.string(), .normal)
+      set(try id.integer(in: 0...size - 1), try token.string(), .normal)
     }
     if let added = try json["added_tokens"].ifPresent?.elements() {
       for token in added {
         let isSpecial = try token["special"].ifPresent?.bool() ?? false
-        try set(
+        set(
           try token["id"].integer(in: 0...size - 1), try token["content"].string(), isSpecial ? .control : .userDefined)
       }
     }
@@ -65,7 +65,7 @@ struct HuggingFaceVocabulary: Equatable {
     addsBeginToken = try Self.addsBeginToken(json["post_processor"])
   }
 
-  private mutating func set(_ id: Int, _ token: String, _ type: TokenType) throws(JSONError) {
+  private mutating func set(_ id: Int, _ token: String, _ type: TokenType) {
     tokens[id] = token
     types[id] = type.rawValue
   }
