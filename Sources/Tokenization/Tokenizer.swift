@@ -143,6 +143,14 @@ public final class Tokenizer: Sendable {
           found: isByteLevel ? "splitting text into bytes" : "splitting text into characters",
           expected: "pieces of the form that the vocabulary has")
       }
+      var growth = 1
+      for case .replace(let old, let new) in definition.decoder ?? [] {
+        growth *= min(max(1, new.utf8.count / max(1, old.utf8.count)), Normalizer.largestGrowth + 1)
+        if growth > Normalizer.largestGrowth {
+          throw ExpressionParser.Refusal(
+            found: "making a token \(growth) times as long", expected: "at most \(Normalizer.largestGrowth) times")
+        }
+      }
       return (normalizer, preTokenizer)
     } catch {
       throw TokenizerError(subject: "a step of the tokenizer", found: error.found, expected: error.expected)

@@ -71,6 +71,29 @@ struct TokenizeTests {
     }
   }
 
+  @Test("reads a SentencePiece model, and leaves special tokens out of decoded text on request")
+  func sentencePiece() async throws {
+    let tokenizer = Repository.path("Tests/TokenizationTests/Fixtures/mini/llama2-mini/tokenizer.model")
+    func run(_ arguments: String...) async throws -> String {
+      let run = try await BitNetProgram.run(["tokenize", "--tokenizer", tokenizer] + arguments, input: Data())
+      #expect(run.status == 0, "\(run.errors)")
+      return run.text
+    }
+    let ids = try await run("--special", "the cat</s>")
+    #expect(ids.hasSuffix(" 2\n"))
+    #expect(try await run("--decode", ids) == "the cat</s>")
+    #expect(try await run("--decode", "--skip-special", ids) == "the cat")
+    #expect(try await run("--bos", "").hasPrefix("1"))
+    #expect(try await run("--pieces", "the").hasPrefix("\(ids.split(separator: " ")[0])\t\" "))
+    // Bytes that are no text come back as they are.
+    let bytes = Data([0x61, 0xFF, 0x20, 0xE4, 0xBD])
+    let encoded = try await BitNetProgram.run(["tokenize", "--tokenizer", tokenizer], input: bytes)
+    let decoded = try await BitNetProgram.run(["tokenize", "--tokenizer", tokenizer, "--decode"], input: encoded.bytes)
+    #expect(decoded.bytes == bytes)
+    let usage = try await BitNetProgram.run("tokenize", "--skip-special", "the")
+    #expect(usage.status != 0 && usage.errors.contains("--skip-special is for --decode"), "\(usage.errors)")
+  }
+
   @Test("times encoding")
   func benchmark() async throws {
     let lines = try await BitNetProgram.run("tokenize", "--benchmark", "2", "Once upon a time").text.split(

@@ -91,6 +91,19 @@ import BitNetTokenization
     Refusal(
       "preTokenizer", #"{"type": "Split", "pattern": {"Regex": "((a{900}){900}){900}"}, "behavior": "Isolated"}"#,
       "more than"),
+    Refusal(
+      "preTokenizer",
+      #"{"type": "Split", "behavior": "Isolated", "pattern": {"Regex": "a"#
+        + String(repeating: "{1}", count: 100_000) + #""}}"#, "nested more than 32 deep"),
+    Refusal(
+      "preTokenizer",
+      #"{"type": "Split", "behavior": "Isolated", "pattern": {"Regex": ""#
+        + String(String.UnicodeScalarView((0..<2_000).map { Unicode.Scalar(0x4E00 + $0)! })) + #""}}"#, "1000 sets"),
+    Refusal(
+      "normalizer",
+      #"{"type": "Sequence", "normalizers": ["#
+        + repeatElement(#"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#, count: 60)
+        .joined(separator: ",") + "]}", "2048 times as long"),
     Refusal("preTokenizer", #"{"type": "Metaspace", "replacement": "ab"}"#, "replacement", "one character"),
     Refusal("preTokenizer", #"{"type": "Metaspace", "replacement": "_"}"#, "\"_\" is missing"),
     Refusal("decoder", "null", "decoder is missing"),

@@ -27,6 +27,7 @@ struct ExpressionMatcher: MatchFinder, Sendable {
   }
 
   private static let largestProgram = 20_000
+  private static let mostSets = 1_000
   private static let stepsForByte = 512
   private static let freeSteps = 1_000_000
 
@@ -51,9 +52,10 @@ struct ExpressionMatcher: MatchFinder, Sendable {
   // MARK: - Compilation
 
   private mutating func compile(_ expression: Expression) throws(ExpressionParser.Refusal) {
-    if program.count > Self.largestProgram {
+    if program.count > Self.largestProgram || sets.count > Self.mostSets {
       throw ExpressionParser.Refusal(
-        found: "an expression of more than \(Self.largestProgram) steps", expected: "a smaller one")
+        found: "an expression of more than \(Self.largestProgram) steps or \(Self.mostSets) sets",
+        expected: "a smaller one")
     }
     switch expression {
     case .empty: break

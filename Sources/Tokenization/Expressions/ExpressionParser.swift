@@ -125,9 +125,13 @@ struct ExpressionParser {
 
   private mutating func repeated(_ atom: Expression) throws(Refusal) -> Expression {
     var result = atom
+    let outerDepth = depth
+    defer { depth = outerDepth }
     while let (minimum, maximum, isBraced) = try repetition() {
       // After {n,m}, a + is a repetition of its own.
       let kind: Expression.Repetition.Kind = skip("?") ? .lazy : !isBraced && skip("+") ? .possessive : .greedy
+      depth += 1
+      if depth > Self.deepestNesting { throw refusal("an expression nested more than \(Self.deepestNesting) deep") }
       if result.canBeEmpty { throw refusal("an expression that repeats something that can be empty") }
       result = .repetition(result, Expression.Repetition(minimum: minimum, maximum: maximum, kind: kind))
     }

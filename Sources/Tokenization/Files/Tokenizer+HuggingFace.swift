@@ -232,7 +232,7 @@ private struct HuggingFaceReader {
   private static func foundAtOnce(_ tokens: [AddedToken]) -> [AddedToken] {
     let given = tokens.filter { !$0.isNormalized }.map { Array($0.content.utf8) }
     let normalized = tokens.filter(\.isNormalized).map { Array($0.content.utf8) }
-    if given.count * normalized.count > 1 << 20 { return tokens }
+    if given.count * normalized.count > 1 << 14 { return tokens }
     func overlap(_ a: [UInt8], _ b: [UInt8]) -> Bool {
       (1 - b.count..<a.count).contains { offset in
         (max(0, offset)..<min(a.count, offset + b.count)).allSatisfy { a[$0] == b[$0 - offset] }

@@ -30,7 +30,13 @@ struct Normalizer: Sendable {
   var isEmpty: Bool { steps.isEmpty }
 
   init(_ list: [NormalizerStep]) throws(ExpressionParser.Refusal) {
+    var growth = 1
     for step in list {
+      growth *= min(Self.growth(step), Self.largestGrowth + 1)
+      if growth > Self.largestGrowth {
+        throw ExpressionParser.Refusal(
+          found: "making a text \(growth) times as long", expected: "at most \(Self.largestGrowth) times")
+      }
       switch step {
       case .nfc: steps.append(.nfc)
       case .prepend(let text): steps.append(.prepend(try bytes(of: text), isForTokens: true))
@@ -42,6 +48,19 @@ struct Normalizer: Sendable {
       case .prependSpace: steps.append(.prepend([UInt8(ascii: " ")], isForTokens: false))
       case .collapseSpaces: steps.append(.collapseSpaces)
       }
+    }
+  }
+
+  /// The largest number of times that steps may make a text longer.
+  static let largestGrowth = 1024
+
+  /// How many times as long a step can make a text; that of all steps is their product.
+  private static func growth(_ step: NormalizerStep) -> Int {
+    switch step {
+    case .replace(.literal(let old), let new): max(1, new.utf8.count / max(1, old.utf8.count))
+    case .replace(.expression, let new): max(1, new.utf8.count)
+    case .prepend(let text): max(1, text.utf8.count)
+    case .nfc, .markSpaces, .prependSpace, .collapseSpaces: 1
     }
   }
 
