@@ -8,9 +8,26 @@ extension Tokenizer {
     switch source {
     case .serialized(let text): try self.init(serialized: text)
     case .gguf(let path):
-      throw TokenizerError(
-        file: path, subject: "the tokenizer", found: "a GGUF vocabulary", expected: "a tokenizer.json")
+      let vocabulary = try GGUFVocabulary(GGUFParts(path: path).metadata)
+      do {
+        try self.init(vocabulary)
+      } catch {
+        throw TokenizerError(file: path, subject: error.subject, found: error.found, expected: error.expected)
+      }
     case .tokenizerJSON(let path), .tokenizerModel(let path): try self.init(contentsOfFile: path)
+    }
+  }
+}
+
+extension Tokenizer {
+  /// Reads a tokenizer file, or the vocabulary of a GGUF file.
+  ///
+  /// - Throws: as ``Tokenizer/init(contentsOfFile:)`` and the reader of GGUF files do.
+  package convenience init(file path: String) throws {
+    if ModelLoader.isGGUF(path) {
+      try self.init(.gguf(path: path))
+    } else {
+      try self.init(contentsOfFile: path)
     }
   }
 }

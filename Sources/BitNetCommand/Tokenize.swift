@@ -33,7 +33,7 @@ struct Tokenize: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "A tokenizer.json or tokenizer.model (SentencePiece or tiktoken) to use instead of a model's.",
+      "A tokenizer.json, tokenizer.model (SentencePiece or tiktoken) or GGUF file to use instead of a model's.",
       valueName: "path"))
   var tokenizer: String?
 
@@ -83,7 +83,7 @@ struct Tokenize: ParsableCommand {
   }
 
   func run() throws {
-    let tokenizer = try tokenizer.map { try Tokenizer(contentsOfFile: $0) } ?? source.loadTokenizer()
+    let tokenizer = try tokenizer.map { try Tokenizer(file: $0) } ?? source.loadTokenizer()
     if jsonl { return try convertLines(tokenizer) }
     let input = try text.map { Array($0.utf8) } ?? ByteInput.contents(of: textFile ?? "-")
     if decode { return try printText(of: input, tokenizer) }

@@ -22,6 +22,9 @@ package enum ModelLoader {
     return model
   }
 
+  /// Whether a file can be read and starts as a GGUF file does.
+  package static func isGGUF(_ path: String) -> Bool { (try? MappedFile(path: path))?.isGGUF ?? false }
+
   /// The tokenizer of a model, without its weights; nil if it has none.
   ///
   /// - Parameter path: a path as for `load(path:)`.
