@@ -21,9 +21,14 @@ package struct ChatInput: Sendable {
     /// The field of that name; nil if there is none.
     package subscript(name: String) -> JSONTree? { fields.first { $0.name == name }?.value }
 
-    /// The message if it has only a role and a text, which may come in parts; nil for other messages.
+    /// The message if it has only a role and a text, which may come in parts; nil for a message with calls of tools or
+    /// other contents.
     package var plain: ChatMessage? {
       guard case .string(let role)? = self["role"] else { return nil }
+      switch self["tool_calls"] {
+      case nil, .null?, .array([])?: break
+      default: return nil
+      }
       var content = ""
       switch self["content"] {
       case .string(let text)?: content = text

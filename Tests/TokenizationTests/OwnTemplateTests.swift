@@ -89,10 +89,13 @@ struct OwnTemplateTests {
       "x|default('y')", "(x, 1)|first", "x|map('lower')|join", "x.partition('@')[0]", "x.splitlines()|join('\\n')",
       "x.join(['', ''])", "namespace(a=x).a", "x|striptags ~ x", "x|format", "[x, x]|unique|first", "x if x else ''",
       "dict(a=x)['a']", "x|reverse|reverse", "x * 2", "x.strip('@')", "x.title()|lower", "m(x)",
+      "dict(**{x: 1})", "k(**{x: 1})", "namespace(**{x: 1})", "'%(y)s' % dict(y=x)",
       "[[x]]|map('first')|join",
     ]
     for operation in operations {
-      let source = "{% macro m(y) %}{{ y }}{% endmacro %}{% set x = messages[0].content %}{{ \(operation) }}"
+      let source =
+        "{% macro m(y) %}{{ y }}{% endmacro %}{% macro k() %}{{ kwargs }}{% endmacro %}"
+        + "{% set x = messages[0].content %}{{ \(operation) }}"
       let own = try ChatTemplate(jinja: source, beginText: nil, endText: nil)
       let ids = try own.encode(chat, with: tokenizer)
       #expect(!ids.isEmpty && !ids.contains(300) && !ids.contains(301), "\(operation)")
@@ -172,8 +175,13 @@ struct OwnTemplateTests {
     #expect(
       error?.description.hasPrefix("the chat has tools, which the format llama3 does not write; expected") == true)
     chat.tools = []
-    chat.messages.append(.init(fields: [.init("role", "assistant"), .init("tool_calls", [])]))
-    #expect(throws: ChatInputError.self) { try ChatTemplate.llama3.prompt(for: chat) }
+    let calls: [JSONTree.Member] = [
+      .init("role", "assistant"), .init("content", ""), .init("tool_calls", [["id": "1"]]),
+    ]
+    for fields in [[.init("role", "assistant"), .init("content", .null)], calls] {
+      chat.messages = [message("user", "Hi"), .init(fields: fields)]
+      #expect(throws: ChatInputError.self) { try ChatTemplate.llama3.prompt(for: chat) }
+    }
     chat.messages[1] = .init(fields: [
       .init("role", "assistant"), .init("content", [["type": "text", "text": "a"], ["type": "text", "text": "b"]]),
     ])

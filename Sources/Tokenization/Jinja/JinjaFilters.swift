@@ -71,7 +71,7 @@ extension JinjaInterpreter {
     case .format:
       if !arguments.named.isEmpty {
         if !arguments.positional.isEmpty { throw error("format has both kinds of arguments; expected one") }
-        return try formatted(string(value), makeDictionary(of: arguments.named))
+        return try formatted(string(value), makeDictionary(arguments))
       }
       return try formatted(string(value), tuple(arguments.positional))
     case .title:
@@ -95,12 +95,6 @@ extension JinjaInterpreter {
     case .urlize: throw error("the filter urlize makes links for web pages; expected a filter for chats")
     default: return try xmlAttributes(value, arguments)
     }
-  }
-
-  private func makeDictionary(of named: [(name: String, value: JinjaValue)]) throws(JinjaError) -> JinjaValue {
-    let dictionary = JinjaDictionary()
-    for (name, value) in named { dictionary.set(.text(JinjaText(name).units), value, as: .text(name)) }
-    return try checked(.dictionary(dictionary))
   }
 
   /// A capital at the beginning of each word; words begin after white space and opening brackets.

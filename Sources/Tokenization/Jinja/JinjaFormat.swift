@@ -266,6 +266,7 @@ extension JinjaInterpreter {
       guard index < arguments.positional.count else { throw error("a format has no value for {\(first.prefix(20))}") }
       value = arguments.positional[index]
     } else {
+      try spend(arguments.named.count / 2)
       guard let found = arguments.named.first(where: { $0.name == first }) else {
         throw error("a format has no value for {\(first.prefix(40))}")
       }

@@ -40,8 +40,7 @@ extension JinjaInterpreter {
 
   private func missing(_ name: String, of object: JinjaValue) -> JinjaValue {
     if object.isMutator(name) {
-      return .undefined(
-        JinjaUndefined("\(name) would change \(object.noun), which a template must not", isForbidden: true))
+      return .undefined(JinjaUndefined("\(name) would change \(object.noun), which a template must not"))
     }
     let shown = name.unicodeScalars.count > 80 ? String(name.prefix(80)) + "…" : name
     return .undefined(JinjaUndefined("'\(shown)' of \(object.noun) is undefined"))

@@ -2,6 +2,13 @@
 struct JinjaGivenArguments {
   var positional: [JinjaValue] = []
   var named: [(name: String, value: JinjaValue)] = []
+  /// The names that come from a dictionary after `**`, and so perhaps from a message.
+  var contentNames: Set<String> = []
+
+  /// A name as text, with its origin.
+  func text(ofName name: String) -> JinjaText {
+    JinjaText(name, mark: contentNames.contains(name) ? JinjaText.content : 0)
+  }
 }
 
 extension JinjaInterpreter {
@@ -70,6 +77,12 @@ extension JinjaInterpreter {
         try bound.map { (bound) throws(JinjaError) in try evaluate(bound, in: scope) } ?? .none
       }
       line = expression.line
+      if knownCount(of: object) == nil, case .slice(let written, _, _, _) = expression.kind,
+        case .literal = written.kind
+      {
+        // Jinja looks up constants early, where a failure gives an undefined value.
+        return .undefined(JinjaUndefined("[:] of \(object.noun) is undefined"))
+      }
       return try slice(object, from: bounds[0], to: bounds[1], by: bounds[2])
     case .negative(let operand), .positive(let operand):
       let value = try evaluate(operand, in: scope)
@@ -153,12 +166,15 @@ extension JinjaInterpreter {
       guard case .dictionary(let dictionary) = try evaluate(dictionary, in: scope) else {
         throw error("the argument after ** is no dictionary; expected one")
       }
+      let written = Set(arguments.named.map(\.name))
       for (key, value) in dictionary.entries {
         guard case .text(let name) = key else { throw error("a key after ** is no string; expected one") }
-        if given.named.contains(where: { name.equals($0.name) }) {
+        try spend(characters: name.count)
+        if written.contains(name.string) {
           throw error("the argument \(quotedUnits(name.units)) is there twice; expected once")
         }
         given.named.append((name.string, value))
+        given.contentNames.insert(name.string)
       }
       try spend(items: dictionary.entries.count)
     }
@@ -242,7 +258,7 @@ extension JinjaInterpreter {
     return .range(range)
   }
 
-  private func makeDictionary(_ arguments: JinjaGivenArguments) throws(JinjaError) -> JinjaValue {
+  func makeDictionary(_ arguments: JinjaGivenArguments) throws(JinjaError) -> JinjaValue {
     let dictionary = JinjaDictionary()
     if arguments.positional.count > 1 {
       throw error("dict() has \(arguments.positional.count) values; expected one, and NAME=VALUE")
@@ -258,7 +274,9 @@ extension JinjaInterpreter {
         dictionary.set(try key(items[0]), items[1], as: items[0])
       }
     }
-    for (name, value) in arguments.named { dictionary.set(.text(JinjaText(name).units), value, as: .text(name)) }
+    for (name, value) in arguments.named {
+      dictionary.set(.text(JinjaText(name).units), value, as: .text(arguments.text(ofName: name)))
+    }
     try spend(items: dictionary.entries.count)
     return try checked(.dictionary(dictionary))
   }

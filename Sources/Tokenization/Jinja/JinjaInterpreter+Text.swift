@@ -63,7 +63,11 @@ extension JinjaInterpreter {
     case .range(let range): add("range(\(range.start), \(range.stop)" + (range.step == 1 ? ")" : ", \(range.step))"))
     case .namespace(let namespace):
       add("<Namespace ")
-      try addDictionary(namespace.names.map { (.text($0), namespace.values[$0] ?? .none) })
+      // A name may come from a dictionary, and so from a message.
+      try addDictionary(
+        namespace.names.map { name in
+          (.text(JinjaText(name, mark: JinjaText.content)), namespace.values[name] ?? JinjaValue.none)
+        })
       add(">")
     case .loop(let loop):
       add("<LoopContext \(loop.index + 1)/")
@@ -146,10 +150,6 @@ extension JinjaText {
 
   /// The text without HTML's comments and tags, with single spaces and with entities resolved.
   var withoutTags: JinjaText {
-    func starts(_ string: String, at index: Int) -> Bool {
-      index + string.utf8.count <= units.count
-        && zip(units[index...], string.utf8).allSatisfy { $0 & Self.scalarMask == UInt32($1) }
-    }
     func removing(from open: String, to close: String, _ text: JinjaText) -> JinjaText {
       var kept: [Unit] = []
       var at = 0

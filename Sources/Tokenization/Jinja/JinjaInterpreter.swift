@@ -332,6 +332,11 @@ final class JinjaInterpreter {
     return .undefined(JinjaUndefined("'\(name)' is undefined"))
   }
 
+  private func index(of name: String, in named: [(name: String, value: JinjaValue)]) throws(JinjaError) -> Int? {
+    try spend(named.count / 2)
+    return named.firstIndex { $0.name == name }
+  }
+
   /// The text that a macro writes for its arguments.
   func call(_ macro: JinjaMacro, _ arguments: JinjaGivenArguments, caller: JinjaMacro?) throws(JinjaError) -> JinjaValue
   {
@@ -347,7 +352,7 @@ final class JinjaInterpreter {
       for (position, parameter) in definition.parameters.enumerated() {
         if position < given.count {
           scope.set(parameter.name, given[position])
-        } else if let index = named.firstIndex(where: { $0.name == parameter.text }) {
+        } else if let index = try index(of: parameter.text, in: named) {
           scope.set(parameter.name, named.remove(at: index).value)
         } else {
           standards.append(parameter)
@@ -361,7 +366,9 @@ final class JinjaInterpreter {
       }
       if definition.takesDictionary {
         let rest = JinjaDictionary()
-        for (name, value) in named { rest.set(.text(JinjaText(name).units), value, as: .text(name)) }
+        for (name, value) in named {
+          rest.set(.text(JinjaText(name).units), value, as: .text(arguments.text(ofName: name)))
+        }
         if let number = names.existingNumber(of: "kwargs") { scope.set(number, .dictionary(rest)) }
       } else if let first = named.first {
         throw error("the macro \(name) has no parameter \(first.name)")

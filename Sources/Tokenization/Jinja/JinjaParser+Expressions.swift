@@ -345,6 +345,7 @@ extension JinjaParser {
 
   private mutating func arguments() throws(JinjaError) -> JinjaArguments {
     var arguments = JinjaArguments()
+    var names: Set<String> = []
     var isFirst = true
     try expectSymbol("(")
     while !isSymbol(")") {
@@ -363,7 +364,7 @@ extension JinjaParser {
       } else if case .name(let name) = current.kind, next.kind == .symbol("=") {
         if arguments.dictionary != nil { throw misplaced }
         advance(by: 2)
-        if arguments.named.contains(where: { $0.name == name }) {
+        if !names.insert(name).inserted {
           throw error("the argument \(name) is there twice; expected once")
         }
         arguments.named.append((name, try expression()))

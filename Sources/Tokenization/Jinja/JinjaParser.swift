@@ -300,11 +300,12 @@ struct JinjaParser {
 
   private mutating func parameters() throws(JinjaError) -> [JinjaMacroDefinition.Parameter] {
     var parameters: [JinjaMacroDefinition.Parameter] = []
+    var texts: Set<String> = []
     try expectSymbol("(")
     while !isSymbol(")") {
       if !parameters.isEmpty { try expectSymbol(",") }
       let text = try anyName()
-      if parameters.contains(where: { $0.text == text }) {
+      if !texts.insert(text).inserted {
         throw error("the parameter \(text) is there twice; expected once")
       }
       var standard: JinjaExpression?

@@ -27,9 +27,6 @@ package struct JinjaTemplate: Sendable, Equatable {
 
   package static func == (a: JinjaTemplate, b: JinjaTemplate) -> Bool { a.source == b.source }
 
-  /// Whether the template reads or sets a variable of that name.
-  package func mentions(_ name: String) -> Bool { names.existingNumber(of: name) != nil }
-
   /// The rendering for values.
   ///
   /// - Parameters:

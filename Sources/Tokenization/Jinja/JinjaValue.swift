@@ -118,13 +118,8 @@ enum JinjaValue {
 /// Why a value is not there.
 final class JinjaUndefined {
   let message: String
-  /// Whether the value is one that the sandbox keeps away.
-  let isForbidden: Bool
 
-  init(_ message: String, isForbidden: Bool = false) {
-    self.message = message
-    self.isForbidden = isForbidden
-  }
+  init(_ message: String) { self.message = message }
 }
 
 final class JinjaList {
