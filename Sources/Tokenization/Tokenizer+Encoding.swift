@@ -98,13 +98,13 @@ private struct StretchEncoder {
       let normalized = normalizer.normalize(
         stretch, mayPrefix: mayPrefix, tracksOrigins: finder.findsInNormalizedText)
     {
-      let (origins, end) = (normalized.origins, offset + stretch.count)
+      let (origins, count) = (normalized.origins, stretch.count)
       encodeNormalized(normalized.bytes.span, isStart: isStart, mayPrefix: mayPrefix, into: &ids) { match, isSpecial in
-        accept(match.at { $0 < origins.count ? offset + origins[$0] : end }, isSpecial)
+        accept(match.covering(origins, offset, count), isSpecial)
       }
     } else {
       encodeNormalized(stretch, isStart: isStart, mayPrefix: mayPrefix, into: &ids) { match, isSpecial in
-        accept(match.at { offset + $0 }, isSpecial)
+        accept(match.moved(offset), isSpecial)
       }
     }
   }
@@ -175,11 +175,26 @@ private struct StretchEncoder {
 }
 
 extension AddedTokenFinder.Match {
-  /// The match with the positions of its token in another text.
-  fileprivate func at(_ position: (Int) -> Int) -> AddedTokenFinder.Match {
+  /// The match with the positions of its token in the given text: those of all bytes that became a part of it.
+  ///
+  /// - Parameters:
+  ///   - origins: of each normalized byte, the position in the stretch that it comes from.
+  ///   - offset: the position of the stretch in the whole text.
+  ///   - count: the length of the stretch.
+  fileprivate func covering(_ origins: [Int], _ offset: Int, _ count: Int) -> AddedTokenFinder.Match {
     var match = self
-    match.start = position(start)
-    match.end = position(end)
+    let last = origins[end - 1]
+    match.start = offset + origins[start]
+    // Bytes that were composed to several have one origin, so the token's part reaches to the next one.
+    match.end = offset + (origins[end...].first { $0 > last } ?? count)
+    return match
+  }
+
+  /// The match with the positions of its token in the given text, of which the stretch begins at `offset`.
+  fileprivate func moved(_ offset: Int) -> AddedTokenFinder.Match {
+    var match = self
+    match.start += offset
+    match.end += offset
     return match
   }
 }

@@ -151,6 +151,26 @@ import BitNetTokenization
     #expect(converted.beginToken == 3 && converted.endToken == 4)
   }
 
+  /// Composing moves bytes, but no content of a prompt may become a special token by it.
+  @Test func contentNeverBecomesASpecialTokenByNormalizing() throws {
+    let added =
+      #"[{"id": 7, "content": "\u1EB9", "special": true, "normalized": true}, "#
+      + #"{"id": 8, "content": "<x>", "special": true, "normalized": true}]"#
+    let tokenizer = try Tokenizer(
+      tokenizerJSON: Array(
+        file(normalizer: #"{"type": "NFC"}"#, model: #""unk_token": "b","#, added: added).utf8))
+    let texts = ["e\u{301}\u{323}", "a\u{30A}e\u{323}\u{301}", "e\u{323}", "\u{1EB9}", "<x>", "e\u{301}<x>e\u{323}"]
+    for text in texts {
+      #expect(tokenizer.encode(text).allSatisfy { $0 < 7 })
+      #expect(tokenizer.encode(Prompt([.content(text)])).allSatisfy { $0 < 7 }, "\(text.debugDescription)")
+      #expect(tokenizer.encode(Prompt([.markup("ab"), .content(text)])).allSatisfy { $0 < 7 })
+      #expect(tokenizer.encode(Prompt([.content(text), .markup("\u{323}>")])).allSatisfy { $0 < 7 })
+      let marked = tokenizer.encode(Prompt([.markup(text)]))
+      #expect(marked == tokenizer.encode(text, parsingSpecialTokens: true))
+      #expect(marked.contains { $0 >= 7 }, "\(text.debugDescription)")
+    }
+  }
+
   /// An expression that needs too many steps ends, and the rest of the text is one piece.
   @Test func expressionsEnd() throws {
     let split = #"{"type": "Split", "pattern": {"Regex": "(a|a)*(a|a)*(a|a)*c|(x+x+)+y"}, "behavior": "Isolated"}"#

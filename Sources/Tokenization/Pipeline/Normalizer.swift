@@ -200,7 +200,7 @@ struct Normalizer: Sendable {
 
     private func origin(of at: Int) -> Int {
       guard let source else { return at }
-      return at < source.origins.count ? source.origins[at] : 0
+      return at < source.origins.count ? source.origins[at] : (source.origins.last ?? -1) + 1
     }
 
     mutating func copy(_ text: Span<UInt8>, _ range: Range<Int>) {
