@@ -52,6 +52,20 @@ inline void waitAsync() {
   emulator::waitAsync(N);
 }
 
+inline void initBarrier(unsigned long long *barrier, Location where = Location::current()) {
+  emulator::initBarrier(barrier, where);
+}
+inline void expectBytes(unsigned long long *barrier, unsigned bytes, Location where = Location::current()) {
+  emulator::expectBytes(barrier, bytes, where);
+}
+inline void copyBulk(void *shared, const void *global, unsigned bytes, unsigned long long *barrier,
+                     Location where = Location::current()) {
+  emulator::copyBulk(shared, global, bytes, barrier, where);
+}
+inline void waitBarrier(unsigned long long *barrier, unsigned parity, Location where = Location::current()) {
+  emulator::waitBarrier(barrier, parity, where);
+}
+
 inline uint4 loadStream(const uint4 *address, Location where = Location::current()) {
   emulator::interruptible();
   emulator::checkAligned(address, "ptx::loadStream of an address that is not aligned to 16 bytes", where);
@@ -78,7 +92,18 @@ inline void storeReleaseSystem(unsigned *address, unsigned value) { emulator::st
 inline void storeReleaseSystem(unsigned long long *address, unsigned long long value) {
   emulator::storeRelease(address, value);
 }
-inline unsigned addRelease(unsigned *address, unsigned value) { return emulator::addAtomically(address, value); }
+inline unsigned addRelease(unsigned *address, unsigned value) {
+  emulator::landLateStores();
+  return emulator::addAtomically(address, value);
+}
+inline unsigned addRelaxed(unsigned *address, unsigned value) { return emulator::addAtomically(address, value); }
+inline unsigned loadRelaxed(const unsigned *address, Location where = Location::current()) {
+  return emulator::loadAcquire(address, where);
+}
+inline float loadRelaxed(const float *address, Location where = Location::current()) {
+  return emulator::loadRelaxed(address, where);
+}
+inline void storeRelaxed(float *address, float value) { emulator::storeLate(address, value); }
 
 inline int reduceAdd(int value, Location where = Location::current()) {
   return int(unsigned(emulator::collective(emulator::Collective::add, ~0u, unsigned(value), where)));

@@ -33,10 +33,23 @@ void copyAsync(void *shared, const void *global, Location where);
 void commitAsync();
 void waitAsync(uint32_t groupsLeft);
 
+// Barriers in shared memory for bulk copies. A copy lands, whole, when a thread waits for its barrier; until then its
+// destination holds bytes that nothing else writes.
+void initBarrier(unsigned long long *barrier, Location where);
+void expectBytes(unsigned long long *barrier, unsigned bytes, Location where);
+void copyBulk(void *shared, const void *global, unsigned bytes, unsigned long long *barrier, Location where);
+void waitBarrier(unsigned long long *barrier, unsigned parity, Location where);
+
 // Loads with acquire semantics; a second load in a row lets other threads run first.
 unsigned loadAcquire(const unsigned *address, Location where);
 // Lets other threads run after an exchange that left memory unchanged, as when another thread holds a lock.
 void spin(Location where);
+
+// A relaxed store becomes visible when its block next releases, or in a seeded run at any time before; to its own block
+// at once. A relaxed load of the same word twice in a row lets other threads run first.
+void storeLate(float *address, float value);
+void landLateStores();
+float loadRelaxed(const float *address, Location where);
 
 [[noreturn]] void failMisaligned(const char *what, Location where);
 // Fails unless the 128-byte line that contains the address belongs to an allocation; allocations consist of whole

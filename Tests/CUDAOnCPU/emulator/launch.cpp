@@ -67,6 +67,7 @@ void Launch::prepare(Block &block, uint64_t number) {
                  uint32_t(number / (uint64_t{shape.grid.x} * shape.grid.y))};
   block.live = uint32_t(block.threads.size());
   block.arrived = 0;
+  block.bulkCopies.clear();
   block.readyWarps = ~uint32_t{0} >> (32 - block.warps.size());
   for (Warp &warp : block.warps) {
     const uint32_t lanes = std::min(32u, block.live - warp.index * 32);
@@ -90,6 +91,7 @@ Result Launch::run() {
       runReadyBlocks();
     }
   }
+  while (!lateStores.empty()) land(0);
   execution.launch = nullptr;
   return failure;
 }
@@ -114,6 +116,7 @@ CUDA_ON_CPU_UNINSTRUMENTED static void runThreads() {
     thread.waitsIn = nullptr;
     warp.alive &= ~thread.bit();
     block.live--;
+    if (block.live == 0) execution.counts.droppedAsyncCopies += block.bulkCopies.size();
     leaveMeetings(warp);
     releaseBarrierIfComplete(block);
 

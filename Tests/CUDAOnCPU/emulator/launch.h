@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "fibers.h"
@@ -30,6 +31,12 @@ struct LaunchShape {
   bool cooperative;
 };
 
+struct LateStore {
+  float *address;
+  float value;
+  const Block *block;
+};
+
 struct Launch {
   const Kernel *kernel;
   void *const *arguments;
@@ -43,6 +50,10 @@ struct Launch {
   std::vector<Block> blocks;  // one that is reused, or all blocks of a cooperative grid
   std::vector<SharedArea *> areas;
   uint32_t currentBlock = 0;
+
+  // Relaxed stores that other blocks cannot see yet, at most one to each address, and their places by address.
+  std::vector<LateStore> lateStores;
+  std::unordered_map<const float *, size_t> lateAddresses;
 
   Random random;
   uint32_t order = 0;     // the lane and warp with the highest priority, when drawing by priority
@@ -61,6 +72,9 @@ struct Launch {
   ~Launch();
   Launch(const Launch &) = delete;
   Launch &operator=(const Launch &) = delete;
+
+  // Makes a late store visible.
+  void land(size_t index);
 
   // Runs the grid on the calling OS thread and returns its result; `message` then describes a failure.
   Result run();

@@ -77,6 +77,9 @@ Thread *Launch::search() {
 
 // Makes the spinning threads ready again after no thread was. Returns false when no thread is alive.
 bool Launch::wakeYielded() {
+  // Threads that spin may wait for late stores.
+  for (size_t count = (lateStores.size() + 1) / 2; count > 0; count--)
+    land(execution.seeded ? random.below(uint32_t(lateStores.size())) : 0);
   bool anyAlive = false, anyYielded = false;
   for (Block &block : blocks) {
     if (block.live == 0) continue;

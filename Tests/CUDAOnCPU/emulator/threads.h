@@ -27,6 +27,14 @@ struct AsyncCopy {
   uint32_t group;
 };
 
+// A bulk copy that has not landed yet.
+struct BulkCopy {
+  void *shared;
+  const void *global;
+  uint32_t byteCount;
+  unsigned long long *barrier;
+};
+
 struct Thread {
   uint3 index;
   uint32_t lane;
@@ -99,6 +107,7 @@ struct Block {
 
   std::vector<Thread> threads;
   std::vector<Warp> warps;
+  std::vector<BulkCopy> bulkCopies;
   uint32_t live;        // threads that have not ended
   uint32_t arrived;     // threads at the barrier
   uint32_t readyWarps;  // a bit for each warp that may have ready lanes
