@@ -33,8 +33,11 @@ TARGETS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
 REPORTED = ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120"]
 REPORT = SOURCE / "ptx/REPORT.txt"
 ATTEMPTS = 8
+# Files whose instructions need a later generation than compute_80, and of those the ones whose multiprocessors have
+# enough shared memory for them.
+ARCHITECTURES = {"decode_resident": 90, "resident_traced": 90}
+LARGE_TARGETS = ["sm_90", "sm_100"]
 OPTIONS = [
-    "--gpu-architecture=compute_80",
     "--std=c++17",
     "--fmad=false",
     "--ftz=false",
@@ -80,7 +83,7 @@ def compile(library, path, defines=()):
     bodies = (ctypes.c_char_p * len(headers))(*headers.values())
     program = ctypes.c_void_p()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), path.read_bytes(), path.name.encode(), len(headers), bodies, names)
-    words = [*OPTIONS, *(f"--define-macro={define}" for define in defines)]
+    words = [f"--gpu-architecture=compute_{ARCHITECTURES.get(path.stem, 80)}", *OPTIONS, *(f"--define-macro={define}" for define in defines)]
     options = (ctypes.c_char_p * len(words))(*[word.encode() for word in words])
     status = nvrtc.nvrtcCompileProgram(program, len(words), options)
     log = text(nvrtc, program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog").strip()
@@ -218,7 +221,8 @@ def main(pool):
             if (folder / name).exists() and (folder / name).read_text(encoding="utf-8") != image:
                 problems.append(f"{name} is not what its source gives; run Scripts/ptx.py make")
     targets = REPORTED if command == "report" else TARGETS
-    jobs = [(folder / name, target) for name in names if (folder / name).exists() for target in targets]
+    jobs = [(folder / name, target) for name in names if (folder / name).exists() for target in targets
+            if target in LARGE_TARGETS or name.removesuffix(".ptx") not in ARCHITECTURES]
     registers, lines = {}, {}
     results = pool.map(assemble, *zip(*[(ptxas, nvdisasm, *job) for job in jobs]))
     for (_, target), (found, kernels, described) in zip(jobs, results):

@@ -7,6 +7,8 @@ package struct CUDADevice: Sendable {
   package let name: String
   /// Compute capability: (9, 0) is Hopper.
   package let capability: (major: Int, minor: Int)
+  /// The capability as one number: 90 is 9.0.
+  package var computeCapability: Int { 10 * capability.major + capability.minor }
   package let multiprocessorCount: Int
   package let memoryByteCount: Int
   package let l2ByteCount: Int

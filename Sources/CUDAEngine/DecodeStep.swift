@@ -63,22 +63,50 @@ final class DecodeStep {
 
   /// The kernel of 512 threads a block, with as much of the weights under way as the device's shared memory takes.
   private static func oneSequence(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Variant? {
-    let weights = pass.weights, library = pass.library, matrices = weights.layers[0].matrices
+    let weights = pass.weights
     guard let stride = weights.layerStride, pass.space.shape.padded <= Int32(longestShortHead) else { return nil }
+    var model = model
+    fill(&model.shapes, with: weights.layers[0].matrices)
+    model.layerStride = Int64(stride)
+    if let resident = try residentLayer(pass, model) { return resident }
+    return try tape(pass, model)
+  }
+
+  /// Blocks that may work on one sequence. More than one a multiprocessor would only make the hand-overs slower.
+  private static func blocks(_ pass: CUDAForwardPass, _ kernel: Kernel, sharedBytes: Int) throws(CUDAError) -> Int {
+    min(
+      try pass.library.residentBlocks(kernel, sharedBytes: sharedBytes),
+      pass.library.context.device.multiprocessorCount)
+  }
+
+  /// The form in which the blocks have room for all weights of a layer.
+  private static func residentLayer(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Variant? {
+    let device = pass.library.context.device, kernel = Kernel.decodeResident
+    guard device.computeCapability >= kernel.capability, pass.space.rows >= 4,
+      let layer = ResidentLayer(pass.weights.layers[0].matrices, blocks: device.multiprocessorCount),
+      layer.sharedBytes <= device.sharedMemoryPerBlock,
+      try blocks(pass, kernel, sharedBytes: layer.sharedBytes) == device.multiprocessorCount
+    else { return nil }
+    var model = model
+    fill(&model.regions, with: layer.regions.map(Int32.init))
+    return Variant(
+      kernel: kernel, traced: .decodeResidentTraced, model: model, blocks: device.multiprocessorCount,
+      sharedBytes: layer.sharedBytes)
+  }
+
+  /// The form in which weights go through shared memory as a tape.
+  private static func tape(_ pass: CUDAForwardPass, _ model: DecodeModel) throws(CUDAError) -> Variant? {
+    let matrices = pass.weights.layers[0].matrices
     let phase = max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()!)
     let choices: [(Kernel, Kernel, Int)] = [
       (.decodeOne, .decodeOneTraced, 12), (.decodeOneSmall, .decodeOneSmallTraced, 6),
     ]
     for (kernel, traced, depth) in choices {
       let shared = Int(oneScratchBytes) + depth * 16 * kernel.threads + phase
-      guard shared <= library.context.device.sharedMemoryPerBlock else { continue }
-      // More than one block a multiprocessor would only make the hand-overs slower.
-      let resident = min(
-        try library.residentBlocks(kernel, sharedBytes: shared), library.context.device.multiprocessorCount)
+      guard shared <= pass.library.context.device.sharedMemoryPerBlock else { continue }
+      let resident = try blocks(pass, kernel, sharedBytes: shared)
       guard resident > 0 else { continue }
       var model = model
-      fill(&model.shapes, with: matrices)
-      model.layerStride = Int64(stride)
       let blocks = model.plan(matrices, resident: resident, warps: kernel.threads / 32)
       let chunks = pass.space.chunkCapacity * Int(pass.space.shape.keyValueHeads)
       return Variant(
@@ -245,5 +273,36 @@ extension DecodeModel {
     }
     fill(&splits, with: plans.map { Int32($0.split) })
     return plans.map(\.blocks).max()!
+  }
+}
+
+/// The places of a layer's weights in the shared memory of decode_resident.
+struct ResidentLayer {
+  /// By role: the first byte.
+  let regions: [Int]
+  /// Of a block.
+  let sharedBytes: Int
+  /// Tile rows of a matrix that a block can have: one thread delivers one row.
+  private static let mostRows = 512 / 16
+
+  /// Returns nil where a block would have too many rows.
+  ///
+  /// - Parameters:
+  ///   - matrices: by role.
+  ///   - blocks: of the launch.
+  init?(_ matrices: [Matrix], blocks: Int) {
+    var regions: [Int] = []
+    var next = Int(residentScratchBytes) + max(Int(shortScratchBytes), matrices.map(\.paddedColumns).max()!)
+    for (role, matrix) in matrices.enumerated() {
+      // Gate and up are dealt out in pairs of rows.
+      let pair = role == Int(roleGateUp) ? 2 : 1
+      let units = Int(matrix.tileRows) / pair, most = (units + blocks - 1) / blocks
+      guard most <= Self.mostRows, units * blocks <= Int(Int32.max) else { return nil }
+      next = (next + 127) / 128 * 128
+      regions.append(next)
+      next += pair * most * Int(matrix.tilesPerRow) * 128
+    }
+    self.regions = regions
+    sharedBytes = next
   }
 }

@@ -51,9 +51,11 @@ package enum Kernel: String, CaseIterable {
   case decodeOne = "decode_one"
   case decodeFew = "decode_few"
   case decodeOneSmall = "decode_one_small"
+  case decodeResident = "decode_resident"
   case decodeOneTraced = "decode_one_traced"
   case decodeOneSmallTraced = "decode_one_small_traced"
   case decodeFewTraced = "decode_few_traced"
+  case decodeResidentTraced = "decode_resident_traced"
 
   /// The file that holds it.
   package var image: String {
@@ -75,7 +77,17 @@ package enum Kernel: String, CaseIterable {
     case .sampleRows: "sample"
     case .decodeOne, .decodeOneSmall: "decode_one"
     case .decodeFew: "decode"
+    case .decodeResident: "decode_resident"
     case .decodeOneTraced, .decodeOneSmallTraced, .decodeFewTraced: "decode_traced"
+    case .decodeResidentTraced: "resident_traced"
+    }
+  }
+
+  /// The first compute capability that has the kernel's instructions: 90 is 9.0.
+  package var capability: Int {
+    switch self {
+    case .decodeResident, .decodeResidentTraced: 90
+    default: 80
     }
   }
 
@@ -83,7 +95,8 @@ package enum Kernel: String, CaseIterable {
   package var threads: Int {
     switch self {
     case .attendPrompt: 128
-    case .decodeOne, .decodeOneSmall, .decodeOneTraced, .decodeOneSmallTraced: 512
+    case .decodeOne, .decodeOneSmall, .decodeResident, .decodeOneTraced, .decodeOneSmallTraced, .decodeResidentTraced:
+      512
     case .sampleRows: 1024
     default: 256
     }

@@ -285,8 +285,8 @@ __device__ __forceinline__ void combineShort(const DecodeAttention &a, int row, 
   if (carries) {
     const float reciprocal = __fdiv_rn(1.0f, total);
     float *out = a.out + (size_t)row * a.outStride + (firstHead + g) * h.size + 2 * pair;
-    out[0] = __fmul_rn(value.x, reciprocal);
-    out[1] = __fmul_rn(value.y, reciprocal);
+    ptx::storeRelaxed(out, __fmul_rn(value.x, reciprocal));
+    ptx::storeRelaxed(out + 1, __fmul_rn(value.y, reciprocal));
   }
 }
 
@@ -328,8 +328,8 @@ __device__ __forceinline__ void attendShort(const DecodeAttention &a, int row, i
       } else if (2 * pair < h.size) {
         const float reciprocal = __fdiv_rn(1.0f, scratch.total[g]);
         float *out = a.out + (size_t)row * a.outStride + (firstHead + g) * h.size + 2 * pair;
-        out[0] = __fmul_rn(value.x, reciprocal);
-        out[1] = __fmul_rn(value.y, reciprocal);
+        ptx::storeRelaxed(out, __fmul_rn(value.x, reciprocal));
+        ptx::storeRelaxed(out + 1, __fmul_rn(value.y, reciprocal));
       }
     }
     __syncthreads();

@@ -16,6 +16,9 @@ static const char decode[] = {
 static const char decode_one[] = {
 #embed "ptx/decode_one.ptx" suffix(, 0)
 };
+static const char decode_resident[] = {
+#embed "ptx/decode_resident.ptx" suffix(, 0)
+};
 static const char decode_traced[] = {
 #embed "ptx/decode_traced.ptx" suffix(, 0)
 };
@@ -30,6 +33,9 @@ static const char gemv[] = {
 };
 static const char head[] = {
 #embed "ptx/head.ptx" suffix(, 0)
+};
+static const char resident_traced[] = {
+#embed "ptx/resident_traced.ptx" suffix(, 0)
 };
 static const char rotary[] = {
 #embed "ptx/rotary.ptx" suffix(, 0)
@@ -50,11 +56,13 @@ static const KernelImage images[] = {
     IMAGE(attention_prompt),
     IMAGE(decode),
     IMAGE(decode_one),
+    IMAGE(decode_resident),
     IMAGE(decode_traced),
     IMAGE(few),
     IMAGE(gemm),
     IMAGE(gemv),
     IMAGE(head),
+    IMAGE(resident_traced),
     IMAGE(rotary),
     IMAGE(rows),
     IMAGE(sample),

@@ -61,6 +61,39 @@ PTX void commitAsync() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most N of this thread's committed groups are under way.
 template <int N> PTX void waitAsync() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 
+#if __CUDA_ARCH__ >= 900
+/// Makes a barrier in shared memory on which threads wait for copies, before a barrier of the block.
+PTX void initBarrier(uint64 *barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"((unsigned)__cvta_generic_to_shared(barrier)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+/// Announces the bytes of a barrier's next round. The copies of the round follow, and no others.
+PTX void expectBytes(uint64 *barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
+                   (unsigned)__cvta_generic_to_shared(barrier)),
+               "r"(bytes)
+               : "memory");
+}
+/// Starts a copy to shared memory; addresses and bytes are multiples of 16.
+PTX void copyBulk(void *shared, const void *global, unsigned bytes, uint64 *barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   (unsigned)__cvta_generic_to_shared(shared)),
+               "l"(global), "r"(bytes), "r"((unsigned)__cvta_generic_to_shared(barrier))
+               : "memory");
+}
+/// Waits until the round of this parity is complete: 0 for the first round, 1 for the second, …
+PTX void waitBarrier(uint64 *barrier, unsigned parity) {
+  unsigned isComplete;
+  do {
+    asm volatile(
+        "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+        : "=r"(isComplete)
+        : "r"((unsigned)__cvta_generic_to_shared(barrier)), "r"(parity)
+        : "memory");
+  } while (!isComplete);
+}
+#endif
+
 /// Loads sixteen bytes that are read once, past the first-level cache. Nothing writes them while the kernel runs.
 PTX uint4 loadStream(const uint4 *p) {
   uint4 v;
@@ -126,6 +159,27 @@ PTX unsigned addRelease(unsigned *p, unsigned v) {
   asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
   return old;
 }
+/// Adds to a counter, in no order with this thread's other accesses.
+PTX unsigned addRelaxed(unsigned *p, unsigned v) {
+  unsigned old;
+  asm volatile("atom.add.relaxed.gpu.global.u32 %0, [%1], %2;" : "=r"(old) : "l"(p), "r"(v) : "memory");
+  return old;
+}
+/// Loads a word that another block may be writing, from the second-level cache.
+PTX unsigned loadRelaxed(const unsigned *p) {
+  unsigned v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+PTX float loadRelaxed(const float *p) {
+  float v;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+  return v;
+}
+/// Stores a word that another block may be reading.
+PTX void storeRelaxed(float *p, float v) {
+  asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(p), "f"(v) : "memory");
+}
 /// A message that the host polls.
 PTX void storeReleaseSystem(uint64 *p, uint64 v) {
   asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory");
@@ -176,6 +230,14 @@ __device__ __forceinline__ unsigned gridArrive(unsigned *state) {
   return addRelease(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
 }
 
+/// gridArrive without a fence: the block's reads before it are complete, but its writes may still be on their way.
+__device__ __forceinline__ unsigned gridArriveRelaxed(unsigned *state) {
+  __syncthreads();
+  if (threadIdx.x != 0) return 0;
+  countGridBarrier();
+  return addRelaxed(state, blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u);
+}
+
 /// Records in pinned memory where this block gave up, lets the others do so too, and ends the launch.
 ///
 /// stalls: StallRecord [stallRecords], zero. handOver: which of the launch's barriers it is, from 0.
@@ -193,6 +255,14 @@ __device__ __forceinline__ void reportStall(const unsigned *state, unsigned tick
 __device__ __forceinline__ void gridWait(unsigned *state, unsigned ticket, int handOver, uint64 *stalls) {
   if (threadIdx.x == 0)
     for (unsigned polls = 0; ((ticket ^ loadAcquire(state)) & 0x80000000u) == 0; polls++)
+      if (polls == mostPolls) reportStall(state, ticket, handOver, stalls);
+  __syncthreads();
+}
+
+/// gridWait after gridArriveRelaxed.
+__device__ __forceinline__ void gridWaitRelaxed(unsigned *state, unsigned ticket, int handOver, uint64 *stalls) {
+  if (threadIdx.x == 0)
+    for (unsigned polls = 0; ((ticket ^ loadRelaxed(state)) & 0x80000000u) == 0; polls++)
       if (polls == mostPolls) reportStall(state, ticket, handOver, stalls);
   __syncthreads();
 }

@@ -3,8 +3,9 @@
 // idles while blocks wait.
 #pragma once
 #include "matrix.cuh"
+#include "one_row.cuh"
 
-constexpr int tapeThreads = 512, tapeWarps = tapeThreads / warpThreads;
+constexpr int tapeThreads = oneThreads, tapeWarps = oneWarps;
 
 /// A warp's share of a matrix: a block's sixteen warps form teams of `split` warps; a team works on one tile row, each
 /// warp on every split-th group of four tiles.

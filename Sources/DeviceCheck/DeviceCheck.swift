@@ -102,7 +102,8 @@ package struct DeviceCheck: Sendable {
     guard free >= Self.memory else { throw CUDAError.outOfMemory(requested: Self.memory, free: free) }
     willStart(device.name)
     do {
-      for kernel in KernelCheckList.kernels + [.decodeOne, .decodeOneSmall, .decodeFew] {
+      let kernels = KernelCheckList.kernels + [.decodeOne, .decodeOneSmall, .decodeResident, .decodeFew]
+      for kernel in kernels where kernel.capability <= device.computeCapability {
         try work.begin("the compilation of \(kernel.image)", patience: Self.compilationPatience)
         try library.function(kernel)
       }

@@ -276,12 +276,35 @@ struct EngineTests {
     }
   }
 
-  @Test("A token takes the designed number of launches, barriers and bytes", arguments: [false, true])
-  func cost(screened: Bool) throws {
+  @Test(
+    "on a GPU whose blocks have room for a layer's weights: random shapes, positions and blocks, late copies and stores",
+    arguments: 1...12)
+  func residentLayers(seed: Int) throws {
+    var generator = SeededGenerator(seed: UInt64(4000 + seed))
+    let configuration = ModelConfiguration.random(using: &generator)
+    let weights = try ModelWeights(random: configuration, seed: UInt64(seed))
+    let device = try device(seed: UInt64(seed % 4)) {
+      $0.capability = 90
+      $0.sharedMemoryByteCount = 227 << 10
+      $0.multiprocessorCount = Int32(1 + seed % 5)
+    }
+    let gpu = try CUDAEngine(weights: weights, device: device, options: .init(screensHead: seed % 2 == 0))
+    let prompt = (0..<Int.random(in: 1...70, using: &generator)).map { _ in
+      Int32.random(in: 0..<Int32(configuration.vocabularySize), using: &generator)
+    }
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    #expect(
+      try generate(gpu, prompt, count: 8, .greedy) == generate(cpu, prompt, count: 8, .greedy),
+      "seed \(seed), \(configuration), \(prompt.count) tokens")
+  }
+
+  @Test("A token takes the designed number of launches, barriers and bytes", arguments: [false, true], [80, 90])
+  func cost(screened: Bool, capability: Int) throws {
     let fixture = Fixture.all[0]
     let weights = try fixture.load().weights
     let c = weights.configuration
-    let gpu = try CUDAEngine(weights: weights, device: device(), options: .init(screensHead: screened))
+    let device = try device { $0.capability = Int32(capability) }
+    let gpu = try CUDAEngine(weights: weights, device: device, options: .init(screensHead: screened))
     let id = gpu.makeSequence()
     _ = try gpu.step(Batch([.init(sequence: id, tokens: fixture.prompt(7), rows: .none)]))
     try standIn.get().resetCounters()

@@ -244,5 +244,25 @@ import Testing
         #expect(output.status == 1 && output.errors.firstMatch(of: sentence) != nil, "\(output.errors)")
       }
     }
+
+    @Test(
+      "A GPU of capability 9.0 decodes with a layer's weights in shared memory; mistakes there are found",
+      arguments: [
+        nil, "decode_resident:selftest_planted_unawaited_weights",
+        "decode_resident:selftest_planted_unfenced_attention",
+      ])
+    func residentLayers(planted: String?) async throws {
+      try await TemporaryFolder.with { folder in
+        var environment = try emulatedGPU(folder)
+        environment["CUDA_ON_CPU_CAPABILITY"] = "90"
+        environment["CUDA_ON_CPU_SHARED_MEMORY"] = "\(227 << 10)"
+        environment["CUDA_ON_CPU_PLANTED"] = planted
+        let story = ["generate", "--prompt", "Once", "--max-tokens", "4", "--seed", "1"]
+        let expected = try await BitNetProgram.run(story + ["--device", "cpu"])
+        let output = try await BitNetProgram.run(
+          story + ["--device", "cuda", "--no-device-check"], environment: environment)
+        #expect((output.status == 0 && output.text == expected.text) == (planted == nil), "\(output.errors)")
+      }
+    }
   }
 #endif

@@ -146,6 +146,8 @@ typedef struct DecodeModel {
   Matrix shapes[roleCount];  // of the first layer
   long long layerStride;     // bytes from a layer's tiles to those of the next, the same for all matrices
   int splits[roleCount];
+  /// Where a matrix's weights are in the shared memory of decode_resident, in bytes.
+  int regions[roleCount];
   int hidden;
   int unused;
   DEVICE(const unsigned short) embedding;
@@ -197,6 +199,7 @@ enum {
   shortScratchBytes = 41520,
   stepScratchBytes = 704,
   oneScratchBytes = 3840,
+  residentScratchBytes = 4928,
   tileScratchBytes = 84608,
   sampleScratchBytes = 3744,
 };
@@ -394,7 +397,7 @@ typedef struct SampleParameters {
   int vocabulary;
 } SampleParameters;
 
-/// decode_one, decode_one_small, decode_few
+/// decode_one, decode_one_small, decode_resident, decode_few
 typedef struct DecodeParameters {
   DecodeModel model;
   DEVICE(const DecodeSequences) sequences;

@@ -77,7 +77,8 @@ package struct KernelCheckList {
     case .screen4: return ScreenCheck(&generator, .bounds, tokens: 4)
     case .screenRescore: return ScreenCheck(&generator, .logits, tokens: generator.chance(50) ? 1 : 4)
     case .sampleRows: return SamplerCheck(&generator)
-    case .decodeOne, .decodeOneSmall, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced, .decodeFewTraced:
+    case .decodeOne, .decodeOneSmall, .decodeResident, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced,
+      .decodeResidentTraced, .decodeFewTraced:
       preconditionFailure("\(kernel.rawValue) is checked with its engine")
     default:
       let (path, outcome) = kernel.product!
@@ -118,7 +119,8 @@ private struct LargeCases {
     case .screen4: return ScreenCheck(largeHead(), .bounds, tokens: 4, blocks: 100, &generator)
     case .screenRescore: return ScreenCheck(largeHead(), .logits, tokens: 4, blocks: 30, &generator)
     case .sampleRows: return SamplerCheck(&generator, vocabulary: 128_256)
-    case .decodeOne, .decodeOneSmall, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced, .decodeFewTraced:
+    case .decodeOne, .decodeOneSmall, .decodeResident, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced,
+      .decodeResidentTraced, .decodeFewTraced:
       preconditionFailure("\(kernel.rawValue) is checked with its engine")
     default:
       let (path, outcome) = kernel.product!

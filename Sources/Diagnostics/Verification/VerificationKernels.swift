@@ -12,12 +12,13 @@ extension Verification {
     package let localBytes: Int
   }
 
-  /// Loads every kernel, in the order of the names.
+  /// Loads every kernel whose instructions the device has, in the order of the names.
   ///
   /// - Parameter report: called with each kernel's name, and its resources or the error that prevented it from being
   ///   loaded.
   package func kernels(_ report: (String, Result<KernelFacts, CUDAError>) throws -> Void) rethrows {
-    for kernel in Kernel.allCases.sorted(by: { $0.rawValue < $1.rawValue }) {
+    let capability = library.context.device.computeCapability
+    for kernel in Kernel.allCases.sorted(by: { $0.rawValue < $1.rawValue }) where kernel.capability <= capability {
       let result = Result { () throws(CUDAError) in
         let function = try library.function(kernel)
         return KernelFacts(

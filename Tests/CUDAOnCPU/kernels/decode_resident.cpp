@@ -1,0 +1,3 @@
+#include "decode_resident.cu"
+
+CUDA_KERNEL(decode_resident);
