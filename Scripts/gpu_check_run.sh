@@ -358,7 +358,7 @@ trace() {
 call_2() {
   local ncu sanitizer tool checks torch
   if ncu=$(find_tool ncu); then
-    profile "$ncu" decode_one --prompt none --depth 0 --batch none --screen off
+    profile "$ncu" decode --prompt none --depth 0 --batch none --screen off
     profile "$ncu" screen_1 --prompt none --depth 0 --batch none --screen on
     profile "$ncu" gemm_activate --prompt "${prompts##*,}" --depth none --batch none
     profile "$ncu" attend_prompt --prompt "${prompts##*,}" --depth none --batch none
@@ -397,10 +397,12 @@ call_2() {
 # profile NCU KERNEL OPTIONS...: prints the sections of one launch, then each instruction's samples. The device's clocks
 # are not changed.
 profile() {
-  local ncu=$1 kernel=$2 report=$scratch/$2.ncu-rep
+  local ncu=$1 name=$2 kernel=$2 report=$scratch/$2.ncu-rep
   shift 2
+  # The decode step of one sequence has several forms, one for each kind of GPU.
+  if [ "$name" = decode ]; then kernel='regex:^decode_(one|one_small|resident)$'; fi
   # shellcheck disable=SC2016 # The inner shell expands these.
-  part "ncu-$kernel" 40 "$out/ncu.txt" bash -c '
+  part "ncu-$name" 40 "$out/ncu.txt" bash -c '
     ncu=$1 report=$2 kernel=$3 status=0
     shift 3
     echo "== $kernel"
