@@ -36,7 +36,8 @@ struct Convert: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The type of ternary weights in a GGUF output: TQ2_0 for llama.cpp, I2_S for bitnet.cpp. (default: TQ2_0)"))
+      "The type of ternary weights in a GGUF output: TQ2_0 for llama.cpp, which runs Llama-shaped models; I2_S for "
+        + "bitnet.cpp, which also runs BitNet b1.58 2B-4T. (default: TQ2_0)"))
   var type: GGUFTernaryType?
 
   @OptionGroup var layout: I2SLayout
@@ -67,6 +68,10 @@ struct Convert: ParsableCommand {
     if let warning = summary.warning { ByteOutput.note("Warning: \(warning)") }
     if !summary.hasTokenizer {
       ByteOutput.note("Note: the file has no tokenizer, so it cannot generate text.")
+    } else if !summary.sharesTokenizer {
+      ByteOutput.note(
+        "Note: only bitnet can read the tokenizer in this file; other programs read those of GGUF files and of folders "
+          + "with a byte-level tokenizer.json.")
     }
   }
 }

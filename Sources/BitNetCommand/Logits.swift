@@ -77,6 +77,7 @@ struct Logits: ParsableCommand {
 
   func run() throws {
     if let chunk, chunk < 1 { throw CommandError("--chunk is \(chunk); expected 1 or more") }
+    try requireNoInput()
     let instructionSet = try processor.chosenInstructionSet()
     let ids = try readTokens()
     let weights = try source.loadWeights()
@@ -96,6 +97,16 @@ struct Logits: ParsableCommand {
     case .referenceFloat:
       try write(ids, through: ReferenceEngine(weights: weights, precision: .float, contextLength: context))
     }
+  }
+
+  /// - Throws: `CommandError` when the output is a file that is read: the tokens, or a part of the model.
+  private func requireNoInput() throws {
+    guard output != "-", FileAccess.exists(output) else { return }
+    let model = try source.path()
+    let isInput =
+      FileAccess.isSame(output, tokens)
+      || model.map { FileAccess.isSame(output, $0) || FileAccess.isSame(FileAccess.folder(output), $0) } ?? false
+    if isInput { throw CommandError("\(output) is an input; expected another file for the logits") }
   }
 
   private func readTokens() throws -> [Int] {

@@ -101,12 +101,12 @@ struct Template: ParsableCommand {
 
   private func template() throws -> ChatTemplate {
     if let file { return try ChatTemplate(jinja: ByteInput.text(of: file), beginText: nil, endText: nil) }
-    guard let model = source.model else {
+    guard let path = try source.path() else {
       throw CommandError("the demo model has no chat template; expected --model or --file")
     }
-    let inspection = try ModelInspection(path: model)
+    let inspection = try ModelInspection(path: path, options: source.layout.options)
     guard let jinja = inspection.chatTemplate else {
-      throw CommandError("\(model) has no chat template; expected one in its files, or --file")
+      throw CommandError("\(inspection.source) has no chat template; expected one in its files, or --file")
     }
     let tokenizer = try source.loadTokenizer()
     return try ChatTemplate(jinja: jinja, tokenizer: tokenizer, endTokens: inspection.configuration.endTokens)

@@ -16,6 +16,12 @@ package enum FileAccess {
 
   package static func isRegularFile(_ path: String) -> Bool { isKind(S_IFREG, path) }
 
+  /// Whether both paths lead to one file or folder, which exists.
+  package static func isSame(_ first: String, _ second: String) -> Bool {
+    var (a, b) = (stat(), stat())
+    return stat(first, &a) == 0 && stat(second, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino
+  }
+
   private static func isKind(_ kind: mode_t, _ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == kind
@@ -27,6 +33,23 @@ package enum FileAccess {
 
   /// The last component of a path.
   package static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
+
+  /// The name of a model by the path of its folder or file: `org/name` or `org/name/file` in the cache of the hub, where
+  /// the folder's own name is a commit, otherwise the last component.
+  package static func modelName(_ path: String) -> String {
+    let parts = path.split(separator: "/").map(String.init)
+    if let index = parts.lastIndex(of: "snapshots"), index > 0, index + 1 < parts.count,
+      let model = HubModelName(folderName: parts[index - 1])
+    {
+      return ([model.description] + parts[(index + 2)...]).joined(separator: "/")
+    }
+    guard let last = parts.last, last != ".", last != ".." else {
+      guard let resolved = realpath(path, nil) else { return path }
+      defer { free(resolved) }
+      return name(String(cString: resolved))
+    }
+    return last
+  }
 
   /// The folder that contains the path.
   package static func folder(_ path: String) -> String {

@@ -43,7 +43,7 @@ package enum ModelConverter {
       throw ModelFileError(
         .unsupported, file: path, finding: "is already converted", expected: "a Hugging Face folder or a GGUF file")
     }
-    try requireNoSource(of: source.checkpoint, at: output)
+    try requireNoSource(of: source, at: output)
     let model = source.checkpoint.model
     let layout = ConvertedLayout(of: model)
     let metadata = try metadata(of: source, tokenizer: embedded(source.tokenizer), output: output)
@@ -61,18 +61,27 @@ package enum ModelConverter {
     return ConversionSummary(
       configuration: model, byteCount: file.count,
       tileByteCount: source.checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } },
-      hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil, warning: try source.checkpoint.scaleWarning())
+      hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil, sharesTokenizer: true,
+      warning: try source.checkpoint.scaleWarning())
+  }
+
+  /// Whether a model's folder gives a file of this name a meaning: replacing it would destroy the model, and a new file
+  /// would take the place of the shards.
+  private static func isPartOfFolder(_ output: String) -> Bool {
+    let name = FileAccess.name(output)
+    return [SafetensorsFolder.singleName, "tokenizer.model"].contains(name)
+      || [".json", ".jinja"].contains(where: name.hasSuffix)
   }
 
   /// Whether a file of this name is written as GGUF.
-  package static func isGGUF(_ output: String) -> Bool { output.hasSuffix(".gguf") }
+  package static func isGGUF(_ output: String) -> Bool { output.lowercased().hasSuffix(".gguf") }
 
   private static func convertToGGUF(
     from path: String, to output: String, overwrite: Bool, type: GGUFTernaryType, omitsTokenizer: Bool,
     tokenizer: (TokenizerSource?) throws -> String?, options: LoadOptions, progress: ((ConversionProgress) -> Void)?
   ) throws -> ConversionSummary {
     let opened = try OpenedModel.open(path, options: options)
-    if let opened { try requireNoSource(of: opened.checkpoint, at: output) }
+    if let opened { try requireNoSource(of: opened, at: output) }
     let loaded =
       try opened.map { try $0.loaded(ModelLoader.load($0.checkpoint)) }
       ?? ModelLoader.load(path: path, options: options)
@@ -100,15 +109,25 @@ package enum ModelConverter {
     return ConversionSummary(
       configuration: model, byteCount: total,
       tileByteCount: encoder.tensors.reduce(0) { $0 + ($1.type == type.tensorType ? $1.byteCount : 0) },
-      hasTokenizer: !written.isEmpty, warning: loaded.warning)
+      hasTokenizer: !written.isEmpty, sharesTokenizer: written.metadata != nil || written.vocabulary != nil,
+      warning: loaded.warning)
   }
 
-  /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy.
-  private static func requireNoSource(of checkpoint: Checkpoint, at output: String) throws(ModelFileError) {
-    guard FileAccess.isRegularFile(output), let existing = try? MappedFile(path: output) else { return }
-    for file in checkpoint.files where file.mapping?.identity == existing.identity {
+  /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy, or would be
+  ///   taken for one.
+  private static func requireNoSource(of source: OpenedModel, at output: String) throws(ModelFileError) {
+    if FileAccess.isRegularFile(output), let existing = try? MappedFile(path: output) {
+      for file in source.checkpoint.files where file.mapping?.identity == existing.identity {
+        throw ModelFileError(
+          .system, file: output, finding: "is the model that is being converted", expected: "another name")
+      }
+    }
+    if FileAccess.isFolder(source.path), FileAccess.isSame(source.path, FileAccess.folder(output)),
+      isPartOfFolder(output)
+    {
       throw ModelFileError(
-        .system, file: output, finding: "is the model that is being converted", expected: "another name")
+        .system, file: output, finding: "has the name of a file of the model that is being converted",
+        expected: "another name")
     }
   }
 
@@ -119,7 +138,7 @@ package enum ModelConverter {
     let model = source.checkpoint.model
     var metadata = [Key.format: ConvertedForm.format, Key.version: ConvertedForm.version(of: model)]
     metadata[Key.configuration] = try json(model, file: output)
-    metadata[Key.source] = "\(FileAccess.name(source.path)) (\(model.architecture))"
+    metadata[Key.source] = "\(FileAccess.modelName(source.path)) (\(model.architecture))"
     metadata[Key.tokenizer] = tokenizer
     metadata[Key.chatTemplate] = source.chatTemplate
     if let defaults = source.generation {
@@ -159,6 +178,8 @@ package struct ConversionSummary: Sendable, Equatable {
   /// The bytes of its ternary weights.
   package let tileByteCount: Int
   package let hasTokenizer: Bool
+  /// Whether a GGUF file has the tokenizer in a form that other programs read.
+  package let sharesTokenizer: Bool
   /// A sentence about a probable fault of the source.
   package let warning: String?
 }

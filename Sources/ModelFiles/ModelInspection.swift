@@ -107,7 +107,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     let norms = checkpoint.layers.flatMap(\.norms.values)
     path = opened.path
     format = opened.format
-    source = FileAccess.name(opened.path)
+    source = FileAccess.modelName(opened.path)
     files = checkpoint.files.map { File(name: FileAccess.name($0.name), byteCount: $0.bytes.count) }
     tensors = checkpoint.tensors.map {
       Tensor(name: $0.name, type: $0.type, shape: $0.shape, byteCount: $0.byteCount)

@@ -19,7 +19,7 @@ struct OpenedModel: Sendable {
   func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
     LoadedModel(
       weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate, generation: generation,
-      source: FileAccess.name(path), warning: try checkpoint.scaleWarning())
+      source: FileAccess.modelName(path), warning: try checkpoint.scaleWarning())
   }
 
   /// Opens a Hugging Face folder or a GGUF file.

@@ -64,6 +64,7 @@ struct ConvertTests {
       #expect(!expected.isEmpty)
       let written = try await BitNetProgram.run("convert", demo, gguf, "--type", "I2_S")
       #expect(written.text.contains("2.00 bits per ternary weight"), "\(written.errors)")
+      #expect(written.errors.contains("Note: only bitnet can read the tokenizer in this file"), "\(written.errors)")
       #expect(try await BitNetProgram.run("convert", gguf, back).status == 0)
       for model in [gguf, back] {
         #expect(try await BitNetProgram.run(["generate", "--model", model] + prompt).text == expected)
@@ -74,6 +75,29 @@ struct ConvertTests {
       #expect(arm.status == 0 && arm.text != expected)
       let misplaced = try await BitNetProgram.run("convert", gguf, back, "--type", "I2_S", "--overwrite")
       #expect(misplaced.status == 64 && misplaced.errors.contains("--type is for GGUF files"))
+    }
+  }
+
+  @Test("convert and logits never write over what they read")
+  func inputs() async throws {
+    try await TemporaryFolder.with { folder in
+      let model = folder["model"].path
+      try FileManager.default.copyItem(
+        atPath: Repository.path("Tests/Fixtures/llama-packed-bitlinear-untied"), toPath: model)
+      let config = try String(contentsOfFile: "\(model)/config.json", encoding: .utf8)
+      for name in ["config.json", "tokenizer.json", "tokenizer.model"] {
+        let output = try await BitNetProgram.run("convert", model, "\(model)/\(name)", "--overwrite")
+        #expect(output.status == 1 && output.errors.contains("has the name of a file of the"), "\(output.errors)")
+      }
+      #expect(try await BitNetProgram.run("convert", model, "\(model)/converted.safetensors").status == 0)
+      let tokens = try folder.write("[1, 2]", to: "tokens.json")
+      for output in [tokens, "\(model)/config.json"] {
+        let refused = try await BitNetProgram.run(
+          "logits", "--model", model, "--tokens", tokens, "--output", output)
+        #expect(refused.status == 1 && refused.errors.contains("\(output) is an input"), "\(refused.errors)")
+      }
+      #expect(try String(contentsOfFile: "\(model)/config.json", encoding: .utf8) == config)
+      #expect(try String(contentsOfFile: tokens, encoding: .utf8) == "[1, 2]")
     }
   }
 

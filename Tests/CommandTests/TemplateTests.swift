@@ -41,6 +41,8 @@ struct TemplateTests {
       let wrong = try await BitNetProgram.run("template", "--file", path, "--variables", "[1]", "Hi")
       #expect(wrong.status == 1 && wrong.errors.contains("--variables is no JSON object; expected"))
       #expect(try await BitNetProgram.run("template", "Hi").errors.contains("the demo model has no chat template"))
+      let absent = try await BitNetProgram.run("template", "--model", "org/absent", "Hi")
+      #expect(absent.status == 1 && absent.errors.contains("run bitnet pull org/absent"), "\(absent.errors)")
       #expect(try await BitNetProgram.run("template", "--file", path).status == 64)
       #expect(try await BitNetProgram.run("template", "--jsonl", "Hi").status == 64)
     }

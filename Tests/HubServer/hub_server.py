@@ -39,6 +39,8 @@ class Answer:
         self.status, self.headers, self.body = status, dict(headers), body
         # Send so many bytes of the body, then close the connection or wait.
         self.stop, self.stalls, self.chunked = None, False, False
+        # Seconds between the last byte and the end of a connection that stops.
+        self.rest = 0
         # Seconds between the bytes of the head.
         self.drip = 0
 
@@ -116,8 +118,7 @@ class Hub:
                 self.wfile.flush()
                 if answer.stop is not None:
                     self.close_connection = True
-                    if answer.stalls:
-                        hub.stopping.wait(20)
+                    hub.stopping.wait(20 if answer.stalls else answer.rest)
                 elif answer.chunked:
                     self.wfile.write(b"0\r\n\r\n")
 

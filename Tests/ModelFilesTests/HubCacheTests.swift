@@ -88,12 +88,32 @@ struct HubCacheTests {
     "an error names the command that downloads the model",
     arguments: [
       ("org/model", "run bitnet pull org/model"), ("org/model@v1", "run bitnet pull org/model --revision v1"),
-      ("org/model/x.gguf", "run bitnet pull org/model"),
+      ("org/model/x.gguf", "run bitnet pull org/model --file x.gguf"),
     ])
   func missing(_ text: String, _ command: String) throws {
     try withCache { cache in
       let error = #expect(throws: ModelFileError.self) { try cache.resolve(text) }
       #expect(error?.description.hasSuffix(command) == true, "\(error?.description ?? "")")
+    }
+  }
+
+  @Test("the name of a model in the cache is the one of the hub, not its commit")
+  func modelNames() throws {
+    try withCache { cache in
+      let snapshot = cache.snapshot(Self.commit, of: model)
+      #expect(FileAccess.modelName(snapshot) == "org/model")
+      #expect(FileAccess.modelName("\(snapshot)/sub/x.gguf") == "org/model/sub/x.gguf")
+    }
+    #expect(FileAccess.modelName("/models/2b.gguf") == "2b.gguf" && FileAccess.modelName("models/2b/") == "2b")
+    #expect(FileAccess.modelName("snapshots/2b") == "2b" && FileAccess.modelName("/tmp/..") == "/")
+  }
+
+  @Test("a revision that is a pipe is none: reading it would wait for ever")
+  func pipe() throws {
+    try withCache { cache in
+      try FileAccess.createFolder("\(cache.folder(of: model))/refs")
+      #expect(mkfifo("\(cache.folder(of: model))/refs/main", 0o600) == 0)
+      #expect(cache.commit(of: "main", model) == nil)
     }
   }
 

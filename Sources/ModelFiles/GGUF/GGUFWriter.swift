@@ -51,7 +51,8 @@ struct GGUFWriter {
         guard length % type.blockLength == 0 else {
           throw unsupported(
             "the \(role.name) matrix", "has \(columns) columns and \(count) rows",
-            "a multiple of \(type.blockLength) \(unit), the block of \(type.rawValue)")
+            "a multiple of \(type.blockLength) \(unit), the block of \(type.rawValue)"
+              + (type == .tq2_0 ? "; or --type I2_S" : ""))
         }
       }
     }

@@ -53,6 +53,8 @@ extension FileAccess {
 
   /// The text of a file of at most 4,096 bytes; nil if it cannot be read. Spaces and line ends around it are left out.
   package static func shortText(_ path: String) -> String? {
+    // Opening a pipe would wait for its writer.
+    guard isRegularFile(path) else { return nil }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }

@@ -49,7 +49,9 @@ package struct HubCache: Sendable {
     guard let commit = commit(of: reference.revision, reference.model),
       case let snapshot = snapshot(commit, of: reference.model), FileAccess.isFolder(snapshot)
     else {
-      throw missing("is neither a file, nor a folder, nor in the cache \(folder)", pull)
+      throw missing(
+        "is neither a file, nor a folder, nor in the cache \(folder)",
+        pull + (reference.file.map { " --file \($0)" } ?? ""))
     }
     if let file = reference.file {
       let path = FileAccess.join(snapshot, file)
