@@ -114,7 +114,7 @@ for part in verify-kernels verify-products verify-operations verify-cooperative 
   expect "$results/call-1/summary.json" "\"$part\", \"result\": \"ok\""
 done
 PATH=$scratch/tools:$PATH call call-2 0 2
-for part in ncu-decode_one ncu-screen_1 ncu-gemm_activate ncu-attend_prompt kernels model model-operations \
+for part in ncu-decode ncu-screen_1 ncu-gemm_activate ncu-attend_prompt kernels model model-operations \
   sanitizer-memcheck sanitizer-initcheck sanitizer-racecheck sanitizer-synccheck; do
   expect "$results/call-2/summary.json" "\"$part\", \"result\": \"ok\""
 done
