@@ -70,8 +70,8 @@ struct Convert: ParsableCommand {
       ByteOutput.note("Note: the file has no tokenizer, so it cannot generate text.")
     } else if !summary.sharesTokenizer {
       ByteOutput.note(
-        "Note: only bitnet can read the tokenizer in this file; other programs read those of GGUF files and of folders "
-          + "with a byte-level tokenizer.json.")
+        "Note: only bitnet can read the tokenizer in this file. Other programs could if it came from a GGUF file, or from "
+          + "a folder with a byte-level tokenizer.json.")
     }
   }
 }
