@@ -12,8 +12,8 @@ final class CPUForwardPass {
       case none
       /// From the hidden state after the final norm, or from all logits.
       case whole(index: Int, needsLogits: Bool)
-      /// From the logits that matter when the next token is chosen with these parameters.
-      case candidates(index: Int, SamplingParameters)
+      /// From the logits that matter for the choice of the next token.
+      case candidates(index: Int, CPUScreenedHead.Choice)
     }
 
     let id: Int

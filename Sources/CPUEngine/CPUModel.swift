@@ -97,9 +97,10 @@ final class CPUModel {
         }
       }
     }
-    for case .candidates(let index, let sampling) in wanted {
-      screen?.record(candidates[index], sampling)
-      results[index] = .token(candidates[index].choose(sampling, position: plan.outputs[index].position))
+    for case .candidates(let index, let choice) in wanted {
+      // What a mask leaves says nothing about the rows that survive without one.
+      if choice.adjustment == nil { screen?.record(candidates[index], choice.sampling) }
+      results[index] = .token(candidates[index].choose(choice.sampling, position: plan.outputs[index].position))
     }
     return results
   }
@@ -107,8 +108,9 @@ final class CPUModel {
   private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> CPUForwardPass.Token.Output {
     switch output.want {
     // Where the screened head can serve and is likely to save time.
-    case .token(let sampling, nil) where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
-      .candidates(index: index, sampling)
+    case .token(let sampling, nil, let adjustment)
+    where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
+      .candidates(index: index, .init(sampling: sampling, adjustment: adjustment))
     case .hidden: .whole(index: index, needsLogits: false)
     case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
     }

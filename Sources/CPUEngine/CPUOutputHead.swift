@@ -6,7 +6,7 @@ import CBitNetTernary
 /// plan's outputs.
 struct SliceOutputs {
   private(set) var full: [(token: Int, index: Int)] = []
-  private(set) var screened: [(token: Int, index: Int, sampling: SamplingParameters)] = []
+  private(set) var screened: [(token: Int, index: Int, choice: CPUScreenedHead.Choice)] = []
   private(set) var hidden: [(token: Int, index: Int)] = []
 
   init(_ tokens: [CPUForwardPass.Token]) {
@@ -15,7 +15,7 @@ struct SliceOutputs {
       case .none: break
       case .whole(let index, let needsLogits):
         if needsLogits { full.append((t, index)) } else { hidden.append((t, index)) }
-      case .candidates(let index, let sampling): screened.append((t, index, sampling))
+      case .candidates(let index, let choice): screened.append((t, index, choice))
       }
     }
   }
@@ -76,9 +76,13 @@ extension CPUForwardPass {
     for start in stride(from: 0, to: screened.count, by: CPUScreenedHead.groupLength) {
       let group = screened[start..<min(start + CPUScreenedHead.groupLength, screened.count)]
       screen.screen(
-        member, hidden: Rows(base: hidden[first + start], stride: hidden.stride), sampling: group.map(\.sampling),
+        member, hidden: Rows(base: hidden[first + start], stride: hidden.stride), choices: group.map(\.choice),
         codes: space.codes, sums: space.sums)
-      member.phase(group.count) { row in results.candidates[group[start + row].index] = screen.candidates(row) }
+      member.phase(group.count) { row in 
+        let output = group[start + row]
+        results.candidates[output.index] = screen.candidates(row, output.choice)
+      }
+
     }
   }
 

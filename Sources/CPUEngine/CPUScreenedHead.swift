@@ -26,6 +26,12 @@ final class CPUScreenedHead {
   /// Columns whose integer products fit in 32 bits: 127 · 128 · 2^17 < 2^31.
   static let longestRow = 1 << 17
 
+  /// How a token is going to be chosen.
+  struct Choice {
+    let sampling: SamplingParameters
+    let adjustment: RowAdjustment?
+  }
+
   /// A token's logits that can matter.
   struct Candidates {
     /// Ascending.
@@ -218,13 +224,13 @@ final class CPUScreenedHead {
   ///
   /// - Parameters:
   ///   - hidden: the tokens' normalised rows.
-  ///   - sampling: how each token is going to be chosen.
+  ///   - choices: how each token is going to be chosen.
   ///   - codes, sums: room for two quantised vectors a token.
   func screen(
-    _ member: ThreadTeam.Member, hidden: Rows<Float>, sampling: [SamplingParameters], codes: Rows<Int8>,
+    _ member: ThreadTeam.Member, hidden: Rows<Float>, choices: [Choice], codes: Rows<Int8>,
     sums: UnsafeMutablePointer<Int32>
   ) {
-    let count = sampling.count
+    let count = choices.count
     member.phase(count) { t in
       if t == 0 { isCoarse = startsCoarse(count) }
       // Upper halves of all tokens, then the lower halves.
@@ -246,24 +252,25 @@ final class CPUScreenedHead {
         for t in 0..<count {
           let high = products + t * Self.blockRows
           floors[t * blocks + block] = bound(
-            block, t, norms[t], high: high, low: isCoarse ? zeros : high + count * Self.blockRows)
+            block, t, norms[t], choices[t], high: high, low: isCoarse ? zeros : high + count * Self.blockRows)
         }
       }
     }
     member.phase(count) { t in
-      thresholds[t] = sampling[t].threshold(lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
+      thresholds[t] = choices[t].sampling.threshold(
+        lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
     }
     member.phase(blocks, unit: 1, perMember: 32) { range in
       var places: [Int] = []
       for block in range {
         for t in 0..<count {
-          var survivors = findSurvivors(block, t)
+          var survivors = findSurvivors(block, t, choices[t])
           if isCoarse { coarseCounts[t * blocks + block] = Int32(survivors) }
           if isCoarse, survivors > Self.blockRows / 8 {
             let halves = [sums[t], sums[count + t]]
             multiply(block, codes[t], count * codes.stride, halves, 2, products)
-            _ = bound(block, t, tokens[t], high: products, low: products + Self.blockRows)
-            survivors = findSurvivors(block, t)
+            _ = bound(block, t, tokens[t], choices[t], high: products, low: products + Self.blockRows)
+            survivors = findSurvivors(block, t, choices[t])
           }
           counts[t * blocks + block] = Int32(survivors)
           let start = t * paddedRows + block * Self.blockRows
@@ -289,16 +296,36 @@ final class CPUScreenedHead {
   ///
   /// - Returns: the largest lower bound.
   private func bound(
-    _ block: Int, _ t: Int, _ token: CTernaryScreenNorms, high: UnsafePointer<Int32>, low: UnsafePointer<Int32>
+    _ block: Int, _ t: Int, _ token: CTernaryScreenNorms, _ choice: Choice, high: UnsafePointer<Int32>,
+    low: UnsafePointer<Int32>
   ) -> Float {
     let first = block * Self.blockRows
-    return kernels.screenBounds(
-      norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, token, table.columns,
-      high, low, uppers + t * paddedRows + first)
+    let uppers = uppers + t * paddedRows + first
+    guard let adjustment = choice.adjustment else {
+      return kernels.screenBounds(
+        norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, token,
+        table.columns, high, low, uppers)
+    }
+    // Rows that are excluded, or whose logits change, say nothing about the largest logit: like rows that do not exist,
+    // they get no bounds.
+    return withUnsafeTemporaryAllocation(of: Float.self, capacity: 3 * Self.blockRows) { usable in
+      let usable = usable.baseAddress!
+      for part in 0..<3 {
+        (usable + part * Self.blockRows).initialize(from: norms + part * paddedRows + first, count: Self.blockRows)
+      }
+      func exclude(_ row: Int) { for part in 0..<3 { usable[part * Self.blockRows + row] = .infinity } }
+      if let mask = adjustment.mask {
+        for row in 0..<min(Self.blockRows, table.rows - first) where !mask[first + row] { exclude(row) }
+      }
+      for bias in adjustment.biases(of: first..<first + Self.blockRows) { exclude(Int(bias.token) - first) }
+      return kernels.screenBounds(
+        usable, usable + Self.blockRows, usable + 2 * Self.blockRows, Self.blockRows, token, table.columns, high, low,
+        uppers)
+    }
   }
 
   /// Lists the block's rows that can matter for token t, and returns how many there are.
-  private func findSurvivors(_ block: Int, _ t: Int) -> Int {
+  private func findSurvivors(_ block: Int, _ t: Int, _ choice: Choice) -> Int {
     let first = block * Self.blockRows
     let uppers = uppers + t * paddedRows + first
     let survivors = survivors + t * paddedRows + first
@@ -309,6 +336,7 @@ final class CPUScreenedHead {
       // Not "bound >= threshold": a bound that is not a number says nothing, so its row is computed.
       guard any(.!(bounds .< threshold)) else { continue }
       for place in group..<min(group + Self.panelRows, table.rows - first) where !(uppers[place] < threshold) {
+        if let adjustment = choice.adjustment, !adjustment.allows(first + place) { continue }
         survivors[count] = Int32(first + place)
         count += 1
       }
@@ -328,7 +356,7 @@ final class CPUScreenedHead {
   }
 
   /// The candidates of the group's token t, after `screen` has returned on all members.
-  func candidates(_ t: Int) -> Candidates {
+  func candidates(_ t: Int, _ choice: Choice) -> Candidates {
     var result = Candidates()
     for block in 0..<blocks where counts[t * blocks + block] > 0 {
       let start = t * paddedRows + block * Self.blockRows
@@ -336,6 +364,7 @@ final class CPUScreenedHead {
       result.ids += UnsafeBufferPointer(start: survivors + start, count: count)
       result.logits += UnsafeBufferPointer(start: uppers + start, count: count)
     }
+    choice.adjustment?.addBiases(to: &result.logits, ids: result.ids)
     if isCoarse { result.coarseCount = (0..<blocks).reduce(0) { $0 + Int(coarseCounts[t * blocks + $1]) } }
     return result
   }

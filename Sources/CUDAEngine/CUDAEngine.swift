@@ -312,7 +312,7 @@ package final class CUDAEngine: Engine {
 extension Batch.Want {
   /// How the device chooses the token; nil where all logits must go to the host.
   fileprivate var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
   }
 }

@@ -188,7 +188,7 @@ final class CUDAForwardPass {
 extension StepPlan.Output {
   /// How the device chooses the token; nil where all logits must go to the host.
   var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil) = want, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil, nil) = want, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
   }
 

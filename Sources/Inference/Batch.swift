@@ -35,8 +35,8 @@ package struct Batch: Sendable {
   /// The result to return for a row.
   package enum Want: Sendable {
     /// A sampled token. With `logProbabilities` (0 to the vocabulary's size), also its log probability and those of
-    /// this many most likely tokens.
-    case token(SamplingParameters, logProbabilities: Int? = nil)
+    /// this many most likely tokens. With `adjustment`, it is chosen from changed logits.
+    case token(SamplingParameters, logProbabilities: Int? = nil, adjustment: TokenAdjustment? = nil)
     /// For each row, the negative log probability, in nats, of the token given for it.
     case surprise([Int32])
     /// All logits.

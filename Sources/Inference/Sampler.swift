@@ -74,12 +74,17 @@ package enum Sampler {
   ///   - position: the position that the chosen token will have, which is the counter of the random generator.
   ///   - logProbabilities: how many of the most likely tokens to report log probabilities for, besides the chosen
   ///     token's; nil reports none.
+  ///   - adjustment: changes to the logits before the token is chosen, which log probabilities do not see. Biases are
+  ///     added first, before the repetition penalty; then the token is chosen among those that the mask allows, as if
+  ///     the vocabulary had no others.
   package static func sample(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
-    logProbabilities: Int? = nil
+    logProbabilities: Int? = nil, adjustment: RowAdjustment? = nil
   ) -> SampledToken {
     let chosen: Int
-    if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
+    if let adjustment {
+      chosen = choose(logits, parameters: parameters, history: history, position: position, adjustment: adjustment)
+    } else if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
       chosen = mostLikely(logits)
     } else {
       chosen = withUnsafeTemporaryAllocation(of: Float.self, capacity: logits.count) { adjusted in
@@ -93,6 +98,27 @@ package enum Sampler {
     }
     guard let logProbabilities else { return SampledToken(token: Int32(chosen), logProbability: nil, alternatives: []) }
     return describe(logits, chosen: chosen, alternatives: logProbabilities)
+  }
+
+  /// Chooses a token from changed logits.
+  private static func choose(
+    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
+    adjustment: RowAdjustment
+  ) -> Int {
+    var parameters = parameters
+    var adjusted = Array(logits)
+    for bias in adjustment.biases { adjusted[Int(bias.token)] += bias.value }
+    adjusted.withUnsafeMutableBufferPointer { penalize($0, history: history, penalty: parameters.repetitionPenalty) }
+    parameters.repetitionPenalty = 1
+    guard let ids = adjustment.mask?.tokens else {
+      return adjusted.withUnsafeBufferPointer {
+        Int(sample($0, parameters: parameters, history: [], position: position).token)
+      }
+    }
+    let allowed = ids.map { adjusted[Int($0)] }
+    return allowed.withUnsafeBufferPointer { allowed in
+      ids.withUnsafeBufferPointer { Int(choose(allowed, ids: $0, parameters: parameters, position: position)) }
+    }
   }
 
   /// Chooses among candidates. Every omitted token must be outside the parameters' `window` or, with top-k, not among

@@ -180,8 +180,9 @@ package struct SequenceStore<Page: AnyObject> {
       for position in start..<start + count {
         let isWanted = entry.rows == .all || (entry.rows == .last && position == start + count - 1)
         if isWanted {
+          let row = entry.rows == .all ? position - start : 0
           outputs.append(
-            .init(row: rows.count, entry: index, position: position + 1, want: entry.want.ofRow(position - start)))
+            .init(row: rows.count, entry: index, position: position + 1, want: entry.want.ofRow(row)))
         }
         rows.append(
           .init(
@@ -234,8 +235,9 @@ package struct SequenceStore<Page: AnyObject> {
       }
       needed += max(0, (length + attentionChunkLength - 1) / attentionChunkLength - sequence.pages.count)
       switch entry.want {
-      case .token(let parameters, let logProbabilities):
+      case .token(let parameters, let logProbabilities, let adjustment):
         try parameters.validate()
+        try adjustment?.validate(rows: entry.rowCount, vocabulary: vocabulary)
         if let logProbabilities, !(0...vocabulary ~= logProbabilities) {
           throw .parameter(
             name: "the number of log probabilities", found: "\(logProbabilities)", expected: "0 to \(vocabulary)")
@@ -292,10 +294,12 @@ package struct SequenceStore<Page: AnyObject> {
 }
 
 extension Batch.Want {
+  /// - Parameter row: among the entry's rows with a result.
   fileprivate func ofRow<Page>(_ row: Int) -> StepPlan<Page>.Output.Want {
     switch self {
-    case .token(let parameters, let logProbabilities): .token(parameters, logProbabilities: logProbabilities)
-    case .surprise(let tokens): .surprise(tokens.count == 1 ? tokens[0] : tokens[row])
+    case .token(let parameters, let logProbabilities, let adjustment):
+      .token(parameters, logProbabilities: logProbabilities, adjustment: adjustment?.row(row))
+    case .surprise(let tokens): .surprise(tokens[row])
     case .logits: .logits
     case .hidden: .hidden
     }
@@ -304,6 +308,6 @@ extension Batch.Want {
   fileprivate var isToken: Bool { if case .token = self { true } else { false } }
 
   fileprivate var looksAtHistory: Bool {
-    if case .token(let parameters, _) = self { parameters.repetitionPenalty != 1 } else { false }
+    if case .token(let parameters, _, _) = self { parameters.repetitionPenalty != 1 } else { false }
   }
 }

@@ -14,7 +14,7 @@ package struct StepPlan<Page> {
   /// A result requested for a row.
   package struct Output {
     package enum Want {
-      case token(SamplingParameters, logProbabilities: Int?)
+      case token(SamplingParameters, logProbabilities: Int?, adjustment: RowAdjustment?)
       case surprise(Int32)
       case logits
       case hidden
@@ -51,12 +51,12 @@ package struct StepPlan<Page> {
   /// - Parameter logits: `[vocabulary]`, or `[hidden]` for `.hidden`.
   package func result(_ output: Output, logits: UnsafeBufferPointer<Float>) -> RowResult {
     switch output.want {
-    case .token(let parameters, let logProbabilities):
+    case .token(let parameters, let logProbabilities, let adjustment):
       let history = parameters.repetitionPenalty == 1 ? [] : entries[output.entry].history.prefix(output.position)
       return .token(
         Sampler.sample(
           logits, parameters: parameters, history: Array(history), position: output.position,
-          logProbabilities: logProbabilities))
+          logProbabilities: logProbabilities, adjustment: adjustment))
     case .surprise(let token): return .surprise(Sampler.surprise(at: token, logits))
     case .logits, .hidden: return .values(Array(logits))
     }

@@ -7,6 +7,10 @@ package struct Request: Sendable {
   package var sampling: SamplingParameters
   /// How many of the most likely alternatives to report log probabilities for; nil reports none.
   package var logProbabilities: Int?
+  /// Numbers that are added to logits; in ascending order of their tokens.
+  package var biases: [TokenBias]
+  /// Restricts the tokens; needs at least one stop token. Log probabilities stay those of all tokens.
+  package var constraint: (any TokenConstraint)?
   /// The most tokens to generate: 1 or more.
   package var limit: Int
   /// Tokens that end the generation; the one that ends it is its last token.
@@ -15,13 +19,15 @@ package struct Request: Sendable {
   package var deadline: ContinuousClock.Instant?
 
   package init(
-    prompt: [Int32], sampling: SamplingParameters = .greedy, logProbabilities: Int? = nil, limit: Int,
-    stops: Set<Int32> = [],
+    prompt: [Int32], sampling: SamplingParameters = .greedy, logProbabilities: Int? = nil,
+    biases: [TokenBias] = [], constraint: (any TokenConstraint)? = nil, limit: Int, stops: Set<Int32> = [],
     deadline: ContinuousClock.Instant? = nil
   ) {
     self.prompt = prompt
     self.sampling = sampling
     self.logProbabilities = logProbabilities
+    self.biases = biases
+    self.constraint = constraint
     self.limit = limit
     self.stops = stops
     self.deadline = deadline
@@ -32,10 +38,14 @@ package struct Request: Sendable {
 package enum SchedulerError: Error, Equatable, CustomStringConvertible {
   case queueFull(waiting: Int)
   case deadline
+  /// The request's constraint left no token to choose.
+  case nothingAllowed
 
   package var description: String {
     switch self {
     case .queueFull(let waiting): "the queue is full with \(plural(waiting, "request")); try again later"
+    case .nothingAllowed:
+      "the vocabulary has no token that goes on with the response format; expected a token for each of its bytes"
     case .deadline: "the deadline passed before the generation ended"
     }
   }

@@ -36,6 +36,9 @@ package actor Scheduler {
     /// Whether the engine has the whole prompt, so that each step continues from the last chosen token.
     var isDecoding = false
     var generated = 0
+    /// How far the request's constraint has come, and the tokens that it allows next.
+    private var constraint: (any TokenConstraintState)?
+    private(set) var mask: TokenMask?
     var isDone = false
     /// Wakes the scheduler at the request's deadline.
     var timer: Task<Void, Never>?
@@ -44,6 +47,15 @@ package actor Scheduler {
       self.request = request
       self.feed = feed
       tokens = request.prompt
+      constraint = request.constraint?.begin(ends: request.stops)
+      mask = constraint?.mask
+    }
+
+    func append(_ token: Int32) {
+      tokens.append(token)
+      generated += 1
+      constraint?.append(token)
+      mask = constraint?.mask
     }
 
     var promptLeft: Int { tokens.count - given }
@@ -91,6 +103,7 @@ package actor Scheduler {
       Task { await self.step() }
     }
     let job = Job(request, feed)
+    guard job.mask?.count != 0 else { throw SchedulerError.nothingAllowed }
     if let deadline = request.deadline {
       // Steps may rest until then: readers of the running requests can be slow.
       job.timer = Task { [weak self] in
@@ -134,6 +147,11 @@ package actor Scheduler {
     if let count = request.logProbabilities, !(0...vocabulary ~= count) {
       throw EngineError.parameter(
         name: "the number of log probabilities", found: "\(count)", expected: "0 to \(vocabulary)")
+    }
+    try TokenAdjustment(biases: request.biases).validate(rows: 1, vocabulary: vocabulary)
+    guard request.constraint == nil || !request.stops.isEmpty else {
+      throw EngineError.parameter(
+        name: "the number of stop tokens", found: "0", expected: "1 or more with a response format")
     }
     guard !request.prompt.isEmpty else {
       throw EngineError.parameter(name: "the prompt", found: "empty", expected: "at least one token")
@@ -224,6 +242,9 @@ package actor Scheduler {
 
   /// Starts a step; returns false if none can start now.
   private func submit() throws -> Bool {
+    // A constraint allows the next token by the last one. Steps without its request would make the others no faster and
+    // this one slower, because a step takes equally long for one more token: so all of them wait.
+    guard !running.contains(where: { $0.mask != nil && $0.underWay > 0 }) else { return false }
     let decoding = running.filter {
       $0.isDecoding && $0.generated + $0.underWay < $0.request.limit && !$0.feed.rests(underWay: $0.underWay)
     }
@@ -233,7 +254,7 @@ package actor Scheduler {
     var entries: [Batch.Entry] = []
     var jobs: [Job?] = []
     for job in decoding {
-      entries.append(.init(sequence: job.sequence!, input: .sampled, want: job.want))
+      entries.append(.init(sequence: job.sequence!, input: .sampled, want: job.want(true)))
       jobs.append(job)
     }
     var budget = decoding.isEmpty ? promptTokens : max(1, (policy.stepTokens ?? capacity.stepTokens) - decoding.count)
@@ -245,7 +266,7 @@ package actor Scheduler {
       chunks.append((job, count))
       let isLast = count == job.promptLeft
       let tokens = Array(job.tokens[job.given..<job.given + count])
-      entries.append(.init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: job.want))
+      entries.append(.init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: job.want(isLast)))
       jobs.append(isLast ? job : nil)
     }
     guard !entries.isEmpty else { return false }
@@ -305,16 +326,25 @@ package actor Scheduler {
       job.underWay -= 1
       guard !job.isDone else { continue }
       let token = result.tokens[0]
-      job.tokens.append(token.token)
-      job.generated += 1
+      let isLast = job.generated + 1 == job.request.limit || job.request.stops.contains(token.token)
+      if !isLast { job.append(token.token) }
       job.feed.add(token)
-      if job.generated == job.request.limit || job.request.stops.contains(token.token) { end(job, .success(())) }
+      if isLast {
+        end(job, .success(()))
+      } else if job.mask?.count == 0 {
+        end(job, .failure(SchedulerError.nothingAllowed))
+      }
     }
   }
 }
 
 extension Scheduler.Job {
-  fileprivate var want: Batch.Want { .token(request.sampling, logProbabilities: request.logProbabilities) }
+  /// - Parameter choosesToken: whether the entry returns a token.
+  fileprivate func want(_ choosesToken: Bool) -> Batch.Want {
+    .token(
+      request.sampling, logProbabilities: request.logProbabilities,
+      adjustment: choosesToken ? TokenAdjustment(mask: mask, biases: request.biases) : nil)
+  }
 }
 
 extension EngineError {

@@ -95,8 +95,9 @@ extension Batch.Want {
   package func text(_ rows: Batch.Rows) -> String {
     switch (rows, self) {
     case (.none, _): "no output"
-    case (let rows, .token(let sampling, let logProbabilities)):
+    case (let rows, .token(let sampling, let logProbabilities, let adjustment)):
       sampling.text + (logProbabilities.map { ", \($0) log probabilities" } ?? "")
+        + (adjustment.map { ", \($0.masks.count) masks, \($0.biases.count) biases" } ?? "")
         + (rows == .all ? ", after each" : "")
     case (.last, let want): "last \(want.name)"
     case (.all, let want): "all \(want.name)"
