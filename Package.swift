@@ -32,15 +32,16 @@ let package = Package(
   targets: [
     .target(name: "BitNetTernary", path: "Sources/Ternary"),
     .target(name: "BitNetJSON", path: "Sources/JSON"),
+    .target(name: "CBitNetHash", path: "Sources/CHash"),
+    .target(name: "BitNetHash", dependencies: ["CBitNetHash"], path: "Sources/Hash"),
     .target(name: "BitNetInference", dependencies: ["BitNetTernary"], path: "Sources/Inference"),
     .target(
-      name: "BitNetModelFiles", dependencies: ["BitNetInference", "BitNetJSON", "BitNetTernary"],
+      name: "BitNetModelFiles", dependencies: ["BitNetHash", "BitNetInference", "BitNetJSON", "BitNetTernary"],
       path: "Sources/ModelFiles"),
-    .target(name: "CBitNetHash", path: "Sources/CHash"),
     .target(
       name: "BitNetHub",
       dependencies: [
-        "CBitNetHash", "BitNetJSON", "BitNetModelFiles",
+        "BitNetHash", "BitNetJSON", "BitNetModelFiles",
         .product(name: "AsyncHTTPClient", package: "async-http-client", condition: .when(traits: ["Hub"])),
         .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Hub"])),
         .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Hub"])),
@@ -74,9 +75,8 @@ let package = Package(
     .target(
       name: "BitNet",
       dependencies: [
-        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetInference",
-        "BitNetModelFiles",
-        "BitNetServing", "BitNetTernary", "BitNetTokenization",
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetHash",
+        "BitNetInference", "BitNetModelFiles", "BitNetServing", "BitNetTernary", "BitNetTokenization",
       ]),
     .target(
       name: "BitNetDiagnostics",
@@ -127,7 +127,7 @@ let package = Package(
         "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport",
       ]),
     .testTarget(
-      name: "HubTests", dependencies: ["BitNetHub", "BitNetModelFiles", "TestSupport"]),
+      name: "HubTests", dependencies: ["BitNetHash", "BitNetHub", "BitNetModelFiles", "TestSupport"]),
     .testTarget(
       name: "InferenceTests", dependencies: ["BitNetInference", "BitNetRandomModels", "BitNetTernary", "TestSupport"]),
     .testTarget(

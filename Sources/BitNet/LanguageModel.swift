@@ -32,6 +32,13 @@ public final class LanguageModel: Sendable {
   public let device: DeviceDescription
   /// A sentence about a probable fault of the model's files.
   package let warning: String?
+  /// The version of the arithmetic, and the digest of the model as its files state it or as it was computed.
+  package let modelFingerprint: ModelFingerprint
+  /// A short text that is the same wherever the same prompt, sampling parameters and seed give the same tokens: the
+  /// version of this library's arithmetic, and the beginning of a SHA-256 of the model's weights and tokenizer. It does
+  /// not depend on the format of the model's files, the device or the number of threads. APIs call it
+  /// `system_fingerprint`.
+  public var fingerprint: String { modelFingerprint.description }
   let scheduler: Scheduler
 
   private init(
@@ -41,6 +48,10 @@ public final class LanguageModel: Sendable {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
     warning = loaded.warning
+    modelFingerprint = ModelFingerprint(
+      digest: loaded.digest {
+        if case .serialized(let text) = loaded.tokenizer { text } else { tokenizer.serialized() }
+      })
     do {
       chatTemplate = try loaded.chatTemplate.map { (jinja) throws(JinjaError) in
         try ChatTemplate(jinja: jinja, tokenizer: tokenizer, endTokens: loaded.weights.configuration.endTokens)

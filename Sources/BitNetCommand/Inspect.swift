@@ -11,7 +11,8 @@ struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the contents of a model's files.",
     discussion: """
-      Reads headers and scales; reads the weights only with --verify. Shows which of the formats of `bitnet chat` the \
+      Reads headers and scales; reads the weights only with --verify. Shows the fingerprint that the file states; \
+      --verify computes it, which a folder or a GGUF file needs, and compares the two. Shows which of the formats of `bitnet chat` the \
       model's chat template is, if it is one of them, and what ends a message of the model.
 
       Examples:
@@ -37,10 +38,16 @@ struct Inspect: ParsableCommand {
   @OptionGroup var layout: I2SLayout
 
   func run() throws {
+    let path = try path.map { try HubCache.current.resolve($0) }
     let inspection =
-      try path.map { try ModelInspection(path: HubCache.current.resolve($0), verify: verify, options: layout.options) }
+      try path.map { try ModelInspection(path: $0, verify: verify, options: layout.options) }
       ?? ModelInspection(embedded: ModelSource.demo, verify: verify)
-    let report = InspectReport(inspection)
+    let fingerprint =
+      try path.map {
+        try ModelFingerprint.find(
+          path: $0, options: layout.options, computes: verify, isSmall: inspection.bytes.total < 64_000_000)
+      } ?? ModelFingerprint.compute(embedded: ModelSource.demo)
+    let report = InspectReport(inspection, fingerprint)
     try ByteOutput.standard.write(json ? jsonText(report) : table(report.rows))
   }
 }

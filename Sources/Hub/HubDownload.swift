@@ -1,3 +1,4 @@
+import BitNetHash
 import BitNetModelFiles
 
 #if canImport(FoundationEssentials)

@@ -96,6 +96,12 @@ package struct LaneOrder: Sendable {
 /// Positions of one attention chunk, and of one page of a key/value cache. Chunks start at multiples of it.
 package let attentionChunkLength = 64
 
+/// The version of the arithmetic: of everything that turns weights, tokens and sampling parameters into tokens. It goes
+/// up by one with every change that can alter a bit of a logit or a choice of the sampler, so that an answer is repeated
+/// by every build of the version that gave it. The digests in Tests/EngineTests/FrozenOutputsTests.swift tell whether
+/// bits have changed.
+package let arithmeticVersion = 1
+
 /// y = x / sqrt(mean(x²) + ε) · w, as (x · r) · w with r = 1 / sqrt(Σx² / n + ε); the sum in `LaneOrder.row`.
 package func rmsNorm<Scalar: ReferenceScalar>(_ x: [Scalar], weight: [Float], epsilon: Double) -> [Scalar] {
   let squares: Scalar = LaneOrder.row.sum(x.count) { (x[$0], x[$0]) }

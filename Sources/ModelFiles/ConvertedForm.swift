@@ -30,6 +30,7 @@ enum ConvertedForm {
     static let chatTemplate = "chat_template"
     static let source = "source"
     static let generation = "generation"
+    static let digest = "digest"
   }
 
   static func layerPrefix(_ index: Int) -> String { "model.layers.\(index)." }

@@ -11,6 +11,8 @@ struct ConvertedModel: Sendable {
   let chatTemplate: String?
   let generation: GenerationDefaults?
   let source: String
+  /// What the converter stored, if it is a digest at all.
+  let digest: ModelDigest?
 
   /// - Throws: `ModelFileError` when the file is not in the converted form, or its metadata is malformed.
   init(_ file: SafetensorsFile) throws(ModelFileError) {
@@ -53,6 +55,7 @@ struct ConvertedModel: Sendable {
     tokenizer = metadata[ConvertedForm.Key.tokenizer]
     chatTemplate = metadata[ConvertedForm.Key.chatTemplate]
     source = metadata[ConvertedForm.Key.source] ?? FileAccess.name(file.name)
+    digest = metadata[ConvertedForm.Key.digest].flatMap(ModelDigest.init)
   }
 
   /// The size in bytes below which a file is searched for invalid codes, unless the caller decides.
@@ -78,7 +81,8 @@ struct ConvertedModel: Sendable {
     }
     return LoadedModel(
       weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
-      generation: generation, source: source, warning: nil)
+      generation: generation, source: source, warning: nil, storedDigest: digest,
+      identity: MappedFile.identity(of: [file.mapping]))
   }
 
   private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {

@@ -20,6 +20,8 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
   package let count: Int
   /// The file's identity on this machine, however its path is spelt.
   let identity: Identity
+  /// When the file's contents, and anything about it, last changed, in nanoseconds.
+  let changed: (contents: Int, any: Int)
 
   struct Identity: Equatable {
     let device: UInt64
@@ -48,6 +50,12 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     self.path = path
     self.address = address
     self.count = Int(status.st_size)
+    func nanoseconds(_ time: timespec) -> Int { Int(time.tv_sec) &* 1_000_000_000 &+ Int(time.tv_nsec) }
+    #if canImport(Darwin)
+      changed = (nanoseconds(status.st_mtimespec), nanoseconds(status.st_ctimespec))
+    #else
+      changed = (nanoseconds(status.st_mtim), nanoseconds(status.st_ctim))
+    #endif
     self.identity = Identity(
       device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(truncatingIfNeeded: status.st_ino))
   }
@@ -83,6 +91,19 @@ package final class MappedFile: PageReleasing, @unchecked Sendable {
     // The file's last page counts as whole: nothing follows it.
     let last = range.upperBound == count ? count : range.upperBound / page * page
     if first < last { madvise(address + first, last - first, MADV_DONTNEED) }
+  }
+}
+
+extension MappedFile {
+  /// A text that changes when one of the files is replaced or written to; nil if one is not a file.
+  static func identity(of files: [MappedFile?]) -> String? {
+    var text = ""
+    for file in files {
+      guard let file else { return nil }
+      let (id, changed) = (file.identity, file.changed)
+      text += "\(id.device) \(id.inode) \(file.count) \(changed.contents) \(changed.any)\n"
+    }
+    return text
   }
 }
 

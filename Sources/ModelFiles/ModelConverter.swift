@@ -46,7 +46,9 @@ package enum ModelConverter {
     try requireNoSource(of: source, at: output)
     let model = source.checkpoint.model
     let layout = ConvertedLayout(of: model)
-    let metadata = try metadata(of: source, tokenizer: embedded(source.tokenizer), output: output)
+    var metadata = try metadata(of: source, tokenizer: embedded(source.tokenizer), output: output)
+    let placeholder = String(repeating: "0", count: ModelDigest.length)
+    metadata[ConvertedForm.Key.digest] = placeholder
     let header = try layout.header(metadata: metadata, file: output)
 
     let file = try OutputFile(path: output, overwrite: overwrite)
@@ -57,6 +59,13 @@ package enum ModelConverter {
     guard file.count == header.count + layout.byteCount else {
       preconditionFailure("the layout and the tensors written disagree")
     }
+    // The digest of what the file now holds, read as an engine will read it.
+    let written = try ConvertedModel(SafetensorsFile(path: file.temporaryPath)).load(options: options)
+    let digest = ModelDigest(written.weights, tokenizer: metadata[ConvertedForm.Key.tokenizer])
+    guard let place = header.firstRange(of: "\"\(ConvertedForm.Key.digest)\":\"\(placeholder)\"".utf8) else {
+      preconditionFailure("the header has the metadata")
+    }
+    try file.replace(at: place.upperBound - 1 - placeholder.utf8.count, with: Array(digest.description.utf8))
     try file.commit()
     return ConversionSummary(
       configuration: model, byteCount: file.count,

@@ -35,6 +35,17 @@ package enum ModelLoader {
     return try ConvertedModel(SafetensorsFile(mapping: mapping)).tokenizer.map { .serialized($0) }
   }
 
+  /// What tells the digest of a model without reading its weights: as of `LoadedModel`.
+  ///
+  /// - Parameter path: a path as for `load(path:)`.
+  package static func digestOnHand(
+    path: String, options: LoadOptions = LoadOptions()
+  ) throws(ModelFileError) -> (stored: ModelDigest?, identity: String?) {
+    if let opened = try OpenedModel.open(path, options: options) { return (nil, opened.identity) }
+    let file = try SafetensorsFile(path: path)
+    return (try ConvertedModel(file).digest, MappedFile.identity(of: [file.mapping]))
+  }
+
   /// - Parameters:
   ///   - bytes: a whole file in the converted form. If they do not start at a multiple of 64 they are copied.
   ///   - name: for errors.
@@ -166,4 +177,9 @@ package struct LoadedModel: Sendable {
   package let source: String
   /// A sentence about a probable fault that does not prevent loading.
   package let warning: String?
+  /// The digest that the converter stored, which nothing has compared with the weights; nil if there is none.
+  package let storedDigest: ModelDigest?
+  /// The identity of the files and how they are read, as text: it changes when a file is replaced or written to. Nil for
+  /// a model in memory.
+  package let identity: String?
 }

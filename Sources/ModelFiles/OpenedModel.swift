@@ -1,4 +1,5 @@
 import BitNetInference
+import BitNetTernary
 
 /// A model's files, opened and checked, whose ternary weights are packed when they are loaded.
 struct OpenedModel: Sendable {
@@ -14,12 +15,15 @@ struct OpenedModel: Sendable {
 
   /// Of a GGUF file.
   let ggufMetadata: GGUFMetadata?
+  /// As of `LoadedModel`.
+  let identity: String?
 
   /// The model with its weights.
   func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
     LoadedModel(
       weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate, generation: generation,
-      source: FileAccess.modelName(path), warning: try checkpoint.scaleWarning())
+      source: FileAccess.modelName(path), warning: try checkpoint.scaleWarning(), storedDigest: nil,
+      identity: identity)
   }
 
   /// Opens a Hugging Face folder or a GGUF file.
@@ -48,6 +52,10 @@ struct OpenedModel: Sendable {
     chatTemplate = extras.chatTemplate
     generation = extras.generation?.defaults
     ggufMetadata = nil
+    // Every file of the folder that decides about weights or tokens.
+    let small = ["config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"]
+    let others = small.compactMap { try? MappedFile(path: FileAccess.join(path, $0)) }
+    identity = MappedFile.identity(of: checkpoint.files.map(\.mapping) + others)
   }
 
   /// A GGUF model that is open.
@@ -60,5 +68,6 @@ struct OpenedModel: Sendable {
     chatTemplate = try parts.metadata.string(GGUFName.chatTemplate)
     generation = configuration.generation
     ggufMetadata = parts.metadata
+    identity = MappedFile.identity(of: parts.files.map(\.mapping)).map { "\($0)I2_S \(options.i2sBlock.rawValue)\n" }
   }
 }

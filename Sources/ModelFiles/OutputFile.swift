@@ -96,6 +96,16 @@ package final class OutputFile {
     try bytes.withUnsafeBufferPointer { (buffer) throws(ModelFileError) in try append(UnsafeRawBufferPointer(buffer)) }
   }
 
+  /// Replaces bytes that have been written.
+  /// - Throws: `ModelFileError` of kind `.system`.
+  func replace(at offset: Int, with bytes: [UInt8]) throws(ModelFileError) {
+    precondition(offset >= 0 && offset + bytes.count <= count, "only written bytes can be replaced")
+    let written = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, off_t(offset)) }
+    guard written == bytes.count else {
+      throw refusal("cannot be written at byte \(offset): \(lastSystemError())")
+    }
+  }
+
   /// Makes the file durable and renames it.
   package func commit() throws(ModelFileError) {
     guard fsync(descriptor) == 0 else { throw refusal("cannot be written to disk: \(lastSystemError())") }

@@ -5,7 +5,7 @@ import BitNetTokenization
 
 /// The results of `bitnet inspect`, as a table for people and as JSON.
 struct InspectReport: Encodable {
-  private enum Key: String, CodingKey { case chatFormat, endOfTurn, chatTemplateFault }
+  private enum Key: String, CodingKey { case chatFormat, endOfTurn, chatTemplateFault, fingerprint, digest }
 
   private let inspection: ModelInspection
   /// The format that the chat template is recognised as; nil if the files have none, or another one.
@@ -15,8 +15,12 @@ struct InspectReport: Encodable {
   /// What is wrong with the chat template; nil if it is sound, or missing.
   private let chatTemplateFault: String?
 
-  init(_ inspection: ModelInspection) {
+  /// Nil if the weights would have to be read.
+  private let fingerprint: ModelFingerprint?
+
+  init(_ inspection: ModelInspection, _ fingerprint: ModelFingerprint?) {
     self.inspection = inspection
+    self.fingerprint = fingerprint
     let jinja = inspection.chatTemplate
     chatFormat = jinja.flatMap { ChatTemplate(recognising: $0)?.name }
     do {
@@ -34,6 +38,8 @@ struct InspectReport: Encodable {
     try container.encode(chatFormat, forKey: .chatFormat)
     try container.encode(endOfTurn, forKey: .endOfTurn)
     try container.encode(chatTemplateFault, forKey: .chatTemplateFault)
+    try container.encode(fingerprint?.description, forKey: .fingerprint)
+    try container.encode(fingerprint?.digest.description, forKey: .digest)
   }
 
   var rows: [(label: String, value: String)] {
@@ -68,6 +74,8 @@ struct InspectReport: Encodable {
       ("bytes, all", size(inspection.files.reduce(0) { $0 + $1.byteCount })),
       ("files", inspection.files.map(\.name).joined(separator: ", ")),
       ("tensors", "\(inspection.tensors.count)"),
+      ("fingerprint", fingerprint.map { "\($0)" } ?? "not known without reading the weights; --verify computes it"),
+      ("digest", fingerprint.map { "\($0.digest)" } ?? "not known"),
       ("tokenizer", inspection.tokenizer ?? "none"),
       ("chat template", chatTemplate),
     ]
