@@ -13,11 +13,19 @@ package actor Scheduler {
     package var waiting: Int
     /// The most tokens of a step while requests are generating; nil uses the engine's own number.
     package var stepTokens: Int?
+    package var speculation: Speculation
+    /// Guesses tokens, if there is speculation.
+    package var drafter: any Drafter
 
-    package init(running: Int = 256, waiting: Int = .max, stepTokens: Int? = nil) {
+    package init(
+      running: Int = 256, waiting: Int = .max, stepTokens: Int? = nil, speculation: Speculation = .off,
+      drafter: any Drafter = PromptLookup()
+    ) {
       self.running = running
       self.waiting = waiting
       self.stepTokens = stepTokens
+      self.speculation = speculation
+      self.drafter = drafter
     }
   }
 
@@ -35,9 +43,13 @@ package actor Scheduler {
     var underWay = 0
     /// Whether the engine has the whole prompt, so that each step continues from the last chosen token.
     var isDecoding = false
+    /// Whether the engine has dropped tokens after the last one, so that it must be given that one.
+    var mustGiveLast = false
+    /// Decides about guesses; nil before the first token, and without speculation.
+    var speculation: SequenceSpeculation?
     var generated = 0
     /// How far the request's constraint has come, and the tokens that it allows next.
-    private var constraint: (any TokenConstraintState)?
+    fileprivate private(set) var constraint: (any TokenConstraintState)?
     private(set) var mask: TokenMask?
     var isDone = false
     /// Wakes the scheduler at the request's deadline.
@@ -54,24 +66,34 @@ package actor Scheduler {
     func append(_ token: Int32) {
       tokens.append(token)
       generated += 1
+      speculation?.append(token)
+      guard !isComplete else { return }
       constraint?.append(token)
       mask = constraint?.mask
     }
 
     var promptLeft: Int { tokens.count - given }
+    /// The longest guess that can come true and leave room for the token after it.
+    var longestDraft: Int { request.limit - generated - 1 }
   }
 
   private struct Flight {
     let ticket: StepTicket
-    /// For each entry, the request whose token the step chooses; nil for a chunk before a prompt's last.
-    let jobs: [Job?]
+    /// For each entry, the request whose token the step chooses, and the guess that it verifies if there is one; nil
+    /// for a chunk before a prompt's last.
+    let jobs: [(job: Job, draft: Draft?)?]
+    /// Rows of a step without prompt tokens; nil with some.
+    let decodeRows: Int?
+    let start: ContinuousClock.Instant
+
+    var hasDraft: Bool { jobs.contains { $0?.draft != nil } }
   }
 
   private let thread = EngineThread()
   package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
   private let engine: any Engine
-  private let policy: Policy
+  private var policy: Policy
   private let capacity: Capacity
   private var waiting: [Job] = []
   private var running: [Job] = []
@@ -84,6 +106,13 @@ package actor Scheduler {
   private var isShortOfPages = false
   /// The most prompt tokens of a step while no request is generating.
   private let promptTokens: Int
+  private var stepTimes = StepTimes()
+  /// The end of the last step.
+  private var lastEnd = ContinuousClock.now
+  /// How well guesses have come true for all requests: what a new one starts with.
+  private var acceptance = Acceptance()
+  /// What speculation has done for all requests.
+  package private(set) var speculation = SpeculationCounts()
 
   package init(_ engine: sending any Engine, policy: Policy = .init()) {
     capacity = engine.capacity
@@ -119,6 +148,12 @@ package actor Scheduler {
   /// Calls `body` with the engine between two steps.
   package func perform<Result: Sendable>(_ body: @Sendable (any Engine) throws -> Result) rethrows -> Result {
     try body(engine)
+  }
+
+  /// Changes how requests that start from now on speculate.
+  package func speculate(_ option: Speculation, drafter: any Drafter) {
+    policy.speculation = option
+    policy.drafter = drafter
   }
 
   /// Says that the caller takes sequences of the engine in calls of `perform`, until `endLoan`: requests that their pages
@@ -251,12 +286,26 @@ package actor Scheduler {
     let prompts = running.filter { !$0.isDecoding && $0.underWay == 0 }
     // A step with prompt tokens waits for all earlier steps, so that no work goes to requests that these end.
     guard flights.isEmpty || prompts.isEmpty else { return false }
+    // So does one with guesses, which continue the last token; and what follows it depends on which come true.
+    guard flights.isEmpty || !(flights.contains(where: \.hasDraft) || suggestsDraft(decoding)) else { return false }
     var entries: [Batch.Entry] = []
-    var jobs: [Job?] = []
+    var jobs: [(job: Job, draft: Draft?)?] = []
+    var step = SequenceSpeculation.Step(tokens: Double(decoding.count), rows: decoding.count)
     for job in decoding {
-      entries.append(.init(sequence: job.sequence!, input: .sampled, want: job.want(true)))
-      jobs.append(job)
+      if job.speculation == nil, policy.speculation != .off {
+        job.speculation = SequenceSpeculation(policy.drafter.begin(with: job.tokens), acceptance)
+      }
+      // What prompt tokens in a step cost depends on their number, so what a guess costs there is not known.
+      let guess = prompts.isEmpty && job.underWay == 0 ? draft(for: job, joining: &step) : nil
+      var entry = Batch.Entry(sequence: job.sequence!, input: .sampled, want: job.want(guess?.masks ?? job.nextMask))
+      if job.mustGiveLast || guess != nil {
+        entry.input = .tokens([job.tokens[job.given]] + (guess?.draft.tokens ?? []))
+      }
+      if guess != nil { entry.rows = .all }
+      entries.append(entry)
+      jobs.append((job, guess?.draft))
     }
+    let decodeRows = step.rows
     var budget = decoding.isEmpty ? promptTokens : max(1, (policy.stepTokens ?? capacity.stepTokens) - decoding.count)
     var chunks: [(job: Job, count: Int)] = []
     for (index, job) in prompts.enumerated() where budget > 0 {
@@ -266,19 +315,49 @@ package actor Scheduler {
       chunks.append((job, count))
       let isLast = count == job.promptLeft
       let tokens = Array(job.tokens[job.given..<job.given + count])
-      entries.append(.init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: job.want(isLast)))
-      jobs.append(isLast ? job : nil)
+      let want = job.want(isLast ? job.nextMask : nil)
+      entries.append(.init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: want))
+      jobs.append(isLast ? (job, nil) : nil)
     }
     guard !entries.isEmpty else { return false }
+    let start = ContinuousClock.now
     guard let ticket = try ticket(for: Batch(entries)) else { return flights.isEmpty }
-    flights.append(Flight(ticket: ticket, jobs: jobs))
-    for job in decoding { job.given += 1 }
+    flights.append(Flight(ticket: ticket, jobs: jobs, decodeRows: chunks.isEmpty ? decodeRows : nil, start: start))
+    for (job, entry) in zip(decoding, entries) {
+      job.given += entry.input.count
+      job.mustGiveLast = false
+    }
     for (job, count) in chunks {
       job.given += count
       job.isDecoding = job.promptLeft == 0
     }
-    for job in jobs { job?.underWay += 1 }
+    for case let entry? in jobs { entry.job.underWay += 1 }
     return true
+  }
+
+  /// The guess for a request in a step and the masks of its rows, if there is a guess that pays.
+  private func draft(
+    for job: Job, joining step: inout SequenceSpeculation.Step
+  ) -> (draft: Draft, masks: [TokenMask])? {
+    let before = step
+    guard
+      var draft = job.speculation?.draft(atMost: job.longestDraft, policy.speculation, stepTimes, joining: &step)
+    else { return nil }
+    let length = draft.tokens.count
+    let masks = job.cut(&draft)
+    step.rows -= length - draft.tokens.count
+    guard draft.tokens.isEmpty else { return (draft, masks) }
+    step = before
+    return nil
+  }
+
+  /// Whether the known tokens of a request suggest a guess that pays, so that steps should end before the next starts.
+  private func suggestsDraft(_ decoding: [Job]) -> Bool {
+    let step = SequenceSpeculation.Step(tokens: Double(decoding.count), rows: decoding.count)
+    return decoding.contains { job in
+      job.mustGiveLast
+        || job.speculation?.hasDraft(atMost: job.longestDraft, policy.speculation, stepTimes, joining: step) == true
+    }
   }
 
   /// Submits a batch; returns nil if the cache has no room for it yet.
@@ -312,7 +391,7 @@ package actor Scheduler {
     let job = running.remove(at: index)
     engine.removeSequence(job.sequence!)
     job.sequence = nil
-    (job.given, job.isDecoding) = (0, false)
+    (job.given, job.isDecoding, job.mustGiveLast) = (0, false, false)
     isShortOfPages = true
     waiting.insert(job, at: 0)
   }
@@ -322,28 +401,100 @@ package actor Scheduler {
     let flight = flights[0]
     let results = try engine.wait(for: flight.ticket)
     flights.removeFirst()
-    for case (let job?, let result) in zip(flight.jobs, results) {
+    let now = ContinuousClock.now
+    if let rows = flight.decodeRows {
+      // Steps that run ahead are timed by the distance of their ends.
+      stepTimes.add(rows: rows, seconds: max(flight.start, lastEnd).duration(to: now) / .seconds(1))
+    }
+    lastEnd = now
+    for case (let (job, draft)?, let result) in zip(flight.jobs, results) {
       job.underWay -= 1
       guard !job.isDone else { continue }
-      let token = result.tokens[0]
-      let isLast = job.generated + 1 == job.request.limit || job.request.stops.contains(token.token)
-      if !isLast { job.append(token.token) }
-      job.feed.add(token)
-      if isLast {
+      let tokens = job.valid(result.tokens, after: draft)
+      if let draft { learn(draft, of: job, tokens) }
+      for token in tokens {
+        job.append(token.token)
+        job.feed.add(token)
+      }
+      if job.isComplete {
         end(job, .success(()))
       } else if job.mask?.count == 0 {
         end(job, .failure(SchedulerError.nothingAllowed))
+      } else if let draft, tokens.count <= draft.tokens.count {
+        try dropGuess(of: job)
       }
+    }
+  }
+
+  private func learn(_ draft: Draft, of job: Job, _ tokens: [SampledToken]) {
+    let accepted = zip(draft.tokens, tokens).prefix { $0 == $1.token }.count
+    speculation.add(drafted: draft.tokens.count, accepted: accepted)
+    acceptance.add(match: draft.match, drafted: draft.tokens.count, accepted: accepted, weight: 0.02)
+    job.speculation?.learn(draft, accepted: accepted)
+    job.feed.setSpeculation(job.speculation?.counts ?? .init())
+  }
+
+  /// Drops the tokens of a guess that did not come true.
+  private func dropGuess(of job: Job) throws {
+    job.given = job.tokens.count - 1
+    job.mustGiveLast = true
+    do throws(EngineError) {
+      try engine.truncate(job.sequence!, to: job.given)
+    } catch {
+      // A shared page has no room for a copy: the request runs again from its tokens.
+      guard error.isCacheFull, let index = running.firstIndex(where: { $0 === job }) else { throw error }
+      preempt(index)
     }
   }
 }
 
 extension Scheduler.Job {
-  /// - Parameter choosesToken: whether the entry returns a token.
-  fileprivate func want(_ choosesToken: Bool) -> Batch.Want {
-    .token(
+  /// The mask of a row after the last token; empty if all tokens are allowed.
+  fileprivate var nextMask: [TokenMask] { mask.map { [$0] } ?? [] }
+
+  /// - Parameter masks: of the entry's rows with a result; nil if there are none.
+  fileprivate func want(_ masks: [TokenMask]?) -> Batch.Want {
+    let isChanged = masks.map { !$0.isEmpty || !request.biases.isEmpty } ?? false
+    return .token(
       request.sampling, logProbabilities: request.logProbabilities,
-      adjustment: choosesToken ? TokenAdjustment(mask: mask, biases: request.biases) : nil)
+      adjustment: isChanged ? TokenAdjustment(masks: masks ?? [], biases: request.biases) : nil)
+  }
+
+  fileprivate var isComplete: Bool { ends(at: generated, with: tokens[tokens.count - 1]) }
+
+  /// Whether a token that is generated as the `count`-th ends the request.
+  private func ends(at count: Int, with token: Int32) -> Bool {
+    count == request.limit || request.stops.contains(token)
+  }
+
+  /// The results of a step's rows up to the one that ends the request, or after which the guess is wrong.
+  fileprivate func valid(_ results: [SampledToken], after draft: Draft?) -> [SampledToken] {
+    let guessed = draft?.tokens ?? []
+    let last = results.indices.first { place in
+      let token = results[place].token
+      return place == guessed.count || token != guessed[place] || ends(at: generated + place + 1, with: token)
+    }
+    return Array(results[...(last ?? results.count - 1)])
+  }
+
+  /// Cuts a guess before its first token that cannot come true, or that ends the request.
+  ///
+  /// - Returns: the masks of the rows of the last token and of the guess.
+  fileprivate func cut(_ draft: inout Draft) -> [TokenMask] {
+    var state = constraint
+    var masks = nextMask
+    for (place, token) in draft.tokens.enumerated() {
+      let isPossible = token >= 0 && (masks.isEmpty || Int(token) < masks[place].vocabulary && masks[place][Int(token)])
+      if isPossible, !request.stops.contains(token) {
+        state?.append(token)
+        if let next = state?.mask { masks.append(next) }
+        if masks.last?.count != 0 { continue }
+        masks.removeLast()
+      }
+      draft.tokens.removeLast(draft.tokens.count - place)
+      break
+    }
+    return masks
   }
 }
 

@@ -26,6 +26,9 @@ package final class TokenStream: Sendable {
 
   /// How many of the prompt's tokens the cache held when the request first ran; 0 until then.
   package var cachedTokens: Int { feed.cachedTokens }
+
+  /// What speculation has done for the request so far.
+  package var speculation: SpeculationCounts { feed.speculation }
 }
 
 /// A queue of tokens from the scheduler to one reader.
@@ -40,6 +43,7 @@ final class TokenFeed: Sendable {
     var isCancelled = false
     var isResting = false
     var cachedTokens = 0
+    var speculation = SpeculationCounts()
   }
 
   private let state = Mutex(State())
@@ -49,6 +53,7 @@ final class TokenFeed: Sendable {
   init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
 
   var cachedTokens: Int { state.withLock { $0.cachedTokens } }
+  var speculation: SpeculationCounts { state.withLock { $0.speculation } }
   var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
   /// Whether the reader is so far behind, counting the tokens of running steps, that the request should pause.
@@ -60,6 +65,8 @@ final class TokenFeed: Sendable {
   }
 
   func setCachedTokens(_ count: Int) { state.withLock { $0.cachedTokens = count } }
+
+  func setSpeculation(_ counts: SpeculationCounts) { state.withLock { $0.speculation = counts } }
 
   func add(_ token: SampledToken) {
     let reader = state.withLock { state -> CheckedContinuation<SampledToken?, any Error>? in
