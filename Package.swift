@@ -20,7 +20,8 @@ let package = Package(
     .executable(name: "bitnet", targets: ["BitNetCommand"]),
   ],
   traits: [
-    .trait(name: "Hub", description: "bitnet pull: downloads from the Hugging Face hub. Compiles swift-nio and TLS.")
+    .trait(name: "Hub", description: "bitnet pull: downloads from the Hugging Face hub. Compiles swift-nio and TLS."),
+    .trait(name: "Signing", description: "Signatures of receipts. Compiles swift-crypto."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -28,6 +29,8 @@ let package = Package(
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    // Of the trait Signing alone.
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
   ],
   targets: [
     .target(name: "BitNetTernary", path: "Sources/Ternary"),
@@ -76,7 +79,8 @@ let package = Package(
       name: "BitNet",
       dependencies: [
         "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetHash",
-        "BitNetInference", "BitNetModelFiles", "BitNetServing", "BitNetTernary", "BitNetTokenization",
+        "BitNetInference", "BitNetJSON", "BitNetModelFiles", "BitNetServing", "BitNetTernary", "BitNetTokenization",
+        .product(name: "Crypto", package: "swift-crypto", condition: .when(traits: ["Signing"])),
       ]),
     .target(
       name: "BitNetDiagnostics",
@@ -133,7 +137,7 @@ let package = Package(
     .testTarget(
       name: "EngineTests",
       dependencies: [
-        "BitNetCPUEngine", "CBitNetTernary", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels",
+        "BitNetCPUEngine", "CBitNetTernary", "BitNetHash", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels",
         "BitNetTernary", "TestSupport",
       ]),
     .target(
@@ -169,8 +173,8 @@ let package = Package(
     .testTarget(
       name: "BitNetTests",
       dependencies: [
-        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetInference",
-        "BitNetModelFiles",
+        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "CUDATestSupport",
+        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
         "BitNetTokenization", "Storyteller", "TestSupport",
       ]),
     .testTarget(

@@ -35,6 +35,7 @@ public struct Generation: AsyncSequence, Sendable {
       response.text += piece.text
       response.tokens.append(piece.token)
       response.statistics = piece.statistics
+      response.record = piece.record
       if let finish = piece.finish { response.finish = finish }
     }
     return response
@@ -74,13 +75,11 @@ public struct Generation: AsyncSequence, Sendable {
 private struct Run {
   private let answer: ChatSession.Answer?
   private let tokens: TokenStream
-  private let stopTokens: Set<TokenID>
-  private let limit: Int
+  private let record: GenerationRecord
   private let clock = ContinuousClock()
   private let start: ContinuousClock.Instant
   private var firstToken: ContinuousClock.Instant?
-  private var decoder: StreamingDecoder
-  private var matcher: StopMatcher
+  private var assembly: TextAssembly
   private var statistics = GenerationStatistics()
 
   init(_ generation: Generation) async throws {
@@ -100,10 +99,11 @@ private struct Run {
       stopTokens.formUnion(answer.stopTokens)
       (prompt, self.answer) = (answer.prompt, answer)
     }
-    self.stopTokens = stopTokens
-    limit = max(1, min(options.maximumTokens ?? .max, model.contextLength - prompt.count))
-    decoder = StreamingDecoder(model.tokenizer)
-    matcher = StopMatcher(options.stopTexts)
+    let limit = max(1, min(options.maximumTokens ?? .max, model.contextLength - prompt.count))
+    record = GenerationRecord(
+      fingerprint: model.modelFingerprint, prompt: prompt, sampling: options.sampling, limit: limit,
+      stopTokens: stopTokens, stopTexts: options.stopTexts)
+    assembly = TextAssembly(model.tokenizer, stopTokens: stopTokens, stopTexts: options.stopTexts, limit: limit)
     tokens = try await model.scheduler.start(
       Request(
         prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities, limit: limit,
@@ -123,23 +123,11 @@ private struct Run {
     statistics.generatedTokens += 1
     statistics.decodeTime = firstToken!.duration(to: now)
 
-    var text = ""
-    var finish: FinishReason?
-    if stopTokens.contains(sampled.token) {
-      finish = .stop
-    } else {
-      let (appended, stopped) = matcher.append(decoder.append(sampled.token))
-      text = appended
-      if stopped { finish = .stop } else if statistics.generatedTokens >= limit { finish = .length }
-    }
-    if finish != nil {
-      // What decoder and matcher still held back.
-      let (rest, stopped) = matcher.append(decoder.finish())
-      text += rest + matcher.finish()
-      if stopped { finish = .stop }
-    }
-    let piece = GeneratedPiece(text: text, token: sampled, statistics: statistics, finish: finish)
-    try await answer?.append(piece, endsWithToken: stopTokens.contains(sampled.token))
+    let speculation = tokens.speculation
+    (statistics.draftedTokens, statistics.acceptedTokens) = (speculation.drafted, speculation.accepted)
+    let (text, finish) = assembly.append(sampled.token)
+    let piece = GeneratedPiece(text: text, token: sampled, statistics: statistics, finish: finish, record: record)
+    try await answer?.append(piece, endsWithToken: record.stopTokens.contains(sampled.token))
     return piece
   }
 }

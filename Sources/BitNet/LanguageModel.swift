@@ -41,17 +41,17 @@ public final class LanguageModel: Sendable {
   public var fingerprint: String { modelFingerprint.description }
   let scheduler: Scheduler
 
-  private init(
-    _ loaded: LoadedModel, tokenizer: Tokenizer, engine: sending any Engine, isGPU: Bool,
-    fallbackReason: String?
+  /// - Parameters:
+  ///   - digest: that of the loaded model.
+  ///   - tokenizer: that of the loaded model.
+  package init(
+    _ loaded: LoadedModel, digest: ModelDigest, tokenizer: Tokenizer, engine: sending any Engine, isGPU: Bool,
+    fallbackReason: String?, speculation: Speculation
   ) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
     warning = loaded.warning
-    modelFingerprint = ModelFingerprint(
-      digest: loaded.digest {
-        if case .serialized(let text) = loaded.tokenizer { text } else { tokenizer.serialized() }
-      })
+    modelFingerprint = ModelFingerprint(digest: digest)
     do {
       chatTemplate = try loaded.chatTemplate.map { (jinja) throws(JinjaError) in
         try ChatTemplate(jinja: jinja, tokenizer: tokenizer, endTokens: loaded.weights.configuration.endTokens)
@@ -68,7 +68,7 @@ public final class LanguageModel: Sendable {
     contextLength = engine.contextLength
     device = DeviceDescription(
       isGPU: isGPU, fallbackReason: fallbackReason, description: engine.summary)
-    scheduler = Scheduler(engine)
+    scheduler = Scheduler(engine, policy: .init(speculation: speculation))
   }
 
   /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder or a GGUF
@@ -158,10 +158,15 @@ extension LanguageModel {
         .invalidTokenizer, subject: "\(name): the tokenizer's size", found: "\(tokenizer.vocabularySize) tokens",
         expected: "at most vocab_size, \(configuration.vocabularySize)")
     }
+    let digest =
+      try options.computesDigest
+      ? loaded.computedDigest(name: name)
+      : loaded.digest { if case .serialized(let text) = source { text } else { tokenizer.serialized() } }
     let (engine, fallbackReason) = try options.makeEngine(for: loaded.weights)
     self.init(
-      loaded, tokenizer: tokenizer, engine: engine, isGPU: options.device.isGPU && fallbackReason == nil,
-      fallbackReason: fallbackReason)
+      loaded, digest: digest, tokenizer: tokenizer, engine: engine,
+      isGPU: options.device.isGPU && fallbackReason == nil, fallbackReason: fallbackReason,
+      speculation: options.speculation)
   }
 }
 

@@ -3,6 +3,7 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 package import BitNetInference
+public import BitNetServing
 package import BitNetTernary
 
 extension LanguageModel {
@@ -19,6 +20,10 @@ extension LanguageModel {
     /// more. One whole context always has room. nil takes a quarter of the process's memory on the CPU, and nine
     /// tenths of the free memory on a GPU.
     public var cacheBytes: Int?
+    /// Whether guesses of the next tokens run along with the last one. Texts are the same.
+    public var speculation = Speculation.automatic
+    /// Whether the weights are hashed even if the model's digest is stated or remembered.
+    package var computesDigest = false
     /// The block length of I2_S in a GGUF file, which files do not record.
     package var i2sBlock = TilePacker.I2SBlock.x86
 

@@ -62,8 +62,10 @@ extension LanguageModel {
       let targets = tokens[start..<min(tokens.count, start + window)]
       let inputs = [tokenizer.beginToken ?? tokens[start - 1]] + targets.dropLast()
       do {
-        let chunks = try await surprise(at: targets, after: inputs) {
-          progress?(Double(start + $0) / Double(tokens.count))
+        let chunks = try await withSequence { sequence in
+          try await surprise(at: targets, after: inputs, in: sequence) {
+            progress?(Double(start + $0) / Double(tokens.count))
+          }
         }
         for chunk in chunks { nats += chunk }
       } catch {
@@ -72,31 +74,6 @@ extension LanguageModel {
     }
     let bytes = tokens[first...].reduce(0) { $0 + (tokenizer.bytes(of: $1)?.count ?? 0) }
     return Perplexity(tokens: tokens.count - first, bytes: bytes, nats: nats)
-  }
-
-  /// Sums of -ln p of the targets of a window, in a sequence of its own. Where generations leave its pages no room, the
-  /// window starts again later.
-  private func surprise(
-    at targets: ArraySlice<TokenID>, after inputs: [TokenID], progress: (Int) -> Void
-  ) async throws -> [Double] {
-    while true {
-      await scheduler.beginLoan()
-      let sequence = await scheduler.perform { $0.makeSequence() }
-      let result: Result<[Double], any Error>
-      do {
-        result = .success(try await surprise(at: targets, after: inputs, in: sequence, progress: progress))
-      } catch {
-        result = .failure(error)
-      }
-      await scheduler.perform { $0.removeSequence(sequence) }
-      let isWorthwhile = await scheduler.freePages()
-      await scheduler.endLoan()
-      if case .failure(let error as EngineError) = result, error.isCacheFull, isWorthwhile {
-        try await Task.sleep(for: .milliseconds(Int.random(in: 20...80)))
-        continue
-      }
-      return try result.get()
-    }
   }
 
   /// Sums of -ln p of each target, the token after an input, one for each chunk: others take their turns in between.

@@ -10,6 +10,13 @@ public struct Response: Sendable {
   public var finish: FinishReason
   /// What the generation took.
   public var statistics: GenerationStatistics
+  package var record: GenerationRecord?
+
+  /// What the generation depended on and gave, to be checked later; nil only for a response without tokens. With
+  /// ``GenerationOptions/logProbabilities``, it holds a digest for each token.
+  public var receipt: Receipt? {
+    tokens.isEmpty ? nil : record.map { Receipt($0, tokens: tokens, finish: finish) }
+  }
 }
 
 /// A piece of generated text: what one token adds.
@@ -23,6 +30,8 @@ public struct GeneratedPiece: Sendable {
   public var statistics: GenerationStatistics
   /// Why the generation ended, in the last piece; nil in the others.
   public var finish: FinishReason?
+  /// What the generation depends on.
+  package var record: GenerationRecord
 }
 
 /// Why a generation ended. Later versions may add reasons, so handle the ones you do not know as well.
@@ -44,6 +53,10 @@ public struct GenerationStatistics: Sendable, Equatable {
   public var cachedTokens = 0
   /// Tokens generated, including a final stop token.
   public var generatedTokens = 0
+  /// Tokens that were guessed and run along with others; see ``Speculation``.
+  public var draftedTokens = 0
+  /// Guessed tokens that came true.
+  public var acceptedTokens = 0
   /// Time from the start to the first generated token.
   public var timeToFirstToken = Duration.zero
   /// Time from the first generated token to the last.

@@ -42,13 +42,19 @@ struct Chat: AsyncParsableCommand {
 
   @OptionGroup(title: "Model") var model: ModelOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
+  @OptionGroup var speculation: SpeculationOptions
+  @OptionGroup(title: "Receipts") var receipts: ReceiptOptions
 
   func run() async throws {
     if let maxTokens, maxTokens < 1 { throw CommandError("--max-tokens is \(maxTokens); expected 1 or more") }
-    let (model, _) = try await model.load()
+    let writer = try receipts.writer()
+    let (model, _) = try await model.load(speculation: speculation.speculation.speculation)
     let template = try template(for: model)
-    let options = GenerationOptions(sampling: try sampling.parameters(for: model), maximumTokens: maxTokens)
-    var conversation = try Conversation(model: model, system: system, template: template, options: options)
+    let options = GenerationOptions(
+      sampling: try sampling.parameters(for: model), maximumTokens: maxTokens,
+      logProbabilities: receipts.logProbabilities())
+    var conversation = try Conversation(
+      model: model, system: system, template: template, options: options, receipts: writer)
     var loop = PromptLoop(history: .standard())
     if ByteInput.standardIsTerminal {
       ByteOutput.note("\(conversation.introduction)\n/help lists commands.")
@@ -98,6 +104,7 @@ struct Conversation {
   private let template: ChatTemplate
   private let options: GenerationOptions
   private let session: ChatSession
+  private let receipts: ReceiptWriter?
   private var system: String?
   private var last: GenerationStatistics?
   /// Whether the user knows that the model has forgotten messages of this conversation.
@@ -114,7 +121,10 @@ struct Conversation {
     with a slash.
     """
 
-  init(model: LanguageModel, system: String?, template: ChatTemplate, options: GenerationOptions) throws {
+  init(
+    model: LanguageModel, system: String?, template: ChatTemplate, options: GenerationOptions, receipts: ReceiptWriter?
+  ) throws {
+    self.receipts = receipts
     self.model = model
     self.template = template
     self.options = options
@@ -168,6 +178,7 @@ struct Conversation {
     }
     try ByteOutput.standard.write("\n")
     last = run.statistics ?? last
+    try receipts?.write(run)
     if !isForgettingKnown, await session.forgottenMessageCount > 0 {
       isForgettingKnown = true
       ByteOutput.note(

@@ -16,6 +16,7 @@ struct Generate: AsyncParsableCommand {
         bitnet generate --interactive --temperature 0.5 --stop .
         bitnet generate --prompt "In a dark forest" --json --logprobs 3
         bitnet generate --model m.safetensors --chat-format bitnet --prompt "Hello"
+        bitnet generate --prompt "Once upon a time" --receipt story.jsonl && bitnet audit story.jsonl
       """)
 
   @Option(
@@ -69,6 +70,8 @@ struct Generate: AsyncParsableCommand {
 
   @OptionGroup(title: "Model") var model: ModelOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
+  @OptionGroup var speculation: SpeculationOptions
+  @OptionGroup(title: "Receipts") var receipts: ReceiptOptions
 
   func validate() throws {
     if interactive, prompt != nil {
@@ -82,17 +85,20 @@ struct Generate: AsyncParsableCommand {
 
   func run() async throws {
     let prompt = interactive ? nil : try self.prompt ?? Self.standardInput()
-    let (model, loadTime) = try await model.load()
+    let writer = try receipts.writer()
+    let (model, loadTime) = try await model.load(speculation: speculation.speculation.speculation)
     let session = GenerationSession(
       model: model,
       options: GenerationOptions(
         sampling: try sampling.parameters(for: model), maximumTokens: maxTokens, stopTexts: stops,
         ignoresEndTokens: ignoresEnd,
-        logProbabilities: logprobs),
+        logProbabilities: receipts.logProbabilities(logprobs)),
       chatFormat: chatFormat, specials: specials)
-    guard let prompt else { return try await interact(session, loadTime: loadTime) }
+    guard let prompt else { return try await interact(session, writer, loadTime: loadTime) }
     let echoes = !noEcho && chatFormat == nil
-    try await report(session.run(prompt, echoes: echoes, isSilent: json), of: session, loadTime: loadTime)
+    let run = try await session.run(prompt, echoes: echoes, isSilent: json)
+    try writer?.write(run)
+    try report(run, of: session, loadTime: loadTime)
   }
 
   private static func standardInput() throws -> String {
@@ -101,12 +107,14 @@ struct Generate: AsyncParsableCommand {
     return text
   }
 
-  private func interact(_ session: GenerationSession, loadTime: Double) async throws {
+  private func interact(_ session: GenerationSession, _ writer: ReceiptWriter?, loadTime: Double) async throws {
     var loop = PromptLoop(history: History())
     var hasFailed = false
     try await loop.run { line in
       do {
-        try await report(session.run(line, echoes: false, isSilent: json), of: session, loadTime: loadTime)
+        let run = try await session.run(line, echoes: false, isSilent: json)
+        try writer?.write(run)
+        try report(run, of: session, loadTime: loadTime)
       } catch let error as BitNetError where error.isAboutLength {
         ByteOutput.note("Error: \(error)")
         hasFailed = true

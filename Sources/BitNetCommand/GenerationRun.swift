@@ -11,6 +11,10 @@ struct GenerationRun: Sendable {
   var statistics: GenerationStatistics?
   /// Nil when Ctrl-C stopped the generation.
   var finish: FinishReason?
+  private var record: GenerationRecord?
+
+  /// Nil when the generation was stopped before the first token.
+  var receipt: Receipt? { record.map { Receipt($0, tokens: tokens, finish: finish) } }
 
   /// Generates to the end, or until Ctrl-C. If a step still runs a second later, another Ctrl-C ends the process.
   ///
@@ -29,6 +33,7 @@ struct GenerationRun: Sendable {
           run.tokens.append(piece.token)
           run.statistics = piece.statistics
           run.finish = piece.finish
+          run.record = piece.record
           try write(prompt + piece.text)
           prompt = ""
         }
@@ -57,9 +62,13 @@ extension GenerationStatistics {
     let cached = cachedTokens > 0 ? ", \(cachedTokens) of them cached" : ""
     var generated = plural(generatedTokens, "token")
     if generatedTokens > 1 { generated += ", \(decodeRate.decimals(1)) per second" }
-    return [
+    var rows = [
       ("prompt", "\(plural(promptTokens, "token"))\(cached), \(promptRate.decimals(1)) per second"),
       ("generated", "\(generated), the first after \(duration(timeToFirstToken / .seconds(1)))"),
     ]
+    if draftedTokens > 0 {
+      rows.append(("speculation", "\(acceptedTokens) of \(plural(draftedTokens, "guessed token")) came true"))
+    }
+    return rows
   }
 }

@@ -23,6 +23,7 @@ struct RootCommand: AsyncParsableCommand {
     subcommands: [
       Generate.self, Chat.self, Pull.self, ListModels.self, RemoveModel.self, Convert.self, Inspect.self,
       Tokenize.self, Template.self, Logits.self, MeasurePerplexity.self,
+      Audit.self,
       Devices.self,
       Bench.self, Verify.self,
     ])

@@ -42,39 +42,58 @@ package enum JSONTree: Sendable, Equatable {
   /// - Throws: `JSONError` for a number that is not finite, which JSON cannot hold.
   package func serialized(sortingNames: Bool = false) throws(JSONError) -> [UInt8] {
     var bytes: [UInt8] = []
-    try append(to: &bytes, sortingNames, path: "")
+    try append(to: &bytes, sortingNames ? .sorted : .asGiven, path: "")
     return bytes
   }
 
-  private func append(to bytes: inout [UInt8], _ sortingNames: Bool, path: String) throws(JSONError) {
+  enum Style { case asGiven, sorted, canonical }
+
+  func append(to bytes: inout [UInt8], _ style: Style, path: String) throws(JSONError) {
+    func require(_ condition: Bool, _ found: String, _ expected: String) throws(JSONError) {
+      guard condition else {
+        throw JSONError(kind: .value, path: path, line: 1, column: 1, found: found, expected: expected)
+      }
+    }
     switch self {
     case .null: bytes += "null".utf8
     case .bool(let value): bytes += (value ? "true" : "false").utf8
-    case .integer(let value): bytes += String(value).utf8
-    case .unsigned(let value): bytes += String(value).utf8
+    case .integer(let value):
+      let fits = style != .canonical || -Self.exactIntegers...Self.exactIntegers ~= value
+      try require(fits, "\(value)", "an integer from -2^53 to 2^53")
+      bytes += String(value).utf8
+    case .unsigned(let value):
+      let fits = style != .canonical || value <= UInt64(Self.exactIntegers)
+      try require(fits, "\(value)", "an integer from -2^53 to 2^53")
+      bytes += String(value).utf8
     case .number(let value):
-      guard value.isFinite else {
-        throw JSONError(kind: .value, path: path, line: 1, column: 1, found: "\(value)", expected: "a finite number")
+      try require(value.isFinite, "\(value)", "a finite number")
+      if style == .canonical {
+        bytes += Self.ecmaScript(value).utf8
+      } else {
+        let text = value.description
+        bytes += text.hasSuffix(".0") ? text.utf8.dropLast(2) : text.utf8[...]
       }
-      let text = value.description
-      bytes += text.hasSuffix(".0") ? text.utf8.dropLast(2) : text.utf8[...]
     case .string(let text): Self.append(text, to: &bytes)
     case .array(let elements):
       bytes.append(UInt8(ascii: "["))
       for (position, element) in elements.enumerated() {
         if position > 0 { bytes.append(UInt8(ascii: ",")) }
-        try element.append(to: &bytes, sortingNames, path: "\(path)[\(position)]")
+        try element.append(to: &bytes, style, path: "\(path)[\(position)]")
       }
       bytes.append(UInt8(ascii: "]"))
     case .object(let members):
       let members =
-        sortingNames ? members.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) } : members
+        switch style {
+        case .asGiven: members
+        case .sorted: members.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        case .canonical: members.sorted { $0.name.utf16.lexicographicallyPrecedes($1.name.utf16) }
+        }
       bytes.append(UInt8(ascii: "{"))
       for (position, member) in members.enumerated() {
         if position > 0 { bytes.append(UInt8(ascii: ",")) }
         Self.append(member.name, to: &bytes)
         bytes.append(UInt8(ascii: ":"))
-        try member.value.append(to: &bytes, sortingNames, path: path.appendingJSONName(member.name))
+        try member.value.append(to: &bytes, style, path: path.appendingJSONName(member.name))
       }
       bytes.append(UInt8(ascii: "}"))
     }

@@ -182,4 +182,20 @@ package struct LoadedModel: Sendable {
   /// The identity of the files and how they are read, as text: it changes when a file is replaced or written to. Nil for
   /// a model in memory.
   package let identity: String?
+
+  package init(
+    weights: ModelWeights, format: ModelFormat, tokenizer: TokenizerSource?, chatTemplate: String? = nil,
+    generation: GenerationDefaults? = nil, source: String, warning: String? = nil, storedDigest: ModelDigest? = nil,
+    identity: String? = nil
+  ) {
+    self.weights = weights
+    self.format = format
+    self.tokenizer = tokenizer
+    self.chatTemplate = chatTemplate
+    self.generation = generation
+    self.source = source
+    self.warning = warning
+    self.storedDigest = storedDigest
+    self.identity = identity
+  }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitNet
+import BitNetServing
 import Foundation
 
 /// Options that choose a model and the device it runs on.
@@ -58,7 +59,13 @@ struct ModelOptions: ParsableArguments {
   }
 
   /// Loads the model; returns it and the seconds that loading took.
-  func load() async throws -> (model: LanguageModel, seconds: Double) {
+  ///
+  /// - Parameters:
+  ///   - computesDigest: whether the weights are hashed even if the model's digest is stated or remembered.
+  ///   - speculation: whether guesses run along with tokens.
+  func load(
+    computingDigest computesDigest: Bool = false, speculation: Speculation = .automatic
+  ) async throws -> (model: LanguageModel, seconds: Double) {
     let clock = ContinuousClock()
     let start = clock.now
     let bar = ProgressBar("loading")
@@ -68,6 +75,8 @@ struct ModelOptions: ParsableArguments {
         ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
       })
     options.i2sBlock = source.layout.i2sBlock
+    options.computesDigest = computesDigest
+    options.speculation = speculation
     defer {
       bar.finish()
       endAtOnceIfWorkIsLeftBehind()

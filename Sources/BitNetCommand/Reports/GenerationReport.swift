@@ -19,6 +19,8 @@ struct GenerationReport: Encodable {
   struct Statistics: Encodable {
     let promptTokens: Int
     let generatedTokens: Int
+    let draftedTokens: Int
+    let acceptedTokens: Int
     let secondsToFirstToken: Double
     let promptTokensPerSecond: Double
     let generatedTokensPerSecond: Double
@@ -51,6 +53,7 @@ struct GenerationReport: Encodable {
     sampling = session.options.sampling
     statistics = Statistics(
       promptTokens: done.promptTokens, generatedTokens: done.generatedTokens,
+      draftedTokens: done.draftedTokens, acceptedTokens: done.acceptedTokens,
       secondsToFirstToken: done.timeToFirstToken / .seconds(1),
       promptTokensPerSecond: done.promptRate, generatedTokensPerSecond: done.decodeRate, loadSeconds: loadTime,
       peakMemoryBytes: peakMemory())

@@ -1,0 +1,138 @@
+package import BitNetInference
+import BitNetServing
+import BitNetTokenization
+
+/// Why a receipt is not what this model gives: one sentence.
+package struct AuditError: Error, Equatable, CustomStringConvertible {
+  package let description: String
+  /// The index of the first generated token that differs; nil for another fault.
+  package let position: Int?
+  /// The token that the model chooses there.
+  package let expected: TokenID?
+  /// The token in the receipt.
+  package let found: TokenID?
+
+  init(_ description: String, position: Int? = nil, expected: TokenID? = nil, found: TokenID? = nil) {
+    self.description = description
+    self.position = position
+    self.expected = expected
+    self.found = found
+  }
+}
+
+extension LanguageModel {
+  /// Checks a receipt against this model: recomputes every choice of a token, all from the receipt's own tokens before
+  /// it, so that they go through the model as fast as a prompt does.
+  ///
+  /// If all choices agree, a generation from the prompt gives exactly the receipt's tokens: each choice depends only on
+  /// the tokens before it, which agree too.
+  ///
+  /// - Throws: `AuditError` with the first difference; ``BitNetError`` when the model fails; `CancellationError`.
+  package func audit(_ receipt: Receipt) async throws {
+    try check(receipt)
+    do {
+      try await withSequence { try await recompute(receipt, in: $0) }
+    } catch {
+      throw error is AuditError || error is CancellationError ? error : BitNetError(error)
+    }
+  }
+
+  /// Checks everything that needs no forward pass.
+  private func check(_ receipt: Receipt) throws(AuditError) {
+    let found = receipt.fingerprint
+    guard found.arithmetic == modelFingerprint.arithmetic else {
+      throw AuditError(
+        "the receipt's version of the arithmetic is \(found.arithmetic); expected \(modelFingerprint.arithmetic), that "
+          + "of this build: audit it with a build of its version")
+    }
+    guard found.digest == modelFingerprint.digest else {
+      throw AuditError(
+        "the receipt's model is \(found.digest); expected \(modelFingerprint.digest), the model that is loaded: name "
+          + "the receipt's with --model")
+    }
+    do throws(EngineError) { try receipt.sampling.validate() } catch { throw AuditError("\(error)") }
+    let vocabulary = configuration.vocabularySize
+    for tokens in [receipt.prompt, receipt.output, receipt.stopTokens] {
+      if let token = tokens.first(where: { $0 >= vocabulary }) {
+        throw AuditError("a token of the receipt is \(token); expected ids below the vocabulary's size, \(vocabulary)")
+      }
+    }
+    guard !receipt.prompt.isEmpty, !receipt.output.isEmpty else {
+      throw AuditError("the receipt has no tokens of a prompt or of an output; expected at least one of each")
+    }
+    guard receipt.output.count <= receipt.limit else {
+      throw AuditError(
+        "the receipt's output has \(receipt.output.count) tokens; expected at most \(receipt.limit), its max_tokens")
+    }
+    guard receipt.prompt.count + receipt.output.count <= contextLength else {
+      throw AuditError(
+        "the receipt has \(receipt.prompt.count + receipt.output.count) tokens; expected at most \(contextLength), the "
+          + "context length: choose another with --context")
+    }
+    let (stops, digests) = (receipt.stopTokens, receipt.tokenDigests)
+    guard zip(stops, stops.dropFirst()).allSatisfy({ $0 < $1 }) else {
+      throw AuditError("the receipt's stop tokens are out of order; expected ascending ids")
+    }
+    guard digests == nil || digests?.count == receipt.output.count else {
+      throw AuditError(
+        "the receipt has \(digests?.count ?? 0) digests of tokens; expected \(receipt.output.count), one for each")
+    }
+    try checkEnd(receipt)
+  }
+
+  /// Checks that the generation ends with its last token, and for the reason that the receipt gives.
+  private func checkEnd(_ receipt: Receipt) throws(AuditError) {
+    var assembly = TextAssembly(
+      tokenizer, stopTokens: Set(receipt.stopTokens), stopTexts: receipt.stopTexts, limit: receipt.limit)
+    for (index, token) in receipt.output.enumerated() {
+      let finish = assembly.append(token).finish
+      let isLast = index == receipt.output.count - 1
+      if let finish, !isLast {
+        throw AuditError("the receipt's output goes on after token \(index + 1); expected its end there: \(finish)")
+      }
+      if isLast, receipt.finish != finish?.description ?? Receipt.interrupted {
+        throw AuditError(
+          "the receipt's finish_reason is \(quoted(receipt.finish)); expected "
+            + quoted(finish?.description ?? Receipt.interrupted))
+      }
+    }
+  }
+
+  private func quoted(_ text: String) -> String { "\"\(text.prefix(40))\"" }
+
+  /// Tokens of a step: enough for the speed of prompts, few enough that others get their turns.
+  private static let stepTokens = 256
+
+  private func recompute(_ receipt: Receipt, in sequence: SequenceID) async throws {
+    let tokens = receipt.prompt + receipt.output.dropLast()
+    let want = Batch.Want.token(receipt.sampling, logProbabilities: receipt.tokenDigests == nil ? nil : 0)
+    var start = 0
+    while start < tokens.count {
+      try Task.checkCancellation()
+      // The last token of the prompt is the first after which one was chosen.
+      let first = receipt.prompt.count - 1
+      let end = min(start + Self.stepTokens, start < first ? first : tokens.count)
+      let entry = Batch.Entry(
+        sequence: sequence, tokens: Array(tokens[start..<end]), rows: start < first ? .none : .all, want: want)
+      let results = try await scheduler.perform { try $0.step(Batch([entry]))[0].tokens }
+      for (row, result) in results.enumerated() {
+        let index = start + row - first
+        let found = receipt.output[index]
+        guard result.token == found else {
+          throw AuditError(
+            "token \(index + 1) of the receipt's output is \(found); expected \(result.token), which the model chooses "
+              + "after the tokens before it", position: index, expected: result.token, found: found)
+        }
+        if let digests = receipt.tokenDigests, let logProbability = result.logProbability {
+          let expected = Receipt.digest(logProbability)
+          guard digests[index] == expected else {
+            throw AuditError(
+              "the digest of token \(index + 1) is \(quoted(digests[index])); expected \"\(expected)\"",
+              position: index, expected: found, found: found)
+          }
+        }
+      }
+      start = end
+    }
+  }
+}

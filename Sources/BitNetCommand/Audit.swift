@@ -1,0 +1,122 @@
+import ArgumentParser
+import BitNet
+import BitNetInference
+import Foundation
+
+struct Audit: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Check receipts of generations by computing their tokens again.",
+    discussion: """
+      Reads receipts that `generate --receipt` and `chat --receipt` wrote, or a server returned, one on each line. For \
+      each it prints whether the model, given the receipt's prompt, parameters and seed, generates exactly the \
+      receipt's tokens, or the first token that differs. All tokens go through the model as a prompt does, so an audit \
+      takes a fraction of the generation's time. The model's digest is computed from its weights first. The device, \
+      the number of threads and the format of the model's files make no difference.
+
+      The exit status is 1 if a receipt is wrong.
+
+      Examples:
+        bitnet audit receipts.jsonl --model model.safetensors
+        bitnet audit receipts.jsonl --model model.safetensors --sample 0.05
+        bitnet audit receipts.jsonl --public-key operator.pem --json
+      """)
+
+  @Argument(help: "Files with receipts; - for standard input.")
+  var receipts: [String]
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "The share of the receipts, drawn at random, whose tokens are computed, at least one. The form, hash and "
+        + "signature of the others are checked.", valueName: "share"))
+  var sample = 1.0
+
+  @Option(
+    help: ArgumentHelp(
+      "Require a signature of this Ed25519 key, a PEM file that `openssl pkey -pubout` writes.", valueName: "file"))
+  var publicKey: String?
+
+  @Flag(help: "Print JSON Lines, one for each receipt.")
+  var json = false
+
+  @OptionGroup(title: "Model") var model: ModelOptions
+
+  private struct Finding: Encodable {
+    let receipt: String
+    let isRight: Bool
+    /// Whether the tokens were computed.
+    let isComputed: Bool
+    let tokens: Int?
+    let fault: String?
+    /// The number of the first token that differs, from 1.
+    let position: Int?
+    let expected: Int32?
+    let found: Int32?
+    let seconds: Double
+  }
+
+  func run() async throws {
+    guard sample > 0, sample <= 1 else { throw CommandError("--sample is \(sample); expected above 0, up to 1") }
+    let key = try readKey()
+    let lines = try receipts.flatMap(read)
+    guard !lines.isEmpty else { throw CommandError("the number of receipts is 0; expected one or more") }
+    let chosen = Set(lines.indices.shuffled().prefix(max(1, Int((Double(lines.count) * sample).rounded(.up)))))
+    let (model, _) = try await model.load(computingDigest: true)
+    var (wrong, tokens) = (0, 0)
+    for (index, line) in lines.enumerated() {
+      let finding = try await check(line.bytes, name: line.name, key, model, computes: chosen.contains(index))
+      if !finding.isRight { wrong += 1 }
+      if finding.isComputed, finding.isRight { tokens += finding.tokens ?? 0 }
+      try ByteOutput.standard.write(json ? jsonText(finding, onOneLine: true) : Self.sentence(finding))
+    }
+    if !json {
+      ByteOutput.note(
+        "\(plural(lines.count, "receipt")), \(wrong) wrong; \(plural(tokens, "token")) computed by "
+          + "\(model.fingerprint) on \(model.device)")
+    }
+    if wrong > 0 { throw ExitCode.failure }
+  }
+
+  private func readKey() throws -> ReceiptKey? {
+    guard let publicKey else { return nil }
+    guard ReceiptKey.isAvailable else { throw CommandError("--public-key: \(ReceiptKey.unavailable)") }
+    let text = try ByteInput.text(of: publicKey)
+    do { return try ReceiptKey(pem: text, kind: .open) } catch { throw CommandError("\(publicKey): \(error)") }
+  }
+
+  /// The lines of a file, without empty ones, with their names.
+  private func read(_ path: String) throws -> [(name: String, bytes: [UInt8])] {
+    let lines = try ByteInput.contents(of: path).split(
+      separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    let full = lines.enumerated().filter { !$1.isEmpty }
+    return full.map { (full.count == 1 ? path : "\(path), line \($0 + 1)", Array($1)) }
+  }
+
+  private func check(
+    _ bytes: [UInt8], name: String, _ key: ReceiptKey?, _ model: LanguageModel, computes: Bool
+  ) async throws -> Finding {
+    let clock = ContinuousClock()
+    let start = clock.now
+    var (tokens, fault): (Int?, AuditError?) = (nil, nil)
+    do {
+      let receipt = try Receipt(json: bytes)
+      tokens = receipt.output.count
+      try key?.check(receipt)
+      if computes { try await model.audit(receipt) }
+    } catch let error as AuditError {
+      fault = error
+    }
+    return Finding(
+      receipt: name, isRight: fault == nil, isComputed: computes, tokens: tokens, fault: fault?.description,
+      position: fault?.position.map { $0 + 1 }, expected: fault?.expected, found: fault?.found,
+      seconds: start.duration(to: clock.now) / .seconds(1))
+  }
+
+  private static func sentence(_ finding: Finding) -> String {
+    if let fault = finding.fault { return "\(finding.receipt): wrong: \(fault)\n" }
+    let tokens = plural(finding.tokens ?? 0, "token")
+    return finding.isComputed
+      ? "\(finding.receipt): right: \(tokens) in \(duration(finding.seconds))\n"
+      : "\(finding.receipt): well-formed: \(tokens), not computed\n"
+  }
+}

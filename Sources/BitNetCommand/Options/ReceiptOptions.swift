@@ -1,0 +1,66 @@
+import ArgumentParser
+import BitNet
+import BitNetModelFiles
+import Foundation
+
+/// Options for receipts of generations.
+struct ReceiptOptions: ParsableArguments {
+  @Option(
+    name: .customLong("receipt"),
+    help: ArgumentHelp(
+      "Append a receipt, a line of JSON that `bitnet audit` checks, to this file for each answer.", valueName: "file"))
+  var file: String?
+
+  @Flag(
+    name: .customLong("receipt-digests"),
+    help: "Put a digest of each token's logits into receipts, which takes time for each token.")
+  var digests = false
+
+  @Option(
+    name: .customLong("receipt-key"),
+    help: ArgumentHelp(
+      "Sign receipts with this Ed25519 key: a PEM file that `openssl genpkey -algorithm ed25519` writes.",
+      valueName: "file"))
+  var key: String?
+
+  func validate() throws {
+    if file == nil, digests { throw ValidationError("--receipt-digests is given without --receipt; expected both.") }
+    if file == nil, key != nil { throw ValidationError("--receipt-key is given without --receipt; expected both.") }
+  }
+
+  /// The log probabilities to compute: those for digests, if no others were asked for.
+  func logProbabilities(_ other: Int? = nil) -> Int? { other ?? (digests ? 0 : nil) }
+
+  /// Writes receipts; nil if there are to be none.
+  ///
+  /// - Throws: an error for a key or a file that cannot be used, before anything is generated.
+  func writer() throws -> ReceiptWriter? {
+    guard let file else { return nil }
+    var signer: ReceiptKey?
+    if let key {
+      guard ReceiptKey.isAvailable else { throw CommandError("--receipt-key: \(ReceiptKey.unavailable)") }
+      let text = try ByteInput.text(of: key)
+      do { signer = try ReceiptKey(pem: text, kind: .secret) } catch { throw CommandError("\(key): \(error)") }
+    }
+    return try ReceiptWriter(path: file, key: signer)
+  }
+}
+
+/// Appends receipts to a file.
+struct ReceiptWriter {
+  private let output: ByteOutput
+  private let key: ReceiptKey?
+
+  init(path: String, key: ReceiptKey?) throws {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
+    output = ByteOutput(descriptor: descriptor, name: path)
+    self.key = key
+  }
+
+  /// Writes the receipt of a run; nothing if the run was stopped before its first token.
+  func write(_ run: GenerationRun) throws {
+    guard let receipt = run.receipt else { return }
+    try output.write("\(try key?.sign(receipt) ?? receipt)\n")
+  }
+}

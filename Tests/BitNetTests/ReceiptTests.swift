@@ -1,0 +1,171 @@
+import BitNet
+import BitNetCPUEngine
+import BitNetInference
+import BitNetModelFiles
+import BitNetTernary
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("Receipts")
+struct ReceiptTests {
+  /// A model, and receipts of generations with temperature 1, a digest for each token, and every end.
+  private func receipts() async throws -> (LanguageModel, [Receipt]) {
+    let weights = try Proof.weights(seed: 77)
+    let model = try Proof.model(weights, engine: Proof.cpu(weights, threads: 2), speculation: .automatic)
+    var receipts: [Receipt] = []
+    for index in 0..<8 {
+      var options = GenerationOptions(
+        sampling: .init(temperature: 1, seed: UInt64(index) << 60 | 99), maximumTokens: 30 + index, logProbabilities: 0)
+      if index % 2 == 0 { options.stopTexts = ["e"] }
+      if index % 4 == 1 { options.ignoresEndTokens = true }
+      let prompt = (0..<10 + index).map { Int32(300 + $0 * (index + 1)) }
+      receipts.append(try #require(try await model.generate(tokens: prompt, options: options).response().receipt))
+    }
+    return (model, receipts)
+  }
+
+  @Test("have the same bytes when they are read and written, and pass")
+  func reading() async throws {
+    let (model, receipts) = try await receipts()
+    for receipt in receipts {
+      let text = Array(receipt.description.utf8)
+      #expect(try Receipt(json: text) == receipt)
+      #expect(receipt.tokenDigests?.count == receipt.output.count)
+      try await model.audit(receipt)
+    }
+    #expect(Set(receipts.map(\.finish)) == ["stop", "length"])
+  }
+
+  @Test("fail with any changed byte: 500 mutations, of which none crashes")
+  func bytes() async throws {
+    let (model, receipts) = try await receipts()
+    var generator = SystemRandomNumberGenerator()
+    for round in 0..<500 {
+      let original = Array(receipts[round % receipts.count].description.utf8)
+      var bytes = original
+      for _ in 0...Int.random(in: 0...2, using: &generator) {
+        let place = Int.random(in: 0..<bytes.count, using: &generator)
+        switch Int.random(in: 0...4, using: &generator) {
+        case 0: bytes[place] = UInt8.random(in: 0...255, using: &generator)
+        case 1: bytes[place] = UInt8(ascii: "0") + UInt8.random(in: 0...9, using: &generator)
+        case 2: bytes.remove(at: place)
+        case 3: bytes.insert(bytes[Int.random(in: 0..<bytes.count, using: &generator)], at: place)
+        default: bytes.removeLast(Int.random(in: 0..<bytes.count, using: &generator))
+        }
+        if bytes.isEmpty { bytes = [0] }
+      }
+      guard bytes != original else { continue }
+      await #expect(throws: AuditError.self, "\(String(decoding: bytes, as: UTF8.self))") {
+        try await model.audit(Receipt(json: bytes))
+      }
+    }
+  }
+
+  @Test("fail with any changed id, seed, parameter or digest, even with the right hash: 500 mutations")
+  func fields() async throws {
+    let (model, receipts) = try await receipts()
+    var generator = SystemRandomNumberGenerator()
+    for round in 0..<500 {
+      let original = receipts[Int.random(in: 0..<receipts.count, using: &generator)]
+      var receipt = original
+      let place = Int.random(in: 0..<receipt.output.count, using: &generator)
+      let other = Int32.random(in: 0...Int32(model.configuration.vocabularySize + 20), using: &generator)
+      switch round % 16 {
+      case 0: receipt.output[place] = other
+      case 1: receipt.prompt[Int.random(in: 0..<receipt.prompt.count, using: &generator)] = other
+      case 2: receipt.sampling.seed ^= 1 << UInt64.random(in: 0...63, using: &generator)
+      case 3: receipt.sampling.temperature = [0, 0.3, 3, -1, 200].randomElement()!
+      case 4: receipt.sampling.topK = 1
+      case 5: receipt.sampling.topP = [0.01, 0, 1.5, -1].randomElement()!
+      case 6: receipt.sampling.minP = [0.9, 2, -1].randomElement()!
+      case 7: receipt.sampling.repetitionPenalty = [5, 0, -3, 1000].randomElement()!
+      case 8: receipt.limit = receipt.finish == "length" ? receipt.limit + place + 1 : max(1, place)
+      case 9: receipt.output.removeLast(receipt.output.count - place)
+      case 10: receipt.output.append(other)
+      case 11: receipt.finish = ["stop", "length", "interrupted", "", "other"].randomElement()!
+      case 12: receipt.tokenDigests?[place] = ["00000000", "", "x", "bf800000"].randomElement()!
+      case 13: receipt.stopTokens.append(receipt.output[place / 2])
+      case 14:
+        receipt.fingerprint = ModelFingerprint(
+          arithmetic: arithmeticVersion + (place % 2), digest: place % 2 == 1 ? receipt.fingerprint.digest : .zeros)
+      default: receipt.prompt.append(other)
+      }
+      // A limit of exactly the tokens that a stop ended is as true as a larger one.
+      guard receipt != original, !(receipt.finish == "stop" && receipt.limit >= receipt.output.count && round % 16 == 8)
+      else { continue }
+      await #expect(throws: AuditError.self, "mutation \(round % 16): \(receipt)") {
+        try await model.audit(Receipt(json: Array(receipt.description.utf8)))
+      }
+    }
+  }
+
+  @Test("name the first token that differs, what the model chooses and what the receipt has")
+  func position() async throws {
+    let (model, receipts) = try await receipts()
+    var receipt = receipts[1]
+    receipt.tokenDigests = nil
+    let expected = receipt.output[20]
+    receipt.output[20] = expected == 500 ? 501 : 500
+    let error = await #expect(throws: AuditError.self) { try await model.audit(receipt) }
+    #expect(error?.position == 20 && error?.expected == expected && error?.found == receipt.output[20])
+  }
+
+  @Test("fail when a weight has changed, and so does loading a converted file that states another digest")
+  func weights() async throws {
+    let weights = try Proof.weights(seed: 77)
+    var changed = weights
+    let first = weights.layers[0].matrices.map { $0.tiles }
+    changed.replaceTiles(ofLayer: 0) { matrix in
+      let copy = AlignedBuffer(count: matrix.tiles.count)
+      matrix.tiles.withUnsafeBytes { copy.bytes.copyMemory(from: $0) }
+      copy.bytes[0] ^= copy.bytes[0] & 3 == 3 ? 1 : copy.bytes[0] & 3 == 1 ? 2 : 1
+      return copy.shared
+    }
+    #expect(first.count == 4)
+    let (_, receipts) = try await receipts()
+    let other = try Proof.model(changed, engine: Proof.cpu(changed), speculation: .off)
+    await #expect(throws: AuditError.self) { try await other.audit(receipts[0]) }
+
+    let folder = FileManager.default.temporaryDirectory.appending(path: "bitnet-proof-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let gguf = folder.appending(path: "demo.gguf").path, file = folder.appending(path: "demo.safetensors")
+    try ModelConverter.convert(
+      from: Repository.path("Sources/DemoModel/demo.safetensors"), to: gguf, type: .i2_s,
+      tokenizer: { source in if case .serialized(let text) = source { text } else { nil } })
+    try ModelConverter.convert(
+      from: gguf, to: file.path, tokenizer: { source in if case .serialized(let text) = source { text } else { nil } })
+    var options = LanguageModel.LoadOptions(device: .cpu(.init(threads: 1)))
+    options.computesDigest = true
+    let model = try await LanguageModel.load(file.path, options: options)
+    #expect(try await LanguageModel.load(gguf, options: options).fingerprint == model.fingerprint)
+    #expect(try ModelFingerprint.find(path: file.path, computes: true, isSmall: true) == model.modelFingerprint)
+    var bytes = try Data(contentsOf: file)
+    bytes[bytes.count - 3] ^= 1
+    try bytes.write(to: file)
+    let error = await #expect(throws: BitNetError.self) {
+      try await LanguageModel.load(file.path, options: options)
+    }
+    #expect(error?.description.contains("it was changed after it was converted") == true, "\(String(describing: error))")
+    options.computesDigest = false
+    #expect(try await LanguageModel.load(file.path, options: options).fingerprint == model.fingerprint)
+  }
+
+  @Test("hold what was generated when the reader left")
+  func interrupted() async throws {
+    let weights = try Proof.weights(seed: 5)
+    let model = try Proof.model(weights, engine: Proof.cpu(weights), speculation: .automatic)
+    var iterator = model.generate(
+      tokens: [300, 301], options: .init(sampling: .init(temperature: 1, seed: 4), ignoresEndTokens: true)
+    ).makeAsyncIterator()
+    let first = try #require(try await iterator.next()), second = try #require(try await iterator.next())
+    let receipt = Receipt(first.record, tokens: [first.token, second.token], finish: nil)
+    #expect(receipt.finish == "interrupted" && receipt.tokenDigests == nil)
+    try await model.audit(receipt)
+  }
+}
+
+extension ModelDigest {
+  fileprivate static let zeros = ModelDigest(String(repeating: "0", count: 64))!
+}
