@@ -69,6 +69,8 @@ extension LanguageModel.LoadOptions {
     _ weights: ModelWeights, _ number: Int, _ options: LanguageModel.CUDAOptions
   ) throws -> CUDAEngine {
     let device = try CUDADriver.load().device(number)
+    // Before the check of the device, which takes long.
+    try CUDAEngine.requireSupport(of: weights.configuration)
     if options.checksDevice {
       try DeviceCheck(device) { try CPUEngine(weights: $0) }.run { options.checkWillStart?($0) }
     }

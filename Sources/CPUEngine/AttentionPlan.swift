@@ -2,7 +2,8 @@ import BitNetInference
 import BitNetTernary
 import CBitNetTernary
 
-/// How the attention of a slice of tokens is cut into pieces of work; the same in all layers.
+/// How the attention of a slice of tokens is cut into pieces of work; the same in all layers. Layers with a window skip
+/// the chunks before it.
 ///
 /// A chunk of keys and values of all heads is contiguous. A piece therefore goes through the chunks of a sequence in
 /// their order, and in each chunk through its heads: one stream, as fast as memory is read.
@@ -105,8 +106,8 @@ final class AttentionPlan {
 }
 
 extension CPUForwardPass.Token {
-  /// Chunks that it attends to.
-  var chunkCount: Int { position / attentionChunkLength + 1 }
+  /// Chunks up to the last one that it attends to.
+  var chunkCount: Int { (end - 1) / attentionChunkLength + 1 }
 
   /// Whether it comes right after another token, with whose keys and values it shares the cache.
   fileprivate func follows(_ other: CPUForwardPass.Token) -> Bool {

@@ -45,6 +45,7 @@ private struct LayerAttention {
   let layer: Int
   let scratch: UnsafeMutablePointer<Float>
   let scale: Float
+  let attention: ModelConfiguration.Attention
 
   private var size: Int { layout.headSize }
 
@@ -57,7 +58,22 @@ private struct LayerAttention {
     partials = pass.model.attention.partials
     self.layer = layer
     scratch = pass.space.scratch[pass.member.index]
-    scale = Float(1 / Double(pass.configuration.headSize).squareRoot())
+    scale = Float(pass.configuration.attentionScale ?? 1 / Double(pass.configuration.headSize).squareRoot())
+    attention = pass.configuration.attention(ofLayer: layer)
+  }
+
+  /// The positions that a token attends to.
+  private func seen(_ t: Int) -> Range<Int> {
+    let position = tokens[t].position
+    let end = attention.isBidirectional ? tokens[t].end : position + 1
+    guard let window = attention.window else { return 0..<end }
+    return max(0, position + 1 - window)..<min(end, position + window)
+  }
+
+  /// The chunks that a token attends to.
+  private func chunks(_ t: Int) -> Range<Int> {
+    let seen = seen(t)
+    return seen.lowerBound / attentionChunkLength..<(seen.upperBound - 1) / attentionChunkLength + 1
   }
 
   func compute(_ piece: AttentionPlan.Piece) {
@@ -74,13 +90,16 @@ private struct LayerAttention {
     func running(_ t: Int, _ group: Int) -> UnsafeMutablePointer<Float> {
       scratch + ((t - range.lowerBound) * groups.count + group - groups.lowerBound) * layout.partialCount
     }
-    // The last token attends to the most chunks.
-    for chunk in 0..<tokens[range.upperBound - 1].chunkCount {
+    // The first token attends to the first chunk of all, the last one to the last.
+    for chunk in chunks(range.lowerBound).lowerBound..<chunks(range.upperBound - 1).upperBound {
       for group in groups {
         let next = group == groups.upperBound - 1 ? (chunk + 1, groups.lowerBound) : (chunk, group + 1)
-        for t in range where chunk < tokens[t].chunkCount {
-          attend(t, chunk: chunk, group: group, next: next, into: chunk == 0 ? running(t, group) : partial)
-          if chunk > 0 { kernels.mergeChunk(running(t, group), partial, layout.queryGroup(group).count, size) }
+        for t in range {
+          let own = chunks(t)
+          guard own.contains(chunk) else { continue }
+          let isFirst = chunk == own.lowerBound
+          attend(t, chunk: chunk, group: group, next: next, into: isFirst ? running(t, group) : partial)
+          if !isFirst { kernels.mergeChunk(running(t, group), partial, layout.queryGroup(group).count, size) }
         }
       }
     }
@@ -93,8 +112,10 @@ private struct LayerAttention {
   }
 
   private func compute(_ part: AttentionPlan.Part, of t: Int) {
+    let chunks = chunks(t)
     for index in part.range {
       let (chunk, group) = index.quotientAndRemainder(dividingBy: layout.queryGroupCount)
+      guard chunks.contains(chunk) else { continue }
       let next = (index + 1).quotientAndRemainder(dividingBy: layout.queryGroupCount)
       let partial = partials(of: part.cut, group) + chunk * layout.partialCount
       attend(t, chunk: chunk, group: group, next: (next.quotient, next.remainder), into: partial)
@@ -104,9 +125,10 @@ private struct LayerAttention {
   func compute(_ combination: AttentionPlan.Combination) {
     let (cut, group) = (combination.cut, combination.group)
     let query = layout.queryGroup(group).firstQuery + combination.query
+    let chunks = chunks(combination.token)
     kernels.combine(
-      partials(of: cut, group), layout.partialCount, cut.chunks, combination.query, 1, size,
-      output[combination.token] + query * size)
+      partials(of: cut, group) + chunks.lowerBound * layout.partialCount, layout.partialCount, chunks.count,
+      combination.query, 1, size, output[combination.token] + query * size)
   }
 
   /// The partials of a group of a cut token.
@@ -118,14 +140,21 @@ private struct LayerAttention {
   private func attend(
     _ t: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int), into partial: UnsafeMutablePointer<Float>
   ) {
-    let (position, pages) = (tokens[t].position, tokens[t].pages)
+    let (seen, pages) = (seen(t), tokens[t].pages)
     let (head, firstQuery, count) = layout.queryGroup(group)
     let keys = UnsafePointer(pages[chunk] + layout.start(layer: layer, head: head))
     let nextKeys =
-      next.chunk <= position / attentionChunkLength
+      next.chunk <= (seen.upperBound - 1) / attentionChunkLength
       ? UnsafePointer(pages[next.chunk] + layout.start(layer: layer, head: layout.queryGroup(next.group).head)) : keys
-    kernels.attendChunk(
-      queries[t] + firstQuery * size, count, size, keys, keys + layout.keyCount, nextKeys,
-      min(attentionChunkLength, position + 1 - chunk * attentionChunkLength), scale, partial)
+    let start = chunk * attentionChunkLength
+    let end = min(attentionChunkLength, seen.upperBound - start)
+    if seen.lowerBound > start {
+      kernels.attendWindow(
+        queries[t] + firstQuery * size, count, size, keys, keys + layout.keyCount, nextKeys, seen.lowerBound - start,
+        end, scale, partial)
+    } else {
+      kernels.attendChunk(
+        queries[t] + firstQuery * size, count, size, keys, keys + layout.keyCount, nextKeys, end, scale, partial)
+    }
   }
 }

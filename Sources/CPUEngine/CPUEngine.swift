@@ -26,8 +26,8 @@ package final class CPUEngine: Engine {
   ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may
   ///     begin like; a quarter of the memory that the process may use when nil. In any case there is room for one whole
   ///     context.
-  /// - Throws: `EngineError.parameter` for a number out of range or a model with a feature that this engine lacks,
-  ///   `EngineError.device` when there is no memory for the copy.
+  /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the
+  ///   copy.
   package init(
     weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil,
     screensHead: Bool? = nil,
@@ -42,7 +42,6 @@ package final class CPUEngine: Engine {
     if let contextLength, !(1...(1 << 24) ~= contextLength) {
       throw .parameter(name: "the context length", found: "\(contextLength)", expected: "1 to \(1 << 24)")
     }
-    try weights.configuration.requireOnly(on: "the CPU engine")
     configuration = weights.configuration
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.instructionSet = instructionSet ?? InstructionSet.available[0]
@@ -87,7 +86,8 @@ package final class CPUEngine: Engine {
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
-    store.make(startingWith: tokens, from: source)
+    // With attention in both directions, keys and values depend on the tokens after them.
+    store.make(startingWith: configuration.isBidirectional ? [] : tokens, from: source)
   }
   package func removeSequence(_ id: SequenceID) { store.remove(id) }
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
@@ -96,6 +96,7 @@ package final class CPUEngine: Engine {
   }
 
   package func submit(_ batch: Batch) throws(EngineError) -> StepTicket {
+    if configuration.isBidirectional { try store.requireWholeTexts(batch) }
     let plan = try store.admit(
       batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
     let results = model.run(plan)

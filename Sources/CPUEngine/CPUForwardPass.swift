@@ -18,6 +18,8 @@ final class CPUForwardPass {
 
     let id: Int
     let position: Int
+    /// The end of the positions that it attends to where attention is bidirectional; `position + 1` in causal models.
+    let end: Int
     /// The pages of its sequence's cache, up to and including this token's position, in plain pointers: threads that
     /// hold on to the same objects would all write to their reference counts.
     let pages: UnsafePointer<UnsafeMutablePointer<UInt16>>
@@ -31,13 +33,9 @@ final class CPUForwardPass {
   let space: Workspace
   let member: ThreadTeam.Member
   let tokens: [Token]
-  private let angles: CPUModel.Angles
   let results: CPUModel.Results
 
-  init(
-    _ model: CPUModel, _ member: ThreadTeam.Member, _ tokens: [Token], _ angles: CPUModel.Angles,
-    _ results: CPUModel.Results
-  ) {
+  init(_ model: CPUModel, _ member: ThreadTeam.Member, _ tokens: [Token], _ results: CPUModel.Results) {
     self.model = model
     weights = model.weights
     configuration = model.weights.configuration
@@ -45,7 +43,6 @@ final class CPUForwardPass {
     space = model.space
     self.member = member
     self.tokens = tokens
-    self.angles = angles
     self.results = results
   }
 
@@ -54,28 +51,29 @@ final class CPUForwardPass {
     var x = embed()
     for (index, layer) in weights.layers.enumerated() {
       // Project q·k·v.
-      let qkv = multiply(quantize(&x, layer[.attention]), .queryKeyValue, layer: index)
+      let qkv = multiply(quantize(&x, for: .queryKeyValue, of: layer), .queryKeyValue, layer: index)
 
       // Attend.
       let queries = rotateAndStore(qkv, layer: index)
       let heads = attend(queries, layer: index)
 
       // Project out.
-      let output = multiply(quantize(heads, layer[.attentionSub]), .attentionOutput, layer: index)
-      x.add(output)
+      let output = multiply(quantize(heads, for: .attentionOutput, of: layer), .attentionOutput, layer: index)
+      x.add(output, layer[.attentionPost])
 
       // Gate·up.
-      let gateUp = multiply(quantize(&x, layer[.feedForward]), .gateUp, layer: index)
+      let gateUp = multiply(quantize(&x, for: .gateUp, of: layer), .gateUp, layer: index)
       let inner = activate(gateUp)
 
       // Down.
-      let down = multiply(quantize(inner, layer[.feedForwardSub]), .down, layer: index)
-      x.add(down)
+      let down = multiply(quantize(inner, for: .down, of: layer), .down, layer: index)
+      x.add(down, layer[.feedForwardPost])
     }
     // Head.
     let outputs = SliceOutputs(tokens)
     let hidden = normalize(&x, rows: outputs.tokens)
     deliverHiddenStates(hidden, outputs)
+    scaleHidden(hidden, outputs)
     deliverLogits(hidden, outputs)
     deliverCandidates(hidden, outputs)
   }
@@ -83,15 +81,19 @@ final class CPUForwardPass {
   /// The embeddings of the tokens, from which the residual stream starts.
   private func embed() -> Activations {
     let x = space.residual
+    let scale = Float(configuration.embeddingScale)
     member.phase(tokens.count) { t in
       let row = weights.embedding.row(tokens[t].id)
       for i in row.indices { x[t][i] = Float(bfloat16Bits: row[i]) }
+      if scale != 1 { for i in row.indices { x[t][i] *= scale } }
     }
     return Activations(x, width: configuration.hiddenSize)
   }
 
-  /// RMSNorm, if there is a norm, and the absmax quantiser.
-  private func quantize(_ x: inout Activations, _ norm: [Float]?) -> Codes {
+  /// The input of a matrix: RMSNorm, if there is a norm, and the absmax quantiser.
+  private func quantize(_ x: inout Activations, for role: MatrixRole, of layer: LayerWeights) -> Codes {
+    let norm = layer[role.inputNorm]
+    if model.hasPartNorms { return quantize(&x, norm, role.partNorms.map { layer[$0] }) }
     let codes = Codes(rows: space.codes, sums: space.sums, scales: space.scales)
     let scratch = space.scratch[member.index]
     let epsilon = Float(configuration.normEpsilon)
@@ -111,9 +113,34 @@ final class CPUForwardPass {
     return codes
   }
 
-  private func quantize(_ x: Activations, _ norm: [Float]?) -> Codes {
+  private func quantize(_ x: Activations, for role: MatrixRole, of layer: LayerWeights) -> Codes {
     var x = x
-    return quantize(&x, norm)
+    return quantize(&x, for: role, of: layer)
+  }
+
+  /// The inputs of a matrix whose stacked parts have norms of their own, `[parts][tokens]`.
+  private func quantize(_ x: inout Activations, _ norm: [Float]?, _ partNorms: [[Float]?]) -> Codes {
+    let codes = Codes(rows: space.codes, sums: space.sums, scales: space.scales, partStride: space.tokens)
+    let (scratch, second) = (space.scratch[member.index], space.second[member.index])
+    let epsilon = Float(configuration.normEpsilon)
+    let partEpsilon = Float(configuration.projectionNormEpsilon ?? configuration.normEpsilon)
+    member.phase(tokens.count) { t in
+      var row = complete(x, row: t)
+      if let norm {
+        norm.withUnsafeBufferPointer { kernels.normalize(row, $0.baseAddress!, epsilon, x.width, scratch) }
+        row = scratch
+      }
+      for (part, norm) in partNorms.enumerated() {
+        let place = part * codes.partStride + t
+        func quantize(_ weight: UnsafePointer<Float>?) -> Float {
+          kernels.normalizeAndQuantize(
+            row, weight, partEpsilon, x.width, second, codes.rows[place], codes.sums + place)
+        }
+        codes.scales[place] = norm?.withUnsafeBufferPointer { quantize($0.baseAddress) } ?? quantize(nil)
+      }
+    }
+    x.pending = .nothing
+    return codes
   }
 
   /// The exact products of all tokens with a matrix of a layer.
@@ -121,12 +148,21 @@ final class CPUForwardPass {
     let matrix = weights.layers[layer][role]
     let dots = space.dots
     member.fetchWhileWaiting(share(after: role, layer: layer))
-    member.rows(of: matrix) { rows in
+    func multiply(_ rows: Range<Int>, part: Int) {
       kernels.multiply(
-        matrix.tiles(fromRow: rows.lowerBound), matrix.tilesPerRow, rows.count, codes.rows.base, codes.rows.stride,
-        codes.sums, tokens.count, dots.base + rows.lowerBound, dots.stride)
+        matrix.tiles(fromRow: rows.lowerBound), matrix.tilesPerRow, rows.count,
+        codes.rows[part * codes.partStride], codes.rows.stride, codes.sums + part * codes.partStride, tokens.count,
+        dots.base + rows.lowerBound, dots.stride)
     }
-    return Product(dots: dots, scales: codes.scales, parts: matrix.parts)
+    member.rows(of: matrix) { rows in
+      guard codes.partStride > 0 else { return multiply(rows, part: 0) }
+      for part in matrix.parts.indices {
+        let end = part + 1 < matrix.parts.count ? matrix.parts[part + 1].firstRow : matrix.paddedRows
+        let own = rows.clamped(to: matrix.parts[part].firstRow..<end)
+        if !own.isEmpty { multiply(own, part: part) }
+      }
+    }
+    return Product(dots: dots, scales: codes.scales, partStride: codes.partStride, parts: matrix.parts)
   }
 
   /// The member's share of the weights that it reads after a matrix: of the next matrix, or of the LM head.
@@ -145,6 +181,8 @@ final class CPUForwardPass {
     let (layout, size) = (model.layout, configuration.headSize)
     let (queryWidth, keyValueWidth) = (configuration.queryWidth, configuration.keyValueWidth)
     let (heads, group, pairs) = (layout.heads, layout.group, size / 2)
+    let (queryNorm, keyNorm) = (weights.layers[layer][.queryHead], weights.layers[layer][.keyHead])
+    let angles = model.angles(ofLayer: layer)
     member.fetchWhileWaiting(cacheShare(layer: layer))
     member.phase(tokens.count * heads) { piece in
       let (t, head) = piece.quotientAndRemainder(dividingBy: heads)
@@ -161,6 +199,8 @@ final class CPUForwardPass {
         let (dots, factor) = qkv.part(part, row: t)
         kernels.dequantize(dots + head * width, factor, width, target)
       }
+      if let queryNorm { normalize(query, heads: group, queryNorm) }
+      if let keyNorm { normalize(key, heads: 1, keyNorm) }
       let cosines = angles.cosines + position * pairs
       let sines = angles.sines + position * pairs
       kernels.rotate(query, group, pairs, cosines, sines)
@@ -168,6 +208,17 @@ final class CPUForwardPass {
       kernels.storeKeyValue(key, value, size, slot.key, slot.value)
     }
     return Activations(space.heads, width: queryWidth)
+  }
+
+  /// RMSNorm of each of some heads, in place.
+  private func normalize(_ x: UnsafeMutablePointer<Float>, heads: Int, _ norm: [Float]) {
+    let epsilon = Float(configuration.normEpsilon)
+    norm.withUnsafeBufferPointer { weight in
+      for head in 0..<heads {
+        let row = x + head * weight.count
+        kernels.normalize(row, weight.baseAddress!, epsilon, weight.count, row)
+      }
+    }
   }
 
   /// The gated activation.
@@ -180,13 +231,27 @@ final class CPUForwardPass {
     let row = x.rows[t]
     switch x.pending {
     case .nothing: break
-    case .addition(let product):
+    case .addition(let product, let norm):
       let (dots, factor) = product.part(0, row: t)
-      kernels.dequantizeAndAdd(dots, factor, x.width, row)
+      guard !model.hasPlainBranches else {
+        kernels.dequantizeAndAdd(dots, factor, x.width, row)
+        break
+      }
+      let branch = space.scratch[member.index]
+      kernels.dequantize(dots, factor, x.width, branch)
+      norm?.withUnsafeBufferPointer {
+        kernels.normalize(branch, $0.baseAddress!, Float(configuration.normEpsilon), x.width, branch)
+      }
+      kernels.addScaled(branch, Float(configuration.residualScale), x.width, row)
     case .gating(let gateUp):
       let (gate, gateFactor) = gateUp.part(0, row: t)
       let (up, upFactor) = gateUp.part(1, row: t)
-      let code: Int32 = configuration.activation == .squaredReLU ? 0 : 1
+      let code: Int32 =
+        switch configuration.activation {
+        case .squaredReLU: 0
+        case .silu: 1
+        case .geluTanh: 2
+        }
       kernels.gate(gate, gateFactor, up, upFactor, code, x.width, row)
     }
     return row

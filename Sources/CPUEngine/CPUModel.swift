@@ -18,12 +18,18 @@ final class CPUModel {
   let screen: CPUScreenedHead?
   private(set) var weights: ModelWeights
   let kernels: TernaryKernels
-  let space: Workspace
+  private(set) var space: Workspace
+  /// Whether products are added to the residual stream as they are.
+  let hasPlainBranches: Bool
+  /// Whether stacked projections have norms of their own.
+  let hasPartNorms: Bool
+  private let isBidirectional: Bool
   let attention = AttentionPlan()
   private let copiedTiles: CopiedTiles?
-  private var rotary: RotaryTable
-  private var cosines: [Float] = []
-  private var sines: [Float] = []
+  /// By the base of the rotary embedding, those of the layers with one of their own last.
+  private let rotary: [CPURotaryTable]
+  /// `[entries of the configuration's attention]`, of `rotary`.
+  private let rotaryIndices: [Int]
 
   /// - Parameters:
   ///   - screensHead: nil to have the screened head where it saves time and fits.
@@ -36,7 +42,14 @@ final class CPUModel {
     self.team = team
     self.kernels = kernels
     layout = CachePage.Layout(weights.configuration)
-    rotary = RotaryTable(weights.configuration)
+    let configuration = weights.configuration
+    hasPlainBranches = !configuration.has(.postNorms) && !configuration.has(.residualScale)
+    hasPartNorms = configuration.has(.projectionNorms)
+    isBidirectional = configuration.isBidirectional
+    let thetas = configuration.attention.map(\.ropeTheta)
+    let distinct = thetas.reduce(into: [Double?]()) { if !$0.contains($1) { $0.append($1) } }
+    rotary = distinct.map { CPURotaryTable(RotaryTable(weights.configuration, theta: $0)) }
+    rotaryIndices = thetas.map { distinct.firstIndex(of: $0) ?? 0 }
     space = Workspace(weights, tokens: Self.sliceLength, threads: team.count)
     let head = weights.head
     if head.columns > CPUScreenedHead.longestRow || screensHead == false {
@@ -63,16 +76,14 @@ final class CPUModel {
     let candidates: UnsafeMutableBufferPointer<CPUScreenedHead.Candidates>
   }
 
-  /// The rotary embedding's cosines and sines, `[positions][head size / 2]`.
-  struct Angles {
-    let cosines: UnsafePointer<Float>
-    let sines: UnsafePointer<Float>
-  }
+  /// The angles of a layer, valid until the next step.
+  func angles(ofLayer index: Int) -> CPURotaryTable.Angles { rotary[rotaryIndices[index % rotaryIndices.count]].angles }
 
   /// Runs all rows of a plan, in order, and returns what is wanted of them.
   func run(_ plan: StepPlan<CachePage>) -> [RowResult] {
     copiedTiles?.advance(&weights, team: team)
-    extendRotary(to: (plan.rows.map(\.position).max() ?? -1) + 1)
+    let end = (plan.rows.map(\.position).max() ?? -1) + 1
+    for table in rotary { table.extend(to: end) }
     let wanted = plan.rows.map { row in row.output.map { output($0, plan.outputs[$0]) } ?? .none }
     var firstPages: [Int] = []
     var pages: [UnsafeMutablePointer<UInt16>] = []
@@ -86,13 +97,20 @@ final class CPUModel {
       results.withUnsafeMutableBufferPointer { rows in
         let results = Results(plan: plan, rows: rows, candidates: candidates)
         pages.withUnsafeBufferPointer { pages in
-          let tokens = plan.rows.indices.map { row in
-            CPUForwardPass.Token(
-              id: Int(plan.rows[row].token), position: plan.rows[row].position,
-              pages: pages.baseAddress! + firstPages[plan.rows[row].entry], output: wanted[row])
+          let tokens = plan.rows.indices.map { index in
+            let row = plan.rows[index]
+            let entry = plan.entries[row.entry]
+            return CPUForwardPass.Token(
+              id: Int(row.token), position: row.position,
+              end: isBidirectional ? entry.start + entry.count : row.position + 1,
+              pages: pages.baseAddress! + firstPages[row.entry], output: wanted[index])
           }
-          for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
-            run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
+          if isBidirectional {
+            for slice in Self.wholeTexts(plan.entries.map(\.count)) { run(Array(tokens[slice]), results) }
+          } else {
+            for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
+              run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
+            }
           }
         }
       }
@@ -103,6 +121,22 @@ final class CPUModel {
       results[index] = .token(candidates[index].choose(choice.sampling, position: plan.outputs[index].position))
     }
     return results
+  }
+
+  /// Slices of whole entries, for attention to later tokens: a layer's keys and values must all be there before it
+  /// attends. Several together up to the usual length; a longer one alone.
+  private static func wholeTexts(_ counts: [Int]) -> [Range<Int>] {
+    var slices: [Range<Int>] = []
+    var end = 0
+    for count in counts {
+      if let last = slices.last, last.count + count <= sliceLength {
+        slices[slices.count - 1] = last.lowerBound..<end + count
+      } else {
+        slices.append(end..<end + count)
+      }
+      end += count
+    }
+    return slices
   }
 
   private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> CPUForwardPass.Token.Output {
@@ -117,23 +151,10 @@ final class CPUModel {
   }
 
   private func run(_ slice: [CPUForwardPass.Token], _ results: Results) {
+    if slice.count > space.tokens { space = Workspace(weights, tokens: slice.count, threads: team.count) }
     attention.prepare(for: slice, layout, threads: team.count)
-    cosines.withUnsafeBufferPointer { cosines in
-      sines.withUnsafeBufferPointer { sines in
-        let angles = Angles(cosines: cosines.baseAddress!, sines: sines.baseAddress!)
-        team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in
-          CPUForwardPass(self, member, slice, angles, results).forward()
-        }
-      }
+    team.run(alone: slice.count * weights.tileByteCount < Self.smallWork) { member in
+      CPUForwardPass(self, member, slice, results).forward()
     }
-  }
-
-  private func extendRotary(to count: Int) {
-    // Whole chunks, so that decoding does not extend the table at every token.
-    let whole = (count + attentionChunkLength - 1) / attentionChunkLength * attentionChunkLength
-    guard whole > rotary.positions else { return }
-    rotary.extend(to: whole)
-    cosines += rotary.cosines[cosines.count...].map { Float($0) }
-    sines += rotary.sines[sines.count...].map { Float($0) }
   }
 }

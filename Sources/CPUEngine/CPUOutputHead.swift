@@ -39,6 +39,15 @@ extension CPUForwardPass {
     return hidden
   }
 
+  /// Scales the hidden states from which logits are computed.
+  func scaleHidden(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
+    let scale = Float(configuration.outputScale)
+    guard scale != 1 else { return }
+    member.phase(outputs.full.count + outputs.screened.count) { row in
+      for i in 0..<hidden.stride { hidden[row][i] *= scale }
+    }
+  }
+
   /// The hidden states that are wanted themselves.
   func deliverHiddenStates(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
     guard member.index == 0 else { return }

@@ -10,15 +10,20 @@ struct Workspace {
   let heads: Rows<Float>
   /// Attention output, or the gated activation, `[tokens][the wider of both]`.
   let inner: Rows<Float>
-  /// Quantised activations, `[tokens][the widest activation, padded to whole 64-byte vectors]`.
+  /// Quantised activations, `[parts][tokens][the widest activation, padded to whole 64-byte vectors]`. One part, unless
+  /// stacked projections have norms of their own.
   let codes: Rows<Int8>
-  /// Of each token's codes, `[tokens]`.
+  /// Of each token's codes, `[parts][tokens]`.
   let sums: UnsafeMutablePointer<Int32>
   let scales: UnsafeMutablePointer<Float>
   /// Exact products, `[tokens][rows of the largest stack]`.
   let dots: Rows<Int32>
   /// Room for a normalised row or for the attention kernel, `[threads]`.
   let scratch: Rows<Float>
+  /// Room for a second normalised row, `[threads]`, where projections have norms of their own.
+  let second: Rows<Float>
+  /// Of a slice, at most.
+  let tokens: Int
   /// Logits of some rows, `[logitRows][vocabulary]`.
   let logits: Rows<Float>
   static let logitRows = 16
@@ -33,6 +38,9 @@ struct Workspace {
     let headWidth = configuration.queryWidth + 2 * configuration.keyValueWidth
     let layout = CachePage.Layout(configuration)
     let attention = layout.scratchPartials * layout.partialCount
+    let hasPartNorms = configuration.has(.projectionNorms)
+    let parts = hasPartNorms ? MatrixRole.allCases.map(\.partNorms.count).max() ?? 1 : 1
+    self.tokens = tokens
     var buffers: [AlignedBuffer] = []
     func allocate<Element>(_ type: Element.Type, _ count: Int) -> UnsafeMutablePointer<Element> {
       let buffer = AlignedBuffer(count: count * MemoryLayout<Element>.stride)
@@ -45,11 +53,12 @@ struct Workspace {
     residual = allocateRows(Float.self, tokens, hidden)
     heads = allocateRows(Float.self, tokens, max(headWidth, hidden))
     inner = allocateRows(Float.self, tokens, innerWidth)
-    codes = allocateRows(Int8.self, tokens, Tile.padded(max(hidden, innerWidth), to: 64))
-    sums = allocate(Int32.self, tokens)
-    scales = allocate(Float.self, tokens)
+    codes = allocateRows(Int8.self, parts * tokens, Tile.padded(max(hidden, innerWidth), to: 64))
+    sums = allocate(Int32.self, parts * tokens)
+    scales = allocate(Float.self, parts * tokens)
     dots = allocateRows(Int32.self, tokens, weights.layers.flatMap(\.matrices).map(\.paddedRows).max() ?? 0)
     scratch = allocateRows(Float.self, threads, Tile.padded(max(hidden, innerWidth, attention), to: 16))
+    second = allocateRows(Float.self, hasPartNorms ? threads : 0, Tile.padded(max(hidden, innerWidth), to: 16))
     logits = allocateRows(Float.self, Self.logitRows, configuration.vocabularySize)
     self.buffers = buffers
   }

@@ -63,6 +63,14 @@ package final class CUDAEngine: Engine {
   /// Steps that wait on the device while the host reads the results of those before.
   private static let stepsAhead = 4
 
+  /// Checks whether the kernels have what a model needs.
+  ///
+  /// - Throws: `EngineError.parameter` naming the first feature of the model that they lack.
+  package static func requireSupport(of configuration: ModelConfiguration) throws(EngineError) {
+    // Scaled frequencies are only other numbers in the rotary table.
+    try configuration.requireOnly([.yarnScaling], on: "the CUDA engine")
+  }
+
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for
   ///   an option out of range or a model whose shape or features the kernels do not take.
   package convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
@@ -72,7 +80,7 @@ package final class CUDAEngine: Engine {
   /// - Parameter library: its kernels stay compiled for the next engine.
   package init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
     let c = weights.configuration
-    try c.requireOnly(on: "the CUDA engine")
+    try Self.requireSupport(of: c)
     if let length = options.contextLength, !(1...(1 << 24) ~= length) {
       throw EngineError.parameter(name: "the context length", found: "\(length)", expected: "1 to \(1 << 24)")
     }

@@ -9,7 +9,7 @@ extension ModelConfiguration: Encodable {
       normEpsilon, ropeTheta, ropeScaling, activation, hasSubNorms, tiedEmbedding, beginToken, endTokens
     /// Optional norms that `hasSubNorms` does not cover.
     case norms
-    case attention, attentionScale, embeddingScale, residualScale, outputScale
+    case attention, attentionScale, embeddingScale, residualScale, outputScale, projectionNormEpsilon, yarnScaling
   }
 
   /// Writes a configuration as converted files store it.
@@ -36,6 +36,8 @@ extension ModelConfiguration: Encodable {
     if embeddingScale != 1 { try fields.encode(embeddingScale, forKey: .embeddingScale) }
     if residualScale != 1 { try fields.encode(residualScale, forKey: .residualScale) }
     if outputScale != 1 { try fields.encode(outputScale, forKey: .outputScale) }
+    try fields.encodeIfPresent(projectionNormEpsilon, forKey: .projectionNormEpsilon)
+    try fields.encodeIfPresent(yarnScaling, forKey: .yarnScaling)
     try fields.encode(tiedEmbedding, forKey: .tiedEmbedding)
     try fields.encodeIfPresent(beginToken, forKey: .beginToken)
     try fields.encode(endTokens, forKey: .endTokens)

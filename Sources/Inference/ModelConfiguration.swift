@@ -18,8 +18,8 @@ package struct ModelConfiguration: Sendable, Equatable {
     /// Whether a token also attends to later tokens of its text. A model with a bidirectional layer runs a text in one
     /// step.
     package var isBidirectional: Bool
-    /// The rotary embedding's base in this layer, 1 to 10^9, used without `ropeScaling`. Nil: `ropeTheta` with
-    /// `ropeScaling`.
+    /// The rotary embedding's base in this layer, 1 to 10^9, used without `ropeScaling` and `yarnScaling`.
+    /// Nil: `ropeTheta` with these.
     package var ropeTheta: Double?
 
     package init(window: Int? = nil, isBidirectional: Bool = false, ropeTheta: Double? = nil) {
@@ -48,6 +48,40 @@ package struct ModelConfiguration: Sendable, Equatable {
     }
   }
 
+  /// The frequency scaling of YaRN: fast rotations keep their frequency, slow ones are divided by `factor`, and a ramp
+  /// over the pairs lies in between; cosines and sines are multiplied by `attentionFactor`.
+  package struct YarnScaling: Sendable, Equatable, Codable {
+    /// How often longer texts are than those of `originalContextLength`: 1 or more.
+    package var factor: Double
+    package var originalContextLength: Int
+    /// The factor of cosines and sines.
+    package var attentionFactor: Double
+    /// Pairs that turn at least this often within the original context keep their frequency.
+    package var fastRotations: Double
+    /// Pairs that turn at most this often within the original context are stretched by the whole factor.
+    package var slowRotations: Double
+    /// Whether the ramp starts and ends at whole pairs.
+    package var truncates: Bool
+
+    /// - Parameter attentionFactor: nil for the usual one, 0.1·ln(factor) + 1.
+    package init(
+      factor: Double, originalContextLength: Int, attentionFactor: Double? = nil, fastRotations: Double = 32,
+      slowRotations: Double = 1, truncates: Bool = true
+    ) {
+      self.factor = factor
+      self.originalContextLength = originalContextLength
+      self.attentionFactor = attentionFactor ?? Self.attentionFactor(factor)
+      self.fastRotations = fastRotations
+      self.slowRotations = slowRotations
+      self.truncates = truncates
+    }
+
+    /// 0.1·scale·ln(factor) + 1, and 1 for a factor of at most 1.
+    package static func attentionFactor(_ factor: Double, scale: Double = 1) -> Double {
+      factor <= 1 ? 1 : 0.1 * scale * naturalLogarithm(factor) + 1
+    }
+  }
+
   /// The architecture's name in its checkpoint, for display.
   package var architecture: String
   /// Tokens in the vocabulary, which are the rows of the embedding and of the LM head.
@@ -68,10 +102,14 @@ package struct ModelConfiguration: Sendable, Equatable {
   package var contextLength: Int
   /// The constant that RMSNorm adds to the mean square.
   package var normEpsilon: Double
+  /// That constant in the norms of projections' own inputs (`NormRole.queryInput` to `downInput`); nil: `normEpsilon`.
+  package var projectionNormEpsilon: Double?
   /// The base of the rotary position embedding.
   package var ropeTheta: Double
   /// The scaling of rotary frequencies; nil for none.
   package var ropeScaling: RotaryScaling?
+  /// The scaling of rotary frequencies by YaRN; nil for none, and where `ropeScaling` is not.
+  package var yarnScaling: YarnScaling?
   /// The gate's activation function.
   package var activation: Activation
   /// The norms that the model's blocks have besides those before the attention and the feed-forward part.
@@ -96,8 +134,9 @@ package struct ModelConfiguration: Sendable, Equatable {
 
   package init(
     architecture: String, vocabularySize: Int, hiddenSize: Int, feedForwardSize: Int, layerCount: Int, headCount: Int,
-    keyValueHeadCount: Int, headSize: Int, contextLength: Int, normEpsilon: Double, ropeTheta: Double,
-    ropeScaling: RotaryScaling? = nil, activation: Activation, optionalNorms: Set<NormRole> = [],
+    keyValueHeadCount: Int, headSize: Int, contextLength: Int, normEpsilon: Double,
+    projectionNormEpsilon: Double? = nil, ropeTheta: Double, ropeScaling: RotaryScaling? = nil,
+    yarnScaling: YarnScaling? = nil, activation: Activation, optionalNorms: Set<NormRole> = [],
     attention: [Attention] = [.causal],
     attentionScale: Double? = nil, embeddingScale: Double = 1, residualScale: Double = 1, outputScale: Double = 1,
     tiedEmbedding: Bool, beginToken: Int32? = nil, endTokens: [Int32] = []
@@ -112,8 +151,10 @@ package struct ModelConfiguration: Sendable, Equatable {
     self.headSize = headSize
     self.contextLength = contextLength
     self.normEpsilon = normEpsilon
+    self.projectionNormEpsilon = projectionNormEpsilon
     self.ropeTheta = ropeTheta
     self.ropeScaling = ropeScaling
+    self.yarnScaling = yarnScaling
     self.activation = activation
     self.optionalNorms = optionalNorms
     self.attention = attention
@@ -173,6 +214,7 @@ package struct ModelConfiguration: Sendable, Equatable {
     try check("max_position_embeddings", contextLength, 1...(1 << 24))
     try check("rms_norm_eps", normEpsilon, 1e-12...1)
     try check("rope_theta", ropeTheta, 1...1e9)
+    if let epsilon = projectionNormEpsilon { try check("projectionNormEpsilon", epsilon, 1e-12...1) }
     guard headCount % keyValueHeadCount == 0 else {
       throw ConfigurationError(
         field: "num_key_value_heads", found: "\(keyValueHeadCount)",
@@ -191,6 +233,17 @@ package struct ModelConfiguration: Sendable, Equatable {
           field: "rope_scaling.high_freq_factor", found: "\(scaling.highFrequencyFactor)",
           expected: "more than low_freq_factor, \(scaling.lowFrequencyFactor)")
       }
+    }
+    if let scaling = yarnScaling {
+      guard ropeScaling == nil else {
+        throw ConfigurationError(field: "yarnScaling", found: "beside ropeScaling", expected: "one scaling")
+      }
+      try check("rope_theta", ropeTheta, 1.001...1e9)
+      try check("yarnScaling.factor", scaling.factor, 1...1e6)
+      try check("yarnScaling.originalContextLength", scaling.originalContextLength, 1...(1 << 24))
+      try check("yarnScaling.attentionFactor", scaling.attentionFactor, 1e-3...1e3)
+      try check("yarnScaling.slowRotations", scaling.slowRotations, 1e-6...1e6)
+      try check("yarnScaling.fastRotations", scaling.fastRotations, scaling.slowRotations...1e6)
     }
     guard 1...layerCount ~= attention.count else {
       throw ConfigurationError(

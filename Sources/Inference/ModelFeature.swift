@@ -1,7 +1,7 @@
 /// A part of the arithmetic that only some models need and only some engines support. The reference supports all.
 package enum ModelFeature: CaseIterable, Sendable {
   case headNorms, postNorms, geluTanh, attentionWindow, bidirectionalAttention, ropeThetaByLayer
-  case attentionScale, embeddingScale, residualScale, outputScale
+  case attentionScale, embeddingScale, residualScale, outputScale, projectionNorms, yarnScaling
 }
 
 extension ModelConfiguration {
@@ -18,6 +18,8 @@ extension ModelConfiguration {
     case .embeddingScale: embeddingScale != 1
     case .residualScale: residualScale != 1
     case .outputScale: outputScale != 1
+    case .projectionNorms: !optionalNorms.isDisjoint(with: Set.projectionNorms)
+    case .yarnScaling: yarnScaling != nil
     }
   }
 
@@ -28,7 +30,9 @@ extension ModelConfiguration {
   package func requireOnly(_ features: Set<ModelFeature> = [], on engine: String) throws(EngineError) {
     for feature in ModelFeature.allCases where has(feature) && !features.contains(feature) {
       let (name, found, expected) = description(of: feature)
-      throw .parameter(name: "the model's \(name)", found: found, expected: "\(expected) on \(engine)")
+      throw .parameter(
+        name: "the model's \(name)", found: found,
+        expected: "\(expected) on \(engine); the CPU engine (--device cpu) runs the model")
     }
   }
 
@@ -52,6 +56,9 @@ extension ModelConfiguration {
     case .embeddingScale: ("embedding scale", "\(embeddingScale)", "1")
     case .residualScale: ("residual scale", "\(residualScale)", "1")
     case .outputScale: ("output scale", "\(outputScale)", "1")
+    case .projectionNorms:
+      ("normalisation before projections", "a norm for each projection", "one norm for projections of the same input")
+    case .yarnScaling: ("rotary scaling", "YaRN", "none, or that of Llama 3.1")
     }
   }
 }

@@ -76,24 +76,18 @@ package final class ReferenceEngine: Engine {
     return rows(of: try admit(Batch([.init(sequence: id, tokens: tokens, rows: .all)]))).flatMap(\.logits)
   }
 
-  private func admit(_ batch: Batch) throws(EngineError) -> StepPlan<ReferencePage> {
-    try requireWholeTexts(batch)
-    return try store.admit(
-      batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
+  /// The hidden states after each of a new sequence's tokens and the final norm, in Double: `[tokens][hidden]`.
+  package func hiddenStates(_ tokens: [Int32]) throws(EngineError) -> [Double] {
+    let id = makeSequence()
+    defer { removeSequence(id) }
+    return rows(of: try admit(Batch([.init(sequence: id, tokens: tokens, rows: .all, want: .hidden)])))
+      .flatMap(\.hidden)
   }
 
-  /// Attention in both directions makes a token's keys and values depend on the tokens after it, so nothing can be
-  /// appended later.
-  private func requireWholeTexts(_ batch: Batch) throws(EngineError) {
-    guard configuration.isBidirectional else { return }
-    for entry in batch.entries {
-      let held = try store.tokens(of: entry.sequence).count
-      guard held == 0 else {
-        throw .parameter(
-          name: "the length of \(entry.sequence)", found: "\(held)",
-          expected: "0, because the model's attention is bidirectional: pass a text's tokens in one step")
-      }
-    }
+  private func admit(_ batch: Batch) throws(EngineError) -> StepPlan<ReferencePage> {
+    if configuration.isBidirectional { try store.requireWholeTexts(batch) }
+    return try store.admit(
+      batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
   }
 
   /// Runs all rows of a plan. Double holds the results of either precision exactly.

@@ -37,7 +37,7 @@ struct ReferenceForwardPass<Scalar: ReferenceScalar> {
       // Project q·k·v. Keys and values of all tokens come first, because some layers attend to later tokens.
       var queries: [[Scalar]] = []
       for (i, position) in positions.enumerated() {
-        let qkv = bitLinear(layer[.queryKeyValue], normalized(x[i], layer[.attention]))
+        let qkv = bitLinear(.queryKeyValue, of: layer, normalized(x[i], layer[.attention]))
         queries.append(rotated(normalized(qkv[0], layer[.queryHead]), layer: index, position: position))
         let key = rotated(normalized(qkv[1], layer[.keyHead]), layer: index, position: position)
         store(key: key, value: qkv[2], layer: index, position: position)
@@ -47,15 +47,15 @@ struct ReferenceForwardPass<Scalar: ReferenceScalar> {
         let heads = attend(queries[i], layer: index, position: position)
 
         // Project out.
-        let output = bitLinear(layer[.attentionOutput], normalized(heads, layer[.attentionSub]))[0]
+        let output = bitLinear(.attentionOutput, of: layer, normalized(heads, layer[.attentionSub]))[0]
         add(normalized(output, layer[.attentionPost]), to: &x[i])
 
         // Gate·up.
-        let gateUp = bitLinear(layer[.gateUp], normalized(x[i], layer[.feedForward]))
+        let gateUp = bitLinear(.gateUp, of: layer, normalized(x[i], layer[.feedForward]))
         let inner = zip(gateUp[0], gateUp[1]).map { gated(c.activation, gate: $0, up: $1) }
 
         // Down.
-        let down = bitLinear(layer[.down], normalized(inner, layer[.feedForwardSub]))[0]
+        let down = bitLinear(.down, of: layer, normalized(inner, layer[.feedForwardSub]))[0]
         add(normalized(down, layer[.feedForwardPost]), to: &x[i])
       }
     }
@@ -70,10 +70,11 @@ struct ReferenceForwardPass<Scalar: ReferenceScalar> {
 
   /// RMSNorm over neighbouring elements, as many as the norm has weights: all of x, or each head of it. x itself
   /// without a norm.
-  private func normalized(_ x: [Scalar], _ weight: [Float]?) -> [Scalar] {
+  private func normalized(_ x: [Scalar], _ weight: [Float]?, epsilon: Double? = nil) -> [Scalar] {
     guard let weight else { return x }
     return stride(from: 0, to: x.count, by: weight.count).flatMap {
-      rmsNorm(Array(x[$0..<$0 + weight.count]), weight: weight, epsilon: configuration.normEpsilon)
+      rmsNorm(
+        Array(x[$0..<$0 + weight.count]), weight: weight, epsilon: epsilon ?? configuration.normEpsilon)
     }
   }
 
@@ -84,15 +85,18 @@ struct ReferenceForwardPass<Scalar: ReferenceScalar> {
   }
 
   /// y = (codes of x · codes of W) · (scale of W / s) for each stacked part, s the activation scale.
-  private func bitLinear(_ matrix: TernaryMatrix, _ x: [Scalar]) -> [[Scalar]] {
-    var codes = [Int8](repeating: 0, count: matrix.paddedColumns)
-    let s = x.withUnsafeBufferPointer { x in
-      codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) }
-    }
-    return codes.withUnsafeBufferPointer { codes in
-      matrix.parts.map { part in
-        let factor = Scalar(part.scale) / s
-        return (0..<part.rows).map {
+  /// Parts may have norms of their own, after that of x.
+  private func bitLinear(_ role: MatrixRole, of layer: LayerWeights, _ x: [Scalar]) -> [[Scalar]] {
+    let matrix = layer[role]
+    return zip(matrix.parts, role.partNorms).map { part, norm in
+      var codes = [Int8](repeating: 0, count: matrix.paddedColumns)
+      let own = normalized(x, layer[norm], epsilon: configuration.projectionNormEpsilon)
+      let s = own.withUnsafeBufferPointer { x in
+        codes.withUnsafeMutableBufferPointer { AbsmaxQuantizer.quantize(x, into: $0) }
+      }
+      let factor = Scalar(part.scale) / s
+      return codes.withUnsafeBufferPointer { codes in
+        (0..<part.rows).map {
           Scalar(matrix.dot(row: part.firstRow + $0, activations: codes.baseAddress!)) * factor
         }
       }

@@ -20,6 +20,16 @@ package enum MatrixRole: Int, CaseIterable, Sendable {
     }
   }
 
+  /// The norms of the stacked parts' own inputs, which come after `inputNorm` and which a model may lack.
+  package var partNorms: [NormRole] {
+    switch self {
+    case .queryKeyValue: [.queryInput, .keyInput, .valueInput]
+    case .attentionOutput: [.attentionOutputInput]
+    case .gateUp: [.gateInput, .upInput]
+    case .down: [.downInput]
+    }
+  }
+
   /// The matrix's name in error messages.
   package var name: String {
     switch self {
@@ -51,6 +61,20 @@ package enum NormRole: String, CaseIterable, Sendable, Codable {
   case feedForwardSub
   /// Over the feed-forward part's output before it is added to the residual stream: hidden size.
   case feedForwardPost
+  /// Over the input of the query projection alone, after `attention`: hidden size.
+  case queryInput
+  /// Over the input of the key projection alone, after `attention`: hidden size.
+  case keyInput
+  /// Over the input of the value projection alone, after `attention`: hidden size.
+  case valueInput
+  /// Over the input of the attention's output projection, after `attentionSub`: query width.
+  case attentionOutputInput
+  /// Over the input of the gate projection alone, after `feedForward`: hidden size.
+  case gateInput
+  /// Over the input of the up projection alone, after `feedForward`: hidden size.
+  case upInput
+  /// Over the input of the down projection, after `feedForwardSub`: feed-forward size.
+  case downInput
 
   /// Whether a model may lack the norm.
   package var isOptional: Bool { self != .attention && self != .feedForward }
@@ -66,6 +90,13 @@ package enum NormRole: String, CaseIterable, Sendable, Codable {
     case .feedForward: "feed-forward norm"
     case .feedForwardSub: "feed-forward sub-norm"
     case .feedForwardPost: "feed-forward post-norm"
+    case .queryInput: "norm of q's input"
+    case .keyInput: "norm of k's input"
+    case .valueInput: "norm of v's input"
+    case .attentionOutputInput: "norm of the attention output's input"
+    case .gateInput: "norm of gate's input"
+    case .upInput: "norm of up's input"
+    case .downInput: "norm of down's input"
     }
   }
 }
@@ -73,6 +104,8 @@ package enum NormRole: String, CaseIterable, Sendable, Codable {
 extension Set<NormRole> {
   /// The norms before the two projections that write to the residual stream.
   package static let subNorms: Set<NormRole> = [.attentionSub, .feedForwardSub]
+  /// The norms of each projection's own input, besides those of the stacked projections' common input.
+  package static let projectionNorms = Set(MatrixRole.allCases.flatMap(\.partNorms))
 }
 
 extension ModelConfiguration {
@@ -90,10 +123,12 @@ extension ModelConfiguration {
   package func width(of role: NormRole) -> Int? {
     guard !role.isOptional || optionalNorms.contains(role) else { return nil }
     return switch role {
-    case .attention, .attentionPost, .feedForward, .feedForwardPost: hiddenSize
+    case .attention, .attentionPost, .feedForward, .feedForwardPost, .queryInput, .keyInput, .valueInput, .gateInput,
+      .upInput:
+      hiddenSize
     case .queryHead, .keyHead: headSize
-    case .attentionSub: queryWidth
-    case .feedForwardSub: feedForwardSize
+    case .attentionSub, .attentionOutputInput: queryWidth
+    case .feedForwardSub, .downInput: feedForwardSize
     }
   }
 

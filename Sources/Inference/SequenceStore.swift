@@ -216,6 +216,21 @@ package struct SequenceStore<Page: AnyObject> {
     }
   }
 
+  /// Attention in both directions makes a token's keys and values depend on the tokens after it, so nothing can be
+  /// appended to a sequence later.
+  ///
+  /// - Throws: `EngineError.parameter` for an entry whose sequence is not empty.
+  package func requireWholeTexts(_ batch: Batch) throws(EngineError) {
+    for entry in batch.entries {
+      let held = try tokens(of: entry.sequence).count
+      guard held == 0 else {
+        throw .parameter(
+          name: "the length of \(entry.sequence)", found: "\(held)",
+          expected: "0, because the model's attention is bidirectional: pass a text's tokens in one step")
+      }
+    }
+  }
+
   /// - Returns: how many pages the batch needs besides those that its sequences have.
   private func check(_ batch: Batch, vocabulary: Int, contextLength: Int) throws(EngineError) -> Int {
     var seen: Set<SequenceID> = []

@@ -9,12 +9,12 @@ struct Checkpoint: Sendable {
     /// By `MatrixRole.rawValue`.
     let stacks: [ProjectionStack]
     /// All norms of the configuration.
-    let norms: [NormRole: StoredTensor]
+    let norms: [NormRole: StoredNorm]
     /// For errors.
     let name: String
 
     /// - Throws: `ModelFileError` for a norm that the configuration does not have.
-    func norm(_ role: NormRole) throws(ModelFileError) -> StoredTensor {
+    func norm(_ role: NormRole) throws(ModelFileError) -> StoredNorm {
       guard let norm = norms[role] else {
         throw ModelFileError(.tensor, file: name, subject: "the \(role.name)", finding: "is missing")
       }
@@ -32,7 +32,22 @@ struct Checkpoint: Sendable {
   let embedding: StoredTable
   /// Nil if the embedding is the head.
   let head: StoredTable?
-  let finalNorm: StoredTensor
+  let finalNorm: StoredNorm
+}
+
+/// The weights of a norm as a checkpoint stores them.
+struct StoredNorm: Sendable {
+  let tensor: StoredTensor
+  /// Whether the weights are one more than the stored numbers.
+  let isStoredLessOne: Bool
+
+  var byteCount: Int { tensor.byteCount }
+
+  /// - Throws: `ModelFileError` naming the first element that is not finite.
+  func floats() throws(ModelFileError) -> [Float] {
+    let stored = try tensor.floats()
+    return isStoredLessOne ? stored.map { 1 + $0 } : stored
+  }
 }
 
 /// Finds tensors by name and records which of them are used.
@@ -52,14 +67,16 @@ struct TensorFinder {
   }
 
   /// The weights of a norm, under the first of its names that exists.
-  mutating func norm(_ names: [String], count: Int) throws(ModelFileError) -> StoredTensor {
+  mutating func norm(
+    _ names: [String], count: Int, isStoredLessOne: Bool = false
+  ) throws(ModelFileError) -> StoredNorm {
     guard let name = names.first(where: { tensors[$0] != nil }), let tensor = tensors[name] else {
       throw ModelFileError(
         tensor: names[0], file: tensors.name, finding: "is missing", expected: "a tensor of shape [\(count)]")
     }
     try tensor.require(StoredTensor.floatTypes, shape: [count])
     use(name)
-    return tensor
+    return StoredNorm(tensor: tensor, isStoredLessOne: isStoredLessOne)
   }
 
   /// - Parameters:
@@ -79,9 +96,11 @@ struct TensorFinder {
       }
       return found
     }
-    var norms: [NormRole: StoredTensor] = [:]
+    var norms: [NormRole: StoredNorm] = [:]
     for (role, width) in model.norms {
-      norms[role] = try norm(required(names.norms[role], role.name).map { prefix + $0 + ".weight" }, count: width)
+      norms[role] = try norm(
+        required(names.norms[role], role.name).map { prefix + $0 + ".weight" }, count: width,
+        isStoredLessOne: names.storesNormsLessOne && !Set.projectionNorms.contains(role))
     }
     var stacks: [ProjectionStack] = []
     for role in MatrixRole.allCases {

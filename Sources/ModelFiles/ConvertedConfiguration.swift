@@ -26,8 +26,10 @@ extension ModelConfiguration {
       headSize: try fields["headSize"].integer(),
       contextLength: try fields["contextLength"].integer(),
       normEpsilon: try fields["normEpsilon"].number(),
+      projectionNormEpsilon: try fields["projectionNormEpsilon"].ifPresent?.number(),
       ropeTheta: try fields["ropeTheta"].number(),
       ropeScaling: try fields["ropeScaling"].ifPresent.map(RotaryScaling.init),
+      yarnScaling: try fields["yarnScaling"].ifPresent.map(YarnScaling.init),
       activation: try fields["activation"].choice(among: Self.activationNames, Activation.init),
       optionalNorms: norms,
       attention: attention,
@@ -53,6 +55,17 @@ extension ModelConfiguration.RotaryScaling {
       factor: try fields["factor"].number(), lowFrequencyFactor: try fields["lowFrequencyFactor"].number(),
       highFrequencyFactor: try fields["highFrequencyFactor"].number(),
       originalContextLength: try fields["originalContextLength"].integer())
+  }
+}
+
+extension ModelConfiguration.YarnScaling {
+  fileprivate init(_ json: JSONValue) throws(JSONError) {
+    var fields = try json.fields()
+    self.init(
+      factor: try fields["factor"].number(),
+      originalContextLength: try fields["originalContextLength"].integer(),
+      attentionFactor: try fields["attentionFactor"].number(), fastRotations: try fields["fastRotations"].number(),
+      slowRotations: try fields["slowRotations"].number(), truncates: try fields["truncates"].bool())
   }
 }
 

@@ -59,6 +59,13 @@ enum ConvertedForm {
     case .feedForward: "post_attention_layernorm.weight"
     case .feedForwardSub: "mlp.ffn_sub_norm.weight"
     case .feedForwardPost: "mlp.post_norm.weight"
+    case .queryInput: "self_attn.q_proj.norm.weight"
+    case .keyInput: "self_attn.k_proj.norm.weight"
+    case .valueInput: "self_attn.v_proj.norm.weight"
+    case .attentionOutputInput: "self_attn.o_proj.norm.weight"
+    case .gateInput: "mlp.gate_proj.norm.weight"
+    case .upInput: "mlp.up_proj.norm.weight"
+    case .downInput: "mlp.down_proj.norm.weight"
     }
   }
 

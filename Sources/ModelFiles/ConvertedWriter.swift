@@ -10,7 +10,7 @@ struct ConvertedWriter {
   private let progress: ((ConversionProgress) -> Void)?
   private var stacks: [String: ProjectionStack] = [:]
   private var tables: [String: StoredTable] = [:]
-  private var norms: [String: StoredTensor] = [:]
+  private var norms: [String: StoredNorm] = [:]
   /// Known once the tiles are written.
   private var scales: [String: [Double]] = [:]
 
@@ -36,7 +36,7 @@ struct ConvertedWriter {
       try write(table, tensor)
     } else if let norm = norms[tensor.name] {
       try file.append(try norm.floats().flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) })
-      norm.release(0..<norm.byteCount)
+      norm.tensor.release(0..<norm.byteCount)
     } else {
       try file.append([UInt8](repeating: 0, count: tensor.range.count))
     }

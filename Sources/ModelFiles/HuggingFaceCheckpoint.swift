@@ -11,7 +11,17 @@ extension Checkpoint {
     var finder = TensorFinder(tensors)
 
     embedding = try finder.table(prefix + "embed_tokens.weight", rows: model.vocabularySize, columns: model.hiddenSize)
-    finalNorm = try finder.norm([prefix + "norm.weight"], count: model.hiddenSize)
+    finalNorm = try finder.norm(
+      [prefix + "norm.weight"], count: model.hiddenSize, isStoredLessOne: configuration.names.storesNormsLessOne)
+    if configuration.scaleMeaning == nil, let norm = configuration.names.norms[.queryInput]?.first {
+      let first = "\(prefix)layers.0.\(norm).weight"
+      guard tensors[first] != nil else {
+        throw ModelFileError(
+          .unsupported, file: tensors.name, subject: "quantization_config",
+          finding: "is missing, and so is tensor \(first): this is not a BitNet model",
+          expected: "a model with ternary weights, or a BitNet embedding model, which has norms before its projections")
+      }
+    }
     if model.tiedEmbedding {
       finder.use("lm_head.weight")  // some tied checkpoints have a copy
       head = nil

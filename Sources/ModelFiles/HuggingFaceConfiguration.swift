@@ -31,7 +31,8 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
   ) throws(ModelFileError) {
     let (raw, fields) = try config.withUnsafeBytes { (bytes) throws(ModelFileError) in
       try JSONDocument.read(bytes, file: file, limit: Self.largestFile) { (json) throws(JSONError) in
-        (try RawConfiguration(json), ConfigurationFields(json, file: file))
+        let raw = try RawConfiguration(json)
+        return (raw, ConfigurationFields(json, file: file, slidingTheta: raw.ropeParameters?.slidingTheta))
       }
     }
     let family = try ModelFamily.find(raw.architectures ?? [], modelType: raw.modelType, in: families, file: file)
@@ -49,7 +50,13 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     func unsupported(_ field: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
       ModelFileError(.unsupported, file: file, subject: field, finding: "is \(found)", expected: expected)
     }
-    names = family.names
+    if raw.quantizationConfig?.useRMSNorm == true {
+      names = family.names.normingProjections(".rms_norm")
+    } else if family.normsProjections, raw.quantizationConfig == nil {
+      names = family.names.normingProjections(".norm")
+    } else {
+      names = family.names
+    }
     scaleMeaning = try Self.scaleMeaning(raw, family, file: file)
 
     for (field, bias) in [("attention_bias", raw.attentionBias), ("mlp_bias", raw.mlpBias)] where bias == true {
@@ -76,10 +83,12 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
       headSize: try Self.headSize(raw, hiddenSize: hiddenSize, headCount: headCount, file: file),
       contextLength: try required(raw.maxPositionEmbeddings, "max_position_embeddings"),
       normEpsilon: try required(raw.rmsNormEps, "rms_norm_eps"),
+      projectionNormEpsilon: raw.quantizationConfig.flatMap { $0.useRMSNorm == true ? $0.rmsNormEps ?? 1e-6 : nil },
       ropeTheta: rope.theta,
       ropeScaling: rope.scaling,
+      yarnScaling: rope.yarn,
       activation: activation,
-      optionalNorms: family.optionalNorms,
+      optionalNorms: Set(names.norms.keys.filter(\.isOptional)),
       // The default of both BitNetConfig and LlamaConfig; a tied checkpoint says so.
       tiedEmbedding: raw.tieWordEmbeddings ?? false,
       beginToken: raw.bosTokenIDs?.first ?? generation?.beginToken,
@@ -124,9 +133,6 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
     guard quantization.quantMethod == "bitnet" else {
       throw unsupported("quant_method", "is \(quantization.quantMethod ?? "missing")", "bitnet")
     }
-    if quantization.useRMSNorm == true {
-      throw unsupported("use_rms_norm", "is true", "false: norms before each projection are not supported yet")
-    }
     if let mode = quantization.quantizationMode, mode != "offline", mode != "online" {
       throw unsupported("quantization_mode", "is \(mode)", "offline or online")
     }
@@ -150,6 +156,7 @@ package struct HuggingFaceConfiguration: Sendable, Equatable {
 private struct RotaryFields {
   let theta: Double
   let scaling: ModelConfiguration.RotaryScaling?
+  let yarn: ModelConfiguration.YarnScaling?
 
   init(_ raw: RawConfiguration, file: String) throws(ModelFileError) {
     let (name, parameters) = raw.ropeParameters.map { ("rope_parameters", $0) } ?? ("rope_scaling", raw.ropeScaling)
@@ -169,8 +176,19 @@ private struct RotaryFields {
         expected: "1: whole heads are rotated")
     }
     switch parameters?.kind {
-    case nil, "default": scaling = nil
+    case nil, "default": (scaling, yarn) = (nil, nil)
+    case "yarn":
+      let factor = try required(parameters?.factor, "factor")
+      scaling = nil
+      yarn = ModelConfiguration.YarnScaling(
+        factor: factor,
+        originalContextLength: try required(
+          parameters?.originalMaxPositionEmbeddings ?? raw.maxPositionEmbeddings, "original_max_position_embeddings"),
+        attentionFactor: parameters?.attentionFactor ?? Self.attentionFactor(factor, parameters),
+        fastRotations: parameters?.betaFast ?? 32, slowRotations: parameters?.betaSlow ?? 1,
+        truncates: parameters?.truncate ?? true)
     case "llama3":
+      yarn = nil
       scaling = ModelConfiguration.RotaryScaling(
         factor: try required(parameters?.factor, "factor"),
         lowFrequencyFactor: try required(parameters?.lowFreqFactor, "low_freq_factor"),
@@ -179,8 +197,16 @@ private struct RotaryFields {
           parameters?.originalMaxPositionEmbeddings, "original_max_position_embeddings"))
     case let other?:
       throw ModelFileError(
-        .unsupported, file: file, subject: "\(name).rope_type", finding: "is \(other)", expected: "default or llama3")
+        .unsupported, file: file, subject: "\(name).rope_type", finding: "is \(other)",
+        expected: "default, llama3 or yarn")
     }
+  }
+
+  /// The quotient of two factors where both scales are given; nil for the usual one.
+  private static func attentionFactor(_ factor: Double, _ parameters: RawConfiguration.Rope?) -> Double? {
+    guard let scale = parameters?.mscale, let all = parameters?.mscaleAllDim, scale != 0, all != 0 else { return nil }
+    return ModelConfiguration.YarnScaling.attentionFactor(factor, scale: scale)
+      / ModelConfiguration.YarnScaling.attentionFactor(factor, scale: all)
   }
 }
 

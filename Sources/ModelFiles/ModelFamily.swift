@@ -13,13 +13,17 @@ package struct ModelFamily: Sendable {
   /// Whether a checkpoint without a quantization_config has master weights. If not, such a checkpoint is refused:
   /// absmean quantisation of a plain model's weights, or of weights that are codes times a scale, ruins the model.
   package var hasMasters: Bool
+  /// Whether a checkpoint without a quantization_config has a norm before each projection, `<projection>.norm`. That
+  /// tells its masters from a plain model's weights.
+  package var normsProjections: Bool
   package var names: TensorNames
   /// Adds to a configuration what is fixed for the family or in fields of config.json that only the family has. The
   /// configuration already has the family's norms and the fields that all families have; it is validated afterwards.
   package var configure: @Sendable (ConfigurationFields, inout ModelConfiguration) throws(ModelFileError) -> Void
 
   package init(
-    architecture: String, modelType: String? = nil, hasMasters: Bool = false, names: TensorNames,
+    architecture: String, modelType: String? = nil, hasMasters: Bool = false, normsProjections: Bool = false,
+    names: TensorNames,
     configure: @escaping @Sendable (ConfigurationFields, inout ModelConfiguration) throws(ModelFileError) -> Void = {
       _, _ in
     }
@@ -27,6 +31,7 @@ package struct ModelFamily: Sendable {
     self.architecture = architecture
     self.modelType = modelType
     self.hasMasters = hasMasters
+    self.normsProjections = normsProjections
     self.names = names
     self.configure = configure
   }
@@ -37,6 +42,10 @@ package struct ModelFamily: Sendable {
     // The first public reproduction of BitNet b1.58: float32 masters, and other names of the sub-norms.
     ModelFamily(architecture: "BitnetForCausalLM", hasMasters: true, names: .bitNet),
     ModelFamily(architecture: "LlamaForCausalLM", modelType: "llama", names: .llama),
+    .qwen3("Qwen3ForCausalLM", modelType: "qwen3"),
+    .qwen3("Qwen3Model"),
+    .gemma3("Gemma3ForCausalLM", modelType: "gemma3_text"),
+    .gemma3("Gemma3TextModel"),
   ]
 
   /// The norms of the family's blocks besides those that all blocks have.
@@ -57,10 +66,8 @@ package struct ModelFamily: Sendable {
     let found =
       architectures.isEmpty
       ? "is missing, and model_type is \(modelType ?? "missing")" : "is " + architectures.joined(separator: ", ")
-    let isEmbedding = ["qwen3", "gemma3_text", "gemma3"].contains(modelType)
     throw ModelFileError(
-      .unsupported, file: file, subject: "architectures", finding: found,
-      expected: supported + (isEmbedding ? "; BitNet embedding models are not supported yet" : ""))
+      .unsupported, file: file, subject: "architectures", finding: found, expected: supported)
   }
 }
 
@@ -68,11 +75,14 @@ package struct ModelFamily: Sendable {
 package struct ConfigurationFields: Sendable {
   private let json: JSONValue
   private let file: String
+  /// The rotary base of layers with a window, where rope_parameters has one.
+  let slidingTheta: Double?
 
   /// - Parameter file: config.json's path, for errors.
-  init(_ json: JSONValue, file: String) {
+  init(_ json: JSONValue, file: String, slidingTheta: Double? = nil) {
     self.json = json
     self.file = file
+    self.slidingTheta = slidingTheta
   }
 
   /// - Throws: `ModelFileError` when the field is missing or not a number.
@@ -88,6 +98,42 @@ package struct ConfigurationFields: Sendable {
   /// - Throws: `ModelFileError` when the field is missing or not a list of strings.
   package func strings(_ name: String) throws(ModelFileError) -> [String] {
     try read(name) { (value) throws(JSONError) in try value.strings() }
+  }
+
+  /// Nil if the field is missing or null.
+  ///
+  /// - Throws: `ModelFileError` when the field is not a number.
+  package func numberIfPresent(_ name: String) throws(ModelFileError) -> Double? {
+    try read(name) { (value) throws(JSONError) in try value.ifPresent?.number() }
+  }
+
+  /// Nil if the field is missing or null.
+  ///
+  /// - Throws: `ModelFileError` when the field is not a whole number of 64 bits.
+  package func integerIfPresent(_ name: String) throws(ModelFileError) -> Int? {
+    try read(name) { (value) throws(JSONError) in try value.ifPresent?.integer() }
+  }
+
+  /// Nil if the field is missing or null.
+  ///
+  /// - Throws: `ModelFileError` when the field is not a list of strings.
+  package func stringsIfPresent(_ name: String) throws(ModelFileError) -> [String]? {
+    try read(name) { (value) throws(JSONError) in try value.ifPresent?.strings() }
+  }
+
+  /// Nil if the field is missing, null or not true or false.
+  package func flag(_ name: String) throws(ModelFileError) -> Bool? {
+    try read(name) { (value) throws(JSONError) in value.kind == .bool ? try value.bool() : nil }
+  }
+
+  /// The error of a field whose value no engine follows.
+  func unsupported(_ name: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
+    ModelFileError(.unsupported, file: file, subject: name, finding: "is \(found)", expected: expected)
+  }
+
+  /// The error of a field that is out of range.
+  func invalid(_ name: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
+    ModelFileError(.configuration, file: file, subject: name, finding: "is \(found)", expected: expected)
   }
 
   private func read<Value>(

@@ -7,6 +7,7 @@ struct RawConfiguration {
     let linearClass: String?
     let quantizationMode: String?
     let useRMSNorm: Bool?
+    let rmsNormEps: Double?
     let modulesToNotConvert: [String]?
 
     init(_ json: JSONValue) throws(JSONError) {
@@ -15,6 +16,7 @@ struct RawConfiguration {
       linearClass = try fields["linear_class"].ifPresent?.string()
       quantizationMode = try fields["quantization_mode"].ifPresent?.string()
       useRMSNorm = try fields["use_rms_norm"].ifPresent?.bool()
+      rmsNormEps = try fields["rms_norm_eps"].ifPresent?.number()
       modulesToNotConvert = try fields["modules_to_not_convert"].ifPresent?.strings()
     }
   }
@@ -28,9 +30,23 @@ struct RawConfiguration {
     let lowFreqFactor: Double?
     let highFreqFactor: Double?
     let originalMaxPositionEmbeddings: Int?
+    let attentionFactor: Double?
+    let mscale: Double?
+    let mscaleAllDim: Double?
+    let betaFast: Double?
+    let betaSlow: Double?
+    let truncate: Bool?
+    /// The base of sliding layers, where they have parameters of their own.
+    let slidingTheta: Double?
 
     init(_ json: JSONValue) throws(JSONError) {
-      var fields = try json.fields()
+      var outer = try json.fields()
+      // Parameters of layers with and without a window, each with its own.
+      let full = try outer["full_attention"].ifPresent
+      var sliding = try outer["sliding_attention"].ifPresent?.fields()
+      slidingTheta = try sliding?["rope_theta"].ifPresent?.number()
+      var fields = outer
+      if let full { fields = try full.fields() }
       let type = try fields["type"].ifPresent?.string()
       kind = try fields["rope_type"].ifPresent?.string() ?? type
       ropeTheta = try fields["rope_theta"].ifPresent?.number()
@@ -39,6 +55,12 @@ struct RawConfiguration {
       lowFreqFactor = try fields["low_freq_factor"].ifPresent?.number()
       highFreqFactor = try fields["high_freq_factor"].ifPresent?.number()
       originalMaxPositionEmbeddings = try fields["original_max_position_embeddings"].ifPresent?.integer()
+      attentionFactor = try fields["attention_factor"].ifPresent?.number()
+      mscale = try fields["mscale"].ifPresent?.number()
+      mscaleAllDim = try fields["mscale_all_dim"].ifPresent?.number()
+      betaFast = try fields["beta_fast"].ifPresent?.number()
+      betaSlow = try fields["beta_slow"].ifPresent?.number()
+      truncate = try fields["truncate"].ifPresent?.bool()
     }
   }
 
@@ -84,7 +106,8 @@ struct RawConfiguration {
     ropeScaling = try fields["rope_scaling"].ifPresent.map(Rope.init)
     ropeParameters = try fields["rope_parameters"].ifPresent.map(Rope.init)
     partialRotaryFactor = try fields["partial_rotary_factor"].ifPresent?.number()
-    hiddenAct = try fields["hidden_act"].ifPresent?.string()
+    let activation = try fields["hidden_act"].ifPresent?.string()
+    hiddenAct = try fields["hidden_activation"].ifPresent?.string() ?? activation
     tieWordEmbeddings = try fields["tie_word_embeddings"].ifPresent?.bool()
     attentionBias = try fields["attention_bias"].ifPresent?.bool()
     mlpBias = try fields["mlp_bias"].ifPresent?.bool()

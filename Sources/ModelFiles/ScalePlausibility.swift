@@ -14,7 +14,7 @@ extension Checkpoint {
     var reciprocals: [Double] = []
     for layer in layers {
       for (role, norm) in [(MatrixRole.queryKeyValue, NormRole.attention), (.gateUp, .feedForward)] {
-        let weights = try layer.norm(norm).floats()
+        let weights = try layer.norm(layer.norms[role.partNorms[0]] == nil ? norm : role.partNorms[0]).floats()
         let meanSquare = weights.reduce(0) { $0 + Double($1) * Double($1) } / Double(weights.count)
         let size = (meanSquare * Self.nonzeroShare * Double(weights.count)).squareRoot()
         for scale in layer.stacks[role.rawValue].parts.compactMap(\.storedScale) {

@@ -9,10 +9,25 @@ package struct TensorNames: Sendable, Equatable {
   package var projections: [MatrixRole: [String]]
   /// The names that a norm may have, the usual one first. The family has the norms that have a name here.
   package var norms: [NormRole: [String]]
+  /// Whether the weights of norms are stored less one, except those before single projections.
+  package var storesNormsLessOne: Bool
 
-  package init(projections: [MatrixRole: [String]] = Self.projections, norms: [NormRole: [String]]) {
+  package init(
+    projections: [MatrixRole: [String]] = Self.projections, norms: [NormRole: [String]],
+    storesNormsLessOne: Bool = false
+  ) {
     self.projections = projections
     self.norms = norms
+    self.storesNormsLessOne = storesNormsLessOne
+  }
+
+  /// These names with those of norms before each projection: the projection's name and a suffix.
+  func normingProjections(_ suffix: String) -> TensorNames {
+    var names = self
+    for (role, projections) in projections {
+      for (norm, projection) in zip(role.partNorms, projections) { names.norms[norm] = [projection + suffix] }
+    }
+    return names
   }
 
   /// The names of projections in nearly all families.
@@ -27,6 +42,20 @@ package struct TensorNames: Sendable, Equatable {
   package static let llama = TensorNames(norms: [
     .attention: ["input_layernorm"], .feedForward: ["post_attention_layernorm"],
   ])
+
+  /// Qwen 3's names.
+  static let qwen3 = TensorNames(norms: [
+    .attention: ["input_layernorm"], .feedForward: ["post_attention_layernorm"],
+    .queryHead: ["self_attn.q_norm"], .keyHead: ["self_attn.k_norm"],
+  ])
+
+  /// Gemma 3's names.
+  static let gemma3 = TensorNames(
+    norms: [
+      .attention: ["input_layernorm"], .attentionPost: ["post_attention_layernorm"],
+      .feedForward: ["pre_feedforward_layernorm"], .feedForwardPost: ["post_feedforward_layernorm"],
+      .queryHead: ["self_attn.q_norm"], .keyHead: ["self_attn.k_norm"],
+    ], storesNormsLessOne: true)
 
   /// The names of BitNet b1.58 2B-4T. The second name of each sub-norm is that of the first public reproduction,
   /// 1bitLLM/bitnet_b1_58.

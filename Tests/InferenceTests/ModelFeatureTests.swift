@@ -22,6 +22,8 @@ struct ModelFeatureTests {
     case .embeddingScale: model.embeddingScale = 8
     case .residualScale: model.residualScale = 0.5
     case .outputScale: model.outputScale = 2
+    case .projectionNorms: model.optionalNorms = [.downInput]
+    case .yarnScaling: model.yarnScaling = .init(factor: 4, originalContextLength: 25)
     }
     return model
   }
@@ -48,9 +50,13 @@ struct ModelFeatureTests {
       case .embeddingScale: "the model's embedding scale is 8.0; expected 1 on this engine"
       case .residualScale: "the model's residual scale is 0.5; expected 1 on this engine"
       case .outputScale: "the model's output scale is 2.0; expected 1 on this engine"
+      case .projectionNorms:
+        "the model's normalisation before projections is a norm for each projection; expected one norm for projections "
+          + "of the same input on this engine"
+      case .yarnScaling: "the model's rotary scaling is YaRN; expected none, or that of Llama 3.1 on this engine"
       }
     let error = #expect(throws: EngineError.self) { try model.requireOnly(on: "this engine") }
-    #expect(error?.description == expected)
+    #expect(error?.description == expected + "; the CPU engine (--device cpu) runs the model")
   }
 
   @Test("is absent from a plain model")
@@ -67,7 +73,17 @@ struct ModelFeatureTests {
       ("attention.ropeTheta", { $0.attention = [.init(ropeTheta: .nan)] }),
       ("attentionScale", { $0.attentionScale = 0 }), ("embeddingScale", { $0.embeddingScale = .infinity }),
       ("residualScale", { $0.residualScale = -1 }), ("outputScale", { $0.outputScale = .nan }),
-      ("norms", { $0.optionalNorms = [.attention] }),
+      ("norms", { $0.optionalNorms = [.attention] }), ("projectionNormEpsilon", { $0.projectionNormEpsilon = -1 }),
+      ("yarnScaling.factor", { $0.yarnScaling = .init(factor: 0.5, originalContextLength: 25) }),
+      ("yarnScaling.originalContextLength", { $0.yarnScaling = .init(factor: 2, originalContextLength: 0) }),
+      (
+        "yarnScaling.attentionFactor",
+        { $0.yarnScaling = .init(factor: 2, originalContextLength: 25, attentionFactor: .nan) }
+      ),
+      (
+        "yarnScaling.fastRotations",
+        { $0.yarnScaling = .init(factor: 2, originalContextLength: 25, fastRotations: 1, slowRotations: 2) }
+      ),
     ]
     for (field, change) in changes {
       var model = Self.plain

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-_Static_assert(sizeof(TernaryKernels) == 17 * sizeof(void *),
+_Static_assert(sizeof(TernaryKernels) == 19 * sizeof(void *),
                "a kernel was added or removed; expected one function below for each");
 
 static bool quick;
@@ -243,7 +243,19 @@ static void elements(void) {
         k->dequantizeAndAdd(dots, factor, n, out);
         result(out, bytes, FINITE);
       }
-      for (int activation = 0; activation < 2; activation++) {
+      begin("addScaled n=%td", n);
+      drawFloats(x, n, ORDINARY);
+      float *y = input(1, bytes);
+      drawFloats(y, n, ORDINARY);
+      factor = drawFloat(ORDINARY);
+      for (const TernaryKernels *k; (k = nextSet());) {
+        float *out = output(3, bytes);
+        memcpy(out, x, bytes);
+        k->addScaled(y, factor, n, out);
+        result(out, bytes, FINITE);
+      }
+      up = input(1, bytes);
+      for (int activation = 0; activation < 3; activation++) {
         begin("gate n=%td dots=%s activation=%d", n, name, activation);
         drawDots(dots, n, extreme);
         drawDots(up, n, extreme);
@@ -299,6 +311,7 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
       ((uint16_t *)valueChunks[p / 64])[p % 64 * wide + i] = drawHalf(ORDINARY);
     }
   const ptrdiff_t stride = CTERNARY_PARTIAL(wide) + below(3) * 5;
+  const ptrdiff_t end = count < 64 ? count : 64, first = below(end);
   for (const TernaryKernels *k; (k = nextSet());) {
     // Chunk by chunk.
     float *out = output(5, bytes), *running = input(6, (size_t)partialBytes), *partial = input(9, (size_t)partialBytes);
@@ -323,6 +336,17 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
     for (ptrdiff_t g = group - 1; g >= 0; g--) k->combine(partials, stride, chunks, g, 1, size, combined + g * size);
     watch(partials);
     watch(combined);
+    // A window that starts within the first chunk; one that starts at its first position is the chunk.
+    float *window = input(10, (size_t)partialBytes), *seen = output(11, bytes), *whole = output(5, bytes);
+    k->attendWindow(queries, group, size, keyChunks[0], valueChunks[0], keyChunks[0], first, end, scale, window);
+    k->combine(window, 0, 1, 0, group, size, seen);
+    result(seen, bytes, FINITE);
+    k->attendWindow(queries, group, size, keyChunks[0], valueChunks[0], keyChunks[0], 0, end, scale, window);
+    k->combine(window, 0, 1, 0, group, size, seen);
+    k->attendChunk(queries, group, size, keyChunks[0], valueChunks[0], keyChunks[0], end, scale, partial);
+    k->combine(partial, 0, 1, 0, group, size, whole);
+    if (memcmp(seen, whole, bytes) != 0) fail("a window of a whole chunk differs from the chunk");
+    watch(window);
     if (memcmp(combined, out, bytes) != 0) fail("chunks that are combined differ from chunks that are merged");
   }
 }

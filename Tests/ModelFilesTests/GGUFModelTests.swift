@@ -168,8 +168,8 @@ struct GGUFModelTests {
   }
 
   @Test func unusableMetadataIsRefused() {
-    refuse("key general.architecture", "is qwen3", expected: "not supported yet") {
-      $0.builder["general.architecture"] = .string("qwen3")
+    refuse("key general.architecture", "is qwen35", expected: "Gated DeltaNet layers are not supported") {
+      $0.builder["general.architecture"] = .string("qwen35")
     }
     refuse("key general.architecture", "is missing") { $0.builder["general.architecture"] = nil }
     refuse("key bitnet-b1.58.block_count", "is missing") { $0.builder["bitnet-b1.58.block_count"] = nil }
@@ -179,7 +179,10 @@ struct GGUFModelTests {
     refuse("key bitnet-b1.58.rope.dimension_count", "is 8", expected: "16") {
       $0.builder["bitnet-b1.58.rope.dimension_count"] = .u32(8)
     }
-    refuse("key bitnet-b1.58.rope.scaling.type", "is yarn") {
+    refuse("key bitnet-b1.58.rope.scaling.type", "is longrope") {
+      $0.builder["bitnet-b1.58.rope.scaling.type"] = .string("longrope")
+    }
+    refuse("key bitnet-b1.58.rope.scaling.factor", "is missing") {
       $0.builder["bitnet-b1.58.rope.scaling.type"] = .string("yarn")
     }
     refuse("key bitnet-b1.58.expert_count", "is 8") { $0.builder["bitnet-b1.58.expert_count"] = .u32(8) }

@@ -122,17 +122,12 @@ struct HuggingFaceConfigurationTests {
   }
 
   @Test func refusesOtherArchitectures() {
-    let supported = "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM"
+    let supported = "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Qwen3ForCausalLM, Qwen3Model"
     expectRefusal("architectures", "is MistralForCausalLM", expected: supported) {
       _ = try configuration(["architectures": "[\"MistralForCausalLM\"]", "model_type": "\"mistral\""])
     }
     expectRefusal("architectures", "is missing, and model_type is gpt2", expected: supported) {
       _ = try configuration(["architectures": nil, "model_type": "\"gpt2\""])
-    }
-    for (architecture, type) in [("Qwen3Model", "qwen3"), ("Gemma3TextModel", "gemma3_text")] {
-      expectRefusal("architectures", "is \(architecture)", expected: "embedding models are not supported yet") {
-        _ = try configuration(["architectures": "[\"\(architecture)\"]", "model_type": "\"\(type)\""])
-      }
     }
     #expect(throws: Never.self) { try configuration(["architectures": nil]) }
   }
@@ -154,7 +149,12 @@ struct HuggingFaceConfigurationTests {
     expectRefusal("quantization_config.quantization_mode", "is later") {
       _ = try meaning(",\"quantization_mode\":\"later\"")
     }
-    expectRefusal("quantization_config.use_rms_norm", "is true") { _ = try meaning(",\"use_rms_norm\":true") }
+    let normed = try configuration([
+      "quantization_config": "{\"quant_method\":\"bitnet\",\"use_rms_norm\":true,\"rms_norm_eps\":1e-3}"
+    ])
+    #expect(normed.model.optionalNorms == Set.subNorms.union(Set.projectionNorms))
+    #expect(normed.model.projectionNormEpsilon == 1e-3)
+    #expect(normed.names.norms[.upInput] == ["mlp.up_proj.rms_norm"])
     #expect(try meaning(",\"modules_to_not_convert\":[\"lm_head\"]") == .divide)
     expectRefusal("quantization_config.modules_to_not_convert", "names model.layers.0.mlp") {
       _ = try meaning(",\"modules_to_not_convert\":[\"lm_head\",\"model.layers.0.mlp\"]")
@@ -206,9 +206,9 @@ struct HuggingFaceConfigurationTests {
     }
   }
 
-  @Test(arguments: ["linear", "dynamic", "yarn", "longrope", "su"])
+  @Test(arguments: ["linear", "dynamic", "longrope", "su"])
   func refusesOtherScaling(_ type: String) {
-    expectRefusal("rope_scaling.rope_type", "is \(type)", expected: "default or llama3") {
+    expectRefusal("rope_scaling.rope_type", "is \(type)", expected: "default, llama3 or yarn") {
       _ = try configuration(["rope_scaling": "{\"type\":\"\(type)\",\"factor\":2.0}"])
     }
   }

@@ -45,7 +45,11 @@ typedef struct TernaryKernels {
   /// Adds dots[i] * factor to x[i], rounding twice.
   void (*_Nonnull dequantizeAndAdd)(const int32_t *_Nonnull dots, float factor, ptrdiff_t n, float *_Nonnull x);
 
-  /// Sets out[i] to act(gate[i] * gateFactor) * (up[i] * upFactor); activation: 0 squared ReLU, 1 SiLU.
+  /// Sets x[i] to fma(y[i], scale, x[i]).
+  void (*_Nonnull addScaled)(const float *_Nonnull y, float scale, ptrdiff_t n, float *_Nonnull x);
+
+  /// Sets out[i] to act(gate[i] * gateFactor) * (up[i] * upFactor); activation: 0 squared ReLU, 1 SiLU, 2 GELU with
+  /// the tanh approximation.
   void (*_Nonnull gate)(const int32_t *_Nonnull gate, float gateFactor, const int32_t *_Nonnull up, float upFactor,
                         int activation, ptrdiff_t n, float *_Nonnull out);
 
@@ -66,6 +70,12 @@ typedef struct TernaryKernels {
   void (*_Nonnull attendChunk)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values,
                                const uint16_t *_Nonnull next, ptrdiff_t count, float scale, float *_Nonnull partial);
+
+  /// Computes what attendChunk does, with attention to positions `first` (0 to count - 1) and later alone.
+  void (*_Nonnull attendWindow)(const float *_Nonnull queries, ptrdiff_t group, ptrdiff_t size,
+                                const uint16_t *_Nonnull keys, const uint16_t *_Nonnull values,
+                                const uint16_t *_Nonnull next, ptrdiff_t first, ptrdiff_t count, float scale,
+                                float *_Nonnull partial);
 
   /// Adds a chunk's partial to that of all chunks before it.
   void (*_Nonnull mergeChunk)(float *_Nonnull running, const float *_Nonnull partial, ptrdiff_t group, ptrdiff_t size);

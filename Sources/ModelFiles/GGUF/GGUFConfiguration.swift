@@ -22,15 +22,18 @@ struct GGUFConfiguration: Sendable {
     let hiddenSize = try fields.required("embedding_length")
     let headCount = try fields.required("attention.head_count")
     let headSize = try fields.headSize(hiddenSize: hiddenSize, headCount: headCount)
-    try fields.requireSupported(headSize: headSize)
+    try fields.requireSupported(headSize: headSize, of: family)
     let theta = try fields.decimal("rope.freq_base") ?? 10000
+    let layerCount = try fields.required("block_count")
+    var norms = family.optionalNorms
+    if parts[GGUFFamily.firstProjectionNorm] == nil { norms.subtract(Set.projectionNorms) }
     var model = ModelConfiguration(
       architecture: architecture,
       // The tensor says how many rows there are; vocab_size is missing in some files and rounded up in others.
       vocabularySize: embedding.shape[0],
       hiddenSize: hiddenSize,
       feedForwardSize: try fields.required("feed_forward_length"),
-      layerCount: try fields.required("block_count"),
+      layerCount: layerCount,
       headCount: headCount,
       keyValueHeadCount: try fields.integer("attention.head_count_kv") ?? headCount,
       headSize: headSize,
@@ -39,12 +42,16 @@ struct GGUFConfiguration: Sendable {
         fields.key("attention.layer_norm_rms_epsilon"), fields.decimal("attention.layer_norm_rms_epsilon")),
       ropeTheta: theta,
       activation: family.activation,
-      optionalNorms: family.optionalNorms,
+      optionalNorms: norms,
+      attention: family.isEmbedding ? try fields.attention(of: family, layerCount: layerCount) : [.causal],
+      attentionScale: family.isEmbedding ? try fields.attentionScale(headSize: headSize) : nil,
+      embeddingScale: family.scalesEmbedding ? Double(max(hiddenSize, 0)).squareRoot() : 1,
       tiedEmbedding: parts[GGUFName.head] == nil,
       beginToken: try fields.token(GGUFName.beginToken),
       endTokens: try fields.endTokens())
     try Self.validate(model, metadata)
     model.ropeScaling = try Self.rotaryScaling(parts, of: model)
+    model.yarnScaling = try fields.yarnScaling(contextLength: model.contextLength)
     try Self.validate(model, metadata)
     self.family = family
     self.model = model
@@ -131,7 +138,7 @@ extension GGUFMetadata {
 }
 
 /// The keys of a model, which begin with its architecture.
-private struct GGUFModelFields {
+struct GGUFModelFields {
   let metadata: GGUFMetadata
   let prefix: String
 
@@ -150,8 +157,7 @@ private struct GGUFModelFields {
 
   func decimal(_ name: String) throws(ModelFileError) -> Double? { try metadata.decimal(key(name)) }
 
-  private func unsupported(_ name: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError
-  {
+  func unsupported(_ name: String, _ found: some CustomStringConvertible, _ expected: String) -> ModelFileError {
     ModelFileError(
       .unsupported, file: metadata.file, subject: "key \(key(name))", finding: "is \(found)", expected: expected)
   }
@@ -167,21 +173,22 @@ private struct GGUFModelFields {
   }
 
   /// - Throws: `ModelFileError` for a key that would change the model's output and that engines cannot follow.
-  func requireSupported(headSize: Int) throws(ModelFileError) {
+  func requireSupported(headSize: Int, of family: GGUFFamily) throws(ModelFileError) {
     for name in ["attention.value_length", "rope.dimension_count"] {
       if let size = try integer(name), size != headSize {
         throw unsupported(name, size, "\(headSize), the size of a head")
       }
     }
-    for name in ["expert_count", "attention.sliding_window"] {
+    for name in ["expert_count"] + (family.isEmbedding ? [] : ["attention.sliding_window"]) {
       if let count = try integer(name), count > 0 { throw unsupported(name, count, "0") }
     }
-    if let scaling = try metadata.string(key("rope.scaling.type")), scaling != "none" {
+    if let scaling = try metadata.string(key("rope.scaling.type")), scaling != "none", scaling != "yarn" {
       guard scaling == "linear", try decimal("rope.scaling.factor") ?? 1 == 1 else {
-        throw unsupported("rope.scaling.type", scaling, "none, or rope_freqs.weight for the scaling of Llama 3.1")
+        throw unsupported("rope.scaling.type", scaling, "none, yarn, or rope_freqs.weight for the scaling of Llama 3.1")
       }
     }
-    for name in ["logit_scale", "residual_scale", "embedding_scale", "attention.scale"] {
+    let scales = ["logit_scale", "residual_scale", "embedding_scale"] + (family.isEmbedding ? [] : ["attention.scale"])
+    for name in scales {
       if let factor = try decimal(name), factor != 1 { throw unsupported(name, factor, "1") }
     }
   }

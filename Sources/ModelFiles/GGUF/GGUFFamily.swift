@@ -8,9 +8,25 @@ struct GGUFFamily: Sendable {
   let names: TensorNames
   /// Whether the rows of q and k are stored with the halves of each head interleaved.
   let interleavesHeads: Bool
+  /// Whether a file may have a norm before each projection, `<projection>_norm_in`, and say how layers attend.
+  var isEmbedding = false
+  /// Whether a token's embedding is multiplied by the root of its width.
+  var scalesEmbedding = false
+  /// The layers with a window, where a file does not say.
+  var local: LocalLayers?
 
-  /// The norms of the family's blocks besides those that all blocks have.
+  /// Layers with a window and a rotary base of their own: all but each `period`th.
+  struct LocalLayers: Sendable {
+    let period: Int
+    let window: Int
+    let ropeTheta: Double
+  }
+
+  /// The norms of the family's blocks besides those that all blocks have, or may have.
   var optionalNorms: Set<NormRole> { Set(names.norms.keys.filter(\.isOptional)) }
+
+  /// The name of the tensor that tells that a file has norms before projections.
+  static let firstProjectionNorm = GGUFName.block(0) + "attn_q_norm_in.weight"
 
   /// All supported families.
   static let all = [
@@ -21,13 +37,16 @@ struct GGUFFamily: Sendable {
     // 1bitLLM/bitnet_b1_58.
     GGUFFamily(architectures: ["bitnet"], activation: .silu, names: .ggufBitNet, interleavesHeads: false),
     GGUFFamily(architectures: ["llama"], activation: .silu, names: .ggufLlama, interleavesHeads: true),
+    GGUFFamily(
+      architectures: ["qwen3"], activation: .silu, names: .ggufQwen3, interleavesHeads: false, isEmbedding: true),
+    GGUFFamily(
+      architectures: ["gemma3"], activation: .geluTanh, names: .ggufGemma3, interleavesHeads: false, isEmbedding: true,
+      scalesEmbedding: true, local: LocalLayers(period: 6, window: 512, ropeTheta: 10000)),
   ]
 
   /// Architectures of ternary models that cannot run yet, with the reason.
   static let others = [
-    "qwen3": "embedding models and models with a scale for each group of weights are not supported yet",
-    "gemma3": "embedding models are not supported yet",
-    "gemma-embedding": "embedding models are not supported yet",
+    "gemma-embedding": "BitNet's embedding models are of the architecture gemma3",
     "qwen35": "Gated DeltaNet layers are not supported",
     "minicpm": "models with a scale for each group of weights are not supported yet",
     "maple": "mixtures of experts are not supported",
@@ -43,8 +62,16 @@ struct GGUFFamily: Sendable {
 
   /// The family in which a model can be written; nil if there is none.
   static func find(for model: ModelConfiguration) -> GGUFFamily? {
-    guard model.attention == [.causal], !ModelFeature.allCases.contains(where: model.has) else { return nil }
-    return all.first { $0.activation == model.activation && $0.optionalNorms == model.optionalNorms }
+    guard model.residualScale == 1, model.outputScale == 1, model.projectionNormEpsilon == nil else { return nil }
+    return all.first { family in
+      let norms = model.optionalNorms
+      let scale = family.scalesEmbedding ? Double(model.hiddenSize).squareRoot() : 1
+      guard family.activation == model.activation, model.embeddingScale == scale else { return false }
+      if family.isEmbedding {
+        return norms == family.optionalNorms || norms == family.optionalNorms.subtracting(Set.projectionNorms)
+      }
+      return norms == family.optionalNorms && model.attention == [.causal] && model.attentionScale == nil
+    }
   }
 }
 
@@ -57,6 +84,23 @@ extension TensorNames {
   /// Llama's names in GGUF files, in blocks `blk.{i}.`.
   static let ggufLlama = TensorNames(
     projections: ggufProjections, norms: [.attention: ["attn_norm"], .feedForward: ["ffn_norm"]])
+
+  /// Qwen 3's names in GGUF files, with those of Microsoft's converter for norms before projections.
+  static let ggufQwen3 = TensorNames(
+    projections: ggufProjections,
+    norms: [
+      .attention: ["attn_norm"], .feedForward: ["ffn_norm"], .queryHead: ["attn_q_norm"], .keyHead: ["attn_k_norm"],
+    ]
+  ).normingProjections("_norm_in")
+
+  /// Gemma 3's names in GGUF files, whose norms are stored as they act.
+  static let ggufGemma3 = TensorNames(
+    projections: ggufProjections,
+    norms: [
+      .attention: ["attn_norm"], .attentionPost: ["post_attention_norm"], .feedForward: ["ffn_norm"],
+      .feedForwardPost: ["post_ffw_norm"], .queryHead: ["attn_q_norm"], .keyHead: ["attn_k_norm"],
+    ]
+  ).normingProjections("_norm_in")
 
   /// BitNet's names in GGUF files.
   static let ggufBitNet = TensorNames(
@@ -88,6 +132,13 @@ enum GGUFName {
     static let scales = "swift-bitnet.scales"
     /// The rotary scaling as f64: factor, low and high frequency factor, original context length.
     static let rotaryScaling = "swift-bitnet.rope_scaling"
+    /// YaRN as f64: factor, original context length, attention factor, fast and slow rotations, whether the ramp is of
+    /// whole pairs.
+    static let yarn = "swift-bitnet.yarn"
+    /// How each layer attends as f64: the window or 0, whether it is bidirectional, its rotary base or 0.
+    static let attention = "swift-bitnet.attention"
+    /// The embedding model's pooling and prompts, as converted files hold them.
+    static let embedding = "swift-bitnet.embedding"
     /// The end-of-sequence tokens, of which other keys hold only the first.
     static let endTokens = "swift-bitnet.end_tokens"
     /// The tokenizer as converted files hold it.

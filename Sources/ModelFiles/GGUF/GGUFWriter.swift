@@ -98,6 +98,18 @@ struct GGUFWriter {
     for (key, size) in sizes { encoder.add("\(architecture).\(key)", size) }
     encoder.add("\(architecture).attention.layer_norm_rms_epsilon", model.normEpsilon)
     encoder.add("\(architecture).rope.freq_base", model.ropeTheta)
+    if family.isEmbedding { addAttention(to: &encoder, architecture) }
+    if let yarn = model.yarnScaling {
+      encoder.add("\(architecture).rope.scaling.type", "yarn")
+      encoder.add("\(architecture).rope.scaling.factor", yarn.factor)
+      encoder.add("\(architecture).rope.scaling.original_context_length", yarn.originalContextLength)
+      encoder.add(
+        GGUFName.Own.yarn,
+        doubles: [
+          yarn.factor, Double(yarn.originalContextLength), yarn.attentionFactor, yarn.fastRotations, yarn.slowRotations,
+          yarn.truncates ? 1 : 0,
+        ])
+    }
     if let temperature = generation?.temperature { encoder.add("general.sampling.temp", temperature) }
     if let topP = generation?.topP { encoder.add("general.sampling.top_p", topP) }
     if let topK = generation?.topK { encoder.add("general.sampling.top_k", topK) }
@@ -115,6 +127,19 @@ struct GGUFWriter {
     encoder.add(GGUFName.Own.endTokens, integers: model.endTokens)
     for tensor in tensors { encoder.add(tensor.description) }
     return encoder
+  }
+
+  /// How the layers of an embedding model attend, for other programs as far as they have keys for it.
+  private func addAttention(to encoder: inout GGUFEncoder, _ architecture: String) {
+    encoder.add("\(architecture).attention.scale", model.attentionScale ?? 1 / Double(model.headSize).squareRoot())
+    if let window = model.attention.lazy.compactMap(\.window).first {
+      encoder.add("\(architecture).attention.sliding_window", window)
+    }
+    encoder.add(
+      GGUFName.Own.attention,
+      doubles: model.attention.flatMap {
+        [Double($0.window ?? 0), $0.isBidirectional ? 1 : 0, $0.ropeTheta ?? 0]
+      })
   }
 
   /// The forms of a tokenizer in a file.
