@@ -14,9 +14,11 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-/** Appends any number of nodes; the arguments of a call are limited. */
+/** Appends any number of nodes at once; the arguments of a call are limited. */
 function appendAll(parent, nodes) {
-  for (const node of nodes) parent.append(node);
+  const fragment = new DocumentFragment();
+  for (const node of nodes) fragment.append(node);
+  parent.append(fragment);
   return parent;
 }
 

@@ -6,6 +6,7 @@ const page = {
   /** Answers in progress by conversation: {controller, message, started}. */
   answers: new Map(),
   drafts: new Map(),
+  items: new WeakMap(),
 
   start() {
     store.load();
@@ -105,8 +106,12 @@ const page = {
   changed(conversation = this.current) {
     if (conversation.messages.length === 0 && !store.conversations.has(conversation.id)) return;
     conversation.updated = Date.now();
-    if (!store.conversations.has(conversation.id)) store.add(conversation);
-    else store.save(conversation);
+    if (store.conversations.has(conversation.id)) {
+      store.save(conversation);
+    } else {
+      store.add(conversation);
+      kept.setItem("bitnet:current", conversation.id);
+    }
   },
 
   remove(conversation) {
@@ -296,15 +301,7 @@ const page = {
     const busy = this.answers.get(conversation.id);
     const list = byId("messages");
     list.replaceChildren();
-    for (const message of conversation.messages) {
-      list.append(messageElement(conversation, message, busy?.message === message, {
-        edit: (text) => this.edit(message, text),
-        regenerate: () => { if (!this.answers.has(conversation.id)) this.regenerate(message); },
-        retry: () => { if (!this.answers.has(conversation.id)) this.regenerate(message); },
-        openKey: () => settings.open(conversation, "key"),
-        show: (index) => { message.shown = index; this.changed(); this.show(); },
-      }));
-    }
+    appendAll(list, conversation.messages.map((message) => this.itemFor(message, busy?.message === message)));
     list.setAttribute("aria-busy", String(busy !== undefined));
     byId("welcome").hidden = conversation.messages.length > 0;
     const lead = byId("welcome").querySelector(".lead");
@@ -320,6 +317,26 @@ const page = {
     this.showModels();
     this.showList();
     this.showLatestButton();
+  },
+
+  /** The element of a message, kept as long as the message stays as it is. */
+  itemFor(message, isBusy) {
+    const conversation = this.current;
+    const version = shownVersion(message);
+    const { text, finish, error } = version;
+    const state = [version, text, finish, error, message.versions.length, conversation.mode, isBusy];
+    const old = this.items.get(message);
+    if (old && !isBusy && old.state.every((value, index) => value === state[index])) return old.item;
+    const regenerate = () => { if (!this.answers.has(conversation.id)) this.regenerate(message); };
+    const item = messageElement(conversation, message, isBusy, {
+      edit: (changed) => { this.items.delete(message); this.edit(message, changed); },
+      regenerate,
+      retry: regenerate,
+      openKey: () => settings.open(conversation, "key"),
+      show: (index) => { message.shown = index; this.changed(); this.show(); },
+    });
+    this.items.set(message, { state, item });
+    return item;
   },
 
   showList() {

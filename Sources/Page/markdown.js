@@ -154,8 +154,8 @@ function cells(line) {
 function blockElement(block) {
   const withInline = (made, text) => { inline(made, text); return made; };
   switch (block.kind) {
-    case "paragraph": return withInline(element("p", { dir: "auto" }), block.text);
-    case "heading": return withInline(element(`h${Math.min(6, block.level + 1)}`, { dir: "auto" }), block.text);
+    case "paragraph": return withInline(element("p"), block.text);
+    case "heading": return withInline(element(`h${Math.min(6, block.level + 1)}`), block.text);
     case "rule": return element("hr");
     case "quote": return appendAll(element("blockquote"), block.blocks.map(blockElement));
     case "code": {
@@ -169,7 +169,7 @@ function blockElement(block) {
       const start = block.ordered && block.start !== 1 ? String(block.start) : undefined;
       const list = element(block.ordered ? "ol" : "ul", { start });
       for (const blocks of block.items) {
-        const item = element("li", { dir: "auto" });
+        const item = element("li");
         blocks.forEach((each, index) => {
           // The only paragraph of an item needs no paragraph's margins.
           if (index === 0 && each.kind === "paragraph") inline(item, each.text);

@@ -3,7 +3,7 @@
 function messageElement(conversation, message, isBusy, actions) {
   const version = shownVersion(message);
   const isUser = message.role === "user";
-  const body = element("div", { class: "body", dir: "auto" });
+  const body = element("div", { class: "body" });
   const item = element(
     "li", { class: `message ${message.role}${conversation.mode === "text" ? " plain" : ""}` },
     element("span", { class: "quiet" }, isUser ? "You:" : `${version.model || "Model"}:`));
@@ -31,7 +31,7 @@ function fillBody(body, conversation, message, isBusy) {
 function reasoningElement(version) {
   return element(
     "details", { class: "reasoning" }, element("summary", {}, "Reasoning"),
-    element("div", { dir: "auto" }, version.reasoning));
+    element("div", {}, version.reasoning));
 }
 
 function faultElement(version, isBusy, actions) {
@@ -65,7 +65,7 @@ function metaElement(message, item, actions) {
 /** Replaces a message by a text field, until it is sent, saved or given up. */
 function editMessage(message, item, actions) {
   const isUser = message.role === "user";
-  const area = element("textarea", { "aria-label": "Edit the message", dir: "auto", rows: "4" });
+  const area = element("textarea", { "aria-label": "Edit the message", rows: "4" });
   area.value = shownVersion(message).text;
   const finish = (text) => actions.edit(text);
   const form = element(
