@@ -95,7 +95,7 @@ const finishTexts = { length: "stopped at the limit of tokens", stopped: "stoppe
 
 function timingText({ timing, finish }) {
   const parts = [];
-  if (timing.tokens !== undefined) parts.push(`${timing.tokens} tokens`);
+  if (timing.tokens !== undefined) parts.push(timing.tokens === 1 ? "1 token" : `${timing.tokens} tokens`);
   if (timing.rate !== undefined) parts.push(`${numberText(timing.rate)} tokens/s`);
   if (timing.first !== undefined) parts.push(`first token ${secondsText(timing.first)}`);
   if (timing.prompt !== undefined) {
