@@ -54,7 +54,7 @@ struct ResponsesEncoder: Sendable {
 
   /// The last event of an answer that fails.
   mutating func failure(_ error: RequestError) -> JSONTree {
-    let fault: JSONTree = ["code": .string(error.code ?? "server_error"), "message": .string(error.message)]
+    let fault: JSONTree = ["code": "server_error", "message": .string(error.message)]
     return event("response.failed", ["response": tree(status: "failed", output: [], error: fault)])
   }
 
