@@ -22,6 +22,7 @@ let package = Package(
   traits: [
     .trait(name: "Hub", description: "bitnet pull: downloads from the Hugging Face hub. Compiles swift-nio and TLS."),
     .trait(name: "Signing", description: "Signatures of receipts. Compiles swift-crypto."),
+    .trait(name: "Server", description: "bitnet serve: a server of models. Compiles Hummingbird, swift-nio and TLS."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -89,14 +90,29 @@ let package = Package(
         "BitNetDeviceCheck", "BitNetInference", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
       ],
       path: "Sources/Diagnostics"),
+    .target(
+      name: "CBitNetPage", path: "Sources/Page",
+      exclude: [
+        "activity.js", "body.html", "client.js", "dom.js", "main.js", "markdown.js", "message.js", "settings.js",
+        "store.js", "style.css",
+      ]),
+    .target(
+      name: "BitNetLoadClient",
+      dependencies: [
+        "BitNetJSON",
+        .product(name: "AsyncHTTPClient", package: "async-http-client", condition: .when(traits: ["Server"])),
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
+        .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Server"])),
+      ],
+      path: "Sources/LoadClient"),
     .target(name: "BitNetDemoModel", path: "Sources/DemoModel", exclude: ["demo.safetensors"]),
     .executableTarget(
       name: "BitNetCommand",
       dependencies: [
         "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck",
         "BitNetDiagnostics", "BitNetHub",
-        "BitNetInference", "BitNetJSON", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
-        "BitNetTokenization",
+        "BitNetInference", "BitNetJSON", "BitNetLoadClient", "BitNetModelFiles", "BitNetRandomModels",
+        "BitNetServing", "BitNetTernary", "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .executableTarget(name: "Storyteller", dependencies: ["BitNet", "BitNetDemoModel"], path: "Examples/Storyteller"),
