@@ -16,6 +16,14 @@ struct Generate: AsyncParsableCommand {
         bitnet generate --interactive --temperature 0.5 --stop .
         bitnet generate --prompt "In a dark forest" --json --logprobs 3
         bitnet generate --model m.safetensors --chat-format bitnet --prompt "Hello"
+        bitnet generate --jsonl prompts.jsonl --output answers.jsonl --max-tokens 100
+
+      With --jsonl, each line of a file is an object with a "prompt", or with the "messages" of a chat for a model that \
+      has a chat template, and perhaps an "id", "max_tokens", "temperature", "top_k", "top_p", "min_p", \
+      "repetition_penalty", "seed", "stop", "ignore_eos" or "logprobs" of its own. Many lines are answered at a time; \
+      the answers do not depend on it. Each is a line with the number of its "line", the "id", the "text" and a \
+      "finish_reason", or an "error". A run that was killed goes on where it was when it is started again: the lines \
+      that --output has are kept. Without "seed", a line's seed is --seed (0 without it) plus the lines before it.
       """)
 
   @Option(
@@ -30,6 +38,23 @@ struct Generate: AsyncParsableCommand {
       context is reported on standard error, and the exit status is 1 in the end.
       """)
   var interactive = false
+
+  @Option(help: ArgumentHelp("Answer each line of this file of JSON lines; - is standard input.", valueName: "path"))
+  var jsonl: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "With --jsonl, the file of the answers, which is continued if it is there. (default: standard output)",
+      valueName: "path"))
+  var output: String?
+
+  @Flag(help: "With --jsonl, write answers as they come, not in the order of the lines.")
+  var unordered = false
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("With --jsonl, how many lines to answer at a time.", valueName: "count"))
+  var concurrency: Int?
 
   @Option(parsing: .unconditional, help: ArgumentHelp("The most tokens to generate.", valueName: "count"))
   var maxTokens = 256
@@ -71,16 +96,30 @@ struct Generate: AsyncParsableCommand {
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
 
   func validate() throws {
+    if jsonl == nil {
+      let option = output != nil ? "--output" : unordered ? "--unordered" : concurrency != nil ? "--concurrency" : nil
+      if let option { throw ValidationError("\(option) is given without --jsonl; expected both.") }
+    } else {
+      if prompt != nil || interactive || json {
+        throw ValidationError("--jsonl reads its prompts from a file; expected no --prompt, --interactive or --json.")
+      }
+      if let concurrency, !(1...4096 ~= concurrency) {
+        throw ValidationError("--concurrency is \(concurrency); expected 1 to 4096.")
+      }
+    }
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
-    if logprobs != nil, !json { throw ValidationError("--logprobs is given without --json; expected both.") }
-    if prompt == nil, !interactive, ByteInput.standardIsTerminal {
+    if logprobs != nil, !json, jsonl == nil {
+      throw ValidationError("--logprobs is given without --json; expected both.")
+    }
+    if prompt == nil, !interactive, jsonl == nil, ByteInput.standardIsTerminal {
       throw ValidationError("There is no prompt; expected --prompt, --interactive, or text on standard input.")
     }
   }
 
   func run() async throws {
+    if let jsonl { return try await answerLines(of: jsonl) }
     let prompt = interactive ? nil : try self.prompt ?? Self.standardInput()
     let (model, loadTime) = try await model.load()
     let session = GenerationSession(
@@ -93,6 +132,20 @@ struct Generate: AsyncParsableCommand {
     guard let prompt else { return try await interact(session, loadTime: loadTime) }
     let echoes = !noEcho && chatFormat == nil
     try await report(session.run(prompt, echoes: echoes, isSilent: json), of: session, loadTime: loadTime)
+  }
+
+  private func answerLines(of path: String) async throws {
+    let (model, _) = try await model.load()
+    var parameters = try sampling.parameters(for: model)
+    // The same text again when the run is resumed.
+    parameters.seed = sampling.seed ?? 0
+    let run = BatchRun(
+      model: model, input: path, output: output ?? "-", inOrder: !unordered, concurrency: concurrency ?? 64,
+      options: GenerationOptions(
+        sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
+        logProbabilities: logprobs),
+      chatFormat: chatFormat, parsesSpecials: specials, isQuiet: quiet)
+    if try await !run.run() { throw ExitCode.failure }
   }
 
   private static func standardInput() throws -> String {

@@ -9,12 +9,23 @@ so a worker that dies loses nothing: Ray runs its batch again on another one.
 """
 
 import argparse
+import json
 import os
+import re
 import subprocess
 import sys
 import threading
 
 import ray
+
+
+def numbered(line: str, number: int) -> str:
+    """The line with its number in the whole input, which the process cannot know."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return line
+    return json.dumps({**value, "line": int(number)}, ensure_ascii=False) if isinstance(value, dict) else line
 
 
 class Generator:
@@ -28,9 +39,28 @@ class Generator:
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, batch: dict) -> dict:
-        if self.process is None or self.process.poll() is not None:
-            self.start()
-        lines = [line.encode() + b"\n" for line in batch["line"]]
+        numbers = [int(number) for number in batch["number"]]
+        lines = [numbered(line, number).encode() + b"\n" for line, number in zip(batch["line"], numbers)]
+        for attempt in range(3):
+            if self.process is None:
+                self.start()
+            answers = self.exchange(lines)
+            if len(answers) == len(lines):
+                break
+            # The process ended; another one gives the same answers.
+            self.process.kill()
+            status = self.process.wait()
+            self.process = None
+        else:
+            raise RuntimeError(f"bitnet ended with status {status} after {len(answers)} of {len(lines)} answers")
+        # A line that is no JSON has no number of its own.
+        answers = [
+            re.sub(r'^\{"line":\d+', f'{{"line":{number}', answer) for answer, number in zip(answers, numbers)
+        ]
+        return {"number": batch["number"], "answer": answers}
+
+    def exchange(self, lines: list[bytes]) -> list[str]:
+        """The answers that the process gives before it ends, one for each line at most."""
 
         # The process answers while it reads, so a thread writes: neither pipe may fill up.
         def write():
@@ -46,17 +76,15 @@ class Generator:
         for _ in lines:
             answer = self.process.stdout.readline()
             if not answer.endswith(b"\n"):
-                self.process.kill()
-                self.process = None
-                raise RuntimeError(f"bitnet ended after {len(answers)} of {len(lines)} answers")
+                break
             answers.append(answer.decode().rstrip("\n"))
         writer.join()
-        return {"number": batch["number"], "answer": answers}
+        return answers
 
 
 def answer(lines: list[str], command: list[str], workers: int, batch_size: int, cpus: float) -> list[str]:
     """The answers to the lines, in their order."""
-    rows = [{"number": number, "line": line} for number, line in enumerate(lines)]
+    rows = [{"number": number, "line": line} for number, line in enumerate(lines, 1) if line.strip()]
     dataset = ray.data.from_items(rows, override_num_blocks=max(1, len(rows) // batch_size))
     dataset = dataset.map_batches(
         Generator,
@@ -84,7 +112,7 @@ def main():
     arguments = parser.parse_args(options[:split])
 
     with open(arguments.input, encoding="utf-8") as file:
-        lines = [line.rstrip("\n") for line in file if line.strip()]
+        lines = [line.rstrip("\n") for line in file]
     command = [arguments.bitnet, "generate", "--jsonl", "-", *options[split + 1 :]]
     answers = answer(lines, command, arguments.workers, arguments.batch_size, arguments.cpus)
     partial = arguments.output + ".partial"
