@@ -2,7 +2,7 @@ import Foundation
 
 /// An open file that is read from beginning to end.
 struct ByteInput {
-  private let descriptor: Int32
+  let descriptor: Int32
   /// The name for errors.
   let name: String
 
@@ -52,13 +52,22 @@ struct ByteInput {
 /// The lines of an input, without their line ends.
 struct LineReader {
   private let input: ByteInput
+  /// The most bytes of a line.
+  private let limit: Int
   private var buffer: [UInt8] = []
   private var start = 0
   private var isAtEnd = false
   /// The number of the line that was returned last, from 1.
   private(set) var lineNumber = 0
+  /// The bytes of all lines that were returned, with their line ends.
+  private(set) var bytesRead = 0
+  /// Whether the line that was returned last has a line end.
+  private(set) var endsWithBreak = false
 
-  init(_ input: ByteInput = .standard) { self.input = input }
+  init(_ input: ByteInput = .standard, limit: Int = .max) {
+    self.input = input
+    self.limit = limit
+  }
 
   mutating func next() throws -> ArraySlice<UInt8>? {
     var searched = start
@@ -66,17 +75,25 @@ struct LineReader {
       if let end = buffer[searched...].firstIndex(of: UInt8(ascii: "\n")) {
         defer { start = end + 1 }
         lineNumber += 1
+        bytesRead += end + 1 - start
+        endsWithBreak = true
         return buffer[start..<end].last == UInt8(ascii: "\r") ? buffer[start..<end - 1] : buffer[start..<end]
       }
       if isAtEnd {
         guard start < buffer.count else { return nil }
         defer { start = buffer.count }
         lineNumber += 1
+        bytesRead += buffer.count - start
+        endsWithBreak = false
         return buffer[start...]
       }
       buffer.removeFirst(start)
       searched = buffer.count
       start = 0
+      guard buffer.count <= limit else {
+        throw CommandError(
+          "line \(lineNumber + 1) of \(input.name) is longer than \(size(limit)); expected shorter lines")
+      }
       if let bytes = try input.read() { buffer += bytes } else { isAtEnd = true }
     }
   }

@@ -17,6 +17,14 @@ struct Generate: AsyncParsableCommand {
         bitnet generate --prompt "In a dark forest" --json --logprobs 3
         bitnet generate --model m.safetensors --chat-format bitnet --prompt "Hello"
         bitnet generate --prompt "Once upon a time" --receipt story.jsonl && bitnet audit story.jsonl
+        bitnet generate --jsonl prompts.jsonl --output answers.jsonl --max-tokens 100
+
+      With --jsonl, each line of a file is an object with a "prompt", or with the "messages" of a chat for a model that \
+      has a chat template, and perhaps an "id", "max_tokens", "temperature", "top_k", "top_p", "min_p", \
+      "repetition_penalty", "seed", "stop", "ignore_eos" or "logprobs" of its own. Many lines are answered at a time; \
+      the answers do not depend on it. Each is a line with the number of its "line", the "id", the "text" and a \
+      "finish_reason", or an "error". A run that was killed goes on where it was when it is started again: the lines \
+      that --output has are kept. Without "seed", a line's seed is --seed (0 without it) plus the lines before it.
       """)
 
   @Option(
@@ -68,22 +76,30 @@ struct Generate: AsyncParsableCommand {
   @Flag(help: "Do not print statistics on standard error.")
   var quiet = false
 
+  @OptionGroup(title: "Many prompts") var batch: BatchOptions
   @OptionGroup(title: "Model") var model: ModelOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
   @OptionGroup var speculation: SpeculationOptions
   @OptionGroup(title: "Receipts") var receipts: ReceiptOptions
 
   func validate() throws {
+    if batch.jsonl != nil, prompt != nil || interactive || json || receipts.receipt != nil {
+      throw ValidationError(
+        "--jsonl reads prompts from a file; expected no --prompt, --interactive, --json or --receipt beside it.")
+    }
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
-    if logprobs != nil, !json { throw ValidationError("--logprobs is given without --json; expected both.") }
-    if prompt == nil, !interactive, ByteInput.standardIsTerminal {
+    if logprobs != nil, !json, batch.jsonl == nil {
+      throw ValidationError("--logprobs is given without --json; expected both.")
+    }
+    if prompt == nil, !interactive, batch.jsonl == nil, ByteInput.standardIsTerminal {
       throw ValidationError("There is no prompt; expected --prompt, --interactive, or text on standard input.")
     }
   }
 
   func run() async throws {
+    if let path = batch.jsonl { return try await answerLines(of: path) }
     let prompt = interactive ? nil : try self.prompt ?? Self.standardInput()
     let writer = try receipts.writer()
     let (model, loadTime) = try await model.load(speculation: speculation.speculation.speculation)
@@ -99,6 +115,21 @@ struct Generate: AsyncParsableCommand {
     let run = try await session.run(prompt, echoes: echoes, isSilent: json)
     try writer?.write(run)
     try report(run, of: session, loadTime: loadTime)
+  }
+
+  private func answerLines(of path: String) async throws {
+    let (model, _) = try await model.load(speculation: speculation.speculation.speculation)
+    var parameters = try sampling.parameters(for: model)
+    // The same text again when the run is resumed.
+    parameters.seed = sampling.seed ?? 0
+    let run = BatchRun(
+      model: model, input: path, output: batch.output ?? "-", inOrder: !batch.unordered,
+      concurrency: batch.concurrency ?? 64,
+      options: GenerationOptions(
+        sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
+        logProbabilities: logprobs),
+      chatFormat: chatFormat, parsesSpecials: specials, isQuiet: quiet)
+    if try await !run.run() { throw ExitCode.failure }
   }
 
   private static func standardInput() throws -> String {

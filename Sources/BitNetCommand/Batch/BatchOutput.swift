@@ -1,0 +1,61 @@
+import BitNetJSON
+import Foundation
+
+/// The file of a batch's answers, a line each. An answer is in the file as soon as it is written, so a batch that was
+/// killed goes on where it was.
+final class BatchOutput: Sendable {
+  let name: String
+  private let output: ByteOutput
+  /// The numbers of the lines whose answers an earlier run wrote.
+  let answered: Set<Int>
+
+  /// - Parameter path: the file, which is created or continued; "-" for standard output.
+  /// - Throws: `CommandError` for a file that is not the output of an earlier run, or that another run is writing.
+  init(_ path: String) throws {
+    guard path != "-" else {
+      (name, output, answered) = ("standard output", .standard, [])
+      return
+    }
+    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened for writing") }
+    output = ByteOutput(descriptor: descriptor, name: path)
+    name = path
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      answered = []
+      return
+    }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      throw CommandError("\(path) is being written by another process; expected a file for this run alone")
+    }
+    let (answered, end) = try Self.scan(descriptor, path: path)
+    self.answered = answered
+    // A line that was being written when the earlier run ended is computed again.
+    guard end == status.st_size || ftruncate(descriptor, end) == 0 else {
+      throw CommandError.system("\(path) cannot be shortened to its last whole line")
+    }
+    lseek(descriptor, end, SEEK_SET)
+  }
+
+  deinit { if output.descriptor != STDOUT_FILENO { close(output.descriptor) } }
+
+  func write(_ line: [UInt8]) throws { try output.write(line) }
+
+  /// The numbers of the answered lines, and where the last whole line ends.
+  private static func scan(_ descriptor: Int32, path: String) throws -> (answered: Set<Int>, end: off_t) {
+    var reader = LineReader(ByteInput(descriptor: descriptor, name: path), limit: BatchTask.limits.byteCount)
+    var answered: Set<Int> = []
+    var end: off_t = 0
+    while let line = try reader.next(), reader.endsWithBreak {
+      do throws(JSONError) {
+        answered.insert(try JSONDocument(Array(line), limits: BatchTask.limits).root["line"].integer(in: 1...Int.max))
+      } catch {
+        throw CommandError(
+          "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one, or a new file"
+        )
+      }
+      end = off_t(reader.bytesRead)
+    }
+    return (answered, end)
+  }
+}

@@ -1,0 +1,66 @@
+import BitNetJSON
+import Dispatch
+import Foundation
+
+/// The lines of a batch, read one after another while others are answered.
+final class BatchSource: @unchecked Sendable {
+  // Only jobs of the queue touch the reader and the descriptor.
+  private let queue = DispatchQueue(label: "BitNet.batch.source")
+  private var reader: LineReader
+  private let descriptor: Int32
+  private var returned = 0
+  /// The lines that have an answer already.
+  private let answered: Set<Int>
+
+  /// - Parameter path: a file, or "-" for standard input.
+  init(_ path: String, answered: Set<Int>) throws {
+    let input: ByteInput
+    if path == "-" {
+      (descriptor, input) = (STDIN_FILENO, .standard)
+    } else {
+      descriptor = open(path, O_RDONLY | O_CLOEXEC)
+      guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
+      input = ByteInput(descriptor: descriptor, name: path)
+    }
+    reader = LineReader(input, limit: BatchTask.limits.byteCount)
+    self.answered = answered
+  }
+
+  deinit { if descriptor != STDIN_FILENO { close(descriptor) } }
+
+  struct Line: Sendable {
+    /// The line's number in the input, from 1.
+    let number: Int
+    /// How many lines were returned before it.
+    let index: Int
+    let bytes: [UInt8]
+  }
+
+  /// The next line that is not empty and has no answer yet; nil at the end. Waits for the program at the other end of a
+  /// pipe.
+  func next() async throws -> Line? {
+    try await withCheckedThrowingContinuation { continuation in
+      queue.async { continuation.resume(with: Result { try self.read() }) }
+    }
+  }
+
+  private func read() throws -> Line? {
+    while let line = try reader.next() {
+      let isBlank = line.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+      if isBlank || answered.contains(reader.lineNumber) { continue }
+      returned += 1
+      return Line(number: reader.lineNumber, index: returned - 1, bytes: Array(line))
+    }
+    return nil
+  }
+
+  /// The number of lines of a file that are not empty; nil for a pipe.
+  static func count(_ path: String) throws -> Int? {
+    var status = stat()
+    guard path != "-", stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    let source = try BatchSource(path, answered: [])
+    var count = 0
+    while try source.read() != nil { count += 1 }
+    return count
+  }
+}

@@ -1,0 +1,89 @@
+import BitNet
+import BitNetInference
+import BitNetJSON
+import BitNetTokenization
+
+/// What a line of a batch asks for.
+struct BatchTask {
+  enum Prompt {
+    case text(String)
+    case chat(ChatInput)
+  }
+
+  /// The line's number, from 1.
+  let line: Int
+  /// The line's own name, which its answer repeats.
+  var id: JSONTree?
+  let prompt: Prompt
+  let options: GenerationOptions
+
+  /// - Parameters:
+  ///   - line: the line's place in the input, from 1, which a program that divides a batch among processes replaces by
+  ///     the field "line".
+  ///   - defaults: what applies where the line says nothing; its seed is that of line 1, and each line after it takes
+  ///     the next.
+  /// - Throws: `JSONError` naming the field.
+  init(_ bytes: [UInt8], line: Int, defaults: GenerationOptions) throws {
+    var fields = try JSONDocument(bytes, limits: Self.limits).root.fields()
+    let line = try fields["line"].ifPresent?.integer(in: 1...Int(Int32.max)) ?? line
+    self.line = line
+    id = try fields["id"].ifPresent.map(JSONTree.init)
+    let prompt = fields["prompt"].ifPresent
+    let messages = fields["messages"].ifPresent
+    switch (prompt, messages) {
+    case (let prompt?, nil): self.prompt = .text(try prompt.string())
+    case (nil, let messages?): self.prompt = .chat(try Self.chat(messages, &fields))
+    case (let prompt?, _?): throw prompt.error(found: "beside messages", expected: "one of the two")
+    case (nil, nil): throw fields["prompt"].error(expected: "a text, or messages beside it")
+    }
+    options = try Self.options(&fields, defaults: defaults, line: line)
+    if let unknown = fields.unread.first {
+      throw fields[unknown].error(
+        found: "unknown",
+        expected: """
+          line, id, prompt or messages, tools, documents, chat_template_kwargs, max_tokens, temperature, top_k, top_p, \
+          min_p, repetition_penalty, seed, stop, ignore_eos or logprobs
+          """)
+    }
+  }
+
+  /// Of a line: a prompt of a whole context fits many times.
+  static let limits = JSONLimits(byteCount: 64 << 20, depth: 64)
+
+  private static func chat(_ messages: JSONValue, _ fields: inout JSONFields) throws -> ChatInput {
+    var chat = ChatInput(messages: [])
+    for message in try messages.elements() {
+      guard case .object(let members) = try JSONTree(message) else { throw message.error(expected: "a message") }
+      _ = try message["role"].string()
+      chat.messages.append(.init(fields: members))
+    }
+    chat.tools = try fields["tools"].ifPresent.map { try $0.elements().map { try JSONTree($0) } }
+    chat.documents = try fields["documents"].ifPresent.map { try $0.elements().map { try JSONTree($0) } }
+    if let arguments = fields["chat_template_kwargs"].ifPresent, case .object(let members) = try JSONTree(arguments) {
+      chat.arguments = members
+    }
+    return chat
+  }
+
+  private static func options(
+    _ fields: inout JSONFields, defaults: GenerationOptions, line: Int
+  ) throws -> GenerationOptions {
+    var options = defaults
+    options.sampling.seed &+= UInt64(line - 1)
+    if let value = fields["max_tokens"].ifPresent { options.maximumTokens = try value.integer(in: 1...Int(Int32.max)) }
+    if let value = fields["temperature"].ifPresent { options.sampling.temperature = Float(try value.number()) }
+    if let value = fields["top_k"].ifPresent { options.sampling.topK = try value.integer(in: 0...Int(Int32.max)) }
+    if let value = fields["top_p"].ifPresent { options.sampling.topP = Float(try value.number()) }
+    if let value = fields["min_p"].ifPresent { options.sampling.minP = Float(try value.number()) }
+    if let value = fields["repetition_penalty"].ifPresent {
+      options.sampling.repetitionPenalty = Float(try value.number())
+    }
+    if let value = fields["seed"].ifPresent { options.sampling.seed = try value.integer(as: UInt64.self) }
+    if let value = fields["stop"].ifPresent {
+      options.stopTexts = value.kind == .array ? try value.elements().map { try $0.string() } : [try value.string()]
+    }
+    if let value = fields["ignore_eos"].ifPresent { options.ignoresEndTokens = try value.bool() }
+    if let value = fields["logprobs"].ifPresent { options.logProbabilities = try value.integer(in: 0...Int(Int32.max)) }
+    return options
+  }
+}

@@ -1,0 +1,92 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("bitnet generate --jsonl")
+struct BatchTests {
+  /// Lines of all kinds: with options of their own, empty, and wrong.
+  private static let lines = [
+    #"{"prompt": "Once upon a time", "id": "first"}"#,
+    #"{"prompt": "The old king", "max_tokens": 3, "temperature": 0, "id": 2}"#,
+    "",
+    #"{"prompt": "The fox", "seed": 7, "temperature": 1.5, "stop": ["e"], "logprobs": 2}"#,
+    #"{"prompt": "The fox", "max_token": 7}"#,
+    "no JSON",
+    #"{"prompt": "", "min_p": 0.2, "top_k": 50, "top_p": 0.9, "repetition_penalty": 1.2}"#,
+    #"{"messages": [{"role": "user", "content": "Hello"}]}"#,
+    #"{"prompt": "A", "temperature": 1e9}"#,
+    #"{"prompt": "A long", "max_tokens": 40, "ignore_eos": true}"#,
+  ]
+
+  private static func run(_ arguments: String..., input: String? = nil) async throws -> BitNetProgram.Output {
+    try await BitNetProgram.run(
+      ["generate", "--max-tokens", "12"] + arguments, input: Data((input ?? lines.joined(separator: "\n")).utf8))
+  }
+
+  @Test("answers lines in their order, each as it would be alone")
+  func order() async throws {
+    let run = try await Self.run("--jsonl", "-")
+    #expect(run.status == 1 && run.errors.contains("5 lines failed") == false, "\(run.errors)")
+    let answers = run.text.split(separator: "\n").map(String.init)
+    #expect(answers.count == 9)
+    #expect(answers[0].hasPrefix(#"{"line":1,"id":"first","text":""#))
+    #expect(answers[1].contains(#""line":2,"id":2,"#) && answers[1].contains(#""completion_tokens":3"#))
+    #expect(answers[2].hasPrefix(#"{"line":4,"#) && answers[2].contains(#""tokens":[{"id":"#))
+    #expect(answers[3].contains("max_token is unknown; expected line, id, prompt or messages"))
+    #expect(answers[4].hasPrefix(#"{"line":6,"error":{"message":"the JSON text at line 1"#))
+    #expect(answers[6].contains("chat template is missing"))
+    #expect(answers[7].contains("temperature is 1e+09"))
+    for concurrency in ["1", "3"] {
+      #expect(try await Self.run("--jsonl", "-", "--concurrency", concurrency).text == run.text)
+    }
+    let unordered = try await Self.run("--jsonl", "-", "--unordered").text
+    #expect(unordered.split(separator: "\n").map(String.init).sorted() == answers.sorted())
+    // The line's number decides its seed, wherever the line is.
+    let alone = try await Self.run("--jsonl", "-", input: #"{"prompt": "Once upon a time", "line": 5, "id": 1}"#)
+    let fifth = try await Self.run(
+      "--jsonl", "-", input: "\n\n\n\n" + #"{"prompt": "Once upon a time", "id": 1}"#)
+    #expect(alone.text == fifth.text && alone.text.hasPrefix(#"{"line":5,"#), "\(alone.text)")
+  }
+
+  @Test("goes on where an earlier run ended")
+  func resumption() async throws {
+    try await TemporaryFolder.with { folder in
+      let output = folder["answers.jsonl"]
+      let input = folder["lines.jsonl"]
+      try Data(Self.lines.joined(separator: "\n").utf8).write(to: input)
+      let whole = try await Self.run("--jsonl", input.path).bytes
+      let ends = whole.indices.filter { whole[$0] == UInt8(ascii: "\n") }.map { $0 + 1 }
+      for end in [0, 1, ends[0], ends[0] + 9, ends[3] - 1, ends[6], whole.count - 1, whole.count] {
+        try whole.prefix(end).write(to: output)
+        let run = try await Self.run("--jsonl", input.path, "--output", output.path)
+        #expect(try Data(contentsOf: output) == whole, "\(end): \(run.errors)")
+        let kept = ends.count { $0 <= end }
+        #expect(run.errors.contains("going on with the other lines") == (kept > 0), "\(run.errors)")
+      }
+    }
+  }
+
+  @Test("writes only to a new file or the output of an earlier run")
+  func refusals() async throws {
+    try await TemporaryFolder.with { folder in
+      let output = folder["story.txt"]
+      for content in ["Once\n", "{\"line\": 0}\n", "{\"text\": \"\"}\n"] {
+        try Data(content.utf8).write(to: output)
+        let run = try await Self.run("--jsonl", "-", "--output", output.path)
+        #expect(run.status == 1 && run.errors.contains("is no answer of an earlier run"), "\(run.errors)")
+        #expect(try Data(contentsOf: output) == Data(content.utf8))
+      }
+      let numbered = try await Self.run(
+        "--jsonl", "-", "--output", folder["new.jsonl"].path, input: #"{"prompt": "A", "line": 7}"#)
+      #expect(numbered.status == 1)
+      let text = try String(contentsOf: folder["new.jsonl"], encoding: .utf8)
+      #expect(text.contains("expected that field for answers on standard output alone"), "\(text)")
+    }
+    for arguments in [["--output", "x"], ["--unordered"], ["--jsonl", "-", "--prompt", "a"], ["--jsonl", "/none"]] {
+      let run = try await BitNetProgram.run(["generate"] + arguments, input: Data())
+      #expect(run.status != 0 && run.errors.hasPrefix("Error: "), "\(run.errors)")
+    }
+    let zero = try await Self.run("--jsonl", "-", "--concurrency", "0")
+    #expect(zero.status != 0 && zero.errors.contains("expected 1 to 4096"), "\(zero.errors)")
+  }
+}
