@@ -83,7 +83,7 @@ struct Generate: AsyncParsableCommand {
   @OptionGroup(title: "Receipts") var receipts: ReceiptOptions
 
   func validate() throws {
-    if batch.jsonl != nil, prompt != nil || interactive || json || receipts.receipt != nil {
+    if batch.jsonl != nil, prompt != nil || interactive || json || receipts.file != nil {
       throw ValidationError(
         "--jsonl reads prompts from a file; expected no --prompt, --interactive, --json or --receipt beside it.")
     }
