@@ -3,8 +3,8 @@
 
 usage: write_gguf.py FOLDER OUTPUT
 
-FOLDER is a Hugging Face folder written by Benchmarks/engine/make_model.py. Only one tensor at a time is in memory.
-Needs numpy and gguf.
+FOLDER is a Hugging Face folder written by Benchmarks/engine/make_model.py, with a tokenizer if
+Benchmarks/serve/make_tokenizer.py has added one. Only one tensor at a time is in memory. Needs numpy and gguf.
 """
 import argparse
 import json
@@ -71,6 +71,21 @@ def gguf_name(name):
     return f"blk.{layer}.{LAYER_NAMES[part]}.weight"
 
 
+def add_tokenizer(writer, tokenizer, configuration):
+    tokens = {index: token for token, index in tokenizer["model"]["vocab"].items()}
+    special = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("llama-bpe")
+    everything = [(tokens | special)[index] for index in range(configuration["vocab_size"])]
+    writer.add_token_list(everything)
+    writer.add_token_types([
+        gguf.TokenType.CONTROL if index in special else gguf.TokenType.NORMAL for index in range(len(everything))])
+    writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
+    writer.add_bos_token_id(configuration["bos_token_id"])
+    writer.add_eos_token_id(configuration["eos_token_id"])
+    writer.add_add_bos_token(True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -93,8 +108,12 @@ def main():
     writer.add_layer_norm_rms_eps(configuration["rms_norm_eps"])
     writer.add_rope_freq_base(configuration["rope_theta"])
     writer.add_rope_dimension_count(configuration["hidden_size"] // configuration["num_attention_heads"])
-    # llama-bench makes up token ids, so it needs no tokenizer.
-    writer.add_tokenizer_model("none")
+    tokenizer = arguments.folder / "tokenizer.json"
+    if tokenizer.exists():
+        add_tokenizer(writer, json.loads(tokenizer.read_text()), configuration)
+    else:
+        # llama-bench makes up token ids, so it needs no tokenizer.
+        writer.add_tokenizer_model("none")
 
     names = [name for name in checkpoint.tensors if not name.endswith("_scale")]
     types = {}

@@ -34,7 +34,8 @@ package struct AnthropicRoutes: Sendable {
           if let tree = encoder.event(event) { try await sink.sendTyped(tree) }
         }
         for event in encoder.closing(usage) { try await sink.sendTyped(event) }
-      } catch where !(error is CancellationError || Task.isCancelled) {
+      } catch {
+        if error is CancellationError || Task.isCancelled { throw error }
         try await sink.sendTyped(RequestError(error).anthropicTree)
       }
     }

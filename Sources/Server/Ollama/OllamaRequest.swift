@@ -29,16 +29,11 @@ struct OllamaRequest: Sendable {
       return
     }
     var answer = AnswerRequest(prompts: [prompt])
-    let suggested = served.model.suggestedSampling
-    if var options = try fields["options"].ifPresent?.fields() {
-      try SamplingFields.read(&options, into: &answer, suggested: suggested)
-      // -1 and -2 are Ollama's ways to say: as many as the context holds.
-      if let count = options["num_predict"].ifPresent {
-        answer.maximumTokens = try count.integer() < 0 ? nil : SamplingFields.maximumTokens(count)
-      }
-    } else {
-      answer.sampling = suggested
-      answer.sampling.seed = .random(in: 0 ... .max)
+    var options = try (fields["options"].ifPresent ?? JSONDocument(Array("{}".utf8)).root).fields()
+    try SamplingFields.read(&options, into: &answer, suggested: served.model.suggestedSampling)
+    // -1 and -2 are Ollama's ways to say: as many as the context holds.
+    if let count = options["num_predict"].ifPresent {
+      answer.maximumTokens = try count.integer() < 0 ? nil : SamplingFields.maximumTokens(count)
     }
     answer.choiceCount = 1
     self.answer = answer

@@ -47,7 +47,8 @@ package struct OllamaRoutes: Sendable {
           if let tree = encoder.line(event) { try await sink.sendLine(tree) }
         }
         try await sink.sendLine(encoder.closing(usage))
-      } catch where !(error is CancellationError || Task.isCancelled) {
+      } catch {
+        if error is CancellationError || Task.isCancelled { throw error }
         try await sink.sendLine(RequestError(error).ollamaTree)
       }
     }

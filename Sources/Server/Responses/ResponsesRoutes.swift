@@ -27,7 +27,8 @@ package struct ResponsesRoutes: Sendable {
           for tree in encoder.events(event) { try await sink.sendTyped(tree) }
         }
         try await sink.sendTyped(encoder.closing(usage))
-      } catch where !(error is CancellationError || Task.isCancelled) {
+      } catch {
+        if error is CancellationError || Task.isCancelled { throw error }
         try await sink.sendTyped(encoder.failure(RequestError(error)))
       }
     }
