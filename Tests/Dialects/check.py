@@ -1,13 +1,16 @@
-"""Drives the dialects of a running `bitnet serve` with the makers' own clients.
+"""Drives the dialects of `bitnet serve` with the makers' own clients.
 
-    python Tests/Dialects/check.py URL [--key KEY] [--only TEXT]
+    python Tests/Dialects/check.py TARGET [--key KEY] [--only TEXT]
 
-Needs the packages anthropic, openai and ollama. Every answer is validated against the types of its client, strictly
-where the client has types for it.
+TARGET is the program, which is then started with the demo model, or the address of a running server. Needs the
+packages anthropic, openai and ollama. Every answer is validated against the types of its client, strictly where the
+client has types for it.
 """
 
 import argparse
+import contextlib
 import json
+import pathlib
 import sys
 import traceback
 import urllib.error
@@ -19,6 +22,9 @@ import openai
 import pydantic
 from anthropic.types import Message as AnthropicMessage
 from openai.types.responses import Response
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "ServeCheck"))
+from harness import Server
 
 checks = []
 arguments = None
@@ -357,11 +363,18 @@ def every_dialect_counts_alike():
 def main():
     global arguments
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url")
+    parser.add_argument("target")
     parser.add_argument("--key")
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    arguments.url = arguments.url.rstrip("/")
+    with contextlib.ExitStack() as stack:
+        arguments.url = arguments.target.rstrip("/")
+        if not arguments.url.startswith("http"):
+            arguments.url = stack.enter_context(Server(pathlib.Path(arguments.target).resolve())).url
+        run()
+
+
+def run():
     failures = 0
     for function in checks:
         if arguments.only not in function.__name__:

@@ -1,11 +1,14 @@
-"""Drives the web page of a running `bitnet serve` in headless Chromium.
+"""Drives the web page of `bitnet serve` in headless Chromium.
 
-    python Tests/Page/check.py URL [--screenshots FOLDER]
+    python Tests/Page/check.py TARGET [--only TEXT] [--screenshots FOLDER]
 
-Answers come from the server, or from stub.js where a test needs certain text at a certain time.
+TARGET is the program, which is then started with the demo model, or the address of a running server. Needs playwright
+and an installed Chromium. Answers come from the server, or from stub.js where a test needs certain text at a certain
+time.
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import re
@@ -17,6 +20,8 @@ import traceback
 from playwright.sync_api import expect, sync_playwright
 
 folder = pathlib.Path(__file__).parent
+sys.path.insert(0, str(folder.parent / "ServeCheck"))
+from harness import Server
 desktop = {"viewport": {"width": 1280, "height": 860}}
 phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 checks = []
@@ -503,11 +508,18 @@ def take_screenshots(browser, url, target):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url")
+    parser.add_argument("target")
     parser.add_argument("--only", default="")
     parser.add_argument("--screenshots", type=pathlib.Path)
     arguments = parser.parse_args()
-    url = arguments.url.rstrip("/") + "/"
+    with contextlib.ExitStack() as stack:
+        url = arguments.target
+        if not url.startswith("http"):
+            url = stack.enter_context(Server(pathlib.Path(url).resolve())).url
+        run(url.rstrip("/") + "/", arguments)
+
+
+def run(url, arguments):
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         sys.exit("chromium is not installed; expected it in PATH (on Debian: apt install chromium)")
