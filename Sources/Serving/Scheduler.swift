@@ -266,7 +266,8 @@ package actor Scheduler {
       chunks.append((job, count))
       let isLast = count == job.promptLeft
       let tokens = Array(job.tokens[job.given..<job.given + count])
-      entries.append(.init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: job.want(isLast)))
+      entries.append(
+        .init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: job.want(isLast)))
       jobs.append(isLast ? job : nil)
     }
     guard !entries.isEmpty else { return false }
