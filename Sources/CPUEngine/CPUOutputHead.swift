@@ -87,7 +87,7 @@ extension CPUForwardPass {
       screen.screen(
         member, hidden: Rows(base: hidden[first + start], stride: hidden.stride), choices: group.map(\.choice),
         codes: space.codes, sums: space.sums)
-      member.phase(group.count) { row in 
+      member.phase(group.count) { row in
         let output = group[start + row]
         results.candidates[output.index] = screen.candidates(row, output.choice)
       }

@@ -227,7 +227,12 @@ package final class CUDAEngine: Engine {
         residents = zip(plan.entries, sampling).map {
           Resident(sequence: $0.sequence, sampling: $1, length: $0.start + 1, pages: $0.pages.count)
         }
-        try launch(decodeStep, plan.entries.count)
+        let adjustments = plan.outputs.map(\.deviceAdjustment)
+        if adjustments.contains(where: { $0 != nil }) {
+          try decodeStep.launch(adjusting: adjustments)
+        } else {
+          try launch(decodeStep, plan.entries.count)
+        }
       } catch {
         residents = []
         store.distrust()
@@ -320,7 +325,7 @@ package final class CUDAEngine: Engine {
 extension Batch.Want {
   /// How the device chooses the token; nil where all logits must go to the host.
   fileprivate var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil, nil) = self, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil, _) = self, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
   }
 }

@@ -17,6 +17,7 @@ final class CUDAForwardPass {
   /// Whether a few single tokens go through the cooperative kernel.
   let isCooperative: Bool
   private var upload: BatchUpload
+  private var adjuster: OutputAdjuster
   /// RMSNorm weights before the head, `[hidden]`.
   private let finalNorm: [Float]
 
@@ -31,6 +32,7 @@ final class CUDAForwardPass {
     space = try DeviceWorkspace(library.context, configuration, contextLength: contextLength)
     rotary = try DeviceRotaryTable(library.context, configuration, contextLength: contextLength)
     upload = try BatchUpload(library.context)
+    adjuster = try OutputAdjuster(library, vocabulary: configuration.vocabularySize)
     messages = try TokenMessages(library, layers: configuration.layerCount)
     isCooperative = cooperative && library.context.device.supportsCooperativeLaunch
     screen = try CUDAScreenedHead.make(library, weights, wanted: screened)
@@ -145,13 +147,21 @@ final class CUDAForwardPass {
   ) throws(CUDAError) -> [Int32] {
     let count = wanted.count
     guard !wanted.allSatisfy(\.isHidden) else { return [] }
-    if let screen, wanted.allSatisfy({ $0.deviceSampling != nil }) {
+    let adjustments = wanted.map(\.deviceAdjustment)
+    // The screen bounds unchanged logits.
+    if let screen, wanted.allSatisfy({ $0.deviceSampling != nil }), adjustments.allSatisfy({ $0 == nil }) {
       try screenedHead(screen, count, group.arrays)
     } else {
       try fullHead(count, group.arrays)
     }
+    try adjust(adjustments)
     try sample(count, group.arrays)
     return try messages.wait(for: messages.next(count))
+  }
+
+  /// Changes the computed logits of a group of outputs before their tokens are chosen.
+  func adjust(_ adjustments: [RowAdjustment?]) throws(CUDAError) {
+    try adjuster.adjust(adjustments, logits: space.logits.address, best: space.best)
   }
 
   /// The results of a group of outputs, whose logits are computed.
@@ -188,8 +198,14 @@ final class CUDAForwardPass {
 extension StepPlan.Output {
   /// How the device chooses the token; nil where all logits must go to the host.
   var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil, nil) = want, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil, _) = want, parameters.repetitionPenalty == 1 else { return nil }
     return parameters
+  }
+
+  /// The changes to the logits before the device chooses the token; nil for none.
+  var deviceAdjustment: RowAdjustment? {
+    guard deviceSampling != nil, case .token(_, _, let adjustment) = want else { return nil }
+    return adjustment
   }
 
   fileprivate var isHidden: Bool { if case .hidden = want { true } else { false } }

@@ -189,6 +189,18 @@ final class DecodeStep {
     if let graph = graphs[count] { try graph.launch(on: library.stream) } else { try record(count) }
   }
 
+  /// Launches one step that changes its sequences' logits. Its masks are new each time, so it is not recorded; and the
+  /// screen bounds unchanged logits, so the whole head is computed.
+  ///
+  /// - Parameter adjustments: one for each sequence.
+  func launch(adjusting adjustments: [RowAdjustment?]) throws(CUDAError) {
+    let count = adjustments.count
+    try launchLayers(variant(count)!, count, computesHead: false)
+    try pass.fullHead(count, arrays)
+    try pass.adjust(adjustments)
+    try pass.sample(count, arrays)
+  }
+
   /// Loads the kernels of a step of `count` sequences and records it as a graph, without running it. If that fails,
   /// steps are launched kernel by kernel: a driver that does not record cooperative launches still runs them.
   func recordGraph(_ count: Int) throws(CUDAError) {

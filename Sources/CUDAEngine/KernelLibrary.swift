@@ -47,6 +47,7 @@ package enum Kernel: String, CaseIterable {
   case screen1 = "screen_1"
   case screen4 = "screen_4"
   case screenRescore = "screen_rescore"
+  case adjustRows = "adjust_rows"
   case sampleRows = "sample_rows"
   case decodeOne = "decode_one"
   case decodeFew = "decode_few"
@@ -74,7 +75,7 @@ package enum Kernel: String, CaseIterable {
     case .attendPrompt: "attention_prompt"
     case .head1, .head4, .head8: "head"
     case .screenBuild, .screen1, .screen4, .screenRescore: "screen"
-    case .sampleRows: "sample"
+    case .adjustRows, .sampleRows: "sample"
     case .decodeOne, .decodeOneSmall: "decode_one"
     case .decodeFew: "decode"
     case .decodeResident: "decode_resident"
@@ -97,7 +98,7 @@ package enum Kernel: String, CaseIterable {
     case .attendPrompt: 128
     case .decodeOne, .decodeOneSmall, .decodeResident, .decodeOneTraced, .decodeOneSmallTraced, .decodeResidentTraced:
       512
-    case .sampleRows: 1024
+    case .adjustRows, .sampleRows: 1024
     default: 256
     }
   }

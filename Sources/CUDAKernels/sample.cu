@@ -4,7 +4,8 @@
 // Shapes: logits [outputs][vocabulary]; best [outputs], the largest logitKey of each row.
 // Bytes: one pass over the logits; then passes over the candidates, the tokens whose weight is not zero.
 // Bound by: latency. Greedy rows read eight bytes.
-// Launch: 1024 threads; one block an output; shared memory sizeof(SampleScratch).
+// Launch: 1024 threads; one block an output; shared memory sizeof(SampleScratch). adjust_rows, before it, reads and
+// writes the logits of outputs with a mask or biases.
 #include "head.cuh"
 
 constexpr int sampleThreads = 1024, sampleWarps = sampleThreads / warpThreads, digits = 256;
@@ -230,5 +231,35 @@ sample_rows(const SampleParameters p) {
     delivery.rounds[output] = round;
     ptx::storeReleaseSystem(delivery.messages + (size_t)(round % delivery.messageRounds) * delivery.outputs + output,
                             (uint64)round << 32 | (unsigned)token);
+  }
+}
+
+/// Adds biases to an output's logits and excludes the tokens that its mask does not allow, before sample_rows. Without
+/// an adjustment, nothing of the output changes.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+adjust_rows(const AdjustParameters p) {
+  DYNAMIC_SHARED(shared);
+  const OutputAdjustment how = p.adjustments[blockIdx.x];
+  if (!how.isAdjusted) return;
+  float *logits = p.logits + (size_t)blockIdx.x * p.vocabulary;
+  for (int i = threadIdx.x; i < how.biasCount; i += sampleThreads) {
+    const Bias bias = how.biases[i];
+    logits[bias.token] = __fadd_rn(logits[bias.token], bias.value);
+  }
+  __syncthreads();
+  uint64 own = 0;
+  for (int id = threadIdx.x; id < p.vocabulary; id += sampleThreads) {
+    if (how.mask && !(how.mask[id / 32] >> id % 32 & 1u)) {
+      logits[id] = -__int_as_float(0x7F800000);
+    } else {
+      const uint64 key = logitKey(logits[id], id);
+      own = key > own ? key : own;
+    }
+  }
+  const uint64 key = blockMax(own, *(SampleScratch *)shared);
+  if (threadIdx.x == 0) {
+    p.best[blockIdx.x] = key;
+    // If all allowed tokens are at minus infinity, the first of them must win over the excluded ones.
+    if (logitOfKey(key) == -__int_as_float(0x7F800000)) logits[idOfKey(key)] = 0;
   }
 }

@@ -223,6 +223,21 @@ struct EngineTests {
     }
   }
 
+  @Test("with masks and biases, whether or not single tokens go through the cooperative kernel", arguments: [2, 9])
+  func adjustments(count: Int) throws {
+    let weights = try Fixture.all[1].load().weights
+    let samplings = Array(variedSamplings.prefix(count))
+    let expected = try adjustedTokens(
+      CPUEngine(weights: weights, threads: 1), samplings, steps: 5, seed: 3, logProbabilities: 1)
+    for (cooperative, screened) in Self.variants {
+      let gpu = try CUDAEngine(
+        weights: weights, device: device(), options: .init(screensHead: screened, isCooperative: cooperative))
+      let found = try adjustedTokens(gpu, samplings, steps: 5, seed: 3, logProbabilities: 1)
+      #expect(found == expected, "\(count) sequences, \(cooperative), \(screened)")
+    }
+    #expect(Set(expected.joined().map(\.token)).count > 3)
+  }
+
   @Test("after truncation, with repetition penalty and with log probabilities")
   func hostSampling() throws {
     let fixture = Fixture.all[1]

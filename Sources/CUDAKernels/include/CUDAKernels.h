@@ -384,6 +384,28 @@ typedef struct RescoreParameters {
   DEVICE(unsigned) survivors;   // how many rows were computed, added up
 } RescoreParameters;
 
+/// A number that is added to a token's logit.
+typedef struct Bias {
+  int token;
+  float value;
+} Bias;
+
+/// Changes to an output's logits.
+typedef struct OutputAdjustment {
+  DEVICE(const unsigned) mask;  // a bit for each token that is allowed, [ceil(vocabulary / 32)]; null: all are
+  DEVICE(const Bias) biases;    // [biasCount], each of another token
+  int biasCount;
+  int isAdjusted;
+} OutputAdjustment;
+
+/// adjust_rows
+typedef struct AdjustParameters {
+  DEVICE(float) logits;                        // [outputs][vocabulary]
+  DEVICE(uint64) best;                         // [outputs]: becomes the largest logitKey of the allowed tokens
+  DEVICE(const OutputAdjustment) adjustments;  // [outputs]
+  int vocabulary;
+} AdjustParameters;
+
 /// sample_rows
 typedef struct SampleParameters {
   DEVICE(const float) logits;          // [outputs][vocabulary]

@@ -1,3 +1,4 @@
 #include "sample.cu"
 
 CUDA_KERNEL(sample_rows);
+CUDA_KERNEL(adjust_rows);
