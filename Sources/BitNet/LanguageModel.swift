@@ -1,6 +1,6 @@
 package import BitNetInference
 import BitNetModelFiles
-import BitNetServing
+package import BitNetServing
 import BitNetTokenization
 import Dispatch
 
@@ -32,11 +32,11 @@ public final class LanguageModel: Sendable {
   public let device: DeviceDescription
   /// A sentence about a probable fault of the model's files.
   package let warning: String?
-  let scheduler: Scheduler
+  package let scheduler: Scheduler
 
   private init(
     _ loaded: LoadedModel, tokenizer: Tokenizer, engine: sending any Engine, isGPU: Bool,
-    fallbackReason: String?
+    fallbackReason: String?, policy: Scheduler.Policy
   ) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
@@ -57,7 +57,7 @@ public final class LanguageModel: Sendable {
     contextLength = engine.contextLength
     device = DeviceDescription(
       isGPU: isGPU, fallbackReason: fallbackReason, description: engine.summary)
-    scheduler = Scheduler(engine)
+    scheduler = Scheduler(engine, policy: policy)
   }
 
   /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder or a GGUF
@@ -150,7 +150,7 @@ extension LanguageModel {
     let (engine, fallbackReason) = try options.makeEngine(for: loaded.weights)
     self.init(
       loaded, tokenizer: tokenizer, engine: engine, isGPU: options.device.isGPU && fallbackReason == nil,
-      fallbackReason: fallbackReason)
+      fallbackReason: fallbackReason, policy: options.policy)
   }
 }
 

@@ -3,6 +3,7 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 package import BitNetInference
+package import BitNetServing
 package import BitNetTernary
 
 extension LanguageModel {
@@ -21,6 +22,8 @@ extension LanguageModel {
     public var cacheBytes: Int?
     /// The block length of I2_S in a GGUF file, which files do not record.
     package var i2sBlock = TilePacker.I2SBlock.x86
+    /// How many generations run and wait at a time.
+    package var policy = Scheduler.Policy()
 
     /// Makes options; see the properties.
     public init(

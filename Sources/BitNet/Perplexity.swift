@@ -74,17 +74,31 @@ extension LanguageModel {
     return Perplexity(tokens: tokens.count - first, bytes: bytes, nats: nats)
   }
 
-  /// Sums of -ln p of the targets of a window, in a sequence of its own. Where generations leave its pages no room, the
-  /// window starts again later.
+  /// Sums of -ln p of the targets of a window, in a sequence of its own, one for each chunk.
   private func surprise(
     at targets: ArraySlice<TokenID>, after inputs: [TokenID], progress: (Int) -> Void
   ) async throws -> [Double] {
+    try await inSequence { sequence in
+      var nats: [Double] = []
+      try await inChunks(of: inputs.count, length: 64) { range in
+        let entry = Batch.Entry(
+          sequence: sequence, tokens: Array(inputs[range]), rows: .all,
+          want: .surprise(Array(targets.dropFirst(range.lowerBound).prefix(range.count))))
+        nats.append(try await scheduler.perform { try $0.step(Batch([entry]))[0].surprises.reduce(0, +) })
+        progress(range.upperBound)
+      }
+      return nats
+    }
+  }
+
+  /// Calls `body` with a sequence of its own. Where generations leave its pages no room, `body` is called again later.
+  private func inSequence<Output>(_ body: (SequenceID) async throws -> Output) async throws -> Output {
     while true {
       await scheduler.beginLoan()
       let sequence = await scheduler.perform { $0.makeSequence() }
-      let result: Result<[Double], any Error>
+      let result: Result<Output, any Error>
       do {
-        result = .success(try await surprise(at: targets, after: inputs, in: sequence, progress: progress))
+        result = .success(try await body(sequence))
       } catch {
         result = .failure(error)
       }
@@ -99,20 +113,45 @@ extension LanguageModel {
     }
   }
 
-  /// Sums of -ln p of each target, the token after an input, one for each chunk: others take their turns in between.
-  private func surprise(
-    at targets: ArraySlice<Int32>, after inputs: [Int32], in sequence: SequenceID, progress: (Int) -> Void
-  ) async throws -> [Double] {
-    var nats: [Double] = []
-    for chunk in stride(from: 0, to: inputs.count, by: 64) {
+  /// Calls `body` for each chunk of positions; generations take their turns in between.
+  private func inChunks(of count: Int, length: Int, _ body: (Range<Int>) async throws -> Void) async throws {
+    for start in stride(from: 0, to: count, by: length) {
       try Task.checkCancellation()
-      let range = chunk..<min(inputs.count, chunk + 64)
-      let entry = Batch.Entry(
-        sequence: sequence, tokens: Array(inputs[range]), rows: .all,
-        want: .surprise(Array(targets.dropFirst(chunk).prefix(range.count))))
-      nats.append(try await scheduler.perform { try $0.step(Batch([entry]))[0].surprises.reduce(0, +) })
-      progress(range.upperBound)
+      try await body(start..<min(count, start + length))
     }
-    return nats
+  }
+}
+
+extension LanguageModel {
+  /// The log probability of each token but the first, given the tokens before it, with those of the most likely tokens
+  /// in its place. Equal tokens have the same number in both.
+  ///
+  /// - Parameters:
+  ///   - tokens: 1 to ``contextLength``, each below the vocabulary's size.
+  ///   - alternatives: how many of the most likely tokens to report.
+  /// - Throws: `EngineError`; `CancellationError` when the task is cancelled.
+  package func scores(of tokens: [TokenID], alternatives: Int) async throws -> [SampledToken] {
+    guard tokens.count > 1 else { return [] }
+    let vocabulary = configuration.vocabularySize
+    // At most 32 MB of logits at a time.
+    let length = max(1, min(64, (8 << 20) / vocabulary))
+    return try await inSequence { sequence in
+      var scores: [SampledToken] = []
+      try await inChunks(of: tokens.count - 1, length: length) { range in
+        let entry = Batch.Entry(sequence: sequence, tokens: Array(tokens[range]), rows: .all, want: .logits)
+        let targets = tokens[range.lowerBound + 1...range.upperBound]
+        scores += try await scheduler.perform { engine in
+          let logits = try engine.step(Batch([entry]))[0].values
+          return logits.withUnsafeBufferPointer { logits in
+            zip(0..., targets).map { row, target in
+              Sampler.describe(
+                UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary]), chosen: Int(target),
+                alternatives: alternatives)
+            }
+          }
+        }
+      }
+      return scores
+    }
   }
 }

@@ -26,6 +26,8 @@ package final class TokenStream: Sendable {
 
   /// How many of the prompt's tokens the cache held when the request first ran; 0 until then.
   package var cachedTokens: Int { feed.cachedTokens }
+  /// When the request's turn came; nil until then.
+  package var admission: ContinuousClock.Instant? { feed.admission }
 }
 
 /// A queue of tokens from the scheduler to one reader.
@@ -40,6 +42,7 @@ final class TokenFeed: Sendable {
     var isCancelled = false
     var isResting = false
     var cachedTokens = 0
+    var admission: ContinuousClock.Instant?
   }
 
   private let state = Mutex(State())
@@ -49,6 +52,7 @@ final class TokenFeed: Sendable {
   init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
 
   var cachedTokens: Int { state.withLock { $0.cachedTokens } }
+  var admission: ContinuousClock.Instant? { state.withLock { $0.admission } }
   var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
   /// Whether the reader is so far behind, counting the tokens of running steps, that the request should pause.
@@ -59,7 +63,12 @@ final class TokenFeed: Sendable {
     }
   }
 
-  func setCachedTokens(_ count: Int) { state.withLock { $0.cachedTokens = count } }
+  func admit(cachedTokens: Int) {
+    state.withLock { state in
+      state.cachedTokens = cachedTokens
+      state.admission = state.admission ?? .now
+    }
+  }
 
   func add(_ token: SampledToken) {
     let reader = state.withLock { state -> CheckedContinuation<SampledToken?, any Error>? in
