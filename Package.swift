@@ -17,6 +17,7 @@ let package = Package(
     .library(name: "BitNet", targets: ["BitNet"]),
     .library(name: "BitNetDemoModel", targets: ["BitNetDemoModel"]),
     .library(name: "BitNetHub", targets: ["BitNetHub"]),
+    .library(name: "BitNetServer", targets: ["BitNetServer"]),
     .executable(name: "bitnet", targets: ["BitNetCommand"]),
   ],
   traits: [
@@ -26,10 +27,16 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-    // Of the trait Hub alone.
-    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    // Of the traits Hub and Server alone.
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    // Of the trait Server alone.
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.14.0"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.34.1"),
     // Of the trait Signing alone.
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
   ],
@@ -105,15 +112,33 @@ let package = Package(
         .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Server"])),
       ],
       path: "Sources/LoadClient"),
+    .target(
+      name: "BitNetServer",
+      dependencies: [
+        "BitNet", "BitNetInference", "BitNetJSON", "BitNetServing", "BitNetTokenization",
+        .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Server"])),
+        .product(name: "HummingbirdCore", package: "hummingbird", condition: .when(traits: ["Server"])),
+        .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Server"])),
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Server"])),
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["Server"])),
+        .product(name: "NIOHTTP1", package: "swift-nio", condition: .when(traits: ["Server"])),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras", condition: .when(traits: ["Server"])),
+        .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras", condition: .when(traits: ["Server"])),
+        .product(name: "NIOSSL", package: "swift-nio-ssl", condition: .when(traits: ["Server"])),
+        .product(
+          name: "ServiceLifecycle", package: "swift-service-lifecycle", condition: .when(traits: ["Server"])),
+      ],
+      path: "Sources/Server"),
     .target(name: "BitNetDemoModel", path: "Sources/DemoModel", exclude: ["demo.safetensors"]),
     .executableTarget(
       name: "BitNetCommand",
       dependencies: [
         "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "BitNetDeviceCheck",
         "BitNetDiagnostics", "BitNetHub",
-        "BitNetInference", "BitNetJSON", "BitNetLoadClient", "BitNetModelFiles", "BitNetRandomModels",
+        "BitNetInference", "BitNetJSON", "BitNetLoadClient", "BitNetModelFiles", "BitNetRandomModels", "BitNetServer",
         "BitNetServing", "BitNetTernary", "BitNetTokenization",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Server"])),
       ]),
     .executableTarget(name: "Storyteller", dependencies: ["BitNet", "BitNetDemoModel"], path: "Examples/Storyteller"),
 
@@ -185,6 +210,11 @@ let package = Package(
       name: "ServingTests",
       dependencies: [
         "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "TestSupport",
+      ]),
+    .testTarget(
+      name: "ServerTests",
+      dependencies: [
+        "BitNet", "BitNetDemoModel", "BitNetInference", "BitNetJSON", "BitNetServer", "BitNetTokenization",
       ]),
     .testTarget(
       name: "BitNetTests",

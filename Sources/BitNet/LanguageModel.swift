@@ -1,6 +1,6 @@
 package import BitNetInference
 import BitNetModelFiles
-import BitNetServing
+package import BitNetServing
 import BitNetTokenization
 import Dispatch
 
@@ -39,14 +39,14 @@ public final class LanguageModel: Sendable {
   /// not depend on the format of the model's files, the device or the number of threads. APIs call it
   /// `system_fingerprint`.
   public var fingerprint: String { modelFingerprint.description }
-  let scheduler: Scheduler
+  package let scheduler: Scheduler
 
   /// - Parameters:
   ///   - digest: that of the loaded model.
   ///   - tokenizer: that of the loaded model.
   package init(
     _ loaded: LoadedModel, digest: ModelDigest, tokenizer: Tokenizer, engine: sending any Engine, isGPU: Bool,
-    fallbackReason: String?, speculation: Speculation
+    fallbackReason: String?, policy: Scheduler.Policy
   ) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
@@ -68,7 +68,7 @@ public final class LanguageModel: Sendable {
     contextLength = engine.contextLength
     device = DeviceDescription(
       isGPU: isGPU, fallbackReason: fallbackReason, description: engine.summary)
-    scheduler = Scheduler(engine, policy: .init(speculation: speculation))
+    scheduler = Scheduler(engine, policy: policy)
   }
 
   /// Loads a model from a file made by `bitnet convert`, which is memory-mapped, or from a Hugging Face folder or a GGUF
@@ -163,10 +163,12 @@ extension LanguageModel {
       ? loaded.computedDigest(name: name)
       : loaded.digest { if case .serialized(let text) = source { text } else { tokenizer.serialized() } }
     let (engine, fallbackReason) = try options.makeEngine(for: loaded.weights)
+    var policy = options.policy
+    policy.speculation = options.speculation
     self.init(
       loaded, digest: digest, tokenizer: tokenizer, engine: engine,
       isGPU: options.device.isGPU && fallbackReason == nil, fallbackReason: fallbackReason,
-      speculation: options.speculation)
+      policy: policy)
   }
 }
 

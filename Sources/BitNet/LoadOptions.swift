@@ -26,6 +26,8 @@ extension LanguageModel {
     package var computesDigest = false
     /// The block length of I2_S in a GGUF file, which files do not record.
     package var i2sBlock = TilePacker.I2SBlock.x86
+    /// How many generations run and wait at a time. `speculation` takes the place of its speculation.
+    package var policy = Scheduler.Policy()
 
     /// Makes options; see the properties.
     public init(

@@ -3,6 +3,8 @@ package struct StopMatcher {
   private let stops: [[UInt8]]
   private var held: [UInt8] = []
   private var hasStopped = false
+  /// The stop text that was found.
+  package private(set) var match: String?
 
   /// - Parameter stops: empty texts are ignored.
   package init(_ stops: [String]) { self.stops = stops.filter { !$0.isEmpty }.map { Array($0.utf8) } }
@@ -14,7 +16,10 @@ package struct StopMatcher {
     held += text.utf8
     var earliest: Int?
     for stop in stops {
-      if let start = firstRange(of: stop), start < earliest ?? .max { earliest = start }
+      if let start = firstRange(of: stop), start < earliest ?? .max {
+        earliest = start
+        match = String(decoding: stop, as: UTF8.self)
+      }
     }
     if let earliest {
       defer { held = [] }

@@ -53,7 +53,7 @@ struct BenchCallers: AsyncParsableCommand {
     let callers = try numbers(callers, of: "--callers", 1...256)
     guard 1...1000 ~= rounds else { throw CommandError("--rounds is \(rounds); expected 1 to 1000") }
     let weights = random2B ? try ModelWeights(random: .bitNet2B4T, seed: 1) : try model.source.loadWeights()
-    let (engine, note) = try model.loadOptions().makeEngine(for: weights)
+    let (engine, note) = try model.engine.loadOptions().makeEngine(for: weights)
     guard 1..<engine.contextLength ~= tokens else {
       throw CommandError(
         "--tokens is \(tokens); expected 1 to \(engine.contextLength - 1), because the context has "

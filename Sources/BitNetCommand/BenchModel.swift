@@ -181,11 +181,11 @@ struct BenchModel: ParsableCommand {
   }
 
   private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, fallbackReason: String?) {
-    if case .cpu = model.device { try refuseGPUOptions("; choose --device cuda") }
+    if case .cpu = model.engine.device { try refuseGPUOptions("; choose --device cuda") }
     // Results are checked by bitnet verify.
     var cuda = LanguageModel.CUDAOptions(checksDevice: false)
     cuda.usesCooperativeKernel = !noCooperative
-    var options = try model.loadOptions(cuda: cuda)
+    var options = try model.engine.loadOptions(cuda: cuda)
     if screen != .auto { options.screensHead = screen == .on }
     return try options.makeEngine(for: weights)
   }

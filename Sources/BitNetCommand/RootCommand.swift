@@ -1,4 +1,6 @@
 import ArgumentParser
+import BitNet
+import Foundation
 
 @main
 struct RootCommand: AsyncParsableCommand {
@@ -19,12 +21,26 @@ struct RootCommand: AsyncParsableCommand {
 
       `bitnet help COMMAND` explains a command.
       """,
-    version: "0.1.0",
+    version: packageVersion,
     subcommands: [
-      Generate.self, Chat.self, Pull.self, ListModels.self, RemoveModel.self, Convert.self, Inspect.self,
+      Generate.self, Chat.self, Serve.self, Pull.self, ListModels.self, RemoveModel.self, Convert.self, Inspect.self,
       Tokenize.self, Template.self, Logits.self, MeasurePerplexity.self,
       Audit.self,
       Devices.self,
       Bench.self, Verify.self,
     ])
+
+  static func main() async {
+    var arguments = Array(CommandLine.arguments.dropFirst())
+    do {
+      if arguments.first == Serve._commandName {
+        let added = try EnvironmentArguments.added(
+          to: arguments, for: Serve.self, variables: ProcessInfo.processInfo.environment)
+        arguments.insert(contentsOf: added, at: 1)
+      }
+    } catch {
+      exit(withError: error)
+    }
+    await main(arguments)
+  }
 }

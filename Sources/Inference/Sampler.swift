@@ -245,7 +245,11 @@ package enum Sampler {
   }
 
   /// Reports the log probabilities of the chosen and the most likely tokens under the unchanged logits.
-  private static func describe(_ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int) -> SampledToken {
+  ///
+  /// - Parameters:
+  ///   - chosen: a token's id, whether or not sampling would choose it.
+  ///   - alternatives: how many of the most likely tokens to report.
+  package static func describe(_ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int) -> SampledToken {
     let largest = logits[mostLikely(logits)]
     var total: UInt64 = 0
     for logit in logits { total += weight(logit, below: largest) }

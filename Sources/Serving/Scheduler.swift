@@ -1,4 +1,5 @@
 package import BitNetInference
+import Synchronization
 
 /// Makes the batches of one engine. Every step takes a token of each generating request and, within its budget, prompt
 /// tokens of the others. Requests join and leave between steps. Arithmetic is canonical, so scheduling changes no
@@ -27,6 +28,24 @@ package actor Scheduler {
       self.speculation = speculation
       self.drafter = drafter
     }
+  }
+
+  /// What a scheduler does and did.
+  package struct Load: Sendable {
+    package var running = 0
+    package var waiting = 0
+    /// The share of the cache's pages that running requests fill, 0 to 1. A page that several share counts for each.
+    package var cacheUse = 0.0
+    /// The most pages of the cache.
+    package var cachePages = 0
+    /// Positions of a page.
+    package var pageTokens = attentionChunkLength
+    /// Prompt tokens that were looked up in the cache.
+    package var prefixQueries = 0
+    /// Prompt tokens that the cache held.
+    package var prefixHits = 0
+    /// How often a request gave up its pages.
+    package var preemptions = 0
   }
 
   /// A waiting or running request.
@@ -92,6 +111,10 @@ package actor Scheduler {
   private let thread = EngineThread()
   package nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
 
+  private let sharedLoad = Mutex(Load())
+  /// The load after the latest step. Reading it waits for no step.
+  package nonisolated var load: Load { sharedLoad.withLock { $0 } }
+
   private let engine: any Engine
   private var policy: Policy
   private let capacity: Capacity
@@ -119,6 +142,8 @@ package actor Scheduler {
     promptTokens = max(256, 4 * capacity.stepTokens)
     self.engine = engine
     self.policy = policy
+    let pages = capacity.cachePages
+    sharedLoad.withLock { $0.cachePages = pages }
   }
 
   /// Starts a request.
@@ -141,8 +166,18 @@ package actor Scheduler {
       }
     }
     waiting.append(job)
+    noteLoad()
     if !isStepping { Task { await step() } }
     return TokenStream(feed)
+  }
+
+  private func noteLoad() {
+    let pages = running.reduce(0) { $0 + ($1.given + attentionChunkLength - 1) / attentionChunkLength }
+    let (runningCount, waitingCount, total) = (running.count, waiting.count, capacity.cachePages)
+    sharedLoad.withLock { load in
+      (load.running, load.waiting) = (runningCount, waitingCount)
+      load.cacheUse = total > 0 ? min(1, Double(pages) / Double(total)) : 0
+    }
   }
 
   /// Calls `body` with the engine between two steps.
@@ -228,9 +263,11 @@ package actor Scheduler {
       } catch {
         fail(error)
       }
+      noteLoad()
       // Let new requests and calls of `perform` in.
       await Task.yield()
     }
+    noteLoad()
   }
 
   /// Ends requests that were cancelled or whose deadline has passed.
@@ -270,7 +307,14 @@ package actor Scheduler {
       let (sequence, cached) = engine.makeSequence(startingWith: job.tokens)
       job.sequence = sequence
       job.given = cached
-      if job.generated == 0 { job.feed.setCachedTokens(cached) }
+      if job.generated == 0 {
+        job.feed.admit(cachedTokens: cached)
+        let count = job.tokens.count
+        sharedLoad.withLock { load in
+          load.prefixQueries += count
+          load.prefixHits += cached
+        }
+      }
       running.append(job)
     }
   }
@@ -393,6 +437,7 @@ package actor Scheduler {
     job.sequence = nil
     (job.given, job.isDecoding, job.mustGiveLast) = (0, false, false)
     isShortOfPages = true
+    sharedLoad.withLock { $0.preemptions += 1 }
     waiting.insert(job, at: 0)
   }
 

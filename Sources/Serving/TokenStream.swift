@@ -29,6 +29,8 @@ package final class TokenStream: Sendable {
 
   /// What speculation has done for the request so far.
   package var speculation: SpeculationCounts { feed.speculation }
+  /// When the request's turn came; nil until then.
+  package var admission: ContinuousClock.Instant? { feed.admission }
 }
 
 /// A queue of tokens from the scheduler to one reader.
@@ -44,6 +46,7 @@ final class TokenFeed: Sendable {
     var isResting = false
     var cachedTokens = 0
     var speculation = SpeculationCounts()
+    var admission: ContinuousClock.Instant?
   }
 
   private let state = Mutex(State())
@@ -54,6 +57,7 @@ final class TokenFeed: Sendable {
 
   var cachedTokens: Int { state.withLock { $0.cachedTokens } }
   var speculation: SpeculationCounts { state.withLock { $0.speculation } }
+  var admission: ContinuousClock.Instant? { state.withLock { $0.admission } }
   var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
   /// Whether the reader is so far behind, counting the tokens of running steps, that the request should pause.
@@ -64,7 +68,12 @@ final class TokenFeed: Sendable {
     }
   }
 
-  func setCachedTokens(_ count: Int) { state.withLock { $0.cachedTokens = count } }
+  func admit(cachedTokens: Int) {
+    state.withLock { state in
+      state.cachedTokens = cachedTokens
+      state.admission = state.admission ?? .now
+    }
+  }
 
   func setSpeculation(_ counts: SpeculationCounts) { state.withLock { $0.speculation = counts } }
 

@@ -1,62 +1,11 @@
 import ArgumentParser
 import BitNet
 import BitNetServing
-import Foundation
 
 /// Options that choose a model and the device it runs on.
 struct ModelOptions: ParsableArguments {
   @OptionGroup var source: ModelSource
-
-  @Option(
-    help: ArgumentHelp(
-      """
-      The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one and no option of the CPU \
-      is given (--threads, --instruction-set, --mapped), otherwise the CPU.
-      """, valueName: "device"))
-  var device = DeviceChoice.auto
-
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp(
-      "The maximum number of tokens of prompt and answer together. (default: the model's context length)",
-      valueName: "count"))
-  var context: Int?
-
-  @Option(
-    parsing: .unconditional,
-    help: ArgumentHelp(
-      """
-      Memory for the KV cache, in bytes or with a unit (K, M, G, T, Ki, Mi, Gi, Ti). All generations share it, and \
-      prompts with the same beginning reuse it. There is always room for one full context. (default: a quarter of the \
-      memory on the CPU, nine tenths of the free memory on a GPU)
-      """, valueName: "bytes"))
-  var cacheSize: String?
-
-  @OptionGroup var processor: ProcessorOptions
-
-  @Flag(
-    help: """
-      On the CPU, read the weights from the mapped file, which processes share, instead of copying them. Slower, but \
-      takes less memory.
-      """)
-  var mapped = false
-
-  @Flag(
-    name: .customLong("no-device-check"),
-    help: "Skip the check before the first use of a GPU, which takes up to half a minute once.")
-  var skipsDeviceCheck = false
-
-  /// - Parameter cuda: how a GPU is used, besides what the flags say.
-  func loadOptions(cuda: LanguageModel.CUDAOptions = .init()) throws -> LanguageModel.LoadOptions {
-    let cpu = LanguageModel.CPUOptions(
-      threads: processor.threads, instructionSet: try processor.chosenInstructionSet(),
-      copiesWeights: mapped ? false : nil)
-    var cuda = cuda
-    if skipsDeviceCheck { cuda.checksDevice = false }
-    return .init(
-      device: device.device(cpu: cpu, cuda: cuda), contextLength: context,
-      cacheBytes: try cacheSize.map { try byteCount($0, of: "--cache-size") })
-  }
+  @OptionGroup var engine: EngineOptions
 
   /// Loads the model; returns it and the seconds that loading took.
   ///
@@ -66,30 +15,10 @@ struct ModelOptions: ParsableArguments {
   func load(
     computingDigest computesDigest: Bool = false, speculation: Speculation = .automatic
   ) async throws -> (model: LanguageModel, seconds: Double) {
-    let clock = ContinuousClock()
-    let start = clock.now
-    let bar = ProgressBar("loading")
-    var options = try loadOptions(
-      cuda: .init { device in
-        bar.finish()
-        ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
-      })
-    options.i2sBlock = source.layout.i2sBlock
-    options.computesDigest = computesDigest
-    options.speculation = speculation
-    defer {
-      bar.finish()
-      endAtOnceIfWorkIsLeftBehind()
+    try await engine.load(try source.path(), layout: source.layout) { options in
+      options.computesDigest = computesDigest
+      options.speculation = speculation
     }
-    let model: LanguageModel
-    if let path = try source.path() {
-      model = try await LanguageModel.load(path, options: options, progress: { bar.update($0) })
-    } else {
-      model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
-    }
-    bar.finish()
-    if let warning = model.warning { ByteOutput.note("Warning: \(warning)") }
-    return (model, start.duration(to: clock.now) / .seconds(1))
   }
 }
 

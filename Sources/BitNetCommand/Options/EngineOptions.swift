@@ -1,0 +1,91 @@
+import ArgumentParser
+import BitNet
+import Foundation
+
+/// Options for the device that a model runs on.
+struct EngineOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      """
+      The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one and no option of the CPU \
+      is given (--threads, --instruction-set, --mapped), otherwise the CPU.
+      """, valueName: "device"))
+  var device = DeviceChoice.auto
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "The maximum number of tokens of prompt and answer together. (default: the model's context length)",
+      valueName: "count"))
+  var context: Int?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Memory for the KV cache, in bytes or with a unit (K, M, G, T, Ki, Mi, Gi, Ti). All generations share it, and \
+      prompts with the same beginning reuse it. There is always room for one full context. (default: a quarter of the \
+      memory on the CPU, nine tenths of the free memory on a GPU)
+      """, valueName: "bytes"))
+  var cacheSize: String?
+
+  @OptionGroup var processor: ProcessorOptions
+
+  @Flag(
+    help: """
+      On the CPU, read the weights from the mapped file, which processes share, instead of copying them. Slower, but \
+      takes less memory.
+      """)
+  var mapped = false
+
+  @Flag(
+    name: .customLong("no-device-check"),
+    help: "Skip the check before the first use of a GPU, which takes up to half a minute once.")
+  var skipsDeviceCheck = false
+
+  /// - Parameter cuda: how a GPU is used, besides what the flags say.
+  func loadOptions(cuda: LanguageModel.CUDAOptions = .init()) throws -> LanguageModel.LoadOptions {
+    let cpu = LanguageModel.CPUOptions(
+      threads: processor.threads, instructionSet: try processor.chosenInstructionSet(),
+      copiesWeights: mapped ? false : nil)
+    var cuda = cuda
+    if skipsDeviceCheck { cuda.checksDevice = false }
+    return .init(
+      device: device.device(cpu: cpu, cuda: cuda), contextLength: context,
+      cacheBytes: try cacheSize.map { try byteCount($0, of: "--cache-size") })
+  }
+
+  /// Loads a model.
+  ///
+  /// - Parameters:
+  ///   - path: the model's file or folder; nil for the demo model.
+  ///   - change: changes the options before they are used.
+  /// - Returns: the model, and the seconds that loading took.
+  func load(
+    _ path: String?, layout: I2SLayout, change: (inout LanguageModel.LoadOptions) -> Void = { _ in }
+  ) async throws -> (model: LanguageModel, seconds: Double) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    let bar = ProgressBar("loading")
+    var options = try loadOptions(
+      cuda: .init { device in
+        bar.finish()
+        ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
+      })
+    options.i2sBlock = layout.i2sBlock
+    change(&options)
+    defer {
+      bar.finish()
+      endAtOnceIfWorkIsLeftBehind()
+    }
+    let model: LanguageModel
+    if let path {
+      model = try await LanguageModel.load(path, options: options, progress: { bar.update($0) })
+    } else {
+      model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
+    }
+    bar.finish()
+    if let warning = model.warning { ByteOutput.note("Warning: \(warning)") }
+    return (model, start.duration(to: clock.now) / .seconds(1))
+  }
+}

@@ -1,0 +1,138 @@
+#if Server
+  import BitNet
+  import BitNetModelFiles
+  import BitNetServer
+  import BitNetServing
+  import Foundation
+  import Logging
+
+  /// A run of `bitnet serve`.
+  struct ServeRun {
+    private let options: Serve
+    private let logger: Logger
+
+    init(_ options: Serve) {
+      self.options = options
+      let format = options.logFormat
+      var logger = Logger(label: "bitnet") { _ in ServerLogHandler(isJSON: format == .json) }
+      logger.logLevel = Logger.Level(rawValue: options.logLevel.rawValue) ?? .info
+      self.logger = logger
+    }
+
+    func run() async throws {
+      let server = try await makeServer()
+      let task = Task { try await server.run() }
+      let end = SignalHandler([SIGTERM, SIGINT]) { number in
+        // The second signal does not wait.
+        if task.isCancelled { endProcess(by: number) }
+        logger.notice("shutting down", metadata: ["signal": "\(number == SIGTERM ? "SIGTERM" : "SIGINT")"])
+        task.cancel()
+      }
+      let reload = SignalHandler([SIGHUP]) { _ in self.reload(server) }
+      defer {
+        end.cancel()
+        reload.cancel()
+        if let path = options.address.unixSocket { unlink(path) }
+      }
+      do {
+        try await task.value
+      } catch let error where !(error is CancellationError) {
+        throw Self.startError(error, options.address)
+      }
+    }
+
+    private func makeServer() async throws -> ModelServer {
+      let address = options.address
+      let keys = try options.access.allKeys()
+      var configuration = ModelServer.Configuration(
+        address: address.unixSocket.map { .unixSocket(path: $0) } ?? .port(host: address.host, address.port))
+      configuration.limits = try options.limits.connectionLimits()
+      configuration.settings.tokenLimit = options.limits.maxTokens
+      configuration.settings.timeLimit = options.limits.timeout.map { .seconds($0) }
+      configuration.crossOrigin = CrossOrigin(origins: options.access.origins)
+      configuration.keys = keys
+      if let certificate = address.certificate, let key = address.certificateKey {
+        configuration.certificate = (certificate, key)
+      }
+      var models: [ServedModel] = []
+      for argument in arguments { models.append(try await load(argument)) }
+      if keys.isEmpty, address.unixSocket == nil, !["127.0.0.1", "::1", "localhost"].contains(address.host) {
+        logger.warning("everybody who reaches this address may use the server; --api-key limits that")
+      }
+      return try ModelServer(models, configuration: configuration, logger: logger) { port in
+        let scheme = address.certificate == nil ? "http" : "https"
+        let host = address.host.contains(":") ? "[\(address.host)]" : address.host
+        let place = address.unixSocket ?? "\(scheme)://\(host):\(port ?? address.port)"
+        try? ByteOutput.standard.write("listening on \(place)\n")
+      }
+    }
+
+    /// The arguments for models, or those of the variable; nil for the demo model.
+    private var arguments: [String?] {
+      if !options.models.isEmpty { return options.models }
+      let variable = ProcessInfo.processInfo.environment["BITNET_ARG_MODEL"] ?? ""
+      return variable.isEmpty ? [nil] : variable.split(separator: ",").map { String($0) }
+    }
+
+    /// - Parameter argument: MODEL or NAME=MODEL; nil for the demo model.
+    private func load(_ argument: String?) async throws -> ServedModel {
+      var names: [String] = []
+      var source = argument
+      while let rest = source, let equals = rest.firstIndex(of: "="), !FileManager.default.fileExists(atPath: rest) {
+        names.append(String(rest[..<equals]))
+        source = String(rest[rest.index(after: equals)...])
+      }
+      if names.isEmpty { names.append(Self.name(of: source)) }
+      guard !names.contains("") else { throw CommandError("the model's name is empty in \"\(argument ?? "")\"") }
+      let path = try source.map { (source) throws in try HubCache.current.resolve(source) }
+      let limits = options.limits
+      let (model, seconds) = try await options.engine.load(path, layout: options.layout) {
+        $0.policy = Scheduler.Policy(running: limits.maxRunning, waiting: limits.maxWaiting)
+      }
+      logger.info(
+        "model loaded",
+        metadata: [
+          "name": "\(names[0])", "engine": "\(model.engineDescription)", "context": "\(model.contextLength)",
+          "seconds": "\((seconds * 100).rounded() / 100)",
+        ])
+      if let fault = model.chatTemplateFault {
+        logger.warning("chats are refused", metadata: ["name": "\(names[0])", "chat_template": "\(fault)"])
+      } else if model.chatTemplate == nil {
+        logger.info("the model has no chat template, so it continues chats as text", metadata: ["name": "\(names[0])"])
+      }
+      return ServedModel(
+        name: names[0], aliases: Array(names.dropFirst()), model: model, created: Int(Date().timeIntervalSince1970))
+    }
+
+    /// A model's name without one of the user's own: the demo model's, the file's, or the name on the hub.
+    private static func name(of source: String?) -> String {
+      guard let source else { return "demo" }
+      guard FileManager.default.fileExists(atPath: source) else { return source }
+      let url = URL(fileURLWithPath: source)
+      return ["safetensors", "gguf"].contains(url.pathExtension)
+        ? url.deletingPathExtension().lastPathComponent : url.lastPathComponent
+    }
+
+    private func reload(_ server: ModelServer) {
+      do {
+        server.replaceKeys(with: try options.access.allKeys())
+        try server.reloadCertificate()
+        logger.notice("keys and certificate read again")
+      } catch {
+        logger.error("keys or certificate stay as they were", metadata: ["error": "\(error)"])
+      }
+    }
+
+    private static func startError(_ error: any Error, _ address: ServeAddress) -> any Error {
+      let text = "\(error)"
+      let place = address.unixSocket ?? "\(address.host):\(address.port)"
+      if text.contains("errno: \(EADDRINUSE)") {
+        return CommandError("\(place) is in use by another program; expected a free one, as --port 0 finds")
+      }
+      if text.contains("errno: \(EACCES)") {
+        return CommandError("\(place) is not allowed; expected a port from 1024 on, or the rights of an administrator")
+      }
+      return error is ServerStartError || error is CommandError ? error : CommandError("\(place): \(text)")
+    }
+  }
+#endif

@@ -1,0 +1,26 @@
+package import BitNetInference
+
+/// What a request wants of a model, in whichever dialect it came.
+package struct AnswerRequest: Sendable {
+  /// One prompt, or several of `/v1/completions`. Each has its own choices.
+  package var prompts: [[TokenID]]
+  /// Answers for each prompt.
+  package var choiceCount = 1
+  /// The first choice takes the seed, each further one the next.
+  package var sampling = SamplingParameters()
+  /// The most tokens of a choice; nil for as many as the context holds, 0 to score the prompt alone.
+  package var maximumTokens: Int?
+  package var stopTexts: [String] = []
+  package var stopTokens: Set<TokenID> = []
+  package var ignoresEndTokens = false
+  /// Whether special tokens add text to the answer.
+  package var showsSpecialTokens = false
+  /// How many of the most likely alternatives to report log probabilities for; nil reports none.
+  package var logProbabilities: Int?
+  /// Whether a choice begins with the log probabilities of its prompt.
+  package var scoresPrompt = false
+  /// When to give up; nil if never.
+  package var deadline: ContinuousClock.Instant?
+
+  package init(prompts: [[TokenID]]) { self.prompts = prompts }
+}

@@ -1,0 +1,42 @@
+import BitNetServing
+
+/// What the routes of all dialects share.
+package struct ServerCore: Sendable {
+  package struct Settings: Sendable {
+    /// After how much time without an event a stream gets a comment.
+    package var pingInterval = Duration.seconds(15)
+    /// The longest time that a request may take; nil for no limit.
+    package var timeLimit: Duration?
+    /// The most tokens of one choice; nil for the context's length.
+    package var tokenLimit: Int?
+
+    package init() {}
+  }
+
+  package let catalog: ModelCatalog
+  package let settings: Settings
+  package let state = ServerState()
+  package let metrics = ServerMetrics()
+
+  package init(_ catalog: ModelCatalog, settings: Settings = .init()) {
+    self.catalog = catalog
+    self.settings = settings
+  }
+
+  /// Starts an answer within the server's limits.
+  ///
+  /// - Throws: what `RequestError` can be made of.
+  package func start(_ request: AnswerRequest, on served: ServedModel) async throws -> Answer {
+    var request = request
+    if let limit = settings.tokenLimit { request.maximumTokens = min(request.maximumTokens ?? limit, limit) }
+    if let limit = settings.timeLimit { request.deadline = .now + limit }
+    served.metrics.choiceCount.observe(Double(request.choiceCount))
+    if let most = request.maximumTokens { served.metrics.mostTokens.observe(Double(most)) }
+    do {
+      return try await Answer(request, on: served)
+    } catch let error as SchedulerError {
+      if case .queueFull = error { served.metrics.rejections.add() }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import BitNetJSON
+import BitNetTokenization
+
+/// Messages as OpenAI's clients write them, in the form in which templates of models expect them.
+enum ChatFields {
+  private static let roles = ["system", "developer", "user", "assistant", "tool", "function"]
+
+  /// Reads the fields of a chat.
+  ///
+  /// - Throws: `JSONError` or `RequestError` naming the field.
+  static func read(_ fields: inout JSONFields) throws -> ChatInput {
+    let list = fields["messages"]
+    var messages: [ChatInput.Message] = []
+    for element in try list.elements() { messages.append(try message(element)) }
+    guard !messages.isEmpty else {
+      throw RequestError.invalid("messages is empty; expected one or more", parameter: "messages")
+    }
+    var chat = ChatInput(messages: messages)
+    if let documents = fields["documents"].ifPresent {
+      chat.documents = try documents.elements().map { (document) throws(JSONError) in try JSONTree(document) }
+    }
+    if let arguments = fields["chat_template_kwargs"].ifPresent {
+      for (name, value) in try arguments.members() {
+        chat.arguments.append(.init(try name.string(), try JSONTree(value)))
+      }
+    }
+    return chat
+  }
+
+  private static func message(_ json: JSONValue) throws -> ChatInput.Message {
+    let roleField = try json["role"]
+    let role = try roleField.string()
+    guard roles.contains(role) else {
+      throw roleField.error(expected: roles.joined(separator: ", "))
+    }
+    var fields: [JSONTree.Member] = []
+    var content: String?
+    for (name, value) in try json.members() {
+      switch try name.string() {
+      case "role": fields.append(.init("role", .string(role == "developer" ? "system" : role)))
+      case "content":
+        content = try text(value)
+        if let content { fields.append(.init("content", .string(content))) }
+      case "tool_calls":
+        if value.kind != .null { fields.append(.init("tool_calls", .array(try calls(value)))) }
+      case let other:
+        if value.kind != .null { fields.append(.init(other, try JSONTree(value))) }
+      }
+    }
+    if content == nil {
+      // Clients send a call of tools without a text, and templates read one.
+      guard role == "assistant" else {
+        throw try json["content"].error(expected: "a string or an array of text parts")
+      }
+      fields.append(.init("content", .string("")))
+    }
+    return ChatInput.Message(fields: fields)
+  }
+
+  /// The text of a content; nil if it is null.
+  static func text(_ content: JSONValue) throws -> String? {
+    switch content.kind {
+    case .null: return nil
+    case .array:
+      var texts: [String] = []
+      for part in try content.elements() {
+        let type = try part["type"]
+        switch try type.string() {
+        case "text", "input_text", "output_text": texts.append(try part["text"].string())
+        case "refusal": texts.append(try part["refusal"].string())
+        default: throw RequestError.unsupported(type, expected: "\"text\"")
+        }
+      }
+      return texts.joined(separator: "\n")
+    default:
+      guard content.kind == .string else { throw content.error(expected: "a string or an array of text parts") }
+      return try content.string()
+    }
+  }
+
+  /// Calls of tools, whose arguments templates expect as objects and clients send as strings.
+  private static func calls(_ json: JSONValue) throws -> [JSONTree] {
+    try json.elements().map { call in
+      guard case .object(var members) = try JSONTree(call) else { throw call.error(expected: "an object") }
+      guard let index = members.firstIndex(where: { $0.name == "function" }) else {
+        throw try call["function"].error(expected: "an object")
+      }
+      guard case .object(var function) = members[index].value else {
+        throw try call["function"].error(expected: "an object")
+      }
+      if let arguments = function.firstIndex(where: { $0.name == "arguments" }),
+        case .string(let text) = function[arguments].value,
+        let object = try? JSONDocument(Array(text.utf8)).root, object.kind == .object
+      {
+        function[arguments].value = try JSONTree(object)
+      }
+      members[index].value = .object(function)
+      return .object(members)
+    }
+  }
+}

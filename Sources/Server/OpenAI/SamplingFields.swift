@@ -1,0 +1,102 @@
+import BitNetInference
+import BitNetJSON
+
+/// The fields that OpenAI's two forms of completion share, and those that vLLM adds to them.
+enum SamplingFields {
+  static let largestChoiceCount = 128
+  private static let largestStopCount = 64
+  private static let longestStop = 1000
+
+  /// Reads the fields into a request.
+  ///
+  /// - Parameter suggested: the parameters that the model's authors suggest.
+  /// - Throws: `JSONError` or `RequestError` naming the field.
+  static func read(
+    _ fields: inout JSONFields, into request: inout AnswerRequest, suggested: SamplingParameters
+  ) throws {
+    request.choiceCount = try fields["n"].ifPresent?.integer(in: 1...largestChoiceCount) ?? 1
+    if let best = fields["best_of"].ifPresent, try best.integer() != request.choiceCount {
+      throw RequestError.unsupported(best, expected: "n, or none")
+    }
+    request.sampling = try sampling(&fields, suggested: suggested)
+    request.stopTexts = try stops(fields["stop"])
+    request.stopTokens = Set(
+      try fields["stop_token_ids"].ifPresent?.elements().map { try $0.integer(as: TokenID.self, in: 0 ... .max) } ?? [])
+    request.ignoresEndTokens = try fields["ignore_eos"].ifPresent?.bool() ?? false
+    request.showsSpecialTokens = try !(fields["skip_special_tokens"].ifPresent?.bool() ?? true)
+    for name in ["presence_penalty", "frequency_penalty"] {
+      if let penalty = fields[name].ifPresent, try penalty.number(in: -2...2) != 0 {
+        throw RequestError.unsupported(penalty, expected: "0, or repetition_penalty")
+      }
+    }
+    if let bias = fields["logit_bias"].ifPresent {
+      var members = try bias.members()
+      if members.next() != nil { throw RequestError.unsupported(bias, expected: "none") }
+    }
+  }
+
+  private static func sampling(
+    _ fields: inout JSONFields, suggested: SamplingParameters
+  ) throws -> SamplingParameters {
+    // OpenAI's temperature is 1 where none is given. A model's authors know better.
+    var sampling = suggested.temperature > 0 ? suggested : SamplingParameters(temperature: 1)
+    if let temperature = try fields["temperature"].ifPresent?.number(in: 0...100) {
+      sampling.temperature = temperature < 1e-6 ? 0 : Float(temperature)
+    }
+    if let topP = try fields["top_p"].ifPresent?.number(in: 0...1) {
+      // The smallest set of tokens is the most likely one.
+      sampling.topP = max(Float(topP), .leastNormalMagnitude)
+    }
+    if let topK = try fields["top_k"].ifPresent?.integer(in: -1...Int(Int32.max)) { sampling.topK = max(0, topK) }
+    if let minP = try fields["min_p"].ifPresent?.number(in: 0...1) { sampling.minP = Float(minP) }
+    let penalty = fields["repetition_penalty"].ifPresent ?? fields["repeat_penalty"].ifPresent
+    if let value = try penalty?.number(in: 0.01...100) { sampling.repetitionPenalty = Float(value) }
+    let seeds = Int128(Int64.min)...Int128(UInt64.max)
+    sampling.seed =
+      try fields["seed"].ifPresent.map { UInt64(truncatingIfNeeded: try $0.integer(as: Int128.self, in: seeds)) }
+      ?? UInt64.random(in: 0 ... .max)
+    return sampling
+  }
+
+  private static func stops(_ field: JSONValue) throws -> [String] {
+    guard let field = field.ifPresent else { return [] }
+    let values = field.kind == .string ? [field] : Array(try field.elements())
+    guard values.count <= largestStopCount else {
+      throw RequestError.invalid(
+        "stop is \(values.count) texts; expected at most \(largestStopCount)", parameter: "stop")
+    }
+    return try values.map { value in
+      let text = try value.string()
+      guard text.utf8.count <= longestStop else {
+        throw RequestError.invalid(
+          "\(value.path) is \(text.utf8.count) bytes long; expected at most \(longestStop)", parameter: value.path)
+      }
+      return text
+    }
+  }
+
+  /// The most tokens to generate; nil for as many as the context holds, which clients also write as -1.
+  static func maximumTokens(_ field: JSONValue, smallest: Int = 1) throws -> Int? {
+    guard let field = field.ifPresent else { return nil }
+    let count = try field.integer()
+    if count == -1 { return nil }
+    guard count >= smallest else { throw field.error(expected: "an integer of \(smallest) or more") }
+    return count
+  }
+}
+
+/// How an answer is streamed.
+package struct StreamFields: Sendable {
+  /// Whether the last chunk before the end tells the usage.
+  var includesUsage: Bool
+
+  /// Reads the fields; nil for an answer in one piece.
+  ///
+  /// - Throws: `JSONError` naming the field.
+  static func read(_ fields: inout JSONFields) throws -> StreamFields? {
+    let options = fields["stream_options"].ifPresent
+    let includesUsage = try options?["include_usage"].ifPresent?.bool() ?? false
+    guard try fields["stream"].ifPresent?.bool() ?? false else { return nil }
+    return StreamFields(includesUsage: includesUsage)
+  }
+}

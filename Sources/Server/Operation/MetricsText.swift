@@ -1,0 +1,81 @@
+import BitNet
+import BitNetServing
+
+extension ServerCore {
+  /// All metrics as Prometheus reads them.
+  package func metricsText() -> String {
+    var text = PrometheusText()
+    let loads = catalog.models.map { $0.model.scheduler.load }
+    func forEach(_ name: String, _ type: String, _ help: String, _ value: (ServedModel, Scheduler.Load) -> Double) {
+      text.begin(name, type, help)
+      for (model, load) in zip(catalog.models, loads) { text.sample(name, labels(model), value(model, load)) }
+    }
+    func counter(_ name: String, _ help: String, _ value: (ServedModel, Scheduler.Load) -> Int) {
+      forEach("vllm:\(name)_total", "counter", help) { Double(value($0, $1)) }
+    }
+    func gauge(_ name: String, _ help: String, _ value: (ServedModel, Scheduler.Load) -> Double) {
+      forEach("vllm:\(name)", "gauge", help, value)
+    }
+    func histogram(_ name: String, _ help: String, _ value: (ModelMetrics) -> Histogram) {
+      text.begin("vllm:\(name)", "histogram", help)
+      for model in catalog.models { text.histogram("vllm:\(name)", labels(model), value(model.metrics)) }
+    }
+
+    gauge("num_requests_running", "Generations that run.") { Double($1.running) }
+    gauge("num_requests_waiting", "Generations that wait for their turn.") { Double($1.waiting) }
+    gauge("kv_cache_usage_perc", "The share of the KV cache that running generations fill, 0 to 1.") { $1.cacheUse }
+    text.begin("vllm:cache_config_info", "gauge", "The size of the KV cache.")
+    for (model, load) in zip(catalog.models, loads) {
+      let pages = "\(load.cachePages)"
+      text.sample(
+        "vllm:cache_config_info",
+        labels(model) + [
+          ("block_size", "\(load.pageTokens)"), ("num_gpu_blocks", pages), ("enable_prefix_caching", "True"),
+        ], 1)
+    }
+    counter("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.") { $1.prefixQueries }
+    counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.") { $1.prefixHits }
+    counter("num_preemptions", "Generations that gave up their pages for others.") { $1.preemptions }
+    counter("prompt_tokens", "Prompt tokens of all requests.") { model, _ in model.metrics.promptTokens.total }
+    counter("prompt_tokens_cached", "Prompt tokens that the cache held.") { model, _ in
+      model.metrics.cachedTokens.total
+    }
+    counter("generation_tokens", "Generated tokens.") { model, _ in model.metrics.generatedTokens.total }
+    text.begin("vllm:request_success_total", "counter", "Generations that ended, by reason.")
+    for model in catalog.models {
+      for (reason, count) in model.metrics.successes {
+        text.sample(
+          "vllm:request_success_total", labels(model) + [("finished_reason", reason)], Double(count.total))
+      }
+    }
+    text.begin("vllm:admission_rejections_total", "counter", "Requests that were refused, by reason.")
+    for model in catalog.models {
+      text.sample(
+        "vllm:admission_rejections_total", labels(model) + [("reason", "queue_full")],
+        Double(model.metrics.rejections.total))
+    }
+
+    histogram("time_to_first_token_seconds", "Time from a request to its first token.") { $0.timeToFirstToken }
+    histogram("inter_token_latency_seconds", "Time between two tokens.") { $0.interTokenLatency }
+    histogram("request_time_per_output_token_seconds", "Mean time between a request's tokens.") {
+      $0.timePerOutputToken
+    }
+    histogram("e2e_request_latency_seconds", "Time from a request to its last token.") { $0.latency }
+    histogram("request_queue_time_seconds", "Time from a request to its first step.") { $0.queueTime }
+    histogram("request_prefill_time_seconds", "Time from a request's first step to its first token.") {
+      $0.prefillTime
+    }
+    histogram("request_decode_time_seconds", "Time from a request's first token to its last.") { $0.decodeTime }
+    histogram("request_inference_time_seconds", "Time from a request's first step to its last token.") {
+      $0.inferenceTime
+    }
+    histogram("request_prompt_tokens", "Tokens of a request's prompt.") { $0.promptLength }
+    histogram("request_generation_tokens", "Tokens that a request generated.") { $0.generationLength }
+    histogram("request_params_max_tokens", "The most tokens that a request asked for.") { $0.mostTokens }
+    histogram("request_params_n", "The choices that a request asked for.") { $0.choiceCount }
+    metrics.write(to: &text)
+    return text.text
+  }
+
+  private func labels(_ model: ServedModel) -> [(String, String)] { [("model_name", model.name), ("engine", "0")] }
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Drive `bitnet serve` with clients that are official, careless or hostile.
+
+    Tests/ServeCheck/check.py .build-hub/release/bitnet [--only TEXT] [--seconds N]
+
+The program must be built with the trait Server. If the package openai is installed, it drives what it knows, and its
+types are validated.
+"""
+import argparse
+import pathlib
+import sys
+import time
+
+import clients  # adds its cases
+import hostile
+import load
+import operation
+from harness import CASES, Failure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("--only", default="", help="run the cases whose name has this text")
+    parser.add_argument("--seconds", type=float, default=20, help="how long the load lasts")
+    arguments = parser.parse_args()
+    load.SECONDS = arguments.seconds
+    program = str(pathlib.Path(arguments.program).resolve())
+    failures = 0
+    cases = [found for found in CASES if arguments.only in found[0]]
+    for text, function in cases:
+        start = time.monotonic()
+        try:
+            function(program)
+            problem = None
+        except Failure as failure:
+            problem = str(failure)
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+        failures += problem is not None
+        print(f"{'failed' if problem else 'passed'}: {text}, {time.monotonic() - start:.1f} s"
+              + (f": {problem}" if problem else ""), flush=True)
+    print(f"{len(cases) - failures} passed, {failures} failed")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
