@@ -51,6 +51,9 @@ struct ByteInput {
 
 /// The lines of an input, without their line ends.
 struct LineReader {
+  /// The longest line in bytes: 64 MiB.
+  static let longestLine = 64 << 20
+
   private let input: ByteInput
   private var buffer: [UInt8] = []
   private var start = 0
@@ -60,6 +63,7 @@ struct LineReader {
 
   init(_ input: ByteInput = .standard) { self.input = input }
 
+  /// - Throws: `CommandError` for a line that is longer than ``longestLine``, or an input that cannot be read.
   mutating func next() throws -> ArraySlice<UInt8>? {
     var searched = start
     while true {
@@ -73,6 +77,10 @@ struct LineReader {
         defer { start = buffer.count }
         lineNumber += 1
         return buffer[start...]
+      }
+      guard buffer.count - start <= Self.longestLine else {
+        throw CommandError(
+          "line \(lineNumber + 1) of \(input.name) has more than \(Self.longestLine) bytes; expected at most as many")
       }
       buffer.removeFirst(start)
       searched = buffer.count

@@ -47,6 +47,7 @@ struct Chat: AsyncParsableCommand {
     if let maxTokens, maxTokens < 1 { throw CommandError("--max-tokens is \(maxTokens); expected 1 or more") }
     let (model, _) = try await model.load()
     let template = try template(for: model)
+    if template.isOwn, let warning = template.warning(about: model.tokenizer) { ByteOutput.note("Warning: \(warning)") }
     let options = GenerationOptions(sampling: try sampling.parameters(for: model), maximumTokens: maxTokens)
     var conversation = try Conversation(model: model, system: system, template: template, options: options)
     var loop = PromptLoop(history: .standard())
@@ -60,7 +61,7 @@ struct Chat: AsyncParsableCommand {
       do {
         return try await conversation.take(message)
       } catch let error as BitNetError where error.isAboutLength {
-        ByteOutput.note("Error: \(error)")
+        ByteOutput.note(error)
         hasFailed = true
         return true
       }

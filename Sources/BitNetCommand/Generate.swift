@@ -74,6 +74,7 @@ struct Generate: AsyncParsableCommand {
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
+    if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if logprobs != nil, !json { throw ValidationError("--logprobs is given without --json; expected both.") }
     if prompt == nil, !interactive, ByteInput.standardIsTerminal {
       throw ValidationError("There is no prompt; expected --prompt, --interactive, or text on standard input.")
@@ -108,7 +109,7 @@ struct Generate: AsyncParsableCommand {
       do {
         try await report(session.run(line, echoes: false, isSilent: json), of: session, loadTime: loadTime)
       } catch let error as BitNetError where error.isAboutLength {
-        ByteOutput.note("Error: \(error)")
+        ByteOutput.note(error)
         hasFailed = true
       }
       return true

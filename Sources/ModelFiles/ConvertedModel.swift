@@ -9,6 +9,7 @@ struct ConvertedModel: Sendable {
   let configuration: ModelConfiguration
   let tokenizer: String?
   let chatTemplate: String?
+  let toolTemplate: String?
   let generation: GenerationDefaults?
   let source: String
 
@@ -52,6 +53,7 @@ struct ConvertedModel: Sendable {
     self.file = file
     tokenizer = metadata[ConvertedForm.Key.tokenizer]
     chatTemplate = metadata[ConvertedForm.Key.chatTemplate]
+    toolTemplate = metadata[ConvertedForm.Key.toolTemplate]
     source = metadata[ConvertedForm.Key.source] ?? FileAccess.name(file.name)
   }
 
@@ -66,8 +68,8 @@ struct ConvertedModel: Sendable {
     for index in 0..<configuration.layerCount {
       layers.append(try layer(index, verify: verify))
     }
-    let embedding = try table(ConvertedForm.embedding)
-    let head = configuration.tiedEmbedding ? nil : try table(ConvertedForm.head)
+    let embedding = try table(ConvertedForm.embedding, verify: verify)
+    let head = configuration.tiedEmbedding ? nil : try table(ConvertedForm.head, verify: verify)
     let finalNorm = try norm(ConvertedForm.finalNorm, count: configuration.hiddenSize)
     let weights: ModelWeights
     do {
@@ -78,7 +80,7 @@ struct ConvertedModel: Sendable {
     }
     return LoadedModel(
       weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
-      generation: generation, source: source, warning: nil)
+      toolTemplate: toolTemplate, generation: generation, source: source, warning: nil)
   }
 
   private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {
@@ -135,13 +137,16 @@ struct ConvertedModel: Sendable {
     try tensor(name, .f32, shape: [count]).floats()
   }
 
-  private func table(_ name: String) throws(ModelFileError) -> EmbeddingTable {
+  private func table(_ name: String, verify: Bool) throws(ModelFileError) -> EmbeddingTable {
     let (rows, columns) = (configuration.vocabularySize, configuration.hiddenSize)
     let tensor = try tensor(name, .bf16, shape: [rows, columns])
+    let table: EmbeddingTable
     do {
-      return try EmbeddingTable(name: name, rows: rows, columns: columns, bytes: aligned(tensor))
+      table = try EmbeddingTable(name: name, rows: rows, columns: columns, bytes: aligned(tensor))
     } catch {
       throw ModelFileError(weights: error, file: file.name)
     }
+    if verify { try table.requireFinite(name: name, file: file.name) }
+    return table
   }
 }

@@ -9,6 +9,8 @@ struct OpenedModel: Sendable {
   let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
   let chatTemplate: String?
+  /// The template for chats with tools, where it is another one.
+  let toolTemplate: String?
   /// The sampling that the model's authors suggest.
   let generation: GenerationDefaults?
 
@@ -18,7 +20,8 @@ struct OpenedModel: Sendable {
   /// The model with its weights.
   func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
     LoadedModel(
-      weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate, generation: generation,
+      weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate,
+      toolTemplate: toolTemplate, generation: generation,
       source: FileAccess.modelName(path), warning: try checkpoint.scaleWarning())
   }
 
@@ -46,6 +49,7 @@ struct OpenedModel: Sendable {
     checkpoint = try Checkpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
     tokenizer = extras.tokenizer
     chatTemplate = extras.chatTemplate
+    toolTemplate = extras.toolTemplate
     generation = extras.generation?.defaults
     ggufMetadata = nil
   }
@@ -58,6 +62,7 @@ struct OpenedModel: Sendable {
     checkpoint = try Checkpoint(configuration, parts: parts, i2sBlock: options.i2sBlock)
     tokenizer = try TokenizerSource(parts)
     chatTemplate = try parts.metadata.string(GGUFName.chatTemplate)
+    toolTemplate = try parts.metadata.string(GGUFName.toolTemplate)
     generation = configuration.generation
     ggufMetadata = parts.metadata
   }

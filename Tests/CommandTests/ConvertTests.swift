@@ -64,7 +64,7 @@ struct ConvertTests {
       #expect(!expected.isEmpty)
       let written = try await BitNetProgram.run("convert", demo, gguf, "--type", "I2_S")
       #expect(written.text.contains("2.00 bits per ternary weight"), "\(written.errors)")
-      #expect(written.errors.contains("Note: only bitnet can read the tokenizer in this file"), "\(written.errors)")
+      #expect(!written.errors.contains("Note:"), "\(written.errors)")
       #expect(try await BitNetProgram.run("convert", gguf, back).status == 0)
       for model in [gguf, back] {
         #expect(try await BitNetProgram.run(["generate", "--model", model] + prompt).text == expected)
