@@ -146,7 +146,7 @@ struct Tokenize: ParsableCommand {
       return try body(JSONDocument(Array(line), limits: JSONLimits(byteCount: LineReader.longestLine)).root)
     } catch {
       let isAboutForm = error.kind == .limit || error.found.hasPrefix("given twice")
-      throw CommandError(isAboutForm ? error.sentence(about: place) : "\(place) is not \(expected)")
+      throw CommandError(isAboutForm ? "\(place): \(error.sentence(about: "it"))" : "\(place) is not \(expected)")
     }
   }
 

@@ -51,7 +51,7 @@ package struct JinjaLimits: Sendable {
   /// Further characters for each character of the variables.
   package var charactersPerCharacter = 4
   /// The characters of all texts that are made, which bounds memory: each takes four bytes while its text is in use.
-  package var allCharacters = 1 << 27
+  package var allCharacters = 1 << 26
   /// How deep macros, loops and expressions may nest while they run.
   package var depth = 1_000
   /// How deep lists and dictionaries may nest.
