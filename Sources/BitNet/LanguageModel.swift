@@ -54,7 +54,9 @@ public final class LanguageModel: Sendable {
     modelFingerprint = ModelFingerprint(digest: digest)
     do {
       chatTemplate = try loaded.chatTemplate.map { (jinja) throws(JinjaError) in
-        try ChatTemplate(jinja: jinja, tokenizer: tokenizer, endTokens: loaded.weights.configuration.endTokens)
+        try ChatTemplate(
+          jinja: jinja, tools: loaded.toolTemplate, tokenizer: tokenizer,
+          endTokens: loaded.weights.configuration.endTokens)
       }
       chatTemplateFault = nil
     } catch {

@@ -51,6 +51,9 @@ struct ByteInput {
 
 /// The lines of an input, without their line ends.
 struct LineReader {
+  /// The longest line in bytes: 64 MiB.
+  static let longestLine = 64 << 20
+
   private let input: ByteInput
   /// The most bytes of a line.
   private let limit: Int
@@ -69,6 +72,7 @@ struct LineReader {
     self.limit = limit
   }
 
+  /// - Throws: `CommandError` for a line that is longer than ``longestLine``, or an input that cannot be read.
   mutating func next() throws -> ArraySlice<UInt8>? {
     var searched = start
     while true {
@@ -86,6 +90,10 @@ struct LineReader {
         bytesRead += buffer.count - start
         endsWithBreak = false
         return buffer[start...]
+      }
+      guard buffer.count - start <= Self.longestLine else {
+        throw CommandError(
+          "line \(lineNumber + 1) of \(input.name) has more than \(Self.longestLine) bytes; expected at most as many")
       }
       buffer.removeFirst(start)
       searched = buffer.count

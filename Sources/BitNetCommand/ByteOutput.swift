@@ -30,6 +30,10 @@ struct ByteOutput: Sendable {
     }
   }
 
-  /// Writes a line to standard error. Failures are ignored: nothing depends on the note.
-  static func note(_ line: String) { try? errors.write(line + "\n") }
+  /// Writes lines to standard error, with control characters as escapes. Failures are ignored: nothing depends on the
+  /// note.
+  static func note(_ lines: String) { try? errors.write(lines.visible(keepingLines: true) + "\n") }
+
+  /// Writes the sentence of an error to standard error, on one line.
+  static func note(_ error: any Error) { note("Error: " + "\(error)".visible()) }
 }

@@ -50,6 +50,7 @@ struct Chat: AsyncParsableCommand {
     let writer = try receipts.writer()
     let (model, _) = try await model.load(speculation: speculation.speculation.speculation)
     let template = try template(for: model)
+    if template.isOwn, let warning = template.warning(about: model.tokenizer) { ByteOutput.note("Warning: \(warning)") }
     let options = GenerationOptions(
       sampling: try sampling.parameters(for: model), maximumTokens: maxTokens,
       logProbabilities: receipts.logProbabilities())
@@ -66,7 +67,7 @@ struct Chat: AsyncParsableCommand {
       do {
         return try await conversation.take(message)
       } catch let error as BitNetError where error.isAboutLength {
-        ByteOutput.note("Error: \(error)")
+        ByteOutput.note(error)
         hasFailed = true
         return true
       }

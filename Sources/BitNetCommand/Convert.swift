@@ -37,7 +37,8 @@ struct Convert: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "The type of ternary weights in a GGUF output: TQ2_0 for llama.cpp, which runs Llama-shaped models; I2_S for "
-        + "bitnet.cpp, which also runs BitNet b1.58 2B-4T. (default: TQ2_0)"))
+        + "bitnet.cpp, which also runs BitNet b1.58 2B-4T. (default: I2_S for models of 2B-4T's architecture, TQ2_0 "
+        + "for others)"))
   var type: GGUFTernaryType?
 
   @OptionGroup var layout: I2SLayout
@@ -53,11 +54,16 @@ struct Convert: ParsableCommand {
     defer { bar.finish() }
     let clock = ContinuousClock()
     let start = clock.now
-    let source = try HubCache.current.resolve(source)
+    let source = try HubCache.current.resolve(self.source)
+    var tokenizer: Tokenizer?
     let summary = try removingPartialOutput(of: output) {
       try ModelConverter.convert(
-        from: source, to: output, overwrite: overwrite, type: type ?? .tq2_0, omitsTokenizer: noTokenizer,
-        tokenizer: { source in try source.map { try Tokenizer($0).serialized() } }, options: layout.options,
+        from: source, to: output, overwrite: overwrite, type: type, omitsTokenizer: noTokenizer,
+        tokenizer: { source in
+          tokenizer = try source.map { try Tokenizer($0) }
+          return tokenizer?.serialized()
+        },
+        shared: { _, model in try tokenizer.map { try GGUFTokenizer($0, of: model) } }, options: layout.options,
         progress: { bar.update(Double($0.writtenBytes) / Double($0.totalBytes)) })
     }
     bar.finish()
@@ -69,9 +75,12 @@ struct Convert: ParsableCommand {
     if !summary.hasTokenizer {
       ByteOutput.note("Note: the file has no tokenizer, so it cannot generate text.")
     } else if !summary.sharesTokenizer {
+      let reason = summary.tokenizerNotes.first.map { ": \($0)" } ?? ""
+      ByteOutput.note("Note: only bitnet can read the tokenizer in this file\(reason).")
+    } else if !summary.tokenizerNotes.isEmpty {
       ByteOutput.note(
-        "Note: only bitnet can read the tokenizer in this file. Other programs could if it came from a GGUF file, or from "
-          + "a folder with a byte-level tokenizer.json.")
+        "Note: other programs encode some texts otherwise: \(summary.tokenizerNotes.prefix(5).joined(separator: "; "))."
+      )
     }
   }
 }

@@ -90,6 +90,7 @@ struct Generate: AsyncParsableCommand {
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
+    if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if logprobs != nil, !json, batch.jsonl == nil {
       throw ValidationError("--logprobs is given without --json; expected both.")
     }
@@ -147,7 +148,7 @@ struct Generate: AsyncParsableCommand {
         try writer?.write(run)
         try report(run, of: session, loadTime: loadTime)
       } catch let error as BitNetError where error.isAboutLength {
-        ByteOutput.note("Error: \(error)")
+        ByteOutput.note(error)
         hasFailed = true
       }
       return true

@@ -32,22 +32,24 @@ struct Inspect: ParsableCommand {
   @Flag(help: "Print a JSON object, with every tensor.")
   var json = false
 
-  @Flag(help: "Read all weights and check that every ternary code is valid.")
+  @Flag(help: "Read all weights and check that every ternary code is valid, and every other value finite.")
   var verify = false
 
   @OptionGroup var layout: I2SLayout
 
   func run() throws {
-    let path = try path.map { try HubCache.current.resolve($0) }
+    let model = try path.map { (name) throws in try HubCache.current.resolve(name) }
     let inspection =
-      try path.map { try ModelInspection(path: $0, verify: verify, options: layout.options) }
+      try model.map { try ModelInspection(path: $0, verify: verify, options: layout.options) }
       ?? ModelInspection(embedded: ModelSource.demo, verify: verify)
     let fingerprint =
-      try path.map {
+      try model.map {
         try ModelFingerprint.find(
           path: $0, options: layout.options, computes: verify, isSmall: inspection.bytes.total < 64_000_000)
       } ?? ModelFingerprint.compute(embedded: ModelSource.demo)
-    let report = InspectReport(inspection, fingerprint)
+    // A tokenizer that cannot be read is a fault for commands that need it.
+    let tokenizer = model.flatMap { try? ModelLoader.tokenizer(path: $0).map { try Tokenizer($0) } }
+    let report = InspectReport(inspection, fingerprint, tokenizer: tokenizer)
     try ByteOutput.standard.write(json ? jsonText(report) : table(report.rows))
   }
 }

@@ -65,6 +65,9 @@ struct Logits: ParsableCommand {
     help: ArgumentHelp("The most positions of a prompt. (default: the model's context length)", valueName: "count"))
   var context: Int?
 
+  @Flag(help: "Replace the output file if it exists.")
+  var overwrite = false
+
   @OptionGroup var source: ModelSource
   @OptionGroup var processor: ProcessorOptions
 
@@ -78,6 +81,9 @@ struct Logits: ParsableCommand {
   func run() throws {
     if let chunk, chunk < 1 { throw CommandError("--chunk is \(chunk); expected 1 or more") }
     try requireNoInput()
+    if output != "-", !overwrite, FileAccess.exists(output) {
+      throw CommandError("\(output) already exists; choose another name or pass --overwrite")
+    }
     let instructionSet = try processor.chosenInstructionSet()
     let ids = try readTokens()
     let weights = try source.loadWeights()
@@ -130,7 +136,7 @@ struct Logits: ParsableCommand {
     }
     if output == "-" { return try rows(of: tokens, through: engine) { try ByteOutput.standard.write($0) } }
     try removingPartialOutput(of: output) {
-      let file = try OutputFile(path: output, overwrite: true)
+      let file = try OutputFile(path: output, overwrite: overwrite)
       try rows(of: tokens, through: engine) { try file.append($0) }
       try file.commit()
     }

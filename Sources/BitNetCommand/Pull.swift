@@ -67,10 +67,12 @@ struct Pull: AsyncParsableCommand {
       await client.shutDown()
       let seconds = start.duration(to: .now) / .seconds(1)
       let transferred =
-        summary.transferred == 0
-        ? "all in the cache already"
-        : "\(size(summary.transferred)) transferred in \(duration(seconds)), "
-          + "\(size(Int(Double(summary.transferred) / max(seconds, 1e-3))))/s"
+        summary.isOffline
+        ? "all in the cache; HF_HUB_OFFLINE is set, so the hub was not asked"
+        : summary.transferred == 0
+          ? "all in the cache already"
+          : "\(size(summary.transferred)) transferred in \(duration(seconds)), "
+            + "\(size(Int(Double(summary.transferred) / max(seconds, 1e-3))))/s"
       try ByteOutput.standard.write(
         """
         \(name): \(plural(summary.fileCount, "file")), \(size(summary.byteCount)), \(transferred)

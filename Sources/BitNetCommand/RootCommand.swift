@@ -30,17 +30,51 @@ struct RootCommand: AsyncParsableCommand {
       Bench.self, Verify.self,
     ])
 
+  /// Runs the command of the arguments, and ends with a message when it fails: one line, with control characters as
+  /// escapes, because names and texts of files are part of it.
   static func main() async {
-    var arguments = Array(CommandLine.arguments.dropFirst())
+    var isParsed = false
     do {
+      var arguments = Array(CommandLine.arguments.dropFirst())
+      try requireHelpTopic(arguments)
       if arguments.first == Serve._commandName {
         let added = try EnvironmentArguments.added(
           to: arguments, for: Serve.self, variables: ProcessInfo.processInfo.environment)
         arguments.insert(contentsOf: added, at: 1)
       }
+      var command = try await asyncParseAsRoot(arguments)
+      isParsed = true
+      if var asyncCommand = command as? any AsyncParsableCommand {
+        try await asyncCommand.run()
+      } else {
+        try command.run()
+      }
     } catch {
-      exit(withError: error)
+      let status = exitCode(for: error)
+      if status.isSuccess || error is ExitCode { exit(withError: error) }
+      if isParsed, !(error is ValidationError || error is CleanExit) {
+        ByteOutput.note(error)
+      } else {
+        // The message of wrong usage has lines of its own.
+        ByteOutput.note(fullMessage(for: error))
+      }
+      exit(withError: status)
     }
-    await main(arguments)
+  }
+
+  /// - Throws: `ValidationError` for `help` about a command that does not exist.
+  private static func requireHelpTopic(_ arguments: [String]) throws {
+    guard arguments.first == "help" else { return }
+    var path = configuration.commandName ?? ""
+    var commands = configuration.subcommands
+    for name in arguments.dropFirst() where !name.hasPrefix("-") {
+      guard let command = commands.first(where: { $0._commandName == name }) else {
+        if commands.isEmpty { throw ValidationError("\(path) has no command \(name); expected \(path) alone.") }
+        let names = commands.map { $0._commandName }.joined(separator: ", ")
+        throw ValidationError("There is no command \(path) \(name); expected one of \(names).")
+      }
+      path += " " + name
+      commands = command.configuration.subcommands
+    }
   }
 }

@@ -18,7 +18,10 @@ struct Template: ParsableCommand {
       With --jsonl, each line of standard input is an object: "source" is a template, "variables" an object with the \
       values it is given, and "now" the time it sees, such as "2026-07-26 09:05:03" (default: the local time). For \
       each line it prints {"text": …}, or {"error": …} for a template that fails. An error of the template's own \
-      raise_exception is printed as it is.
+      raise_exception is printed as it is. A line has at most 64 MiB.
+
+      A model that has another template for chats with tools is rendered with it where --tools is given. Some \
+      templates leave the token that begins a sequence to the tokenizer; a note on standard error then names it.
 
       Examples:
         bitnet template --model model.safetensors --system "Be kind." "Hello"
@@ -33,6 +36,14 @@ struct Template: ParsableCommand {
 
   @Option(help: ArgumentHelp("A chat template to use instead of a model's.", valueName: "path"))
   var file: String?
+
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("With --file: the template's variable bos_token.", valueName: "text"))
+  var bos: String?
+
+  @Option(
+    parsing: .unconditional, help: ArgumentHelp("With --file: the template's variable eos_token.", valueName: "text"))
+  var eos: String?
 
   @Option(parsing: .unconditional, help: ArgumentHelp("The system message.", valueName: "text"))
   var system: String?
@@ -58,6 +69,12 @@ struct Template: ParsableCommand {
     if jsonl, !messages.isEmpty || file != nil || source.model != nil || system != nil {
       throw ValidationError("--jsonl reads standard input; it takes no messages, model or file.")
     }
+    if jsonl, tools != nil || variables != nil || noGenerationPrompt || bos != nil || eos != nil {
+      throw ValidationError("--jsonl takes all variables of a template from its line; it takes no other options.")
+    }
+    if file == nil, bos != nil || eos != nil {
+      throw ValidationError("--bos and --eos are for --file; the tokens of a model are those of its tokenizer.")
+    }
     if file != nil, source.model != nil { throw ValidationError("--file replaces --model; expected one of them.") }
     if !jsonl, messages.isEmpty { throw ValidationError("There is no message; expected one, or --jsonl.") }
   }
@@ -80,7 +97,8 @@ struct Template: ParsableCommand {
       }
       chat.arguments = members
     }
-    let prompt = try template().prompt(for: chat, generating: !noGenerationPrompt)
+    let (template, tokenizer) = try template()
+    let prompt = try template.prompt(for: chat, generating: !noGenerationPrompt)
     let text = prompt.parts.map { part in
       switch part {
       case .markup(let text), .content(let text): text
@@ -89,6 +107,11 @@ struct Template: ParsableCommand {
     }.joined()
     try ByteOutput.standard.write(text)
     if ByteOutput.standard.isTerminal, text.last?.isNewline != true { try ByteOutput.standard.write("\n") }
+    guard let tokenizer else { return }
+    if let begin = template.addedText(before: prompt, tokenizer) {
+      ByteOutput.note("Note: \(begin), with which the tokenizer begins a sequence, goes before this prompt.")
+    }
+    if let warning = template.warning(about: tokenizer) { ByteOutput.note("Warning: \(warning)") }
   }
 
   private static func tree(_ bytes: [UInt8], name: String) throws -> JSONTree {
@@ -99,8 +122,9 @@ struct Template: ParsableCommand {
     }
   }
 
-  private func template() throws -> ChatTemplate {
-    if let file { return try ChatTemplate(jinja: ByteInput.text(of: file), beginText: nil, endText: nil) }
+  /// The template, and the tokenizer of its model.
+  private func template() throws -> (ChatTemplate, Tokenizer?) {
+    if let file { return (try ChatTemplate(jinja: ByteInput.text(of: file), beginText: bos, endText: eos), nil) }
     guard let path = try source.path() else {
       throw CommandError("the demo model has no chat template; expected --model or --file")
     }
@@ -109,7 +133,10 @@ struct Template: ParsableCommand {
       throw CommandError("\(inspection.source) has no chat template; expected one in its files, or --file")
     }
     let tokenizer = try source.loadTokenizer()
-    return try ChatTemplate(jinja: jinja, tokenizer: tokenizer, endTokens: inspection.configuration.endTokens)
+    let template = try ChatTemplate(
+      jinja: jinja, tools: inspection.toolTemplate, tokenizer: tokenizer,
+      endTokens: inspection.configuration.endTokens)
+    return (template, tokenizer)
   }
 
   // MARK: - JSON Lines
@@ -145,5 +172,15 @@ struct Template: ParsableCommand {
     let time = value.kind == .number ? JinjaTime(secondsSince1970: try value.integer()) : JinjaTime(try value.string())
     guard let time else { throw value.error(expected: #"a time such as "2026-07-26 09:05:03""#) }
     return time
+  }
+}
+
+extension ChatTemplate {
+  /// A sentence about special tokens that the template writes and a tokenizer lacks; nil if there are none.
+  func warning(about tokenizer: Tokenizer) -> String? {
+    let missing = missingTokens(of: tokenizer)
+    if missing.isEmpty { return nil }
+    return "the chat template writes \(missing.joined(separator: ", ")), which the tokenizer does not have as "
+      + "special tokens; answers may be poor, or not end"
   }
 }

@@ -4,6 +4,7 @@ import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetInference
+import BitNetJSON
 import BitNetModelFiles
 import BitNetTokenization
 
@@ -137,13 +138,29 @@ struct Tokenize: ParsableCommand {
     let ids: [Int]
   }
 
+  /// Reads a line that is a JSON object; names that are given twice and lines that are too large are named.
+  private static func read<Value>(
+    _ line: some Sequence<UInt8>, place: String, expected: String, _ body: (JSONValue) throws(JSONError) -> Value
+  ) throws -> Value {
+    do throws(JSONError) {
+      return try body(JSONDocument(Array(line), limits: JSONLimits(byteCount: LineReader.longestLine)).root)
+    } catch {
+      let isAboutForm = error.kind == .limit || error.found.hasPrefix("given twice")
+      throw CommandError(isAboutForm ? "\(place): \(error.sentence(about: "it"))" : "\(place) is not \(expected)")
+    }
+  }
+
   private func convertLines(_ tokenizer: Tokenizer) throws {
     var lines = LineReader()
     while let line = try lines.next() {
       let place = "line \(lines.lineNumber) of standard input"
       if decode {
         let expected = #"a JSON object with "ids", an array of token ids"#
-        let ids = try decodeJSON(IDsLine.self, line, place: place, expected: expected).ids
+        let ids = try Self.read(line, place: place, expected: expected) { (json) throws(JSONError) in
+          var ids: [Int] = []
+          for id in try json["ids"].elements() { ids.append(try id.integer()) }
+          return ids
+        }
         let known: [Int32]
         do {
           known = try Self.known(ids, tokenizer)
@@ -154,7 +171,9 @@ struct Tokenize: ParsableCommand {
         try ByteOutput.standard.write(jsonText(TextLine(text: text), onOneLine: true))
       } else {
         let expected = #"a JSON object with "text", a string of whole Unicode characters"#
-        let text = try decodeJSON(TextLine.self, line, place: place, expected: expected).text
+        let text = try Self.read(line, place: place, expected: expected) { (json) throws(JSONError) in
+          try json["text"].string()
+        }
         let ids = encode(Array(text.utf8), tokenizer).map(Int.init)
         try ByteOutput.standard.write(jsonText(IDsLine(ids: ids), onOneLine: true))
       }

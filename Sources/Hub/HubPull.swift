@@ -20,6 +20,8 @@ package struct HubPull: Sendable {
     package var byteCount = 0
     /// Bytes that had to be transferred.
     package var transferred = 0
+    /// Whether the cache alone was looked at, so that the hub may have newer files.
+    package var isOffline = false
   }
 
   private let session: HubSession
@@ -46,9 +48,7 @@ package struct HubPull: Sendable {
     guard HubPath.isSafe(revision) else {
       throw HubError("the revision is \(revision.debugDescription); expected a branch, a tag or a commit")
     }
-    if session.settings.isOffline {
-      throw HubError("HF_HUB_OFFLINE is set; expected a network to pull \(model), so unset it")
-    }
+    if session.settings.isOffline { return try cached(model, revision: revision, file: file) }
     let listing = try await HubListing(of: model, revision: revision, session)
     var selection = try HubSelection(listing.files, name: file, of: model)
     let meter = HubMeter(progress)
@@ -73,6 +73,25 @@ package struct HubPull: Sendable {
     return Summary(
       path: file.map { FileAccess.join(snapshot, $0) } ?? snapshot, commit: listing.commit,
       fileCount: selection.files.count, byteCount: total, transferred: meter.transferred)
+  }
+
+  /// The summary of a model that the cache has, without asking the hub.
+  ///
+  /// - Throws: `HubError` if the cache does not have all of it.
+  private func cached(_ model: HubModelName, revision: String, file: String?) throws(HubError) -> Summary {
+    let path: String
+    do throws(ModelFileError) {
+      path = try cache.path(of: HubReference(model, revision: revision, file: file))
+    } catch {
+      throw HubError(
+        "HF_HUB_OFFLINE is set, and the cache \(cache.folder) does not have all of \(model); expected a network to pull "
+          + "it, so unset HF_HUB_OFFLINE")
+    }
+    var summary = Summary(path: path, commit: cache.commit(of: revision, model) ?? "", isOffline: true)
+    let files = FileAccess.isFolder(path) ? FileAccess.files(below: path).map { FileAccess.join(path, $0) } : [path]
+    summary.fileCount = files.count
+    summary.byteCount = files.reduce(0) { $0 + (FileAccess.size(of: $1) ?? 0) }
+    return summary
   }
 
   private func transfer(_ files: [HubFile], _ download: HubDownload) async throws {

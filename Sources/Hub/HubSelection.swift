@@ -35,6 +35,7 @@ package struct HubSelection: Sendable, Equatable {
     }
     self.files = [config]
     for name in Self.extras { add(byPath[name], name) }
+    if let file = byPath["additional_chat_templates/tool_use.jinja"] { self.files.append(file) }
     // The engine reads the first of them alone.
     let tokenizer = Self.tokenizers.first { byPath[$0] != nil }
     for name in Self.tokenizers.prefix(through: tokenizer ?? Self.tokenizers[1]) { add(byPath[name], name) }

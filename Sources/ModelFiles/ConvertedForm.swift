@@ -28,6 +28,7 @@ enum ConvertedForm {
     static let configuration = "configuration"
     static let tokenizer = "tokenizer"
     static let chatTemplate = "chat_template"
+    static let toolTemplate = "chat_template.tool_use"
     static let source = "source"
     static let generation = "generation"
     static let digest = "digest"

@@ -9,6 +9,7 @@ struct ConvertedModel: Sendable {
   let configuration: ModelConfiguration
   let tokenizer: String?
   let chatTemplate: String?
+  let toolTemplate: String?
   let generation: GenerationDefaults?
   let source: String
   /// What the converter stored, if it is a digest at all.
@@ -54,6 +55,7 @@ struct ConvertedModel: Sendable {
     self.file = file
     tokenizer = metadata[ConvertedForm.Key.tokenizer]
     chatTemplate = metadata[ConvertedForm.Key.chatTemplate]
+    toolTemplate = metadata[ConvertedForm.Key.toolTemplate]
     source = metadata[ConvertedForm.Key.source] ?? FileAccess.name(file.name)
     digest = metadata[ConvertedForm.Key.digest].flatMap(ModelDigest.init)
   }
@@ -69,8 +71,8 @@ struct ConvertedModel: Sendable {
     for index in 0..<configuration.layerCount {
       layers.append(try layer(index, verify: verify))
     }
-    let embedding = try table(ConvertedForm.embedding)
-    let head = configuration.tiedEmbedding ? nil : try table(ConvertedForm.head)
+    let embedding = try table(ConvertedForm.embedding, verify: verify)
+    let head = configuration.tiedEmbedding ? nil : try table(ConvertedForm.head, verify: verify)
     let finalNorm = try norm(ConvertedForm.finalNorm, count: configuration.hiddenSize)
     let weights: ModelWeights
     do {
@@ -81,8 +83,8 @@ struct ConvertedModel: Sendable {
     }
     return LoadedModel(
       weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
-      generation: generation, source: source, warning: nil, storedDigest: digest,
-      identity: MappedFile.identity(of: [file.mapping]))
+      toolTemplate: toolTemplate, generation: generation, source: source, warning: nil,
+      storedDigest: digest, identity: MappedFile.identity(of: [file.mapping]))
   }
 
   private func layer(_ index: Int, verify: Bool) throws(ModelFileError) -> LayerWeights {
@@ -139,13 +141,16 @@ struct ConvertedModel: Sendable {
     try tensor(name, .f32, shape: [count]).floats()
   }
 
-  private func table(_ name: String) throws(ModelFileError) -> EmbeddingTable {
+  private func table(_ name: String, verify: Bool) throws(ModelFileError) -> EmbeddingTable {
     let (rows, columns) = (configuration.vocabularySize, configuration.hiddenSize)
     let tensor = try tensor(name, .bf16, shape: [rows, columns])
+    let table: EmbeddingTable
     do {
-      return try EmbeddingTable(name: name, rows: rows, columns: columns, bytes: aligned(tensor))
+      table = try EmbeddingTable(name: name, rows: rows, columns: columns, bytes: aligned(tensor))
     } catch {
       throw ModelFileError(weights: error, file: file.name)
     }
+    if verify { try table.requireFinite(name: name, file: file.name) }
+    return table
   }
 }

@@ -22,6 +22,19 @@ package enum FileAccess {
     return stat(first, &a) == 0 && stat(second, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino
   }
 
+  /// Whether the path itself is a symbolic link, whatever it leads to.
+  static func isLink(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+  }
+
+  /// The path of the file that a symbolic link leads to in the end; nil if the path is no link or leads to nothing.
+  static func resolved(link path: String) -> String? {
+    guard isLink(path), let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
+  }
+
   private static func isKind(_ kind: mode_t, _ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == kind

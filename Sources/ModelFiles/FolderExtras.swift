@@ -6,6 +6,8 @@ struct FolderExtras: Sendable {
   let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
   let chatTemplate: String?
+  /// The template for chats with tools, which some models have beside the other.
+  let toolTemplate: String?
   let generation: GenerationConfiguration?
 
   static let largestTokenizerConfiguration = 16 << 20
@@ -23,10 +25,15 @@ struct FolderExtras: Sendable {
     // A template in a file of its own is the newer form and wins, as in transformers.
     if let file = ifPresent("chat_template.jinja") {
       chatTemplate = try Self.text(file, limit: HuggingFaceConfiguration.largestFile)
-    } else {
-      chatTemplate = try configuration.flatMap { (file) throws(ModelFileError) in
-        try Self.chatTemplate(inConfiguration: file)
+      toolTemplate = try ifPresent("additional_chat_templates/tool_use.jinja").map { (file) throws(ModelFileError) in
+        try Self.text(file, limit: HuggingFaceConfiguration.largestFile)
       }
+    } else {
+      let templates = try configuration.map { (file) throws(ModelFileError) in
+        try Self.chatTemplates(inConfiguration: file)
+      }
+      chatTemplate = templates?["default"]
+      toolTemplate = templates?["tool_use"]
     }
     let generationPath = path("generation_config.json")
     generation = try FileAccess.contentsIfPresent(generationPath).map { (json) throws(ModelFileError) in
@@ -46,17 +53,19 @@ struct FolderExtras: Sendable {
     return text
   }
 
-  private static func chatTemplate(inConfiguration path: String) throws(ModelFileError) -> String? {
+  /// The templates by name.
+  private static func chatTemplates(inConfiguration path: String) throws(ModelFileError) -> [String: String] {
     let bytes = try MappedFile(path: path).bytes
     return try bytes.withUnsafeBytes { (raw) throws(ModelFileError) in
       try JSONDocument.read(raw, file: path, limit: largestTokenizerConfiguration) { (json) throws(JSONError) in
         // One template, or a list of named ones, of which "default" is the one for chats.
-        guard let template = try json["chat_template"].ifPresent else { return nil }
-        if template.kind == .string { return try template.string() }
-        for named in try template.elements() where try named["name"].string() == "default" {
-          return try named["template"].string()
+        guard let template = try json["chat_template"].ifPresent else { return [:] }
+        if template.kind == .string { return ["default": try template.string()] }
+        var templates: [String: String] = [:]
+        for named in try template.elements() {
+          templates[try named["name"].string()] = try named["template"].string()
         }
-        return nil
+        return templates
       }
     }
   }

@@ -17,25 +17,28 @@ package enum ModelConverter {
   ///   - output: the path of the file to write. The file has this name only when it is complete. It is a GGUF file if
   ///     the name ends in `.gguf`.
   ///   - overwrite: whether an existing file is replaced.
-  ///   - type: the type of ternary weights in a GGUF file.
+  ///   - type: the type of ternary weights in a GGUF file; nil for the one that other programs of the architecture
+  ///     read.
   ///   - omitsTokenizer: whether the tokenizer is left out.
   ///   - tokenizer: returns the string to embed as the model's tokenizer, which `LoadedModel.tokenizer` later returns;
   ///     called at most once. An error that it throws ends the conversion. The tokenizer of a GGUF file is copied to
   ///     another as it is.
+  ///   - shared: returns the tokenizer of a GGUF output for other programs; called at most once, after `tokenizer`.
   ///   - options: how the source is read.
   ///   - progress: called on the calling thread after each piece that is written.
   /// - Throws: `ModelFileError`, or the error of `tokenizer`. The output's folder then has no new file.
   @discardableResult
   package static func convert(
-    from path: String, to output: String, overwrite: Bool = false, type: GGUFTernaryType = .tq2_0,
+    from path: String, to output: String, overwrite: Bool = false, type: GGUFTernaryType? = nil,
     omitsTokenizer: Bool = false, tokenizer: (TokenizerSource?) throws -> String? = { _ in nil },
+    shared: (TokenizerSource, ModelConfiguration) throws -> GGUFTokenizer? = { _, _ in nil },
     options: LoadOptions = LoadOptions(), progress: ((ConversionProgress) -> Void)? = nil
   ) throws -> ConversionSummary {
     func embedded(_ source: TokenizerSource?) throws -> String? { try omitsTokenizer ? nil : tokenizer(source) }
     if isGGUF(output) {
       return try convertToGGUF(
         from: path, to: output, overwrite: overwrite, type: type, omitsTokenizer: omitsTokenizer, tokenizer: embedded,
-        options: options, progress: progress)
+        shared: shared, options: options, progress: progress)
     }
     guard let source = try OpenedModel.open(path, options: options) else {
       // An error about the file itself (missing, not safetensors, …) says more, if there is one.
@@ -71,7 +74,7 @@ package enum ModelConverter {
       configuration: model, byteCount: file.count,
       tileByteCount: source.checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } },
       hasTokenizer: metadata[ConvertedForm.Key.tokenizer] != nil, sharesTokenizer: true,
-      warning: try source.checkpoint.scaleWarning())
+      tokenizerNotes: [], warning: try source.checkpoint.scaleWarning())
   }
 
   /// Whether a model's folder gives a file of this name a meaning: replacing it would destroy the model, and a new file
@@ -86,26 +89,27 @@ package enum ModelConverter {
   package static func isGGUF(_ output: String) -> Bool { output.lowercased().hasSuffix(".gguf") }
 
   private static func convertToGGUF(
-    from path: String, to output: String, overwrite: Bool, type: GGUFTernaryType, omitsTokenizer: Bool,
-    tokenizer: (TokenizerSource?) throws -> String?, options: LoadOptions, progress: ((ConversionProgress) -> Void)?
+    from path: String, to output: String, overwrite: Bool, type: GGUFTernaryType?, omitsTokenizer: Bool,
+    tokenizer: (TokenizerSource?) throws -> String?,
+    shared: (TokenizerSource, ModelConfiguration) throws -> GGUFTokenizer?,
+    options: LoadOptions, progress: ((ConversionProgress) -> Void)?
   ) throws -> ConversionSummary {
     let opened = try OpenedModel.open(path, options: options)
     if let opened { try requireNoSource(of: opened, at: output) }
     let loaded =
-      try opened.map { try $0.loaded(ModelLoader.load($0.checkpoint)) }
-      ?? ModelLoader.load(path: path, options: options)
+      try opened.map { try $0.loaded(ModelLoader.load($0.checkpoint, searchesTables: true)) }
+      ?? ModelLoader.load(path: path, options: options.verifying)
     let model = loaded.weights.configuration
     let writer = try GGUFWriter(loaded.weights, type: type, output: output)
     var written = GGUFWriter.Tokenizer()
     if !omitsTokenizer { written.metadata = opened?.ggufMetadata }
     if written.isEmpty {
       written.text = try tokenizer(loaded.tokenizer)
-      if !omitsTokenizer, case .tokenizerJSON(let path) = loaded.tokenizer {
-        written.vocabulary = try HuggingFaceVocabulary(path: path, size: model.vocabularySize)
-      }
+      if !omitsTokenizer, let source = loaded.tokenizer { written.shared = try shared(source, model) }
     }
     let encoder = writer.encoder(
-      name: loaded.source, tokenizer: written, chatTemplate: loaded.chatTemplate, generation: loaded.generation)
+      name: loaded.source, tokenizer: written, chatTemplate: loaded.chatTemplate,
+      toolTemplate: loaded.toolTemplate, generation: loaded.generation)
     let (header, dataByteCount) = encoder.header()
     let total = header.count + dataByteCount
     let file = try OutputFile(path: output, overwrite: overwrite)
@@ -117,9 +121,9 @@ package enum ModelConverter {
     try file.commit()
     return ConversionSummary(
       configuration: model, byteCount: total,
-      tileByteCount: encoder.tensors.reduce(0) { $0 + ($1.type == type.tensorType ? $1.byteCount : 0) },
-      hasTokenizer: !written.isEmpty, sharesTokenizer: written.metadata != nil || written.vocabulary != nil,
-      warning: loaded.warning)
+      tileByteCount: encoder.tensors.reduce(0) { $0 + ($1.type == writer.type.tensorType ? $1.byteCount : 0) },
+      hasTokenizer: !written.isEmpty, sharesTokenizer: written.isShared,
+      tokenizerNotes: written.shared?.notes ?? [], warning: loaded.warning)
   }
 
   /// - Throws: `ModelFileError` when the output is one of the source files, which replacing it would destroy, or would be
@@ -150,6 +154,7 @@ package enum ModelConverter {
     metadata[Key.source] = "\(FileAccess.modelName(source.path)) (\(model.architecture))"
     metadata[Key.tokenizer] = tokenizer
     metadata[Key.chatTemplate] = source.chatTemplate
+    metadata[Key.toolTemplate] = source.toolTemplate
     if let defaults = source.generation {
       metadata[Key.generation] = try json(defaults, file: output)
     }
@@ -189,6 +194,8 @@ package struct ConversionSummary: Sendable, Equatable {
   package let hasTokenizer: Bool
   /// Whether a GGUF file has the tokenizer in a form that other programs read.
   package let sharesTokenizer: Bool
+  /// What other programs do otherwise than the model's tokenizer, or why they cannot read it.
+  package let tokenizerNotes: [String]
   /// A sentence about a probable fault of the source.
   package let warning: String?
 }

@@ -57,6 +57,8 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   package let tokenizer: String?
   /// The Jinja template that turns messages into a prompt; nil if there is none.
   package let chatTemplate: String?
+  /// The template for chats with tools, where it is another one.
+  package let toolTemplate: String?
   package let generation: GenerationDefaults?
   /// A sentence about a probable fault that does not prevent loading.
   package let warning: String?
@@ -68,14 +70,14 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
 
   /// - Parameters:
   ///   - path: a path as for `ModelLoader.load(path:)`.
-  ///   - verify: whether all weights are read to check every ternary code.
+  ///   - verify: whether all weights are read to check every ternary code and every other value.
   ///   - options: how a folder or a GGUF file is read.
   /// - Throws: `ModelFileError`, as for loading, for every fault that shows without reading weights.
   package init(
     path: String, verify: Bool = false, options: LoadOptions = LoadOptions()
   ) throws(ModelFileError) {
     if let opened = try OpenedModel.open(path, options: options) {
-      if verify { _ = try ModelLoader.load(opened.checkpoint) }
+      if verify { _ = try ModelLoader.load(opened.checkpoint, searchesTables: true) }
       try self.init(opened, verified: verify)
     } else {
       try self.init(ConvertedModel(SafetensorsFile(path: path)), verify: verify)
@@ -124,6 +126,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     scales = Self.scales(parts.compactMap(\.storedScale))
     tokenizer = opened.tokenizer?.kind
     chatTemplate = opened.chatTemplate
+    toolTemplate = opened.toolTemplate
     generation = opened.generation
     warning = try checkpoint.scaleWarning()
     codesVerified = verified
@@ -148,6 +151,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     scales = Self.scales(parts.map(\.scale))
     tokenizer = model.tokenizer?.kind
     chatTemplate = model.chatTemplate
+    toolTemplate = model.toolTemplate
     generation = model.generation
     warning = model.warning
     codesVerified = verified

@@ -90,8 +90,10 @@ package enum ModelLoader {
   }
 
   /// Packs a checkpoint's weights.
+  ///
+  /// - Parameter searchesTables: as `StoredTable.table(searching:)` has it.
   static func load(
-    _ checkpoint: Checkpoint, progress: ((Double) -> Void)? = nil
+    _ checkpoint: Checkpoint, searchesTables: Bool? = nil, progress: ((Double) -> Void)? = nil
   ) throws(ModelFileError) -> ModelWeights {
     let total = checkpoint.layers.reduce(0) { $0 + $1.stacks.reduce(0) { $0 + $1.byteCount } }
     // One allocation, filled in the order of a forward pass: engines read it as one stream.
@@ -122,8 +124,8 @@ package enum ModelLoader {
           matrix: { (role) throws(ModelFileError) in try packed(layer.stacks[role.rawValue]) },
           norm: { (role, _) throws(ModelFileError) in try layer.norm(role).floats() }))
     }
-    let embedding = try checkpoint.embedding.table()
-    let head = try checkpoint.head.map { (head) throws(ModelFileError) in try head.table() }
+    let embedding = try checkpoint.embedding.table(searching: searchesTables)
+    let head = try checkpoint.head.map { (head) throws(ModelFileError) in try head.table(searching: searchesTables) }
     let finalNorm = try checkpoint.finalNorm.floats()
     do {
       return try ModelWeights(
@@ -137,7 +139,8 @@ package enum ModelLoader {
 
 /// Options for loading a model.
 package struct LoadOptions: Sendable {
-  /// Whether the tiles of a converted file are searched for invalid codes. Nil: in files below 64 MB.
+  /// Whether a converted file is searched for invalid codes and for values of tables that are not finite. Nil: if it is
+  /// smaller than 64 MB.
   ///
   /// Engines are safe either way: the only invalid field value, 0, multiplies as -2. The search reads the whole file.
   /// (Weights that are packed while they are loaded are always checked.)
@@ -153,6 +156,13 @@ package struct LoadOptions: Sendable {
     self.verifyCodes = verifyCodes
     self.families = families
     self.i2sBlock = i2sBlock
+  }
+
+  /// The same options with a search of the whole file.
+  var verifying: LoadOptions {
+    var options = self
+    options.verifyCodes = true
+    return options
   }
 }
 
@@ -171,6 +181,8 @@ package struct LoadedModel: Sendable {
   package let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
   package let chatTemplate: String?
+  /// The template for chats with tools, where it is another one.
+  package let toolTemplate: String?
   /// The sampling that the model's authors suggest, if they do.
   package let generation: GenerationDefaults?
   /// A short description of the origin of the weights.

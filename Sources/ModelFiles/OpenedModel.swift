@@ -10,6 +10,8 @@ struct OpenedModel: Sendable {
   let tokenizer: TokenizerSource?
   /// The Jinja template that turns messages into a prompt.
   let chatTemplate: String?
+  /// The template for chats with tools, where it is another one.
+  let toolTemplate: String?
   /// The sampling that the model's authors suggest.
   let generation: GenerationDefaults?
 
@@ -21,9 +23,9 @@ struct OpenedModel: Sendable {
   /// The model with its weights.
   func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
     LoadedModel(
-      weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate, generation: generation,
-      source: FileAccess.modelName(path), warning: try checkpoint.scaleWarning(), storedDigest: nil,
-      identity: identity)
+      weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate,
+      toolTemplate: toolTemplate, generation: generation, source: FileAccess.modelName(path),
+      warning: try checkpoint.scaleWarning(), storedDigest: nil, identity: identity)
   }
 
   /// Opens a Hugging Face folder or a GGUF file.
@@ -50,6 +52,7 @@ struct OpenedModel: Sendable {
     checkpoint = try Checkpoint(configuration: configuration, tensors: SafetensorsFolder(path: path))
     tokenizer = extras.tokenizer
     chatTemplate = extras.chatTemplate
+    toolTemplate = extras.toolTemplate
     generation = extras.generation?.defaults
     ggufMetadata = nil
     // Every file of the folder that decides about weights or tokens.
@@ -66,6 +69,7 @@ struct OpenedModel: Sendable {
     checkpoint = try Checkpoint(configuration, parts: parts, i2sBlock: options.i2sBlock)
     tokenizer = try TokenizerSource(parts)
     chatTemplate = try parts.metadata.string(GGUFName.chatTemplate)
+    toolTemplate = try parts.metadata.string(GGUFName.toolTemplate)
     generation = configuration.generation
     ggufMetadata = parts.metadata
     identity = MappedFile.identity(of: parts.files.map(\.mapping)).map { "\($0)I2_S \(options.i2sBlock.rawValue)\n" }

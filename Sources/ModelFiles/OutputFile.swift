@@ -9,13 +9,15 @@
 /// A file that has its name only when it is complete.
 ///
 /// It is written under a temporary name in the same folder, `.NAME.partial-PID-RANDOM`; `commit` makes it durable and
-/// renames it atomically. If it is released without `commit`, it is removed. (A killed process leaves its partial file
+/// renames it atomically. A link stays a link: the file that it leads to is replaced, in that file's folder. If it is released without `commit`, it is removed. (A killed process leaves its partial file
 /// behind.)
 package final class OutputFile {
   package typealias SystemWrite = (Int32, UnsafeRawPointer, Int) -> Int
 
   package let path: String
   package let temporaryPath: String
+  /// The file that takes the path's place: that which a link leads to.
+  private let target: String
   /// The bytes written so far.
   package private(set) var count = 0
   private var descriptor: Int32
@@ -33,8 +35,9 @@ package final class OutputFile {
     self.path = path
     self.overwrite = overwrite
     self.systemWrite = systemWrite
+    target = FileAccess.resolved(link: path) ?? path
     let random = String(UInt32.random(in: 0...UInt32.max), radix: 16)
-    temporaryPath = FileAccess.join(FileAccess.folder(path), Self.temporaryName(path) + random)
+    temporaryPath = FileAccess.join(FileAccess.folder(target), Self.temporaryName(target) + random)
     descriptor = -1
     try requireFree()
     descriptor = open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
@@ -55,6 +58,7 @@ package final class OutputFile {
   ///
   /// - Parameter path: as it was given to `init`.
   package static func removePartial(of path: String) {
+    let path = FileAccess.resolved(link: path) ?? path
     let folder = FileAccess.folder(path), prefix = temporaryName(path)
     guard let entries = opendir(folder) else { return }
     defer { closedir(entries) }
@@ -69,7 +73,12 @@ package final class OutputFile {
   }
 
   private func requireFree() throws(ModelFileError) {
-    guard FileAccess.exists(path) else { return }
+    guard FileAccess.exists(path) else {
+      if FileAccess.isLink(path) {
+        throw refusal("is a link to a file that does not exist", expected: "a file, or a name that is not in use")
+      }
+      return
+    }
     guard FileAccess.isRegularFile(path) else {
       throw refusal("is not a regular file", expected: "the name of a file to write")
     }
@@ -110,12 +119,12 @@ package final class OutputFile {
   package func commit() throws(ModelFileError) {
     guard fsync(descriptor) == 0 else { throw refusal("cannot be written to disk: \(lastSystemError())") }
     try requireFree()
-    guard rename(temporaryPath, path) == 0 else { throw refusal("cannot be given its name: \(lastSystemError())") }
+    guard rename(temporaryPath, target) == 0 else { throw refusal("cannot be given its name: \(lastSystemError())") }
     close(descriptor)
     descriptor = -1
     // The name is durable only when its folder is. Some file systems cannot synchronise a folder; the file is complete
     // even then.
-    let folder = open(FileAccess.folder(path), O_RDONLY | O_CLOEXEC)
+    let folder = open(FileAccess.folder(target), O_RDONLY | O_CLOEXEC)
     if folder >= 0 {
       fsync(folder)
       close(folder)

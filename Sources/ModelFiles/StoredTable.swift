@@ -29,8 +29,10 @@ struct StoredTable: Sendable {
   /// The table in bfloat16: the file's own bytes if they are bfloat16, else values rounded to it (to nearest, ties to
   /// even).
   ///
-  /// - Throws: `ModelFileError` naming the row of a value that is not finite in bfloat16, if values are converted.
-  func table() throws(ModelFileError) -> EmbeddingTable {
+  /// - Parameter searching: whether bytes that are used as they are are searched for values that are not finite; nil: in
+  ///   tables below ``EmbeddingTable/searchedByDefault``.
+  /// - Throws: `ModelFileError` naming a value that is not finite in bfloat16.
+  func table(searching: Bool? = nil) throws(ModelFileError) -> EmbeddingTable {
     let aligned = UInt(bitPattern: tensor.bytes.baseAddress) % 2 == 0
     let bytes: SharedBytes
     if tensor.type == .bf16 && aligned {
@@ -40,24 +42,35 @@ struct StoredTable: Sendable {
       try round(rows: 0..<rows, into: buffer.bytes)
       bytes = buffer.shared
     }
+    let table: EmbeddingTable
     do throws(ModelWeightsError) {
-      return try EmbeddingTable(name: tensor.name, rows: rows, columns: columns, bytes: bytes)
+      table = try EmbeddingTable(name: tensor.name, rows: rows, columns: columns, bytes: bytes)
     } catch {
       throw ModelFileError(weights: error, file: tensor.file.name)
     }
+    if tensor.type == .bf16, aligned, searching ?? (bytes.count < EmbeddingTable.searchedByDefault) {
+      try table.requireFinite(name: tensor.name, file: tensor.file.name)
+    }
+    return table
   }
 
   /// Writes rows as little-endian bfloat16.
   ///
   /// - Parameter destination: `rows.count · columns · 2` bytes, aligned to 2.
-  /// - Throws: `ModelFileError` naming the row of a value that is not finite.
+  /// - Throws: `ModelFileError` naming the first value that is not finite.
   func round(rows: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws(ModelFileError) {
+    let bits = destination.bindMemory(to: UInt16.self)
     if tensor.type == .bf16 {
       let start = tensor.bytes.baseAddress + rows.lowerBound * columns * 2
       destination.copyMemory(from: UnsafeRawBufferPointer(start: start, count: rows.count * columns * 2))
+      for (offset, row) in rows.enumerated() {
+        let values = UnsafeBufferPointer(
+          UnsafeMutableBufferPointer(rebasing: bits[offset * columns..<(offset + 1) * columns]))
+        guard let column = EmbeddingTable.firstNonFinite(row: values) else { continue }
+        throw refusal(row: row, column: column, Float(bfloat16Bits: UInt16(littleEndian: values[column])))
+      }
       return
     }
-    let bits = destination.bindMemory(to: UInt16.self)
     let line = AlignedBuffer(count: columns * 4)
     defer { withExtendedLifetime(line) {} }
     let values = line.bytes.bindMemory(to: Float.self)
@@ -70,8 +83,15 @@ struct StoredTable: Sendable {
         bits[offset * columns + column] = rounded.littleEndian
       }
       guard largest < 0x7F80 else {
-        throw tensor.refusal("holds a value in row \(row) that is not finite in bfloat16", expected: "finite values")
+        var column = 0
+        while values[column].bfloat16Bits & 0x7FFF < 0x7F80 { column += 1 }
+        throw refusal(row: row, column: column, values[column])
       }
     }
+  }
+
+  private func refusal(row: Int, column: Int, _ value: Float) -> ModelFileError {
+    let type = value.isFinite ? ", which is not finite in bfloat16" : ""
+    return tensor.refusal("holds \(value) in row \(row), column \(column)\(type)", expected: "finite values")
   }
 }

@@ -15,6 +15,8 @@ public struct ChatTemplate: Equatable, Sendable {
   private let format: Format?
   /// The template of a model, which writes the prompt instead.
   private let own: OwnTemplate?
+  /// The one of a model that writes chats with tools, where it is another one.
+  private let ownForTools: OwnTemplate?
 
   /// BitNet b1.58 2B-4T, as its Hugging Face template writes it: `User: Hello<|eot_id|>Assistant: `, where the role and
   /// the content are encoded as one text. Most users of the model get this.
@@ -40,6 +42,7 @@ public struct ChatTemplate: Equatable, Sendable {
   private init(_ format: Format) {
     self.format = format
     own = nil
+    ownForTools = nil
   }
 
   /// The template of this name; nil if there is none.
@@ -77,22 +80,31 @@ public struct ChatTemplate: Equatable, Sendable {
   ///
   /// - Parameters:
   ///   - jinja: the template's text.
+  ///   - tools: that of another template for chats with tools, which models name `tool_use`.
   ///   - beginText: the special token that begins a sequence, for the variable `bos_token`; nil leaves it undefined.
   ///   - endText: the special token that ends one, for the variable `eos_token`.
   /// - Throws: `JinjaError` for what is not Jinja, with the line.
-  package init(jinja: String, beginText: String?, endText: String?) throws(JinjaError) {
+  package init(
+    jinja: String, tools: String? = nil, beginText: String?, endText: String?
+  ) throws(JinjaError) {
     format = ChatTemplate(recognising: jinja)?.format
     own = Self.isUntrained(jinja) ? nil : try OwnTemplate(jinja, beginText: beginText, endText: endText)
+    ownForTools = try tools.map { (jinja) throws(JinjaError) in
+      try OwnTemplate(jinja, beginText: beginText, endText: endText)
+    }
   }
 
   /// A model's own template, with its tokenizer's special tokens.
   ///
   /// - Parameter endTokens: the tokens that end a sequence, the model's first one first.
-  package init(jinja: String, tokenizer: Tokenizer, endTokens: [Int32]) throws(JinjaError) {
+  package init(
+    jinja: String, tools: String? = nil, tokenizer: Tokenizer, endTokens: [Int32]
+  ) throws(JinjaError) {
     func text(_ id: Int32?) -> String? {
       id.flatMap(tokenizer.bytes(of:)).map { String(decoding: $0, as: UTF8.self) }
     }
-    try self.init(jinja: jinja, beginText: text(tokenizer.beginToken), endText: text(endTokens.first))
+    try self.init(
+      jinja: jinja, tools: tools, beginText: text(tokenizer.beginToken), endText: text(endTokens.first))
   }
 
   /// Whether this is a template that came with a model.
@@ -108,7 +120,8 @@ public struct ChatTemplate: Equatable, Sendable {
   /// - Throws: `JinjaError` when a model's template fails or refuses the chat, `ChatInputError` when a built-in format
   ///   cannot write it.
   package func prompt(for chat: ChatInput, generating: Bool = true, time: JinjaTime = .now) throws -> Prompt {
-    if let own { return try own.prompt(for: chat, generating: generating, time: time) }
+    let template = chat.tools?.isEmpty == false ? ownForTools ?? own : own
+    if let template { return try template.prompt(for: chat, generating: generating, time: time) }
     if chat.tools?.isEmpty == false { throw ChatInputError(template: name, finding: "tools") }
     if chat.documents?.isEmpty == false { throw ChatInputError(template: name, finding: "documents") }
     let messages = try chat.messages.enumerated().map { index, message in
@@ -229,8 +242,26 @@ extension ChatTemplate {
     try check(tokenizer)
     let prompt = try prompt(for: chat, generating: generating, time: time)
     let ids = tokenizer.encode(prompt, parsingSpecialTokens: parsingSpecialTokens)
-    guard addsBeginToken, let begin = tokenizer.beginToken, ids.first != begin || own == nil else { return ids }
-    return [begin] + ids
+    return (addedToken(before: ids, tokenizer).map { [$0] } ?? []) + ids
+  }
+
+  /// The begin token that goes before a prompt; nil if the template writes it itself, or has none.
+  private func addedToken(before ids: [Int32], _ tokenizer: Tokenizer) -> Int32? {
+    guard addsBeginToken, let begin = tokenizer.beginToken, ids.first != begin || own == nil else { return nil }
+    return begin
+  }
+
+  /// The text of the begin token that ``encode(_:with:generating:parsingSpecialTokens:time:)`` puts before a prompt;
+  /// nil if it puts none.
+  package func addedText(before prompt: Prompt, _ tokenizer: Tokenizer) -> String? {
+    addedToken(before: tokenizer.encode(prompt), tokenizer).flatMap(tokenizer.bytes(of:)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
+  }
+
+  /// The special tokens that the template writes and the tokenizer lacks, so that they become ordinary text.
+  package func missingTokens(of tokenizer: Tokenizer) -> [String] {
+    (own?.writtenTokens ?? markers).filter { tokenizer.encode($0, parsingSpecialTokens: true).count != 1 }
   }
 
   /// The token ids of messages.

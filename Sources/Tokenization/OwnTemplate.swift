@@ -47,19 +47,22 @@ struct OwnTemplate: Equatable, Sendable {
         replies += 1
         mark = JinjaText.mark(ofReply: replies)
       }
-      messages.append(Self.value(of: message, mark: mark, &size))
+      messages.append(try Self.value(of: message, mark: mark, &size))
     }
+    let tools = try chat.tools.map { (list) throws(JinjaError) in try size.value(.array(list)) } ?? JinjaValue.none
+    let documents =
+      try chat.documents.map { (list) throws(JinjaError) in try size.value(.array(list)) } ?? JinjaValue.none
     var variables: [(name: String, value: JinjaValue)] = [
       ("messages", .list(JinjaList(messages))),
-      ("tools", chat.tools.map { size.value(.array($0)) } ?? JinjaValue.none),
-      ("documents", chat.documents.map { size.value(.array($0)) } ?? JinjaValue.none),
+      ("tools", tools),
+      ("documents", documents),
       ("add_generation_prompt", .bool(generating)),
     ]
     if let beginText { variables.append(("bos_token", .text(beginText))) }
     if let endText { variables.append(("eos_token", .text(endText))) }
     let reserved = Set(variables.map(\.name))
     for argument in chat.arguments where !reserved.contains(argument.name) {
-      variables.append((argument.name, size.value(argument.value)))
+      variables.append((argument.name, try size.value(argument.value)))
     }
     for (name, value) in variables where value.depth > limits.nesting {
       throw JinjaError(
@@ -70,8 +73,9 @@ struct OwnTemplate: Equatable, Sendable {
 
   /// A message as transformers hands it to templates: without fields that are null, and with the reasoning under both
   /// of its names.
-  private static func value(of message: ChatInput.Message, mark: JinjaText.Unit, _ size: inout JinjaSize) -> JinjaValue
-  {
+  private static func value(
+    of message: ChatInput.Message, mark: JinjaText.Unit, _ size: inout JinjaSize
+  ) throws(JinjaError) -> JinjaValue {
     let dictionary = JinjaDictionary()
     func set(_ name: String, _ value: JinjaValue) {
       dictionary.set(.text(JinjaText(name).units), value, as: .text(JinjaText(name, mark: JinjaText.content)))
@@ -79,11 +83,11 @@ struct OwnTemplate: Equatable, Sendable {
     for field in message.fields where field.value != .null {
       switch field.value {
       case .string(let role) where field.name == "role" && roles.contains(role): set("role", .text(role))
-      case let value: set(field.name, size.value(value, mark: field.name == "content" ? mark : JinjaText.content))
+      case let value: set(field.name, try size.value(value, mark: field.name == "content" ? mark : JinjaText.content))
       }
     }
     if message["thinking"] == nil, let reasoning = message["reasoning_content"], reasoning != .null {
-      set("thinking", size.value(reasoning))
+      set("thinking", try size.value(reasoning))
     }
     return .dictionary(dictionary)
   }
@@ -117,6 +121,29 @@ struct OwnTemplate: Equatable, Sendable {
   private static func tokens(of reply: ChatInput.Message, for text: JinjaText) -> [Int32]? {
     guard case .string(let content)? = reply["content"] else { return nil }
     return JinjaText(content).stripped(.both) == text.stripped(.both) ? reply.tokens : nil
+  }
+
+  /// Texts in the markup of a short chat that look like special tokens: `<|name|>`, and Gemma's.
+  var writtenTokens: [String] {
+    let chat = ChatInput([
+      ChatMessage(role: .user, content: "question"), ChatMessage(role: .assistant, content: "answer"),
+      ChatMessage(role: .user, content: "question"),
+    ])
+    guard let time = JinjaTime(year: 2026, month: 1, day: 1),
+      let prompt = try? prompt(for: chat, generating: true, time: time)
+    else { return [] }
+    var found: [String] = []
+    for case .markup(let text) in prompt.parts {
+      for part in text.split(separator: "<").dropFirst(text.hasPrefix("<") ? 0 : 1) {
+        guard let end = part.firstIndex(of: ">") else { continue }
+        let name = part[..<end]
+        let isToken =
+          (name.hasPrefix("|") && name.hasSuffix("|") && name.count > 2 && !name.contains(where: \.isWhitespace))
+          || ["start_of_turn", "end_of_turn"].contains(name)
+        if isToken, !found.contains("<\(name)>") { found.append("<\(name)>") }
+      }
+    }
+    return found
   }
 
   /// What follows the model's message in a short chat.

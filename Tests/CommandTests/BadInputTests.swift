@@ -158,9 +158,23 @@ struct BadInputTests {
     #expect(output.status == 0 && output.text.hasPrefix("-No!"), "\(output.errors)")
   }
 
+  @Test(
+    "Help about what does not exist, and stop texts that are empty, are mistakes",
+    arguments: [
+      (["help", "foo"], "There is no command bitnet foo; expected one of generate, chat"),
+      (["help", "bench", "foo"], "There is no command bitnet bench foo; expected one of kernels"),
+      (["help", "generate", "foo"], "bitnet generate has no command foo"),
+      (["generate", "--prompt", "a", "--stop", ""], "--stop is empty; expected a text"),
+    ])
+  func usage(_ arguments: [String], sentence: String) async throws {
+    let output = try await BitNetProgram.run(arguments)
+    #expect(output.status == 64 && output.text.isEmpty && output.errors.contains(sentence), "\(output.errors)")
+  }
+
   @Test("Help and version are no mistakes")
   func help() async throws {
     #expect(try await BitNetProgram.run("--version").text == "0.1.0\n")
+    #expect(try await BitNetProgram.run("help", "bench", "model").text.contains("OVERVIEW"))
     let help = try await BitNetProgram.run([])
     #expect(help.status == 0)
     for command in [

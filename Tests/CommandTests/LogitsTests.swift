@@ -9,7 +9,7 @@ struct LogitsTests {
   private func logits(_ tokens: [Int32], _ arguments: [String], folder: TemporaryFolder) async throws -> Data {
     let file = try folder.write("\(tokens)", to: "tokens.json")
     let output = try await BitNetProgram.run(
-      ["logits", "--tokens", file, "--output", folder["logits"].path] + arguments)
+      ["logits", "--tokens", file, "--output", folder["logits"].path, "--overwrite"] + arguments)
     #expect(output.status == 0, "\(output.errors)")
     #expect(
       try FileManager.default.contentsOfDirectory(atPath: folder.url.path).filter { $0.contains("partial") }.isEmpty)

@@ -23,6 +23,27 @@ struct TokenizeTests {
     #expect(try await BitNetProgram.run("tokenize", "<|begin_of_text|>Once").text.split(separator: " ").count > 4)
   }
 
+  @Test("refuses names that a line gives twice, and names files of other kinds")
+  func mistakes() async throws {
+    for (arguments, line) in [([], #"{"text": "a", "text": "b"}"#), (["--decode"], #"{"ids": [1], "ids": []}"#)] {
+      let output = try await BitNetProgram.run(["tokenize", "--jsonl"] + arguments, input: Data(line.utf8))
+      #expect(output.status == 1 && output.errors.contains("given twice in one object"), "\(output.errors)")
+      #expect(output.errors.contains("line 1 of standard input"), "\(output.errors)")
+    }
+    try await TemporaryFolder.with { folder in
+      for (text, kind) in [
+        ("PK\u{3}\u{4}", "a ZIP archive"), ("<!DOCTYPE html>", "HTML"), ("#version: 0.2\na b\n", "merges.txt"),
+        ("", "empty"),
+        ("version https://git-lfs.github.com/spec/v1\n", "Git LFS"), ("hello, king\n", "another text"),
+      ] {
+        let output = try await BitNetProgram.run(
+          "tokenize", "--tokenizer", try folder.write(text, to: "tokenizer.model"), "a")
+        #expect(output.status == 1 && output.errors.contains(kind), "\(output.errors)")
+        #expect(output.errors.contains("expected a tokenizer.json, a tokenizer.model"), "\(output.errors)")
+      }
+    }
+  }
+
   @Test("shows pieces")
   func pieces() async throws {
     #expect(

@@ -169,6 +169,9 @@ def _(c):
 @case("settings")
 def _(c):
     c.refuse(c.hub(), "HF_HUB_OFFLINE", variables={"HF_HUB_OFFLINE": "yes"})
+    hub = c.hub()
+    c.pull(hub)
+    check("the hub was not asked" in c.pull(hub, variables={"HF_HUB_OFFLINE": "1"}), "does not say that it is offline")
     c.refuse(c.hub(), "expected an https address", variables={"HF_ENDPOINT": "http://example.com"})
     c.refuse(c.hub(), "expected an https address", variables={"HF_ENDPOINT": "ftp://localhost"})
     c.refuse(c.hub(), "cannot be reached: Connection refused", variables={"HF_ENDPOINT": "http://127.0.0.1:9"})

@@ -115,6 +115,29 @@ struct HubPullTests {
     try body(cache, try await pull.run(Self.model) { _ in })
   }
 
+  @Test("without a network, succeeds if the cache has the model, and asks nothing")
+  func offline() async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "hub-\(UUID())").path
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let hub = MemoryHub(large: Array("weights".utf8))
+    let values = ["HF_HOME": folder, "HF_ENDPOINT": "https://hub.example"]
+    func pull(_ more: [String: String], revision: String = "main") async throws -> HubPull.Summary {
+      let settings = try HubSettings(HubEnvironment(values.merging(more) { $1 }))
+      let pull = HubPull(settings: settings, cache: HubCache(folder: folder), transport: hub)
+      return try await pull.run(Self.model, revision: revision) { _ in }
+    }
+    let offline = ["HF_HUB_OFFLINE": "1"]
+    let error = await #expect(throws: HubError.self) { _ = try await pull(offline) }
+    #expect(error?.description.contains("does not have all of org/model") == true)
+    let first = try await pull([:])
+    let count = hub.requests.count
+    let again = try await pull(offline)
+    #expect(again.path == first.path && again.commit == first.commit && again.isOffline && !first.isOffline)
+    #expect(again.fileCount == 2 && again.byteCount == first.byteCount && again.transferred == 0)
+    await #expect(throws: HubError.self) { _ = try await pull(offline, revision: "other") }
+    #expect(hub.requests.count == count)
+  }
+
   @Test("leaves verified files under their hashes, and links to them")
   func whole() async throws {
     let hub = MemoryHub(large: Array("weights".utf8))

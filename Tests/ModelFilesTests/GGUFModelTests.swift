@@ -191,6 +191,13 @@ struct GGUFModelTests {
     refuse("key tokenizer.ggml.eos_token_id", "is 4294967295") {
       $0.builder["tokenizer.ggml.eos_token_id"] = .u32(.max)
     }
+    refuse("key bitnet-b1.58.vocab_size", "is 0", expected: "9") { $0.builder["bitnet-b1.58.vocab_size"] = .u32(0) }
+    refuse("key split.count", "is -3") { $0.builder["split.count"] = .i32(-3) }
+    refuse("key split.no", "is 2", expected: "0") { $0.builder["split.no"] = .u32(2) }
+    refuse("key split.tensors.count", "is 4") { $0.builder["split.tensors.count"] = .i32(4) }
+    refuse("key tokenizer.ggml.tokens", "holds 10 tokens", expected: "at most 9") {
+      $0.builder["tokenizer.ggml.tokens"] = .strings((0..<10).map { "\($0)" })
+    }
     refuse("key swift-bitnet.scales", "holds 1 numbers", expected: "7") {
       $0.builder["swift-bitnet.scales"] = .doubles([1])
     }
@@ -224,6 +231,17 @@ struct GGUFModelTests {
   }
 
   // MARK: - Round trips
+
+  @Test("The type is the one that other programs of the architecture read, unless it is given")
+  func theTypeFitsTheArchitecture() throws {
+    let folder = try TemporaryFolder()
+    func type(of name: String) throws -> TensorType? {
+      try ModelConverter.convert(from: fixture(name), to: folder("a.gguf"), overwrite: true)
+      return try GGUFFile(path: folder("a.gguf")).header["blk.0.ffn_up.weight"]?.type
+    }
+    #expect(try type(of: "bitnet-packed-auto-tied") == .i2_S)
+    #expect(try type(of: "llama-packed-bitlinear-untied") == .tq2_0)
+  }
 
   @Test(arguments: Fixture.all, GGUFTernaryType.allCases)
   func aConvertedModelComesBackBitForBit(_ fixture: Fixture, _ type: GGUFTernaryType) throws {

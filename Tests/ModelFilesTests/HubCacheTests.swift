@@ -43,6 +43,10 @@ struct HubCacheTests {
     let full = try #require(HubReference("org/model@v1/folder/x.gguf"))
     #expect(full == HubReference(model, revision: "v1", file: "folder/x.gguf"))
     #expect("\(full)" == "org/model@v1/folder/x.gguf")
+    let request = try #require(HubReference("org/model@refs/pr/7"))
+    #expect(request == HubReference(model, revision: "refs/pr/7") && "\(request)" == "org/model@refs/pr/7")
+    #expect(HubReference("org/model@refs/pr/7/a/x.gguf")?.file == "a/x.gguf")
+    #expect(HubReference("org/model@refs/pr") == nil)
     for text in ["org/model/../x", "org/model@", "models/2b.safetensors", "org/model@../x", "org//x"] {
       #expect(HubReference(text) == nil, "\(text)")
     }
@@ -94,6 +98,17 @@ struct HubCacheTests {
     try withCache { cache in
       let error = #expect(throws: ModelFileError.self) { try cache.resolve(text) }
       #expect(error?.description.hasSuffix(command) == true, "\(error?.description ?? "")")
+    }
+  }
+
+  @Test("a revision's file that holds no commit is named")
+  func malformedRevision() throws {
+    try withCache { cache in
+      try FileAccess.write("not a commit", to: "\(cache.folder(of: model))/refs/main")
+      let error = #expect(throws: ModelFileError.self) { try cache.resolve("org/model") }
+      let sentence = error?.description ?? ""
+      #expect(sentence.contains("refs/main does not hold 40 hexadecimal digits"), "\(sentence)")
+      #expect(sentence.contains("run bitnet pull org/model"), "\(sentence)")
     }
   }
 

@@ -31,6 +31,32 @@ struct ModelConverterTests {
     #expect(try WeightBits(ModelLoader.load(path: folder("out")).weights) == WeightBits(tiny.load()))
   }
 
+  @Test("A value that is not finite is named with its place")
+  func nonFiniteValues() throws {
+    for (bits, value) in [(UInt16(0x7F80), "inf"), (0xFFC0, "nan")] {
+      let folder = try TemporaryFolder()
+      let embedding = "model.embed_tokens.weight"
+      let source = fixture("bitnet-packed-auto-tied")
+      let tensor = try #require(try SafetensorsFile(path: source + "/model.safetensors").header[embedding])
+      var bytes = try MappedFile(path: source + "/model.safetensors").bytes.withUnsafeBytes { Array($0) }
+      let position = tensor.range.lowerBound + 2 * (3 * tensor.shape[1] + 5)
+      bytes.replaceSubrange(position..<position + 2, with: littleEndian(bits))
+      try folder.write("model.safetensors", bytes)
+      try folder.write(
+        "config.json", MappedFile(path: source + "/config.json").bytes.withUnsafeBytes { Array($0) })
+      let place = "row 3, column 5"
+      for output in ["out.safetensors", "out.gguf"] {
+        expectRefusal("tensor \(embedding)", "holds \(value) in \(place)") {
+          try ModelConverter.convert(from: folder.path, to: folder(output), type: .i2_S)
+        }
+      }
+      expectRefusal("tensor \(embedding)", "holds \(value) in \(place)") {
+        _ = try ModelInspection(path: folder.path, verify: true)
+      }
+      #expect(try folder.names == ["config.json", "model.safetensors"])
+    }
+  }
+
   @Test func everythingBesideTheWeightsTravels() throws {
     let folder = try TemporaryFolder()
     var tiny = TinyModel()

@@ -113,6 +113,24 @@ struct JinjaLimitTests {
     #expect(text.count == 600 * 503)
   }
 
+  @Test("Chats of too many values or characters, and too many copies of a large one, end with a sentence")
+  func memory() throws {
+    func message(_ source: String, _ variables: String) -> String {
+      do {
+        return try rendered(source, variables)
+      } catch {
+        return "\(error)"
+      }
+    }
+    let many = String(repeating: "{},", count: 600_000)
+    #expect(message("a", #"{"x": [\#(many)0]}"#).contains("more than 500000 values"))
+    let text = String(repeating: "x", count: 2_000_000)
+    let copies =
+      "{% set ns = namespace(all=[]) %}{% for i in range(100) %}{% set ns.all = ns.all + [x * 4] %}{% endfor %}"
+    #expect(message(copies, #"{"x": "\#(text)"}"#).contains("characters together; expected a shorter chat"))
+    #expect(message("{{ x|trim|length }}", #"{"x": "\#(text)"}"#) == "2000000")
+  }
+
   @Test("Damaged templates render or end with a sentence", arguments: 0..<4)
   func mutations(round: Int) throws {
     let seed = UInt64.random(in: 0...UInt64.max)

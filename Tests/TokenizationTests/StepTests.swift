@@ -171,7 +171,7 @@ import BitNetTokenization
     }
   }
 
-  /// An expression that needs too many steps ends, and the rest of the text is one piece.
+  /// An expression that would need too many steps ends, with the matches that it has.
   @Test func expressionsEnd() throws {
     let split = #"{"type": "Split", "pattern": {"Regex": "(a|a)*(a|a)*(a|a)*c|(x+x+)+y"}, "behavior": "Isolated"}"#
     let tokenizer = try Tokenizer(
@@ -181,5 +181,14 @@ import BitNetTokenization
       #expect(tokenizer.encode(text).count == 5_000)
     }
     #expect(ContinuousClock().now - start < .seconds(5))
+    // Each of these looks far ahead in vain at every place, and finds what comes after.
+    for pattern in ["(x+x+)+y|a", "x+y|a", "(x|xx)*?y|a", "x+(?=x*y)|a", "(?>x+x)*y|a"] {
+      let split = #"{"type": "Split", "pattern": {"Regex": "\#(pattern)"}, "behavior": "Isolated"}"#
+      let tokenizer = try Tokenizer(
+        tokenizerJSON: Array(file(preTokenizer: split, model: #""unk_token": "a","#).utf8))
+      let text = String(repeating: "x", count: 20_000)
+      let ids = tokenizer.encode(text + "abab")
+      #expect(ids.suffix(4) == [0, 1, 0, 1] && ids.count == 20_004, "\(pattern)")
+    }
   }
 }

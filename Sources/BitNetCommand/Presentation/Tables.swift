@@ -1,5 +1,6 @@
-/// Lines of labels and values, the values in a column of their own.
+/// Lines of labels and values, the values in a column of their own, with control characters as escapes.
 func table(_ rows: [(label: String, value: String)]) -> String {
+  let rows = rows.map { (label: $0.label.visible(), value: $0.value.visible()) }
   let width = rows.map(\.label.count).max() ?? 0
   return rows.map { label, value in
     label + String(repeating: " ", count: width - label.count + 2) + value + "\n"

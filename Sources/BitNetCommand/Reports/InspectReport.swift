@@ -5,7 +5,9 @@ import BitNetTokenization
 
 /// The results of `bitnet inspect`, as a table for people and as JSON.
 struct InspectReport: Encodable {
-  private enum Key: String, CodingKey { case chatFormat, endOfTurn, chatTemplateFault, fingerprint, digest }
+  private enum Key: String, CodingKey {
+    case chatFormat, endOfTurn, chatTemplateFault, chatTemplateWarning, fingerprint, digest
+  }
 
   private let inspection: ModelInspection
   /// The format that the chat template is recognised as; nil if the files have none, or another one.
@@ -14,20 +16,30 @@ struct InspectReport: Encodable {
   private let endOfTurn: String?
   /// What is wrong with the chat template; nil if it is sound, or missing.
   private let chatTemplateFault: String?
+  /// A sentence about special tokens of the chat template that the tokenizer lacks; nil if there are none.
+  private let chatTemplateWarning: String?
 
   /// Nil if the weights would have to be read.
   private let fingerprint: ModelFingerprint?
 
-  init(_ inspection: ModelInspection, _ fingerprint: ModelFingerprint?) {
+  /// - Parameters:
+  ///   - fingerprint: the model's, if it is known.
+  ///   - tokenizer: the model's, if it has one that can be read.
+  init(_ inspection: ModelInspection, _ fingerprint: ModelFingerprint?, tokenizer: Tokenizer?) {
     self.inspection = inspection
     self.fingerprint = fingerprint
     let jinja = inspection.chatTemplate
     chatFormat = jinja.flatMap { ChatTemplate(recognising: $0)?.name }
     do {
-      endOfTurn = try jinja.flatMap { try ChatTemplate(jinja: $0, beginText: nil, endText: nil).endOfTurn }
+      let template = try jinja.map { (jinja) throws(JinjaError) in
+        try ChatTemplate(jinja: jinja, tools: inspection.toolTemplate, beginText: nil, endText: nil)
+      }
+      endOfTurn = template?.endOfTurn
+      chatTemplateWarning = tokenizer.flatMap { template?.warning(about: $0) }
       chatTemplateFault = nil
     } catch {
       endOfTurn = nil
+      chatTemplateWarning = nil
       chatTemplateFault = "\(error)"
     }
   }
@@ -38,6 +50,7 @@ struct InspectReport: Encodable {
     try container.encode(chatFormat, forKey: .chatFormat)
     try container.encode(endOfTurn, forKey: .endOfTurn)
     try container.encode(chatTemplateFault, forKey: .chatTemplateFault)
+    try container.encodeIfPresent(chatTemplateWarning, forKey: .chatTemplateWarning)
     try container.encode(fingerprint?.description, forKey: .fingerprint)
     try container.encode(fingerprint?.digest.description, forKey: .digest)
   }
@@ -79,7 +92,7 @@ struct InspectReport: Encodable {
       ("tokenizer", inspection.tokenizer ?? "none"),
       ("chat template", chatTemplate),
     ]
-    if let warning = inspection.warning { rows.append(("warning", warning)) }
+    for warning in [inspection.warning, chatTemplateWarning].compactMap(\.self) { rows.append(("warning", warning)) }
     if !model.endTokens.isEmpty {
       rows.append(("end tokens", model.endTokens.map(String.init).joined(separator: ", ")))
     }

@@ -36,7 +36,7 @@ struct PromptLoop {
         do {
           if !(try await body(text)) { return }
         } catch {
-          ByteOutput.note("Error: \(error)")
+          ByteOutput.note(error)
         }
       }
     }

@@ -23,6 +23,7 @@ struct GGUFConfiguration: Sendable {
     let headCount = try fields.required("attention.head_count")
     let headSize = try fields.headSize(hiddenSize: hiddenSize, headCount: headCount)
     try fields.requireSupported(headSize: headSize, of: family)
+    try fields.requireVocabulary(rows: embedding.shape[0])
     let theta = try fields.decimal("rope.freq_base") ?? 10000
     let layerCount = try fields.required("block_count")
     var norms = family.optionalNorms
@@ -190,6 +191,17 @@ struct GGUFModelFields {
     let scales = ["logit_scale", "residual_scale", "embedding_scale"] + (family.isEmbedding ? [] : ["attention.scale"])
     for name in scales {
       if let factor = try decimal(name), factor != 1 { throw unsupported(name, factor, "1") }
+    }
+  }
+
+  /// - Throws: `ModelFileError` for a vocabulary that the embedding contradicts. `vocab_size` is rounded up in some files.
+  func requireVocabulary(rows: Int) throws(ModelFileError) {
+    if let size = try integer("vocab_size"), size < 1 {
+      throw metadata.refusal(key("vocab_size"), "is \(size)", expected: "\(rows), the rows of the embedding")
+    }
+    if let tokens = metadata[GGUFName.tokens], tokens.count > rows {
+      throw metadata.refusal(
+        GGUFName.tokens, "holds \(tokens.count) tokens", expected: "at most \(rows), the rows of the embedding")
     }
   }
 

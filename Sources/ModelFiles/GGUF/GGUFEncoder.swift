@@ -39,11 +39,16 @@ struct GGUFEncoder {
 
   mutating func add(_ key: String, _ value: Bool) { add(key, .bool, [value ? 1 : 0]) }
 
-  mutating func add(_ key: String, strings values: [String]) {
+  mutating func add(_ key: String, byteStrings values: [[UInt8]]) {
     var elements: [UInt8] = []
-    elements.reserveCapacity(values.reduce(0) { $0 + 8 + $1.utf8.count })
-    for value in values { elements += Self.bytes(Array(value.utf8)) }
+    elements.reserveCapacity(values.reduce(0) { $0 + 8 + $1.count })
+    for value in values { elements += Self.bytes(value) }
     add(key, .array, Self.bytes(GGUFValueType.string.rawValue) + Self.bytes(UInt64(values.count)) + elements)
+  }
+
+  mutating func add(_ key: String, floats values: [Float]) {
+    let elements = values.flatMap { Self.bytes($0.bitPattern) }
+    add(key, .array, Self.bytes(GGUFValueType.f32.rawValue) + Self.bytes(UInt64(values.count)) + elements)
   }
 
   mutating func add(_ key: String, doubles values: [Double]) {

@@ -122,6 +122,9 @@ enum GGUFName {
   static let tokenizerModel = "tokenizer.ggml.model"
   static let tokens = "tokenizer.ggml.tokens"
   static let chatTemplate = "tokenizer.chat_template"
+  /// The names of further templates, and the one for chats with tools.
+  static let chatTemplateNames = "tokenizer.chat_templates"
+  static let toolTemplate = "tokenizer.chat_template.tool_use"
   static let beginToken = "tokenizer.ggml.bos_token_id"
   /// Tokens that end a text or a turn.
   static let endTokens = ["eos_token_id", "eot_token_id", "eom_token_id"].map { "tokenizer.ggml.\($0)" }

@@ -29,6 +29,7 @@ package struct GGUFParts: TensorSource {
   ) throws(ModelFileError) {
     let count = try file.header.metadata.integer(Key.count) ?? 1
     guard count > 1 else {
+      try Self.requireWhole(file, count: count)
       try self.init(files: [file])
       return
     }
@@ -63,6 +64,19 @@ package struct GGUFParts: TensorSource {
     name = files[0].name
     self.files = files
     self.places = places
+  }
+
+  /// - Throws: `ModelFileError` for a file that is no part of several and says so in one key but not in another.
+  private static func requireWhole(_ file: GGUFFile, count: Int) throws(ModelFileError) {
+    let metadata = file.header.metadata
+    guard count >= 0 else { throw metadata.refusal(Key.count, "is \(count)", expected: "the number of parts") }
+    if let number = try metadata.integer(Key.number), number != 0 {
+      throw metadata.refusal(Key.number, "is \(number)", expected: "0 in a file that has no other parts")
+    }
+    if let total = try metadata.integer(Key.tensors), total != file.header.tensors.count {
+      throw metadata.refusal(
+        Key.tensors, "is \(total)", expected: "\(file.header.tensors.count), the tensors of the file")
+    }
   }
 
   private static func number(of file: GGUFFile, count: Int) throws(ModelFileError) -> Int {

@@ -8,6 +8,9 @@ package enum GGUFTernaryType: String, Sendable, CaseIterable {
   /// bitnet.cpp's type, two bits and one 32-bit float scale for a tensor.
   case i2_S = "I2_S"
 
+  /// The type that other programs of an architecture read: bitnet.cpp alone has 2B-4T's.
+  init(forArchitecture architecture: String) { self = architecture == "bitnet-b1.58" ? .i2_S : .tq2_0 }
+
   var tensorType: TensorType { self == .tq2_0 ? .tq2_0 : .i2_S }
   /// The number of the file's type, which bitnet.cpp and llama.cpp each define for themselves.
   var fileType: UInt32 { self == .tq2_0 ? 37 : 40 }
@@ -24,16 +27,18 @@ struct GGUFWriter {
   private static let largestBuffer = 16 << 20
 
   private let weights: ModelWeights
-  private let type: GGUFTernaryType
+  let type: GGUFTernaryType
   private let family: GGUFFamily
   private let output: String
 
   private var model: ModelConfiguration { weights.configuration }
 
-  /// - Parameter output: the file's path, for errors.
+  /// - Parameters:
+  ///   - type: nil for the one that other programs of the architecture read.
+  ///   - output: the file's path, for errors.
   /// - Throws: `ModelFileError` when the format has no architecture for the model, the type does not fit its sizes, or
   ///   cannot hold a scale.
-  init(_ weights: ModelWeights, type: GGUFTernaryType, output: String) throws(ModelFileError) {
+  init(_ weights: ModelWeights, type: GGUFTernaryType?, output: String) throws(ModelFileError) {
     func unsupported(_ subject: String, _ finding: String, _ expected: String) -> ModelFileError {
       ModelFileError(.unsupported, file: output, subject: subject, finding: finding, expected: expected)
     }
@@ -43,6 +48,7 @@ struct GGUFWriter {
         "the architecture", "is \(model.architecture)",
         "a model in the shape of BitNet b1.58 2B-4T, 1bitLLM/bitnet_b1_58 or Llama: GGUF has no other ternary ones")
     }
+    let type = type ?? GGUFTernaryType(forArchitecture: family.architectures[0])
     let unit = type == .tq2_0 ? "columns" : "weights"
     for role in MatrixRole.allCases {
       let (rows, columns) = model.shape(of: role)
@@ -80,7 +86,8 @@ struct GGUFWriter {
   ///   - name: the model's name.
   ///   - tokenizer: the tokenizer to write.
   func encoder(
-    name: String, tokenizer: Tokenizer, chatTemplate: String?, generation: GenerationDefaults?
+    name: String, tokenizer: Tokenizer, chatTemplate: String?, toolTemplate: String?,
+    generation: GenerationDefaults?
   ) -> GGUFEncoder {
     var encoder = GGUFEncoder()
     let architecture = family.architectures[0]
@@ -113,7 +120,7 @@ struct GGUFWriter {
     if let temperature = generation?.temperature { encoder.add("general.sampling.temp", temperature) }
     if let topP = generation?.topP { encoder.add("general.sampling.top_p", topP) }
     if let topK = generation?.topK { encoder.add("general.sampling.top_k", topK) }
-    add(tokenizer, chatTemplate, to: &encoder)
+    add(tokenizer, chatTemplate, toolTemplate, to: &encoder)
     encoder.add(
       GGUFName.Own.scales, doubles: weights.layers.flatMap { $0.matrices.flatMap { $0.parts.map(\.scale) } })
     if let scaling = model.ropeScaling {
@@ -146,31 +153,39 @@ struct GGUFWriter {
   struct Tokenizer {
     /// Of the GGUF file that the model comes from: its tokenizer is copied.
     var metadata: GGUFMetadata?
-    /// The vocabulary of a tokenizer.json.
-    var vocabulary: HuggingFaceVocabulary?
+    /// The tokenizer for other programs.
+    var shared: GGUFTokenizer?
     /// The tokenizer as converted files hold it.
     var text: String?
 
     var isCopied: Bool { metadata?[GGUFName.tokens] != nil || metadata?[GGUFName.Own.tokenizer] != nil }
-    var isEmpty: Bool { !isCopied && vocabulary == nil && text == nil }
+    var isEmpty: Bool { !isCopied && shared == nil && text == nil }
+    /// Whether other programs can read it.
+    var isShared: Bool { metadata?[GGUFName.tokens] != nil || shared?.keys.isEmpty == false }
   }
 
-  private func add(_ tokenizer: Tokenizer, _ chatTemplate: String?, to encoder: inout GGUFEncoder) {
+  private func add(
+    _ tokenizer: Tokenizer, _ chatTemplate: String?, _ toolTemplate: String?, to encoder: inout GGUFEncoder
+  ) {
     if let metadata = tokenizer.metadata, tokenizer.isCopied {
       for entry in metadata.entries where entry.key.hasPrefix("tokenizer.") || entry.key == GGUFName.Own.tokenizer {
         encoder.add(entry, of: metadata)
       }
       return
     }
-    if let vocabulary = tokenizer.vocabulary {
-      vocabulary.add(to: &encoder)
+    if let shared = tokenizer.shared, !shared.keys.isEmpty {
+      for (name, value) in shared.keys { encoder.add(name, value) }
     } else {
       // Without a vocabulary, other programs read the file as a model of token ids.
       encoder.add(GGUFName.tokenizerModel, "none")
+      if let token = model.beginToken { encoder.add(GGUFName.beginToken, Int(token)) }
+      for (key, token) in zip(GGUFName.endTokens, model.endTokens) { encoder.add(key, Int(token)) }
     }
-    if let token = model.beginToken { encoder.add(GGUFName.beginToken, Int(token)) }
-    for (key, token) in zip(GGUFName.endTokens, model.endTokens) { encoder.add(key, Int(token)) }
     if let chatTemplate { encoder.add(GGUFName.chatTemplate, chatTemplate) }
+    if let toolTemplate {
+      encoder.add(GGUFName.chatTemplateNames, byteStrings: [Array("tool_use".utf8)])
+      encoder.add(GGUFName.toolTemplate, toolTemplate)
+    }
     if let text = tokenizer.text { encoder.add(GGUFName.Own.tokenizer, text) }
   }
 

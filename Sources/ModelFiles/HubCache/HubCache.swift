@@ -46,6 +46,14 @@ package struct HubCache: Sendable {
       ModelFileError(
         .system, file: "\(reference)", subject: "the model", finding: "\(finding); run \(command)")
     }
+    let name = "\(folder(of: reference.model))/refs/\(reference.revision)"
+    if commit(of: reference.revision, reference.model) == nil, HubPath.isSafe(reference.revision),
+      FileAccess.isRegularFile(name)
+    {
+      throw missing(
+        "has a revision in the cache that is no commit: the file \(name) does not hold 40 hexadecimal digits",
+        "\(pull) to write it again")
+    }
     guard let commit = commit(of: reference.revision, reference.model),
       case let snapshot = snapshot(commit, of: reference.model), FileAccess.isFolder(snapshot)
     else {

@@ -45,7 +45,8 @@ package struct HubModelName: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-/// A reference to a model on a hub in the form that users write: `org/name`, `org/name@revision` or `org/name/file`.
+/// A reference to a model on a hub in the form that users write: `org/name`, `org/name@revision` or `org/name/file`. A
+/// revision has no slash, unless it is a full name such as `refs/pr/7`.
 package struct HubReference: Sendable, Hashable, CustomStringConvertible {
   package let model: HubModelName
   /// A branch, a tag or a commit of 40 hexadecimal digits.
@@ -66,8 +67,15 @@ package struct HubReference: Sendable, Hashable, CustomStringConvertible {
     let parts = text.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false)
     guard parts.count >= 2 else { return nil }
     let named = parts[1].split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
-    let revision = named.count == 2 ? String(named[1]) : Self.mainRevision
-    let file = parts.count == 3 ? String(parts[2]) : nil
+    var revision = named.count == 2 ? String(named[1]) : Self.mainRevision
+    var file = parts.count == 3 ? String(parts[2]) : nil
+    if named.count == 2, revision == "refs", let rest = file {
+      // refs/pr/7, refs/convert/parquet: two more parts.
+      let parts = rest.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: false)
+      guard parts.count >= 2 else { return nil }
+      revision += "/\(parts[0])/\(parts[1])"
+      file = parts.count == 3 ? String(parts[2]) : nil
+    }
     guard let model = HubModelName("\(parts[0])/\(named[0])"), HubPath.isSafe(revision),
       file.map(HubPath.isSafe) ?? true, ![".safetensors", ".gguf", ".json"].contains(where: model.name.hasSuffix)
     else { return nil }

@@ -1,7 +1,8 @@
 /// Finds the matches of a regular expression, by backtracking with its own stack.
 ///
-/// An expression can need time that grows with the square of a text's length, or worse. Its steps are therefore
-/// counted; when a text has used up ``stepsForByte`` for each byte, the rest of it does not match.
+/// Backtracking can need time that grows with the square of a text's length, or worse. Steps are therefore counted; when
+/// a text has used up ``stepsForByte`` for each byte, the places that failed are remembered from then on and not tried
+/// again. That gives the same matches in time that grows with the text's length and the expression's.
 struct ExpressionMatcher: MatchFinder, Sendable {
   private enum Instruction: Sendable {
     /// One scalar of a set.
@@ -24,6 +25,8 @@ struct ExpressionMatcher: MatchFinder, Sendable {
     var at: Int
     /// For a run that may give back scalars: the shortest end; -1 otherwise.
     var lowest: Int
+    /// How many places were open when this one was left for later.
+    var openCount: Int
   }
 
   private static let largestProgram = 20_000
@@ -40,6 +43,13 @@ struct ExpressionMatcher: MatchFinder, Sendable {
 
   private var alternatives: [Alternative] = []
   private var stepsLeft = 0
+  /// Whether steps are used up.
+  private var remembers = false
+  private var failures = MatchFailures()
+  /// The end of the texts that `failures` is about.
+  private var end = -1
+  /// Places that were entered and have not failed yet.
+  private var open: [MatchFailures.Place] = []
 
   init(_ expression: Expression, _ reading: ScalarReading) throws(ExpressionParser.Refusal) {
     self.reading = reading
@@ -138,13 +148,21 @@ struct ExpressionMatcher: MatchFinder, Sendable {
   // MARK: - Matching
 
   /// Begins a text of that many bytes.
-  mutating func begin(_ byteCount: Int) { stepsLeft = byteCount * Self.stepsForByte + Self.freeSteps }
+  mutating func begin(_ byteCount: Int) {
+    stepsLeft = byteCount * Self.stepsForByte + Self.freeSteps
+    remembers = false
+    failures = MatchFailures()
+  }
 
   mutating func firstMatch(
     in text: Span<UInt8>, from start: Int, to end: Int, isFirst: Bool
   ) -> Range<Int>? {
+    if end != self.end {
+      self.end = end
+      failures = MatchFailures()
+    }
     var at = start
-    while at < end, stepsLeft > 0 {
+    while at < end {
       if canBegin[Int(text[at])], let matchEnd = match(program: 0, text, at, end),
         matchEnd > at || at > start || isFirst
       {
@@ -158,47 +176,97 @@ struct ExpressionMatcher: MatchFinder, Sendable {
   /// The end of the match at `start` of the instructions from `first` on, up to an ``accept``.
   private mutating func match(program first: Int, _ text: Span<UInt8>, _ start: Int, _ end: Int) -> Int? {
     let bottom = alternatives.count
-    defer { alternatives.removeSubrange(bottom...) }
+    let openBottom = open.count
+    defer {
+      alternatives.removeSubrange(bottom...)
+      open.removeSubrange(openBottom...)
+    }
     var instruction = first
     var at = start
     while true {
       stepsLeft -= 1
-      if stepsLeft < 0 { return nil }
-      var isMatch = true
-      switch program[instruction] {
-      case .accept: return at
-      case .one(let set):
-        let length = at < end ? sets[set].length(in: text, at: at, end: end) : 0
-        isMatch = length > 0
-        at += length
-        instruction += 1
-      case .run(let set, let minimum, let maximum, let isPossessive):
-        isMatch = run(set, minimum, maximum, isPossessive, text, &at, end, after: instruction + 1)
-        instruction += 1
-      case .fork(let first, let second):
-        alternatives.append(Alternative(instruction: second, at: at, lowest: -1))
-        instruction = first
-      case .jump(let target): instruction = target
-      case .lookAhead(let isNegated, let after):
-        isMatch = (match(program: instruction + 1, text, at, end) != nil) != isNegated
-        instruction = after
-      case .atomic(let after):
-        let innerEnd = match(program: instruction + 1, text, at, end)
-        isMatch = innerEnd != nil
-        at = innerEnd ?? at
-        instruction = after
-      }
-      if isMatch { continue }
-      guard alternatives.count > bottom, let alternative = alternatives.popLast() else { return nil }
-      instruction = alternative.instruction
-      at = alternative.at
-      if alternative.lowest >= 0 {
-        at = reading.startOfScalar(in: text, before: at, from: alternative.lowest)
-        if at > alternative.lowest {
-          alternatives.append(Alternative(instruction: instruction, at: at, lowest: alternative.lowest))
+      if stepsLeft < 0 { remembers = true }
+      var isMatch = !remembers || enter(instruction, at)
+      if isMatch {
+        switch program[instruction] {
+        case .accept: return at
+        case .one(let set):
+          let length = at < end ? sets[set].length(in: text, at: at, end: end) : 0
+          isMatch = length > 0
+          at += length
+          instruction += 1
+        case .run(let set, let minimum, let maximum, let isPossessive):
+          isMatch = run(set, minimum, maximum, isPossessive, text, &at, end, after: instruction + 1)
+          instruction += 1
+        case .fork(let first, let second):
+          alternatives.append(Alternative(instruction: second, at: at, lowest: -1, openCount: open.count))
+          instruction = first
+        case .jump(let target): instruction = target
+        case .lookAhead(let isNegated, let after):
+          isMatch = (match(program: instruction + 1, text, at, end) != nil) != isNegated
+          instruction = after
+        case .atomic(let after):
+          let innerEnd = match(program: instruction + 1, text, at, end)
+          isMatch = innerEnd != nil
+          at = innerEnd ?? at
+          instruction = after
         }
       }
+      if isMatch { continue }
+      var next: (instruction: Int, at: Int)?
+      while next == nil {
+        guard alternatives.count > bottom, let alternative = alternatives.popLast() else {
+          close(from: openBottom)
+          return nil
+        }
+        close(from: alternative.openCount)
+        next = place(after: alternative, text)
+      }
+      (instruction, at) = next!
     }
+  }
+
+  /// Where to continue after what came before an alternative has failed; nil if that is known to fail too.
+  private mutating func place(after alternative: Alternative, _ text: Span<UInt8>) -> (instruction: Int, at: Int)? {
+    guard alternative.lowest >= 0 else { return (alternative.instruction, alternative.at) }
+    var at = reading.startOfScalar(in: text, before: alternative.at, from: alternative.lowest)
+    if remembers {
+      // The end of a run is a place of its own, which has the number after all instructions.
+      let number = program.count + alternative.instruction
+      while failures.contains(.init(instruction: number, at: at)) {
+        guard at > alternative.lowest, let lower = failures.last(number, in: alternative.lowest..<at) else {
+          return nil
+        }
+        at = reading.startOfScalar(in: text, before: lower + 1, from: alternative.lowest)
+      }
+    }
+    if at > alternative.lowest {
+      var shorter = alternative
+      shorter.at = at
+      shorter.openCount = open.count
+      alternatives.append(shorter)
+    }
+    if remembers { open.append(.init(instruction: program.count + alternative.instruction, at: at)) }
+    return (alternative.instruction, at)
+  }
+
+  /// Whether a place may lead to a match; then it is open. Only instructions that leave others for later are places.
+  private mutating func enter(_ instruction: Int, _ at: Int) -> Bool {
+    switch program[instruction] {
+    case .run, .fork: break
+    case .one, .jump, .lookAhead, .atomic, .accept: return true
+    }
+    let place = MatchFailures.Place(instruction: instruction, at: at)
+    if failures.contains(place) { return false }
+    open.append(place)
+    return true
+  }
+
+  /// Remembers that the places that were opened last have failed.
+  private mutating func close(from count: Int) {
+    guard open.count > count else { return }
+    for place in open[count...] { failures.insert(place) }
+    open.removeSubrange(count...)
   }
 
   private mutating func run(
@@ -212,7 +280,7 @@ struct ExpressionMatcher: MatchFinder, Sendable {
       let length = at < end ? sets[set].length(in: text, at: at, end: end) : 0
       if length == 0 { return minimum == 0 }
       if minimum == 1 { lowest = at + length }
-      at = sets[set].endOfRun(in: text, from: at + length, to: end)
+      at = endOfRun(set, text, from: at + length, to: end)
     } else {
       while count < maximum, at < end {
         let length = sets[set].length(in: text, at: at, end: end)
@@ -224,7 +292,17 @@ struct ExpressionMatcher: MatchFinder, Sendable {
       if count < minimum { return false }
     }
     stepsLeft -= (at - start) / 16
-    if !isPossessive, at > lowest { alternatives.append(Alternative(instruction: next, at: at, lowest: lowest)) }
+    if !isPossessive, at > lowest {
+      alternatives.append(
+        Alternative(instruction: next, at: at, lowest: lowest, openCount: open.count))
+    }
     return true
+  }
+
+  private mutating func endOfRun(_ set: Int, _ text: Span<UInt8>, from start: Int, to end: Int) -> Int {
+    if remembers, let known = failures.runs[set], known.contains(start) { return known.upperBound }
+    let runEnd = sets[set].endOfRun(in: text, from: start, to: end)
+    if remembers { failures.runs[set] = start..<runEnd }
+    return runEnd
   }
 }

@@ -28,6 +28,10 @@ extension Tokenizer {
           expected: "a tokenizer.json or a tokenizer.model; give a GGUF file as a model")
       } else if Self.isSentencePiece(file) {
         try self.init(sentencePiece: file)
+      } else if let kind = Self.otherKind(file) {
+        throw TokenizerError(
+          subject: "the file", found: kind,
+          expected: "a tokenizer.json, a tokenizer.model (SentencePiece or tiktoken) or a GGUF file")
       } else {
         try self.init(tiktoken: file)
       }
@@ -70,6 +74,25 @@ extension Tokenizer {
     if size > maximumFileSize {
       throw TokenizerError(subject: "the file", found: "\(size) bytes long", expected: "at most \(maximumFileSize)")
     }
+  }
+
+  /// What a file is that is no tokenizer, or one of another kind; nil if it may be a list of ranks.
+  private static func otherKind(_ file: [UInt8]) -> String? {
+    func starts(_ text: String) -> Bool { file.starts(with: text.utf8) }
+    if file.isEmpty { return "empty" }
+    if file.starts(with: [0x50, 0x4B, 0x03, 0x04]) { return "a ZIP archive, such as PyTorch's pickle files" }
+    if file.starts(with: [0x1F, 0x8B]) || file.starts(with: [0xFD, 0x37, 0x7A, 0x58, 0x5A]) { return "compressed" }
+    if file.count > 8, file[8] == UInt8(ascii: "{"), file[4..<8].allSatisfy({ $0 == 0 }) { return "a safetensors file" }
+    if starts("version https://git-lfs") { return "a pointer of Git LFS instead of the file that it stands for" }
+    if starts("<") { return "HTML or XML" }
+    if starts("#version") { return "a list of merges (merges.txt), which is a part of a tokenizer" }
+    if starts("[") || starts("\"") { return "JSON, but no object" }
+    // A rank file has a word in base64, a space and a number on each line.
+    let line = file.prefix(2048).prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+    let words = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+    let isRank = words.count == 2 && !words[1].isEmpty && words[1].allSatisfy { (0x30...0x39).contains($0) }
+    if isRank { return nil }
+    return file.prefix(512).contains { $0 < 0x20 && !UInt8.jsonWhitespace.contains($0) } ? "binary" : "another text"
   }
 
   /// A SentencePiece model is a protobuf message that begins with its first piece: field 1, a message, whose field 1 is

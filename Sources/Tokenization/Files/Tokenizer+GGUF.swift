@@ -17,7 +17,7 @@ extension Tokenizer {
 }
 
 /// The splitting of a pre-tokenizer that files name.
-private struct NamedPreTokenizer {
+struct NamedPreTokenizer {
   var steps: [PreTokenizerStep]
   var composes = false
   var takesWholePieces = false
@@ -45,6 +45,19 @@ private struct NamedPreTokenizer {
 
   /// BitNet's own files have no name: their tokenizer is Llama 3's.
   static let unnamed = llama3
+
+  /// The names to write, one for each rule.
+  private static let written = ["llama-bpe", "qwen2", "gpt-2", "falcon", "smollm"]
+
+  /// The name of a tokenizer's splitting; nil if it has none.
+  static func name(of tokenizer: Tokenizer) -> String? {
+    written.first { name in
+      guard let rule = named[name], rule.steps == tokenizer.preTokenizerSteps,
+        (rule.composes ? [.nfc] : []) == tokenizer.normalizerSteps
+      else { return false }
+      return rule.takesWholePieces == tokenizer.takesWholePieces || tokenizer.mergesToAllTokens
+    }
+  }
 }
 
 extension GGUFVocabulary {

@@ -45,11 +45,13 @@ package struct JinjaLimits: Sendable {
   /// Further steps for each pair of values: some templates look through all messages for every message.
   package var stepsPerPair = 4
   /// The largest number of steps, whatever the variables.
-  package var largestSteps = 50_000_000
+  package var largestSteps = 20_000_000
   /// The longest text, and the longest rendering, in characters.
   package var characters = 1 << 18
   /// Further characters for each character of the variables.
   package var charactersPerCharacter = 4
+  /// The characters of all texts that are made, which bounds memory: each takes four bytes while its text is in use.
+  package var allCharacters = 1 << 26
   /// How deep macros, loops and expressions may nest while they run.
   package var depth = 1_000
   /// How deep lists and dictionaries may nest.

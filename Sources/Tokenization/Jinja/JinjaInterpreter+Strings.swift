@@ -146,10 +146,10 @@ extension JinjaInterpreter {
     if case .tuple(let list) = parts[0] { parts = list.items }
     let range = try bounds(values[1], values[2], count: text.count, name)
     if range.lowerBound > text.count { return .bool(false) }
-    let whole = text.slice(range)
     for part in parts {
       let part = try textArgument(part, name)
-      if whole.hasPrefix(part, at: isStart ? 0 : whole.count - part.count) { return .bool(true) }
+      let start = isStart ? range.lowerBound : range.upperBound - part.count
+      if part.count <= range.count, text.hasPrefix(part, at: start) { return .bool(true) }
     }
     return .bool(false)
   }

@@ -14,6 +14,7 @@ final class JinjaInterpreter {
   /// The line that is running.
   var line = 1
   private var stepsLeft: Int
+  private var charactersLeft: Int
   let largestText: Int
   private(set) var depth = 0
   private(set) var output: [JinjaText.Unit] = []
@@ -39,6 +40,7 @@ final class JinjaInterpreter {
       limits.steps + size.values * limits.stepsPerValue + pairs * limits.stepsPerPair
         + size.characters * limits.stepsPerCharacter)
     largestText = limits.characters + size.characters * limits.charactersPerCharacter
+    charactersLeft = limits.allCharacters
     for (name, value) in variables {
       if let number = names.existingNumber(of: name) { self.variables[number] = value }
     }
@@ -73,6 +75,12 @@ final class JinjaInterpreter {
     if count > largestText {
       throw JinjaError(
         .limit, line: line, "a text is \(count) characters long; expected at most \(largestText)")
+    }
+    charactersLeft -= count
+    if charactersLeft < 0 {
+      throw JinjaError(
+        .limit, line: line,
+        "its texts have more than \(limits.allCharacters) characters together; expected a shorter chat")
     }
     try spend(1 + count / 8)
   }
@@ -399,4 +407,18 @@ final class JinjaInterpreter {
 struct JinjaSize {
   var values = 0
   var characters = 0
+
+  /// A value takes some hundred bytes.
+  static let mostValues = 500_000
+  /// A character takes four bytes, in each of the texts that a template makes of it.
+  static let mostCharacters = 1 << 25
+
+  /// What is too large, as the finding and the expectation of an error; nil if nothing is.
+  var excess: (found: String, expected: String)? {
+    if values > Self.mostValues { return ("more than \(Self.mostValues) values", "at most as many in a chat") }
+    if characters > Self.mostCharacters {
+      return ("more than \(Self.mostCharacters) characters", "at most as many in a chat")
+    }
+    return nil
+  }
 }

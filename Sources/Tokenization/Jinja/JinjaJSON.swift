@@ -143,9 +143,10 @@ extension JinjaSize {
   /// The value of a JSON text, with every string marked, and counted here.
   ///
   /// - Parameter mark: the origin of the strings: 0 for the template itself.
-  /// - Throws: `JSONError` for an integer beyond 128 bits.
+  /// - Throws: `JSONError` for an integer beyond 128 bits, or for more values or characters than a chat has.
   mutating func value(_ json: JSONValue, mark: JinjaText.Unit = JinjaText.content) throws(JSONError) -> JinjaValue {
     values += 1
+    if let excess { throw json.error(found: "one of too many: \(excess.found)", expected: excess.expected) }
     switch json.kind {
     case nil, .null: return .none
     case .bool: return .bool(try json.bool())
@@ -176,8 +177,13 @@ extension JinjaSize {
   }
 
   /// The value of a tree, with every string marked, and counted here.
-  mutating func value(_ tree: JSONTree, mark: JinjaText.Unit = JinjaText.content) -> JinjaValue {
+  ///
+  /// - Throws: `JinjaError` for more values or characters than a chat has.
+  mutating func value(_ tree: JSONTree, mark: JinjaText.Unit = JinjaText.content) throws(JinjaError) -> JinjaValue {
     values += 1
+    if let excess {
+      throw JinjaError(.limit, line: 1, "it is given \(excess.found); expected \(excess.expected)")
+    }
     switch tree {
     case .null: return .none
     case .bool(let value): return .bool(value)
@@ -188,13 +194,17 @@ extension JinjaSize {
       let text = JinjaText(string, mark: mark)
       characters += text.count
       return .text(text)
-    case .array(let elements): return .list(JinjaList(elements.map { value($0, mark: mark) }))
+    case .array(let elements):
+      var items: [JinjaValue] = []
+      items.reserveCapacity(elements.count)
+      for element in elements { items.append(try value(element, mark: mark)) }
+      return .list(JinjaList(items))
     case .object(let members):
       let dictionary = JinjaDictionary()
       for member in members {
         let key = JinjaText(member.name, mark: mark)
         characters += key.count
-        dictionary.set(.text(key.scalars), value(member.value, mark: mark), as: .text(key))
+        dictionary.set(.text(key.scalars), try value(member.value, mark: mark), as: .text(key))
       }
       return .dictionary(dictionary)
     }

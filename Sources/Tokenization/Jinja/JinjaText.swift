@@ -24,7 +24,27 @@ package struct JinjaText: Sendable {
   }
 
   /// - Parameter mark: the origin of every character; 0 is the template.
-  init(_ string: String, mark: Unit = 0) { units = string.unicodeScalars.map { $0.value | mark } }
+  init(_ string: String, mark: Unit = 0) {
+    var string = string
+    units = string.withUTF8 { Self.units(of: $0, mark: mark) }
+  }
+
+  /// The code points of valid UTF-8.
+  private static func units(of utf8: UnsafeBufferPointer<UInt8>, mark: Unit) -> [Unit] {
+    let count = utf8.reduce(0) { $0 + ($1 & 0xC0 == 0x80 ? 0 : 1) }
+    return [Unit](unsafeUninitializedCapacity: count) { buffer, initialized in
+      var at = 0
+      for index in 0..<count {
+        let first = Unit(utf8[at])
+        let length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
+        var value = length == 1 ? first : first & (0x7F >> Unit(length))
+        for next in at + 1..<at + length { value = value << 6 | Unit(utf8[next]) & 0x3F }
+        buffer[index] = value | mark
+        at += length
+      }
+      initialized = count
+    }
+  }
 
   /// The mark of a reply's content.
   ///
@@ -40,18 +60,33 @@ package struct JinjaText: Sendable {
   package var string: String { Self.string(units[...]) }
 
   static func string(_ units: ArraySlice<Unit>) -> String {
-    var text = String.UnicodeScalarView()
-    var at = units.startIndex
-    while at < units.endIndex {
-      var value = units[at] & scalarMask
-      at += 1
-      if 0xD800...0xDBFF ~= value, at < units.endIndex, 0xDC00...0xDFFF ~= units[at] & scalarMask {
-        value = 0x10000 + (value - 0xD800) << 10 + (units[at] & scalarMask - 0xDC00)
-        at += 1
-      }
-      text.append(Unicode.Scalar(value) ?? "\u{FFFD}")
+    // A code point takes at most four bytes; counting first keeps the text from being copied while it grows.
+    let count = units.reduce(0) { sum, unit in
+      let value = unit & scalarMask
+      return sum + (value < 0x80 ? 1 : value < 0x800 ? 2 : value < 0x10000 ? 3 : 4)
     }
-    return String(text)
+    return String(unsafeUninitializedCapacity: count) { buffer in
+      var size = 0
+      var at = units.startIndex
+      while at < units.endIndex {
+        var value = units[at] & scalarMask
+        at += 1
+        if value < 0x80 {
+          buffer[size] = UInt8(value)
+          size += 1
+          continue
+        }
+        if 0xD800...0xDBFF ~= value, at < units.endIndex, 0xDC00...0xDFFF ~= units[at] & scalarMask {
+          value = 0x10000 + (value - 0xD800) << 10 + (units[at] & scalarMask - 0xDC00)
+          at += 1
+        }
+        for byte in UTF8.encode(Unicode.Scalar(value) ?? "\u{FFFD}") ?? UTF8.encodedReplacementCharacter {
+          buffer[size] = byte
+          size += 1
+        }
+      }
+      return size
+    }
   }
 
   /// The code points without their origin.
@@ -75,7 +110,9 @@ package struct JinjaText: Sendable {
     return a.units.count < b.units.count
   }
 
-  func slice(_ range: Range<Int>) -> JinjaText { JinjaText(units: Array(units[range]), isSafe: isSafe) }
+  func slice(_ range: Range<Int>) -> JinjaText {
+    range == 0..<count ? self : JinjaText(units: Array(units[range]), isSafe: isSafe)
+  }
 }
 
 // MARK: - Characters

@@ -139,21 +139,33 @@ final class JinjaList {
 final class JinjaDictionary {
   private(set) var entries: [(key: JinjaValue, value: JinjaValue)] = []
   private(set) var depth = 1
+  private var keys: [JinjaKey] = []
+  /// The positions of keys, where there are many: messages have few fields, and a table for each takes memory.
   private var positions: [JinjaKey: Int] = [:]
+  private static let fewKeys = 8
 
   init() {}
 
+  private func position(of key: JinjaKey) -> Int? {
+    keys.count > Self.fewKeys ? positions[key] : keys.firstIndex(of: key)
+  }
+
   func set(_ key: JinjaKey, _ value: JinjaValue, as written: JinjaValue) {
     depth = max(depth, 1 + value.depth, 1 + written.depth)
-    if let position = positions[key] {
+    if let position = position(of: key) {
       entries[position].value = value
-    } else {
-      positions[key] = entries.count
-      entries.append((written, value))
+      return
+    }
+    keys.append(key)
+    entries.append((written, value))
+    if keys.count == Self.fewKeys + 1 {
+      for (position, key) in keys.enumerated() { positions[key] = position }
+    } else if keys.count > Self.fewKeys {
+      positions[key] = keys.count - 1
     }
   }
 
-  subscript(key: JinjaKey) -> JinjaValue? { positions[key].map { entries[$0].value } }
+  subscript(key: JinjaKey) -> JinjaValue? { position(of: key).map { entries[$0].value } }
 
   subscript(name: JinjaText) -> JinjaValue? { self[.text(name.scalars)] }
 }

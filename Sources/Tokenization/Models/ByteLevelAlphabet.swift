@@ -23,6 +23,12 @@ enum ByteLevelAlphabet {
     return scalars
   }()
 
+  /// The UTF-8 of the characters that spell bytes.
+  static func spelling(of bytes: some Sequence<UInt8>) -> [UInt8] {
+    let scalars = scalars
+    return bytes.flatMap { Array(String(Character(Unicode.Scalar(scalars[Int($0)])!)).utf8) }
+  }
+
   /// Appends the bytes that `spelling[start..<end]`, UTF-8, spells. Returns false, with any bytes appended, if a
   /// character is not part of the alphabet.
   static func decode(_ spelling: [UInt8], _ start: Int, _ end: Int, into token: inout [UInt8]) -> Bool {
