@@ -76,6 +76,11 @@ package struct ModelDigest: Sendable, Equatable, CustomStringConvertible {
       let factors = [scaling.factor, scaling.lowFrequencyFactor, scaling.highFrequencyFactor].map(bits)
       lines.append("rope-scaling \(factors.joined(separator: " ")) \(scaling.originalContextLength)")
     }
+    if let epsilon = c.projectionNormEpsilon { lines.append("projection-norm-epsilon \(bits(epsilon))") }
+    if let yarn = c.yarnScaling {
+      let numbers = [yarn.factor, yarn.attentionFactor, yarn.fastRotations, yarn.slowRotations].map(bits)
+      lines.append("yarn \(numbers.joined(separator: " ")) \(yarn.originalContextLength) \(yarn.truncates)")
+    }
     lines.append("activation \(c.activation.rawValue)")
     // Layers share entries in a cycle; each layer's own entry says the same of every way to write the cycle.
     for layer in 0..<c.layerCount {
@@ -85,7 +90,8 @@ package struct ModelDigest: Sendable, Equatable, CustomStringConvertible {
       let theta = entry.ropeTheta.map(bits) ?? "common"
       lines.append("\(layer) attention \(window) \(entry.isBidirectional ? "bidirectional" : "causal") \(theta)")
     }
-    let scales = [c.attentionScale.map(bits) ?? "default"] + [c.embeddingScale, c.residualScale, c.outputScale].map(bits)
+    let factors = [c.embeddingScale, c.residualScale, c.outputScale].map(bits)
+    let scales = [c.attentionScale.map(bits) ?? "default"] + factors
     lines.append("scales \(scales.joined(separator: " "))")
     lines.append("tied \(c.tiedEmbedding)")
     return lines

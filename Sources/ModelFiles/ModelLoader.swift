@@ -197,13 +197,14 @@ package struct LoadedModel: Sendable {
 
   package init(
     weights: ModelWeights, format: ModelFormat, tokenizer: TokenizerSource?, chatTemplate: String? = nil,
-    generation: GenerationDefaults? = nil, source: String, warning: String? = nil, storedDigest: ModelDigest? = nil,
-    identity: String? = nil
+    toolTemplate: String? = nil, generation: GenerationDefaults? = nil, source: String, warning: String? = nil,
+    storedDigest: ModelDigest? = nil, identity: String? = nil
   ) {
     self.weights = weights
     self.format = format
     self.tokenizer = tokenizer
     self.chatTemplate = chatTemplate
+    self.toolTemplate = toolTemplate
     self.generation = generation
     self.source = source
     self.warning = warning

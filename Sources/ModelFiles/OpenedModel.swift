@@ -56,7 +56,9 @@ struct OpenedModel: Sendable {
     generation = extras.generation?.defaults
     ggufMetadata = nil
     // Every file of the folder that decides about weights or tokens.
-    let small = ["config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"]
+    let small = [
+      "config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    ]
     let others = small.compactMap { try? MappedFile(path: FileAccess.join(path, $0)) }
     identity = MappedFile.identity(of: checkpoint.files.map(\.mapping) + others)
   }
