@@ -115,7 +115,7 @@ let package = Package(
     .target(
       name: "BitNetServer",
       dependencies: [
-        "BitNet", "BitNetInference", "BitNetJSON", "BitNetServing", "BitNetTokenization",
+        "BitNet", "BitNetInference", "BitNetJSON", "BitNetServing", "BitNetTokenization", "CBitNetPage",
         .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Server"])),
         .product(name: "HummingbirdCore", package: "hummingbird", condition: .when(traits: ["Server"])),
         .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Server"])),

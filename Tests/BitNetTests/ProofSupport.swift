@@ -37,7 +37,7 @@ enum Proof {
     let loaded = LoadedModel(weights: weights, format: .converted, tokenizer: .serialized(text), source: "random")
     return LanguageModel(
       loaded, digest: ModelDigest(weights, tokenizer: text), tokenizer: try tokenizer.get(), engine: engine,
-      isGPU: false, fallbackReason: nil, speculation: speculation)
+      isGPU: false, fallbackReason: nil, policy: .init(speculation: speculation))
   }
 
   static func cpu(_ weights: ModelWeights, threads: Int = 1, pages: Int? = nil) throws -> CPUEngine {

@@ -105,6 +105,7 @@ extension RequestError {
     case .queueFull:
       self.init(
         status: 429, type: "rate_limit_error", code: "queue_full", message: error.description, retryAfter: 1)
+    case .nothingAllowed: self = .invalid(error.description, parameter: "response_format")
     case .deadline:
       // The client's library would send the request again, and the server would work as long again.
       self.init(

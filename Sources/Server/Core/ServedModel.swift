@@ -22,7 +22,7 @@ package struct ServedModel: Sendable {
   package var tokenizer: Tokenizer { model.tokenizer }
 
   /// OpenAI's `system_fingerprint`: answers of the same one are the same.
-  package var fingerprint: String { "bitnet-canonical-1" }
+  package var fingerprint: String { model.fingerprint }
 
   /// The rule by which messages become a prompt. A model without one continues the messages as plain text.
   ///

@@ -58,7 +58,7 @@ enum SamplingFields {
     return sampling
   }
 
-  private static func stops(_ field: JSONValue) throws -> [String] {
+  static func stops(_ field: JSONValue) throws -> [String] {
     guard let field = field.ifPresent else { return [] }
     let values = field.kind == .string ? [field] : Array(try field.elements())
     guard values.count <= largestStopCount else {

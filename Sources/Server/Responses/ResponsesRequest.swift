@@ -1,3 +1,4 @@
+import BitNet
 import BitNetInference
 import BitNetJSON
 import BitNetTokenization
