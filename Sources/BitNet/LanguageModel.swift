@@ -1,7 +1,7 @@
 package import BitNetInference
-import BitNetModelFiles
+package import BitNetModelFiles
 package import BitNetServing
-import BitNetTokenization
+package import BitNetTokenization
 import Dispatch
 
 /// A BitNet model, ready to generate: the weights, the tokenizer and an engine.
