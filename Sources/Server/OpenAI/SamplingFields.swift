@@ -58,12 +58,13 @@ enum SamplingFields {
     return sampling
   }
 
+  /// The texts that end an answer: one, or a list.
   static func stops(_ field: JSONValue) throws -> [String] {
     guard let field = field.ifPresent else { return [] }
     let values = field.kind == .string ? [field] : Array(try field.elements())
     guard values.count <= largestStopCount else {
       throw RequestError.invalid(
-        "stop is \(values.count) texts; expected at most \(largestStopCount)", parameter: "stop")
+        "\(field.path) is \(values.count) texts; expected at most \(largestStopCount)", parameter: field.path)
     }
     return try values.map { value in
       let text = try value.string()
