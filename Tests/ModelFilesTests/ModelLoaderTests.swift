@@ -234,7 +234,9 @@ struct ModelLoaderTests {
     #expect(Array(table.prefix(6)) == [0x80, 0x3F, 0x82, 0x3F, 0x80, 0x3E])
     values[30] = .greatestFiniteMagnitude
     tiny.file.add("model.embed_tokens.weight", float32: values, shape: [TinyModel.vocabulary, TinyModel.hidden])
-    expectRefusal("tensor model.embed_tokens.weight", "in row 1 that is not finite in bfloat16") { _ = try tiny.load() }
+    expectRefusal("tensor model.embed_tokens.weight", "in row 1, column 6, which is not finite in bfloat16") {
+      _ = try tiny.load()
+    }
   }
 
   @Test func invertedScalesGetAWarning() throws {

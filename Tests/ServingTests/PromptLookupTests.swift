@@ -1,3 +1,4 @@
+import BitNetRandomModels
 import BitNetServing
 import TestSupport
 import Testing

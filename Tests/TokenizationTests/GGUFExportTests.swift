@@ -43,10 +43,11 @@ struct GGUFExportTests {
 
   @Test("Ids without a token become unused tokens, none of which has the name of another")
   func gaps() throws {
-    let tokenizer = try Self.make(["ab", "ac", "[PAD259]"])
+    let name = Data("[PAD259]".utf8).base64EncodedString()
+    let tokenizer = try Self.make(["ab", "ac"], more: ["special 258 \(name)"])
     let vocabulary = try #require(try tokenizer.ggufExport(size: 262).vocabulary)
     #expect(vocabulary.tokens[258...].map(Self.text) == ["[PAD259]", "[[PAD259]]", "[PAD260]", "[PAD261]"])
-    #expect(vocabulary.types[258...] == [1, 5, 5, 5])
+    #expect(vocabulary.types[258...] == [3, 5, 5, 5])
     #expect(throws: TokenizerError.self) { try tokenizer.ggufExport(size: 258) }
   }
 

@@ -19,12 +19,14 @@ struct TableColumns {
   /// - Parameter columns: the alignment of each column and its width in characters. Two spaces separate columns.
   init(_ columns: [Column]) { self.columns = columns }
 
-  /// A line with a line end and without spaces before it. Cells wider than their columns move those after them.
+  /// A line with a line end and without spaces before it, with control characters as escapes. Cells wider than their
+  /// columns move those after them.
   ///
   /// - Parameter cells: at most as many as there are columns.
   func row(_ cells: [String]) -> String {
     let padded = zip(cells, columns).map { cell, column in
-      switch column {
+      let cell = cell.visible()
+      return switch column {
       case .left(let width): cell + String(repeating: " ", count: max(0, width - cell.count))
       case .right(let width): String(repeating: " ", count: max(0, width - cell.count)) + cell
       }
