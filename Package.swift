@@ -88,7 +88,8 @@ let package = Package(
     .target(
       name: "BitNet",
       dependencies: [
-        "BitNetConstraints", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetHash",
+        "BitNetConstraints", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck",
+        "BitNetHash",
         "BitNetInference", "BitNetJSON", "BitNetModelFiles", "BitNetServing", "BitNetTernary", "BitNetTokenization",
         .product(name: "Crypto", package: "swift-crypto", condition: .when(traits: ["Signing"])),
       ]),

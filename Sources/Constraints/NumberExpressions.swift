@@ -167,9 +167,12 @@ extension ExpressionTable {
     guard least.units % unit == 0, most.units % unit == 0 else { return nil }
     var parts: [Expression] = []
     let zero = Bound(units: 0)
-    if most.units >= 0 { parts.append(magnitudes(least.units > 0 ? least : least.units == 0 ? least : zero, most, places)) }
+    if most.units >= 0 {
+      parts.append(magnitudes(least.units > 0 ? least : least.units == 0 ? least : zero, most, places))
+    }
     if least.units < 0 {
-      let low = most.units < 0 ? Bound(units: -most.units, isExclusive: most.isExclusive) : Bound(units: 0, isExclusive: true)
+      let low =
+        most.units < 0 ? Bound(units: -most.units, isExclusive: most.isExclusive) : Bound(units: 0, isExclusive: true)
       let high = Bound(units: -least.units, isExclusive: least.isExclusive)
       parts.append(text("-", then: magnitudes(low, high, places)))
     }

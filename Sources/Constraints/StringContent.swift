@@ -83,7 +83,9 @@ extension ByteGraph {
       }
       // Up to the next character that is escaped, or surrogate, or the end of an encoded length.
       var high = range.upperBound
-      for stop: UInt32 in [0x21, 0x5B, 0x7F, 0x7FF, 0xD7FF, 0xFFFF, 0x10FFFF] where stop >= low { high = min(high, stop) }
+      for stop: UInt32 in [0x21, 0x5B, 0x7F, 0x7FF, 0xD7FF, 0xFFFF, 0x10FFFF] where stop >= low {
+        high = min(high, stop)
+      }
       if 0xD800...0xDFFF ~= low {
         low = 0xE000
         continue

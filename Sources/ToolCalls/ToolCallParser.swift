@@ -138,7 +138,9 @@ package struct ToolCallParser: Sendable {
 
   /// The calls that a JSON value describes; nil if it describes none.
   private func calls(_ bytes: ArraySlice<UInt8>) -> [ToolCall]? {
-    guard let document = try? JSONDocument(Array(bytes), limits: JSONLimits(byteCount: Self.longest)) else { return nil }
+    guard let document = try? JSONDocument(Array(bytes), limits: JSONLimits(byteCount: Self.longest)) else {
+      return nil
+    }
     let root = document.root
     if case .arguments(let name) = style {
       return root.kind == .object ? [ToolCall(name: name, arguments: String(decoding: root.text, as: UTF8.self))] : nil

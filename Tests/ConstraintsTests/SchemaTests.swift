@@ -41,7 +41,8 @@ struct SchemaTests {
       schema: #"{"type":"string","minLength":2,"maxLength":3}"#, right: [#""éé""#, #""🙂a\u0041""#, #""abc""#],
       wrong: [#""a""#, #""abcd""#, #""🙂🙂🙂🙂""#]),
     Case(
-      schema: #"{"type":"string","pattern":"^[a-c]+(x|yz)?$","maxLength":4}"#, right: [#""a""#, #""abyz""#, #""abcx""#],
+      schema: #"{"type":"string","pattern":"^[a-c]+(x|yz)?$","maxLength":4}"#,
+      right: [#""a""#, #""abyz""#, #""abcx""#],
       wrong: [#""""#, #""abcyz""#, #""ax ""#, #""ad""#]),
     Case(
       schema: #"{"type":"string","pattern":"[0-9]{2}"}"#, right: [#""12""#, #""a 123 b""#], wrong: [#""1""#, #""1a2""#]),
@@ -79,7 +80,8 @@ struct SchemaTests {
       schema: #"{"type":"object","properties":{"a":{"const":1}},"required":["a","z"]}"#, right: [#"{"a":1,"z":[]}"#],
       wrong: [#"{"a":1}"#]),
     Case(
-      schema: #"{"anyOf":[{"type":"object","properties":{"kind":{"const":1}},"required":["kind"]},{"type":"integer"}]}"#,
+      schema:
+        #"{"anyOf":[{"type":"object","properties":{"kind":{"const":1}},"required":["kind"]},{"type":"integer"}]}"#,
       right: ["12", #"{"kind":1}"#], wrong: ["{}", "\"a\""]),
     Case(
       schema: #"{"oneOf":[{"type":"string","maxLength":2},{"type":"integer"}]}"#, right: ["1", "\"ab\""],
@@ -93,11 +95,12 @@ struct SchemaTests {
         + #"{"properties":{"a":{"minimum":5,"maximum":6},"b":{"const":1}}}]}"#,
       right: [#"{"a":5}"#, #"{"a":6,"b":1}"#], wrong: [#"{"a":4}"#, "{}"]),
     Case(
-      schema: #"{"$defs":{"n":{"type":["object","null"],"properties":{"x":{"$ref":"#/$defs/n"}},"required":["x"]}},"#
-        + #""$ref":"#/$defs/n"}"#,
+      schema: ##"{"$defs":{"n":{"type":["object","null"],"properties":{"x":{"$ref":"#/$defs/n"}},"##
+        + ##""required":["x"]}},"$ref":"#/$defs/n"}"##,
       right: ["null", #"{"x":null}"#, #"{"x":{"x":{"x":null}}}"#], wrong: ["{}", #"{"x":1}"#]),
     Case(
-      schema: ##"{"type":"object","properties":{"a":{"$ref":"#/definitions/x~1y%20z"}},"definitions":{"x/y z":{"const":1}}}"##,
+      schema: ##"{"type":"object","properties":{"a":{"$ref":"#/definitions/x~1y%20z"}},"##
+        + ##""definitions":{"x/y z":{"const":1}}}"##,
       right: ["{}", #"{"a":1}"#], wrong: [#"{"a":2}"#]),
     Case(schema: #"{"type":"integer","nullable":true,"maximum":3,"minimum":3}"#, right: ["3", "null"], wrong: ["4"]),
     Case(
@@ -138,8 +141,11 @@ struct SchemaTests {
         ##"{"$ref":"#/$defs/a"}"##,
         "$ref of the schema is \"#/$defs/a\"; expected a reference to a part that the schema has; \"$defs\" is missing"
       ),
-      (#"{"type":"text"}"#, "type of the schema is \"text\"; expected null, boolean, integer, number, string, array or "
-        + "object, or an array of these"),
+      (
+        #"{"type":"text"}"#,
+        "type of the schema is \"text\"; expected null, boolean, integer, number, string, array or "
+          + "object, or an array of these"
+      ),
       (
         ##"{"properties":{"a":{"$ref":"#"}},"required":["a"],"type":"object"}"##,
         "the schema is satisfied by no value; expected a schema that a finite value satisfies"

@@ -31,8 +31,10 @@ struct ToolCallTests {
     (.hermes, "<tool_call>\(object)</tool_call>\n<tool_call>\n\(object)\n</tool_call>\n", [call, call]),
     (.hermes, "<tool_call>\n\(object)", [call]),
     (.hermes, "a < b <tool <tool_call> no", [.text("a < b <tool <tool_call> no")]),
-    (.hermes, "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>",
-      [.text("<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>")]),
+    (
+      .hermes, "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>",
+      [.text("<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>")]
+    ),
     (.falcon, "<tool_call>\n[\(object), \(object)]\n</tool_call>", [call, call]),
     (.mistral, "[TOOL_CALLS] [\(object)]", [call]),
     (.mistral, "[TOOL] [1]", [.text("[TOOL] [1]")]),

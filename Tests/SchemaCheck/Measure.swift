@@ -3,7 +3,9 @@ import BitNetConstraints
 /// Prints what masks cost: the first time that texts get to their states, and in steady state.
 func measure(_ trie: TokenTrie) throws {
   let clock = ContinuousClock()
-  func microseconds(_ duration: Duration, _ count: Int) -> Double { duration / .microseconds(1) / Double(max(1, count)) }
+  func microseconds(_ duration: Duration, _ count: Int) -> Double {
+    duration / .microseconds(1) / Double(max(1, count))
+  }
   let schemas = [
     ("any object", #"{"type":"object"}"#),
     (

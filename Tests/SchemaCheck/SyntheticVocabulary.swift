@@ -8,7 +8,9 @@ struct SyntheticVocabulary {
 
   init(count: Int) {
     var seen: Set<[UInt8]> = []
-    func add(_ text: [UInt8]) { if tokens.count < count, !text.isEmpty, seen.insert(text).inserted { tokens.append(text) } }
+    func add(_ text: [UInt8]) {
+      if tokens.count < count, !text.isEmpty, seen.insert(text).inserted { tokens.append(text) }
+    }
     func add(_ text: String) { add(Array(text.utf8)) }
     for byte in UInt8.min...UInt8.max { add([byte]) }
     let marks = ["{", "}", "[", "]", ":", ",", "\"", " ", "\n", "\\", "null", "true", "false", "-", ".", "e"]

@@ -26,7 +26,8 @@ if CommandLine.arguments.contains("--measure") {
     do throws(ConstraintError) {
       let machine = try ConstraintMachine(TextConstraint(schema: Array(line.utf8)), trie)
       let (text, isComplete) = noise.answer(machine, limit: limit)
-      let shown = String(decoding: (try? JSONTree.string(String(decoding: text, as: UTF8.self)).serialized()) ?? [], as: UTF8.self)
+      let shown = String(
+        decoding: (try? JSONTree.string(String(decoding: text, as: UTF8.self)).serialized()) ?? [], as: UTF8.self)
       print(isComplete ? "T" : "L", shown)
     } catch {
       print("E", error.description.split(separator: "\n").joined(separator: " "))
