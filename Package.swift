@@ -74,6 +74,8 @@ let package = Package(
       dependencies: ["BitNetCUDADriver", "CBitNetCUDAKernels", "BitNetInference", "BitNetTernary"],
       path: "Sources/CUDAEngine"),
     .target(name: "BitNetServing", dependencies: ["BitNetInference"], path: "Sources/Serving"),
+    .target(name: "BitNetConstraints", dependencies: ["BitNetJSON"], path: "Sources/Constraints"),
+    .target(name: "BitNetToolCalls", dependencies: ["BitNetConstraints", "BitNetJSON"], path: "Sources/ToolCalls"),
     .target(
       name: "BitNetRandomModels", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/RandomModels"),
     .target(
@@ -86,7 +88,8 @@ let package = Package(
     .target(
       name: "BitNet",
       dependencies: [
-        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetHash",
+        "BitNetConstraints", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck",
+        "BitNetHash",
         "BitNetInference", "BitNetJSON", "BitNetModelFiles", "BitNetServing", "BitNetTernary", "BitNetTokenization",
         .product(name: "Crypto", package: "swift-crypto", condition: .when(traits: ["Signing"])),
       ]),
@@ -165,6 +168,10 @@ let package = Package(
       path: "Tests/Fuzzing"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["BitNetJSON"]),
+    .executableTarget(
+      name: "SchemaCheck", dependencies: ["BitNetConstraints", "BitNetJSON"], path: "Tests/SchemaCheck"),
+    .testTarget(
+      name: "ConstraintsTests", dependencies: ["BitNetConstraints", "BitNetJSON", "BitNetToolCalls"]),
     .testTarget(name: "TokenizationTests", dependencies: ["BitNetJSON", "BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ModelFilesTests",

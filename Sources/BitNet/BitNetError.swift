@@ -1,7 +1,9 @@
+import BitNetConstraints
 import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetInference
 import BitNetModelFiles
+import BitNetServing
 import BitNetTernary
 import BitNetTokenization
 
@@ -102,6 +104,11 @@ extension BitNetError {
       self = form(.unknownChatTemplate, "the chat template at line \(error.line)", "failing: \(error.message)")
     case let error as ChatInputError:
       self = form(.invalidArgument, "the chat", "with \(error.finding)", "messages of a role and a text")
+    case let error as ConstraintError: self = form(.invalidArgument, error.subject, error.found, error.expected)
+    case SchedulerError.nothingAllowed:
+      self = form(
+        .invalidTokenizer, "the vocabulary", "without a token that goes on with the response format",
+        "a token for each of its bytes")
     case let error as ConfigurationError: self = form(.invalidModel, error.field, error.found, error.expected)
     case let error as ModelWeightsError: self = form(.invalidModel, error.tensor, error.found, error.expected)
     case is TernaryError: self = form(.invalidModel, "a ternary matrix", "\(error)")

@@ -91,6 +91,7 @@ private struct Run {
     }
     var stopTokens = options.stopTokens
     if !options.ignoresEndTokens { stopTokens.formUnion(model.endTokens) }
+    let constraint = try options.format.constraint.map { try model.constraints.constraint($0) }
     let prompt: [TokenID]
     switch generation.source {
     case .tokens(let tokens): (prompt, answer) = (tokens, nil)
@@ -106,8 +107,9 @@ private struct Run {
     assembly = TextAssembly(model.tokenizer, stopTokens: stopTokens, stopTexts: options.stopTexts, limit: limit)
     tokens = try await model.scheduler.start(
       Request(
-        prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities, limit: limit,
-        stops: stopTokens))
+        prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities,
+        biases: options.logitBias.sorted { $0.key < $1.key }.map { TokenBias(token: $0.key, value: $0.value) },
+        constraint: constraint, limit: limit, stops: stopTokens))
     statistics.promptTokens = prompt.count
     await answer?.attach(tokens)
   }

@@ -15,11 +15,16 @@ public struct GenerationOptions: Sendable, Equatable {
   /// How many of the most likely alternatives to report log probabilities for, 0 to the vocabulary's size. 0 reports
   /// only the chosen token's; nil reports none.
   public var logProbabilities: Int?
+  /// Numbers from -100 to 100 that are added to the logits of tokens, by their ids, before everything else.
+  public var logitBias: [TokenID: Float]
+  /// What the text must look like.
+  public var format: ResponseFormat
 
   /// Makes options; see the properties.
   public init(
     sampling: SamplingParameters = .greedy, maximumTokens: Int? = nil, stopTexts: [String] = [],
-    stopTokens: Set<TokenID> = [], ignoresEndTokens: Bool = false, logProbabilities: Int? = nil
+    stopTokens: Set<TokenID> = [], ignoresEndTokens: Bool = false, logProbabilities: Int? = nil,
+    logitBias: [TokenID: Float] = [:], format: ResponseFormat = .text
   ) {
     self.sampling = sampling
     self.maximumTokens = maximumTokens
@@ -27,5 +32,7 @@ public struct GenerationOptions: Sendable, Equatable {
     self.stopTokens = stopTokens
     self.ignoresEndTokens = ignoresEndTokens
     self.logProbabilities = logProbabilities
+    self.logitBias = logitBias
+    self.format = format
   }
 }

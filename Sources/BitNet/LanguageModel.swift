@@ -40,6 +40,8 @@ public final class LanguageModel: Sendable {
   /// `system_fingerprint`.
   public var fingerprint: String { modelFingerprint.description }
   package let scheduler: Scheduler
+  /// Constraints on texts, as the scheduler takes them.
+  package let constraints: ModelConstraints
 
   /// - Parameters:
   ///   - digest: that of the loaded model.
@@ -70,6 +72,7 @@ public final class LanguageModel: Sendable {
     contextLength = engine.contextLength
     device = DeviceDescription(
       isGPU: isGPU, fallbackReason: fallbackReason, description: engine.summary)
+    constraints = ModelConstraints(tokenizer, vocabulary: configuration.vocabularySize)
     scheduler = Scheduler(engine, policy: policy)
   }
 

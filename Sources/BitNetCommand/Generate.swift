@@ -16,6 +16,7 @@ struct Generate: AsyncParsableCommand {
         bitnet generate --interactive --temperature 0.5 --stop .
         bitnet generate --prompt "In a dark forest" --json --logprobs 3
         bitnet generate --model m.safetensors --chat-format bitnet --prompt "Hello"
+        bitnet generate --prompt "A cat: " --json-schema '{"type":"object","properties":{"name":{"type":"string"}}}'
         bitnet generate --prompt "Once upon a time" --receipt story.jsonl && bitnet audit story.jsonl
         bitnet generate --jsonl prompts.jsonl --output answers.jsonl --max-tokens 100
 
@@ -81,6 +82,7 @@ struct Generate: AsyncParsableCommand {
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
   @OptionGroup var speculation: SpeculationOptions
   @OptionGroup(title: "Receipts") var receipts: ReceiptOptions
+  @OptionGroup(title: "Form of the text") var form: FormatOptions
 
   func validate() throws {
     if batch.jsonl != nil, prompt != nil || interactive || json || receipts.file != nil {
@@ -89,6 +91,11 @@ struct Generate: AsyncParsableCommand {
     }
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
+    }
+    if receipts.file != nil || batch.jsonl != nil, form.isGiven {
+      throw ValidationError(
+        "--json-object, --json-schema and --logit-bias change the choice of tokens; expected none of them beside "
+          + "--receipt and --jsonl.")
     }
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if logprobs != nil, !json, batch.jsonl == nil {
@@ -108,8 +115,8 @@ struct Generate: AsyncParsableCommand {
       model: model,
       options: GenerationOptions(
         sampling: try sampling.parameters(for: model), maximumTokens: maxTokens, stopTexts: stops,
-        ignoresEndTokens: ignoresEnd,
-        logProbabilities: receipts.logProbabilities(logprobs)),
+        ignoresEndTokens: ignoresEnd, logProbabilities: receipts.logProbabilities(logprobs), logitBias: form.biases,
+        format: try form.format()),
       chatFormat: chatFormat, specials: specials)
     guard let prompt else { return try await interact(session, writer, loadTime: loadTime) }
     let echoes = !noEcho && chatFormat == nil

@@ -49,6 +49,9 @@ package struct JSONValue: Sendable {
     }
   }
 
+  /// The value as the text has it; of a string, what is between its quotes. Empty if the value is missing.
+  package var text: ArraySlice<UInt8> { missingName == nil ? document.bytes[node.range] : [] }
+
   /// The error that this value is not the expected one.
   package func error(expected: String) -> JSONError { error(found: written, expected: expected) }
 

@@ -41,7 +41,7 @@ struct ClientTests {
   }
 
   private static let others = [
-    "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetJSON",
+    "BitNetConstraints", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetDiagnostics", "BitNetJSON",
     "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
   ]
 
