@@ -103,7 +103,8 @@ private struct Run {
     let limit = max(1, min(options.maximumTokens ?? .max, model.contextLength - prompt.count))
     record = GenerationRecord(
       fingerprint: model.modelFingerprint, prompt: prompt, sampling: options.sampling, limit: limit,
-      stopTokens: stopTokens, stopTexts: options.stopTexts)
+      stopTokens: stopTokens, stopTexts: options.stopTexts,
+      isAdjusted: constraint != nil || !options.logitBias.isEmpty)
     assembly = TextAssembly(model.tokenizer, stopTokens: stopTokens, stopTexts: options.stopTexts, limit: limit)
     tokens = try await model.scheduler.start(
       Request(

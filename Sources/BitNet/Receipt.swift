@@ -120,10 +120,12 @@ package final class GenerationRecord: Sendable {
   package let limit: Int
   package let stopTokens: Set<TokenID>
   package let stopTexts: [String]
+  /// Whether biases or a format changed the choice of tokens, which no receipt states.
+  package let isAdjusted: Bool
 
   init(
     fingerprint: ModelFingerprint, prompt: [TokenID], sampling: SamplingParameters, limit: Int,
-    stopTokens: Set<TokenID>, stopTexts: [String]
+    stopTokens: Set<TokenID>, stopTexts: [String], isAdjusted: Bool
   ) {
     self.fingerprint = fingerprint
     self.prompt = prompt
@@ -131,6 +133,7 @@ package final class GenerationRecord: Sendable {
     self.limit = limit
     self.stopTokens = stopTokens
     self.stopTexts = stopTexts
+    self.isAdjusted = isAdjusted
   }
 }
 
