@@ -100,7 +100,8 @@ extension ModelFingerprint {
   ///   - computes: whether the weights are read and hashed even if the digest is stated or remembered.
   ///   - isSmall: whether the weights are read if it is neither.
   /// - Returns: nil if the weights would have to be read.
-  /// - Throws: ``BitNetError`` when the computed digest is not the one that the file states, and for files that cannot be
+  /// - Throws: ``BitNetError`` when the computed digest is not the one that the file states, and for files that cannot
+  ///   be
   ///   read.
   package static func find(
     path: String, options: BitNetModelFiles.LoadOptions = .init(), computes: Bool, isSmall: Bool

@@ -5,10 +5,10 @@ import BitNetModelFiles
 
 /// What went into a generation and what came out, so that anyone who has the model can check it later.
 ///
-/// A receipt names the model by its digest and the version of the arithmetic, and holds the ids of the prompt and of the
-/// generated tokens, the sampling parameters with the seed, the limits and stops, and why the generation ended. The same
-/// receipt always has the same bytes (RFC 8785), of which it states the SHA-256. `bitnet audit` recomputes the tokens;
-/// Documentation/reproducibility.md says what that proves.
+/// A receipt names the model by its digest and the version of the arithmetic, and holds the ids of the prompt and of
+/// the generated tokens, the sampling parameters with the seed, the limits and stops, and why the generation ended. The
+/// same receipt always has the same bytes (RFC 8785), of which it states the SHA-256. `bitnet audit` recomputes the
+/// tokens; Documentation/reproducibility.md says what that proves.
 public struct Receipt: Sendable, Equatable, CustomStringConvertible {
   package var fingerprint: ModelFingerprint
   package var prompt: [TokenID]

@@ -12,8 +12,8 @@ struct Inspect: ParsableCommand {
     abstract: "Show the contents of a model's files.",
     discussion: """
       Reads headers and scales; reads the weights only with --verify. Shows the fingerprint that the file states; \
-      --verify computes it, which a folder or a GGUF file needs, and compares the two. Shows which of the formats of `bitnet chat` the \
-      model's chat template is, if it is one of them, and what ends a message of the model.
+      --verify computes it, which a folder or a GGUF file needs, and compares the two. Shows which of the formats of \
+      `bitnet chat` the model's chat template is, if it is one of them, and what ends a message of the model.
 
       Examples:
         bitnet inspect

@@ -97,9 +97,9 @@ package struct LaneOrder: Sendable {
 package let attentionChunkLength = 64
 
 /// The version of the arithmetic: of everything that turns weights, tokens and sampling parameters into tokens. It goes
-/// up by one with every change that can alter a bit of a logit or a choice of the sampler, so that an answer is repeated
-/// by every build of the version that gave it. The digests in Tests/EngineTests/FrozenOutputsTests.swift tell whether
-/// bits have changed.
+/// up by one with every change that can alter a bit of a logit or a choice of the sampler, so that an answer is
+/// repeated by every build of the version that gave it. The digests in Tests/EngineTests/FrozenOutputsTests.swift tell
+/// whether bits have changed.
 package let arithmeticVersion = 1
 
 /// y = x / sqrt(mean(x²) + ε) · w, as (x · r) · w with r = 1 / sqrt(Σx² / n + ε); the sum in `LaneOrder.row`.

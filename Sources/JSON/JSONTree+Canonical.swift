@@ -13,8 +13,8 @@ extension JSONTree {
   /// The largest integer up to which a Double holds all: 2^53.
   static let exactIntegers: Int64 = 1 << 53
 
-  /// A finite number as ECMAScript's `Number.prototype.toString` writes it: the fewest digits that read back as the same
-  /// Double, with an exponent below 10^-6 and from 10^21 on.
+  /// A finite number as ECMAScript's `Number.prototype.toString` writes it: the fewest digits that read back as the
+  /// same Double, with an exponent below 10^-6 and from 10^21 on.
   static func ecmaScript(_ value: Double) -> String {
     if value == 0 { return "0" }
     if value < 0 { return "-" + ecmaScript(-value) }

@@ -7,9 +7,10 @@ import Synchronization
 /// A SHA-256 of everything in a model that determines its tokens, whatever files it came from.
 ///
 /// It is the hash of a text, the manifest: the fields of the configuration that the arithmetic reads, and for each
-/// matrix, norm and table its role, its shape and the hash of its contents in the layout of the engines (tiles, float32,
-/// bfloat16), then the hash of the tokenizer. The names of the architecture and of tensors, the order of tensors in
-/// files, the context length, the end tokens and the suggested sampling are not part of it: they only set defaults.
+/// matrix, norm and table its role, its shape and the hash of its contents in the layout of the engines (tiles,
+/// float32, bfloat16), then the hash of the tokenizer. The names of the architecture and of tensors, the order of
+/// tensors in files, the context length, the end tokens and the suggested sampling are not part of it: they only set
+/// defaults.
 package struct ModelDigest: Sendable, Equatable, CustomStringConvertible {
   /// 64 hexadecimal digits in lower case.
   package let description: String

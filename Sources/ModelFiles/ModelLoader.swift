@@ -191,8 +191,8 @@ package struct LoadedModel: Sendable {
   package let warning: String?
   /// The digest that the converter stored, which nothing has compared with the weights; nil if there is none.
   package let storedDigest: ModelDigest?
-  /// The identity of the files and how they are read, as text: it changes when a file is replaced or written to. Nil for
-  /// a model in memory.
+  /// The identity of the files and how they are read, as text: it changes when a file is replaced or written to. Nil
+  /// for a model in memory.
   package let identity: String?
 
   package init(

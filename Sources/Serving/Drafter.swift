@@ -40,8 +40,8 @@ package struct PromptLookup: Drafter {
   }
 }
 
-/// A sequence's tokens with, for each, the position of the previous occurrence of it and the token before it: the chains
-/// of a Lempel-Ziv compressor.
+/// A sequence's tokens with, for each, the position of the previous occurrence of it and the token before it: the
+/// chains of a Lempel-Ziv compressor.
 struct TokenIndex: SequenceDrafter {
   /// The longest context that is compared, and the most occurrences.
   private static let (longest, occurrences) = (16, 16)

@@ -77,7 +77,8 @@ enum Proof {
       stopTokens: chance(3) ? [token(), token()] : [], ignoresEndTokens: chance(2),
       logProbabilities: chance(3) ? Int.random(in: 0...2, using: &generator) : nil)
     return Request(
-      prompt: prompt, options: options, delay: .microseconds(chance(2) ? 0 : Int.random(in: 0...3000, using: &generator)))
+      prompt: prompt, options: options,
+      delay: .microseconds(chance(2) ? 0 : Int.random(in: 0...3000, using: &generator)))
   }
 
   /// Runs all requests at once, each after its delay.

@@ -132,7 +132,7 @@ struct ReceiptTests {
     defer { try? FileManager.default.removeItem(at: folder) }
     let gguf = folder.appending(path: "demo.gguf").path, file = folder.appending(path: "demo.safetensors")
     try ModelConverter.convert(
-      from: Repository.path("Sources/DemoModel/demo.safetensors"), to: gguf, type: .i2_s,
+      from: Repository.path("Sources/DemoModel/demo.safetensors"), to: gguf, type: .i2_S,
       tokenizer: { source in if case .serialized(let text) = source { text } else { nil } })
     try ModelConverter.convert(
       from: gguf, to: file.path, tokenizer: { source in if case .serialized(let text) = source { text } else { nil } })
@@ -147,7 +147,8 @@ struct ReceiptTests {
     let error = await #expect(throws: BitNetError.self) {
       try await LanguageModel.load(file.path, options: options)
     }
-    #expect(error?.description.contains("it was changed after it was converted") == true, "\(String(describing: error))")
+    #expect(
+      error?.description.contains("it was changed after it was converted") == true, "\(String(describing: error))")
     options.computesDigest = false
     #expect(try await LanguageModel.load(file.path, options: options).fingerprint == model.fingerprint)
   }

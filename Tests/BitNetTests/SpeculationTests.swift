@@ -3,6 +3,7 @@ import BitNetCPUEngine
 import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetInference
+import BitNetRandomModels
 import BitNetServing
 import CUDATestSupport
 import TestSupport
@@ -61,7 +62,8 @@ struct SpeculationTests {
       let plain = try Proof.model(weights, engine: Proof.cpu(weights), speculation: .off)
       let gpu = try CUDAEngine(
         weights: weights, device: device, options: .init(contextLength: 300, cacheBytes: round % 2 == 0 ? 0 : 8 << 20))
-      let speculating = try Proof.model(weights, engine: gpu, speculation: round == 0 ? .automatic : .always(1 + round % 7))
+      let option = round == 0 ? Speculation.automatic : .always(1 + round % 7)
+      let speculating = try Proof.model(weights, engine: gpu, speculation: option)
       accepted += try await compare(
         UInt64(round), requests: 20, longest: 12, plain: plain, speculating: speculating)
     }

@@ -29,8 +29,8 @@ struct FrozenOutputsTests {
     #expect(
       found == frozen.digests[name],
       """
-      \(name) gives other bits than version \(frozen.arithmetic) of the arithmetic; found \(found). If that is intended, \
-      raise arithmeticVersion and write the found digests into frozen-outputs.json.
+      \(name) gives other bits than version \(frozen.arithmetic) of the arithmetic; found \(found). If that is \
+      intended, raise arithmeticVersion and write the found digests into frozen-outputs.json.
       """)
   }
 
@@ -41,7 +41,7 @@ struct FrozenOutputsTests {
     var generator = SeededGenerator(seed: 15)
     let prompt = (0..<length).map { _ in Int32.random(in: 0..<Int32(vocabulary), using: &generator) }
     var hash = SHA256()
-    let logits = try logits(engine, prompt, chunks: Array(repeating: 1, count: min(4, length)) + [length - min(4, length)])
+    let logits = try logits(engine, prompt, chunks: [1, 1, 1, 1, length - 4])
     logits.withUnsafeBytes { hash.update($0) }
     let samplings: [SamplingParameters] = [
       .greedy, .init(temperature: 0.8, seed: 1), .init(temperature: 1.3, topK: 20, topP: 0.9, minP: 0.01, seed: 2),

@@ -1,3 +1,4 @@
+import BitNetHash
 import BitNetHub
 import BitNetModelFiles
 import Foundation
