@@ -43,7 +43,7 @@ struct SchemaReader {
   ) throws(ConstraintError) {
     func names(_ forms: [SchemaForm]) -> Int { forms.reduce(0) { $0 + 1 + $1.properties.count + $1.required.count } }
     work += names(a) * names(b)
-    guard work <= SchemaLimits.work else {
+    guard work <= SchemaLimits.comparisons else {
       throw tree.error(number, found: "part of too many combinations", expected: "fewer alternatives or properties")
     }
   }
