@@ -16,8 +16,8 @@ package final class ModelConstraints: Sendable {
   private let tokenizer: Tokenizer
   private let vocabulary: Int
   private let memory = Mutex(Memory())
-  /// Constraints that are kept; each keeps up to 32 MiB of masks.
-  private static let capacity = 16
+  /// Constraints that are kept; each keeps up to 16 MiB of masks.
+  private static let capacity = 8
 
   /// - Parameter vocabulary: the model's vocabulary, which may have more tokens than the tokenizer's.
   init(_ tokenizer: Tokenizer, vocabulary: Int) { (self.tokenizer, self.vocabulary) = (tokenizer, vocabulary) }

@@ -27,10 +27,14 @@ enum SchemaLimits {
   static let goals = 4096
   /// Properties of all objects together.
   static let properties = 20_000
+  /// Different patterns and formats: a mask may need a walk through all tokens for each.
+  static let patterns = 64
   /// States of an automaton.
   static let states = 20_000
   /// Steps of the work on one automaton.
   static let work = 2_000_000
+  /// Comparisons of the names of properties where keywords are merged.
+  static let comparisons = 300_000
   /// How often a recursive schema may contain itself, beyond what its required parts need.
   static let recursion = 12
 }

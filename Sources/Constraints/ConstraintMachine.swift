@@ -36,8 +36,8 @@ package final class ConstraintMachine: Sendable {
   private let roots: [[Int32?]]
   private let memory: Mutex<Memory>
 
-  /// Masks that are kept: 32 MiB of them for 128k tokens.
-  private static let mostMasks = 2048
+  /// Masks that are kept: 16 MiB of them for 128k tokens.
+  private static let mostMasks = 1024
   /// Expressions and steps that are kept.
   private static let mostExpressions = 400_000
   /// A state of an automaton from which so many bytes lead is walked with all tokens once.
@@ -160,7 +160,7 @@ package final class ConstraintMachine: Sendable {
       guard automaton.width(head.b) >= Self.wideState else { return nil }
       if let known = memory.insides[head] { return known }
       let set = trie.inside(automaton, from: head.b)
-      if memory.insides.count >= 512 { memory.insides = [:] }
+      if memory.insides.count >= 256 { memory.insides = [:] }
       memory.insides[head] = set
       return set
     default: return nil

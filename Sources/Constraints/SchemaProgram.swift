@@ -146,6 +146,10 @@ struct SchemaProgram {
 
   private mutating func pattern(_ pattern: (text: String, value: Int32)) throws(ConstraintError) -> ByteAutomaton? {
     if let known = patterns[pattern.text] { return known }
+    guard patterns.count < SchemaLimits.patterns else {
+      throw tree.error(
+        pattern.value, found: "one of more than \(SchemaLimits.patterns) patterns and formats", expected: "fewer")
+    }
     do throws(RegularPattern.Refusal) {
       let automaton = try RegularPattern.occurring(pattern.text).stringAutomaton()
       patterns[pattern.text] = .some(automaton)
@@ -158,10 +162,9 @@ struct SchemaProgram {
   private mutating func object(_ form: SchemaForm, _ goal: Goal) throws(ConstraintError) -> ObjectShape {
     var form = form
     let declared = Set(form.properties.map(\.name))
-    for name in form.required where !declared.contains(name) {
-      if !form.properties.contains(where: { $0.name == name }) {
-        form.properties.append(.init(name: name, goal: form.additional))
-      }
+    var known = declared
+    for name in form.required where known.insert(name).inserted {
+      form.properties.append(.init(name: name, goal: form.additional))
     }
     let required = Set(form.required)
     var properties: [(key: [UInt8], goal: Int32, isRequired: Bool)] = []

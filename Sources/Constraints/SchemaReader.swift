@@ -5,6 +5,8 @@ struct SchemaReader {
   /// Schemas that are being read, from the outermost in.
   private var open: [Int32] = []
   private var propertyCount = 0
+  /// Comparisons of names in merged keywords so far.
+  private var work = 0
 
   init(_ tree: SchemaTree) { self.tree = tree }
 
@@ -23,15 +25,27 @@ struct SchemaReader {
     return result
   }
 
-  private func product(
+  private mutating func product(
     _ a: [SchemaForm], _ b: [SchemaForm], _ number: Int32
   ) throws(ConstraintError) -> [SchemaForm] {
+    try countWork(a, b, number)
     guard a.count * b.count <= SchemaLimits.alternatives else {
       throw tree.error(
         number, found: "one of \(a.count * b.count) combinations of alternatives",
         expected: "at most \(SchemaLimits.alternatives)")
     }
     return a.flatMap { first in b.compactMap { first.merged(with: $0) } }
+  }
+
+  /// Keeps the work on pairs of alternatives within its limit.
+  private mutating func countWork(
+    _ a: [SchemaForm], _ b: [SchemaForm], _ number: Int32
+  ) throws(ConstraintError) {
+    func names(_ forms: [SchemaForm]) -> Int { forms.reduce(0) { $0 + 1 + $1.properties.count + $1.required.count } }
+    work += names(a) * names(b)
+    guard work <= SchemaLimits.comparisons else {
+      throw tree.error(number, found: "part of too many combinations", expected: "fewer alternatives or properties")
+    }
   }
 
   private mutating func read(_ number: Int32) throws(ConstraintError) -> [SchemaForm] {
@@ -302,6 +316,7 @@ extension SchemaReader {
     for schema in schemas { forms.append(try read(schema)) }
     for (index, first) in forms.enumerated() {
       for second in forms[(index + 1)...] {
+        try countWork(first, second, number)
         for a in first {
           for b in second {
             guard try !areDisjoint(a, b, depth: 0) else { continue }
