@@ -69,6 +69,11 @@ extension LanguageModel {
         "the receipt has \(receipt.prompt.count + receipt.output.count) tokens; expected at most \(contextLength), the "
           + "context length: choose another with --context")
     }
+    // Each of them is looked for after each token.
+    guard receipt.stopTexts.count <= 1024, receipt.stopTexts.allSatisfy({ $0.utf8.count <= 4096 }) else {
+      throw AuditError(
+        "the receipt has \(receipt.stopTexts.count) stop texts or long ones; expected at most 1024 of 4096 bytes each")
+    }
     let (stops, digests) = (receipt.stopTokens, receipt.tokenDigests)
     guard zip(stops, stops.dropFirst()).allSatisfy({ $0 < $1 }) else {
       throw AuditError("the receipt's stop tokens are out of order; expected ascending ids")

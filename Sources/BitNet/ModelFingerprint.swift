@@ -33,7 +33,8 @@ extension LoadedModel {
   func digest(tokenizer: () -> String?) -> ModelDigest {
     if let storedDigest { return storedDigest }
     // Small models are hashed faster than a file is read, and leave no trace.
-    let memory = weights.byteCount < 64_000_000 ? nil : identity.flatMap { DigestMemory(identity: $0) }
+    let remembered = weights.byteCount < 64_000_000 ? nil : identity
+    let memory = remembered.flatMap { DigestMemory(identity: $0, folder: DeviceCheck.cacheFolder) }
     if let known = memory?.digest { return known }
     let digest = ModelDigest(weights, tokenizer: tokenizer())
     memory?.save(digest)
@@ -47,7 +48,7 @@ extension LoadedModel {
 ///
 /// The memory saves time and proves nothing: who can write to the cache folder can change it. So can who writes to a
 /// model's file and sets the clock back. `bitnet audit` and `bitnet inspect --verify` compute digests anew.
-struct DigestMemory {
+package struct DigestMemory {
   private static let largestFile = 1 << 16
   private static let longest = 256
   private let key: String
@@ -55,14 +56,14 @@ struct DigestMemory {
   private var path: String { folder + "/digests.txt" }
 
   /// - Parameter folder: the user's cache folder; nil if there is none.
-  init?(identity: String, folder: String? = DeviceCheck.cacheFolder) {
+  package init?(identity: String, folder: String?) {
     guard let folder else { return nil }
     self.folder = folder
     key = SHA256().digits(of: identity)
   }
 
   /// The remembered digest; nil if there is none, or the file cannot be read.
-  var digest: ModelDigest? { lines.last { $0.key == key }?.digest }
+  package var digest: ModelDigest? { lines.last { $0.key == key }?.digest }
 
   private var lines: [(key: String, digest: ModelDigest)] {
     guard let file = fopen(path, "r") else { return [] }
@@ -77,7 +78,7 @@ struct DigestMemory {
   }
 
   /// Remembers a digest. A folder or file that cannot be written is not an error; the digest is then computed again.
-  func save(_ digest: ModelDigest) {
+  package func save(_ digest: ModelDigest) {
     let kept = lines.filter { $0.key != key }.suffix(Self.longest - 1) + [(key, digest)]
     var parent = ""
     for name in folder.split(separator: "/") {
@@ -107,7 +108,7 @@ extension ModelFingerprint {
     path: String, options: BitNetModelFiles.LoadOptions = .init(), computes: Bool, isSmall: Bool
   ) throws -> ModelFingerprint? {
     let (stored, identity) = try ModelLoader.digestOnHand(path: path, options: options)
-    let memory = identity.flatMap { DigestMemory(identity: $0) }
+    let memory = identity.flatMap { DigestMemory(identity: $0, folder: DeviceCheck.cacheFolder) }
     if !computes, let known = stored ?? memory?.digest { return ModelFingerprint(digest: known) }
     guard computes || isSmall else { return nil }
     let digest = try ModelLoader.load(path: path, options: options).computedDigest(name: path)

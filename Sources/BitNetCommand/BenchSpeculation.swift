@@ -135,7 +135,7 @@ struct BenchSpeculation: AsyncParsableCommand {
     return (
       LanguageModel(
         loaded, digest: ModelDigest(weights, tokenizer: nil), tokenizer: try Tokenizer(source), engine: engine,
-        isGPU: false, fallbackReason: reason, speculation: .off), BenchModel.random2BName
+        isGPU: false, fallbackReason: reason, policy: .init(speculation: .off)), BenchModel.random2BName
     )
   }
 

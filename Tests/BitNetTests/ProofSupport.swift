@@ -17,6 +17,8 @@ enum Proof {
     var c = ModelConfiguration.random(using: &generator)
     c.vocabularySize = try tokenizer.get().vocabularySize
     (c.hiddenSize, c.contextLength) = (Int.random(in: 16...64, using: &generator), 300)
+    // With a tied embedding such models repeat the last token; without, they wander.
+    c.tiedEmbedding = seed % 2 == 0
     return try ModelWeights(random: c, seed: seed)
   }
 

@@ -1,5 +1,6 @@
 import BitNet
 import BitNetCPUEngine
+import BitNetDemoModel
 import BitNetInference
 import BitNetModelFiles
 import BitNetTernary
@@ -9,18 +10,23 @@ import Testing
 
 @Suite("Receipts")
 struct ReceiptTests {
-  /// A model, and receipts of generations with temperature 1, a digest for each token, and every end.
+  /// The demo model, and receipts of generations of 16 tokens or more with temperature 1, a digest for each token, and
+  /// both ends. Its choices are open enough that no parameter is without effect.
   private func receipts() async throws -> (LanguageModel, [Receipt]) {
-    let weights = try Proof.weights(seed: 77)
-    let model = try Proof.model(weights, engine: Proof.cpu(weights, threads: 2), speculation: .automatic)
+    let demo = UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size())
+    let model = try await LanguageModel.load(embedded: demo, options: .init(device: .cpu(.init(threads: 2))))
     var receipts: [Receipt] = []
-    for index in 0..<8 {
+    var seed: UInt64 = 99
+    while receipts.count < 8 {
+      let index = receipts.count
       var options = GenerationOptions(
-        sampling: .init(temperature: 1, seed: UInt64(index) << 60 | 99), maximumTokens: 30 + index, logProbabilities: 0)
-      if index % 2 == 0 { options.stopTexts = ["e"] }
+        sampling: .init(temperature: 1, seed: seed << 50 | seed), maximumTokens: 30 + index, logProbabilities: 0)
+      if index % 2 == 0 { options.stopTexts = ["o the"] }
       if index % 4 == 1 { options.ignoresEndTokens = true }
-      let prompt = (0..<10 + index).map { Int32(300 + $0 * (index + 1)) }
-      receipts.append(try #require(try await model.generate(tokens: prompt, options: options).response().receipt))
+      let prompt = model.tokenizer.encode("The \(index + 1) sons of the king", addingBeginToken: true)
+      let receipt = try #require(try await model.generate(tokens: prompt, options: options).response().receipt)
+      seed += 1
+      if receipt.output.count >= 16, receipt.finish == (index % 2 == 0 ? "stop" : "length") { receipts.append(receipt) }
     }
     return (model, receipts)
   }
@@ -105,10 +111,10 @@ struct ReceiptTests {
     let (model, receipts) = try await receipts()
     var receipt = receipts[1]
     receipt.tokenDigests = nil
-    let expected = receipt.output[20]
-    receipt.output[20] = expected == 500 ? 501 : 500
+    let expected = receipt.output[12]
+    receipt.output[12] = expected == 500 ? 501 : 500
     let error = await #expect(throws: AuditError.self) { try await model.audit(receipt) }
-    #expect(error?.position == 20 && error?.expected == expected && error?.found == receipt.output[20])
+    #expect(error?.position == 12 && error?.expected == expected && error?.found == receipt.output[12])
   }
 
   @Test("fail when a weight has changed, and so does loading a converted file that states another digest")
@@ -123,9 +129,12 @@ struct ReceiptTests {
       return copy.shared
     }
     #expect(first.count == 4)
-    let (_, receipts) = try await receipts()
+    let model = try Proof.model(weights, engine: Proof.cpu(weights), speculation: .off)
     let other = try Proof.model(changed, engine: Proof.cpu(changed), speculation: .off)
-    await #expect(throws: AuditError.self) { try await other.audit(receipts[0]) }
+    let generation = model.generate(tokens: [300, 301, 302], options: .init(maximumTokens: 8))
+    let receipt = try #require(try await generation.response().receipt)
+    try await model.audit(receipt)
+    await #expect(throws: AuditError.self) { try await other.audit(receipt) }
 
     let folder = FileManager.default.temporaryDirectory.appending(path: "bitnet-proof-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -138,9 +147,9 @@ struct ReceiptTests {
       from: gguf, to: file.path, tokenizer: { source in if case .serialized(let text) = source { text } else { nil } })
     var options = LanguageModel.LoadOptions(device: .cpu(.init(threads: 1)))
     options.computesDigest = true
-    let model = try await LanguageModel.load(file.path, options: options)
-    #expect(try await LanguageModel.load(gguf, options: options).fingerprint == model.fingerprint)
-    #expect(try ModelFingerprint.find(path: file.path, computes: true, isSmall: true) == model.modelFingerprint)
+    let loaded = try await LanguageModel.load(file.path, options: options)
+    #expect(try await LanguageModel.load(gguf, options: options).fingerprint == loaded.fingerprint)
+    #expect(try ModelFingerprint.find(path: file.path, computes: true, isSmall: true) == loaded.modelFingerprint)
     var bytes = try Data(contentsOf: file)
     bytes[bytes.count - 3] ^= 1
     try bytes.write(to: file)
@@ -150,7 +159,7 @@ struct ReceiptTests {
     #expect(
       error?.description.contains("it was changed after it was converted") == true, "\(String(describing: error))")
     options.computesDigest = false
-    #expect(try await LanguageModel.load(file.path, options: options).fingerprint == model.fingerprint)
+    #expect(try await LanguageModel.load(file.path, options: options).fingerprint == loaded.fingerprint)
   }
 
   @Test("hold what was generated when the reader left")
