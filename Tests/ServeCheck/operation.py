@@ -175,6 +175,7 @@ def _(program):
         check(json.loads(data)["error"]["code"] == "queue_full", f"says {data}")
         for connection in busy:
             connection.close()
-        wait(lambda: server.request("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1})[0] == 200, "stays full")
+        small = {"prompt": "a", "max_tokens": 1}
+        wait(lambda: server.request("POST", "/v1/completions", small)[0] == 200, "stays full")
     with Server(program, "--timeout", "0.2") as server:
         server.json("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1500, "ignore_eos": True, "n": 8}, 504)
