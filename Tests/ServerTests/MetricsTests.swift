@@ -23,11 +23,13 @@ struct MetricsTests {
       #expect(samples.updateValue(value, forKey: line.dropLast(value.count + 1)) == nil, "\(line) is given twice")
     }
     #expect(samples["vllm:generation_tokens_total\(Self.labels)"] == "10")
-    #expect(samples["vllm:num_requests_running\(Self.labels)"] == "0")
     #expect(samples["vllm:time_to_first_token_seconds_count\(Self.labels)"] == "2")
     #expect(samples["vllm:inter_token_latency_seconds_count\(Self.labels)"] == "8")
     #expect(samples["vllm:request_success_total\(Self.labels.dropLast()),finished_reason=\"length\"}"] == "2")
-    for name in ["kv_cache_usage_perc", "prefix_cache_queries_total", "prefix_cache_hits_total"] {
+    for name in [
+      "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "prefix_cache_queries_total",
+      "prefix_cache_hits_total",
+    ] {
       #expect(samples["vllm:\(name)\(Self.labels)"] != nil, "\(name)")
     }
   }
