@@ -118,7 +118,8 @@ let package = Package(
     .target(
       name: "BitNetServer",
       dependencies: [
-        "BitNet", "BitNetInference", "BitNetJSON", "BitNetServing", "BitNetTokenization", "CBitNetPage",
+        "BitNet", "BitNetConstraints", "BitNetInference", "BitNetJSON", "BitNetServing", "BitNetTokenization",
+        "CBitNetPage",
         .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Server"])),
         .product(name: "HummingbirdCore", package: "hummingbird", condition: .when(traits: ["Server"])),
         .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Server"])),

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import tempfile
 import time
@@ -128,3 +127,10 @@ def status(answer):
 def responses(answer):
     """The status codes of all responses in the bytes of a connection. Bodies here never contain such a line."""
     return [int(code) for code in re.findall(rb"HTTP/1\.[01] (\d{3}) ", answer)]
+
+
+def wait(condition, text, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < end, text)
+        time.sleep(0.05)

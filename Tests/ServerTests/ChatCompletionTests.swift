@@ -64,8 +64,9 @@ struct ChatCompletionTests {
     let text = try Array(whole["choices"].elements())[0]["message"]["content"].string()
     let words = text.split(separator: " ")
     let stop = "\(words[5]) \(words[6])"
+    let written = String(decoding: try JSONTree.string(stop).serialized(), as: UTF8.self)
     let expected = String(text[..<text.firstRange(of: stop)!.lowerBound])
-    let body = "{\(options), \"stop\": [\"\(stop)\"], \"logprobs\": true, \"stream\": true}"
+    let body = "{\(options), \"stop\": [\(written)], \"logprobs\": true, \"stream\": true}"
     var streamed = ""
     var listed = ""
     var finish: String?

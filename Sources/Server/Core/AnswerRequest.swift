@@ -1,4 +1,5 @@
 package import BitNetInference
+package import BitNetServing
 
 /// What a request wants of a model, in whichever dialect it came.
 package struct AnswerRequest: Sendable {
@@ -19,6 +20,10 @@ package struct AnswerRequest: Sendable {
   package var logProbabilities: Int?
   /// Whether a choice begins with the log probabilities of its prompt.
   package var scoresPrompt = false
+  /// Numbers that are added to logits; in ascending order of their tokens.
+  package var biases: [TokenBias] = []
+  /// Restricts the tokens of each choice; nil for any text.
+  package var constraint: (any TokenConstraint)?
   /// When to give up; nil if never.
   package var deadline: ContinuousClock.Instant?
 

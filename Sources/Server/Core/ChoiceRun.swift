@@ -52,8 +52,8 @@ actor ChoiceRun {
     sampling.seed = seed
     stream = try await model.scheduler.start(
       Request(
-        prompt: prompt, sampling: sampling, logProbabilities: request.logProbabilities, limit: limit, stops: stops,
-        deadline: request.deadline))
+        prompt: prompt, sampling: sampling, logProbabilities: request.logProbabilities, biases: request.biases,
+        constraint: request.constraint, limit: limit, stops: stops, deadline: request.deadline))
   }
 
   /// Ends the generation.

@@ -81,7 +81,8 @@ extension RequestError {
 
   private init(json error: JSONError) {
     self = .invalid(
-      error.sentence(about: "the request's body"), parameter: error.kind == .value ? error.path : nil,
+      error.sentence(about: "the request's body"),
+      parameter: error.kind == .value && !error.path.isEmpty ? error.path : nil,
       code: error.kind == .syntax ? "invalid_json" : nil)
   }
 

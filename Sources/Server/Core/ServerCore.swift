@@ -1,3 +1,5 @@
+import BitNet
+import BitNetInference
 import BitNetServing
 
 /// What the routes of all dialects share.
@@ -28,6 +30,11 @@ package struct ServerCore: Sendable {
   /// - Throws: what `RequestError` can be made of.
   package func start(_ request: AnswerRequest, on served: ServedModel) async throws -> Answer {
     var request = request
+    let vocabulary = served.model.configuration.vocabularySize
+    if let bias = request.biases.last(where: { $0.token >= vocabulary }) {
+      throw RequestError.invalid(
+        "logit_bias has the token \(bias.token); expected tokens from 0 to \(vocabulary - 1)", parameter: "logit_bias")
+    }
     if let limit = settings.tokenLimit { request.maximumTokens = min(request.maximumTokens ?? limit, limit) }
     if let limit = settings.timeLimit { request.deadline = .now + limit }
     served.metrics.choiceCount.observe(Double(request.choiceCount))

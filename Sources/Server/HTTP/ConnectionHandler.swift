@@ -54,7 +54,9 @@
     func handlerRemoved(context: ChannelHandlerContext) { cancelDeadlines() }
 
     private func awaitRequest(_ context: ChannelHandlerContext) {
-      setDeadline(isFirst ? limits.headTime : limits.idleTime, context) { handler, context in
+      // Once the server drains, a connection that says nothing must not keep it.
+      let time = isQuiescing ? .seconds(1) : isFirst ? limits.headTime : limits.idleTime
+      setDeadline(time, context) { handler, context in
         handler.closeNow(context)
       }
     }

@@ -15,21 +15,34 @@
     package func respond(to request: Request, context: Context) async throws -> Response {
       let start = ContinuousClock.now
       let exchange = Exchange(request)
-      let (answer, route) = try await answer(exchange, request)
-      var reply = answer
+      let found: (reply: Reply, route: String?)
+      do {
+        found = try await answer(exchange, request)
+      } catch {
+        // The status is nginx's for clients that have left.
+        note(exchange, nil, status: 499, since: start, end: "cancelled")
+        throw error
+      }
+      var reply = found.reply
       reply.headers.append(.init("X-Request-Id", exchange.id))
       let status = reply.status
-      let log: @Sendable (String?) -> Void = { [logger, metrics] failure in
-        let milliseconds = start.duration(to: .now) / .milliseconds(1)
-        metrics.count(exchange.method, route, status: status, seconds: milliseconds / 1000)
-        var metadata: Logger.Metadata = [
-          "id": "\(exchange.id)", "method": "\(exchange.method)", "route": "\(route ?? "none")", "status": "\(status)",
-          "ms": "\((milliseconds * 10).rounded() / 10)",
-        ]
-        if let failure { metadata["end"] = "\(failure)" }
-        logger.log(level: status >= 500 ? .warning : .info, "request", metadata: metadata)
+      return Self.response(of: reply, isHead: request.method == .head) { end in
+        note(exchange, found.route, status: status, since: start, end: end)
       }
-      return Self.response(of: reply, isHead: request.method == .head, log)
+    }
+
+    /// Counts and logs a request, without its content.
+    private func note(
+      _ exchange: Exchange, _ route: String?, status: Int, since start: ContinuousClock.Instant, end: String?
+    ) {
+      let seconds = start.duration(to: .now) / .seconds(1)
+      metrics.count(exchange.method, route, status: status, seconds: seconds)
+      var metadata: Logger.Metadata = [
+        "id": "\(exchange.id)", "method": "\(exchange.method)", "route": "\(route ?? "none")", "status": "\(status)",
+        "ms": "\((seconds * 10_000).rounded() / 10)",
+      ]
+      if let end { metadata["end"] = "\(end)" }
+      logger.log(level: status >= 500 ? .warning : .info, "request", metadata: metadata)
     }
 
     private func answer(_ exchange: Exchange, _ request: Request) async throws -> (Reply, route: String?) {

@@ -26,6 +26,7 @@ package struct ChatCompletionRequest: Sendable {
     let prompt = try served.chatTemplate().encode(chat, with: served.tokenizer, generating: generating)
     var answer = AnswerRequest(prompts: [prompt])
     try SamplingFields.read(&fields, into: &answer, suggested: served.model.suggestedSampling)
+    answer.constraint = try ResponseFormatFields.constraint(fields["response_format"], served)
     let limits = (fields["max_completion_tokens"], fields["max_tokens"])
     answer.maximumTokens = try SamplingFields.maximumTokens(limits.0) ?? SamplingFields.maximumTokens(limits.1)
     let alternatives = fields["top_logprobs"].ifPresent
@@ -41,10 +42,6 @@ package struct ChatCompletionRequest: Sendable {
   }
 
   private static func refuseUnsupported(_ fields: inout JSONFields) throws {
-    if let format = fields["response_format"].ifPresent {
-      let type = try format["type"]
-      guard try type.string() == "text" else { throw RequestError.unsupported(type, expected: "\"text\"") }
-    }
     for name in ["tools", "functions", "modalities"] {
       guard let list = fields[name].ifPresent else { continue }
       let isText = name == "modalities" ? try list.elements().allSatisfy { try $0.string() == "text" } : false

@@ -29,10 +29,25 @@ enum SamplingFields {
         throw RequestError.unsupported(penalty, expected: "0, or repetition_penalty")
       }
     }
-    if let bias = fields["logit_bias"].ifPresent {
-      var members = try bias.members()
-      if members.next() != nil { throw RequestError.unsupported(bias, expected: "none") }
+    request.biases = try biases(fields["logit_bias"])
+  }
+
+  /// Numbers from -100 to 100 by token id, which is a name in JSON.
+  private static func biases(_ field: JSONValue) throws -> [TokenBias] {
+    guard let field = field.ifPresent else { return [] }
+    let limit = Double(TokenBias.limit)
+    let biases = try field.members().map { name, value in
+      guard let token = TokenID(try name.string()), token >= 0 else {
+        throw RequestError.invalid(
+          "a name in \(field.path) is \(name.written); expected a token id", parameter: field.path)
+      }
+      return TokenBias(token: token, value: Float(try value.number(in: -limit...limit)))
+    }.sorted { $0.token < $1.token }
+    if let pair = zip(biases, biases.dropFirst()).first(where: { $0.token == $1.token }) {
+      throw RequestError.invalid(
+        "\(field.path) has the token \(pair.0.token) twice; expected each once", parameter: field.path)
     }
+    return biases
   }
 
   private static func sampling(

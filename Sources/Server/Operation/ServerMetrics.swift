@@ -67,6 +67,13 @@ package final class ServerMetrics: Sendable {
     }
   }
 
+  /// The responses as Prometheus reads them.
+  package var text: String {
+    var text = PrometheusText()
+    write(to: &text)
+    return text.text
+  }
+
   func write(to text: inout PrometheusText) {
     let all = handlers.withLock { $0 }.sorted { $0.key.lexicographicallyPrecedes($1.key) }
     text.begin("http_requests_total", "counter", "Responses by route, method and status.")

@@ -1,0 +1,62 @@
+import BitNet
+import BitNetJSON
+import BitNetTokenization
+import Testing
+
+@Suite("Constrained chats")
+struct ConstrainedChatTests {
+  private static let path = "/v1/chat/completions"
+  private static let messages = #""messages": [{"role": "user", "content": "Once upon a time"}]"#
+
+  private static func content(_ output: TestServer.Output) throws -> (text: String, finish: String) {
+    let choice = Array(try output.json()["choices"].elements())[0]
+    return (try choice["message"]["content"].string(), try choice["finish_reason"].string())
+  }
+
+  @Test("have the form of a schema, whatever the model says", arguments: [1, 2, 3])
+  func schema(_ seed: Int) async throws {
+    let server = try await TestServer()
+    let schema = #"""
+      {"type": "object", "additionalProperties": false, "required": ["mood", "fine"],
+       "properties": {"mood": {"enum": ["happy", "sad"]}, "fine": {"type": "boolean"}}}
+      """#
+    let format = #"{"type": "json_schema", "json_schema": {"name": "answer", "strict": true, "schema": \#(schema)}}"#
+    let output = try await server.post(
+      Self.path, "{\(Self.messages), \"seed\": \(seed), \"max_tokens\": 200, \"response_format\": \(format)}")
+    #expect(output.status == 200, "\(output.text)")
+    let (text, finish) = try Self.content(output)
+    #expect(finish == "stop")
+    let json = try JSONDocument(Array(text.utf8)).root
+    #expect(["happy", "sad"].contains(try json["mood"].string()))
+    _ = try json["fine"].bool()
+  }
+
+  @Test("refuse schemas that cannot be used, and forms that are unknown")
+  func refusals() async throws {
+    let server = try await TestServer()
+    for (format, text) in [
+      (#"{"type": "xml"}"#, "response_format.type"), (#"{"type": "json_schema"}"#, "json_schema"),
+      (#"{"type": "json_schema", "json_schema": {"schema": {"type": "object", "if": {"type": "null"}}}}"#, "if"),
+      (#"{"type": "json_schema", "json_schema": {"schema": 7}}"#, "schema"),
+    ] {
+      let error = try await server.error(Self.path, "{\(Self.messages), \"response_format\": \(format)}")
+      #expect(error.message.contains(text), "\(error.message)")
+      #expect(error.parameter?.hasPrefix("response_format") == true)
+    }
+  }
+
+  @Test("follow biases of tokens")
+  func biases() async throws {
+    let server = try await TestServer()
+    let model = try await TestServer.demo.value
+    let token = try #require(model.tokenizer.encode(" king").last)
+    let options = "\(Self.messages), \"temperature\": 0, \"max_tokens\": 3"
+    let forced = try await server.post(Self.path, "{\(options), \"logit_bias\": {\"\(token)\": 100}}")
+    #expect(try Self.content(forced).text == String(repeating: model.tokenizer.decode([token]), count: 3))
+    for (bias, text) in [(#"{"king": 1}"#, "token id"), (#"{"1": 101}"#, "100"), (#"{"99999999": 1}"#, "99999999")] {
+      let error = try await server.error(Self.path, "{\(options), \"logit_bias\": \(bias)}")
+      #expect(error.message.contains(text), "\(error.message)")
+      #expect(error.parameter?.hasPrefix("logit_bias") == true)
+    }
+  }
+}
