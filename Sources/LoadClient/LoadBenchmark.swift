@@ -123,6 +123,8 @@
           return try await client.execute(request, deadline: deadline)
         } catch let error as HTTPClientError where error == .remoteConnectionClosed {
           continue
+        } catch let error as ChannelError where error == .ioOnClosedChannel {
+          continue
         }
       }
       return try await client.execute(request, deadline: deadline)
