@@ -224,6 +224,7 @@ let package = Package(
       dependencies: [
         "BitNet", "BitNetDemoModel", "BitNetInference", "BitNetJSON", "BitNetServer", "BitNetTokenization",
       ]),
+    .testTarget(name: "LoadClientTests", dependencies: ["BitNetJSON", "BitNetLoadClient"]),
     .testTarget(
       name: "BitNetTests",
       dependencies: [

@@ -73,13 +73,14 @@ def gguf_name(name):
 
 def add_tokenizer(writer, tokenizer, configuration):
     tokens = {index: token for token, index in tokenizer["model"]["vocab"].items()}
-    special = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
+    added = {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
+    types = {token["id"]: gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
+             for token in tokenizer["added_tokens"]}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
-    everything = [(tokens | special)[index] for index in range(configuration["vocab_size"])]
+    everything = [(tokens | added)[index] for index in range(configuration["vocab_size"])]
     writer.add_token_list(everything)
-    writer.add_token_types([
-        gguf.TokenType.CONTROL if index in special else gguf.TokenType.NORMAL for index in range(len(everything))])
+    writer.add_token_types([types.get(index, gguf.TokenType.NORMAL) for index in range(len(everything))])
     writer.add_token_merges([" ".join(merge) for merge in tokenizer["model"]["merges"]])
     writer.add_bos_token_id(configuration["bos_token_id"])
     writer.add_eos_token_id(configuration["eos_token_id"])

@@ -5,7 +5,8 @@ usage: make_tokenizer.py FOLDER
 
 FOLDER is a Hugging Face folder written by Benchmarks/engine/make_model.py. The tokenizer is a byte-level BPE with the
 pattern of Llama 3, like that of the models whose shape FOLDER has. Its tokens are the bytes, and then the shortest
-sequences of lower-case letters, with and without a space before them, in alphabetical order.
+sequences of lower-case letters, with and without a space before them. Only the tokens that begin and end a text are
+special, so that servers show all others.
 """
 import argparse
 import itertools
@@ -55,7 +56,7 @@ def main():
         "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
         "added_tokens": [
             {"id": begin + place, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
-             "normalized": False, "special": True} for place, content in enumerate(special)],
+             "normalized": False, "special": place < 2} for place, content in enumerate(special)],
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "Split", "pattern": {"Regex": PATTERN}, "behavior": "Isolated", "invert": False},
             {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]},

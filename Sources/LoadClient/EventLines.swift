@@ -1,17 +1,19 @@
 /// Splits a response of type `text/event-stream` into the data of its events.
-struct EventLines {
+package struct EventLines {
   /// The most bytes of an event.
-  static let limit = 1 << 24
+  package static let limit = 1 << 24
 
   private var line: [UInt8] = []
   private var data: [UInt8] = []
   private var isAfterReturn = false
 
+  package init() {}
+
   /// Takes bytes that may begin and end anywhere.
   ///
   /// - Returns: the data of the events that they complete.
   /// - Throws: `LoadError` for an event longer than `limit`.
-  mutating func append(_ bytes: some Sequence<UInt8>) throws(LoadError) -> [[UInt8]] {
+  package mutating func append(_ bytes: some Sequence<UInt8>) throws(LoadError) -> [[UInt8]] {
     var events: [[UInt8]] = []
     for byte in bytes {
       let follows = isAfterReturn
@@ -24,6 +26,7 @@ struct EventLines {
           data = []
         } else if line.starts(with: "data:".utf8) {
           let value = line.dropFirst(5)
+          if !data.isEmpty { data.append(UInt8(ascii: "\n")) }
           data += value.first == UInt8(ascii: " ") ? value.dropFirst() : value
         }
         line.removeAll(keepingCapacity: true)

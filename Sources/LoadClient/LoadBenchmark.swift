@@ -115,6 +115,21 @@
       }
     }
 
+    /// Sends a request, again if the connection that was kept for it had been closed meanwhile.
+    private func send(_ request: HTTPClientRequest) async throws -> HTTPClientResponse {
+      let deadline = NIODeadline.now() + .nanoseconds(Int64(timeout / .nanoseconds(1)))
+      for _ in 0..<3 {
+        do {
+          return try await client.execute(request, deadline: deadline)
+        } catch let error as HTTPClientError where error == .remoteConnectionClosed {
+          continue
+        } catch let error as ChannelError where error == .ioOnClosedChannel {
+          continue
+        }
+      }
+      return try await client.execute(request, deadline: deadline)
+    }
+
     private func answer(_ number: Int, from index: Int) async throws -> LoadSample {
       let target = targets[index]
       var request = Self.request(target.url + plan.endpoint.path, key)
@@ -122,8 +137,7 @@
       request.headers.add(name: "Content-Type", value: "application/json")
       request.body = .bytes(try plan.body(number: number, model: target.model))
       let start = ContinuousClock.now
-      let response = try await client.execute(
-        request, deadline: .now() + .nanoseconds(Int64(timeout / .nanoseconds(1))))
+      let response = try await send(request)
       guard response.status == .ok else {
         let body = try? await response.body.collect(upTo: 1 << 16)
         let text = body.map { String(decoding: $0.readableBytesView.prefix(300), as: UTF8.self) } ?? ""

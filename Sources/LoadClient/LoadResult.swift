@@ -9,6 +9,17 @@ package struct LoadSample: Sendable {
   package var total: Double
   package var promptTokens: Int
   package var tokens: Int
+
+  package init(
+    target: Int, firstToken: Double, gaps: [Double], total: Double, promptTokens: Int, tokens: Int
+  ) {
+    self.target = target
+    self.firstToken = firstToken
+    self.gaps = gaps
+    self.total = total
+    self.promptTokens = promptTokens
+    self.tokens = tokens
+  }
 }
 
 /// The result of one number of clients.
@@ -59,7 +70,7 @@ package struct LoadResult: Encodable, Sendable {
   /// How much more than the mean the busiest target generated; 0 if all did the same.
   package let imbalance: Double
 
-  init(clients: Int, samples: [LoadSample], failures: [String], seconds: Double, urls: [String]) {
+  package init(clients: Int, samples: [LoadSample], failures: [String], seconds: Double, urls: [String]) {
     self.clients = clients
     requests = samples.count
     self.failures = failures.count

@@ -80,15 +80,22 @@ def message(**fields):
     }
 
 
+def said(**fields):
+    """The arguments for the client, whose newest version no longer knows the temperature."""
+    body = message(**fields)
+    temperature = body.pop("temperature")
+    return {**body, "extra_body": {"temperature": temperature}}
+
+
 @check
 def anthropic_answers():
-    answer = claude().messages.create(**message())
+    answer = claude().messages.create(**said())
     validated(AnthropicMessage, answer.to_dict())
     assert answer.id.startswith("msg_") and answer.role == "assistant" and answer.model == model(), answer
     assert answer.stop_reason == "max_tokens" and answer.stop_sequence is None, answer
     assert answer.usage.output_tokens == 24, answer.usage
     assert answer.content[0].type == "text" and answer.content[0].text, answer
-    again = claude().messages.create(**message())
+    again = claude().messages.create(**said())
     assert again.content[0].text == answer.content[0].text
     assert again.usage.cache_read_input_tokens > 0, again.usage
     total = again.usage.input_tokens + again.usage.cache_read_input_tokens
@@ -97,9 +104,9 @@ def anthropic_answers():
 
 @check
 def anthropic_streams():
-    whole = claude().messages.create(**message())
+    whole = claude().messages.create(**said())
     kinds, text = [], ""
-    for event in claude().messages.create(**message(), stream=True):
+    for event in claude().messages.create(**said(), stream=True):
         validated(type(event), event.to_dict())
         kinds.append(event.type)
         if event.type == "content_block_delta":
@@ -110,27 +117,27 @@ def anthropic_streams():
     assert kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"], kinds
     assert set(kinds[2:-3]) == {"content_block_delta"}, kinds
     assert text == whole.content[0].text, (text, whole)
-    with claude().messages.stream(**message()) as stream:
+    with claude().messages.stream(**said()) as stream:
         assert "".join(stream.text_stream) == text
         assert stream.get_final_message().content[0].text == text
 
 
 @check
 def anthropic_stops_at_a_text():
-    text = claude().messages.create(**message()).content[0].text
+    text = claude().messages.create(**said()).content[0].text
     stop = text.split()[3]
-    answer = claude().messages.create(**message(stop_sequences=[stop]))
+    answer = claude().messages.create(**said(stop_sequences=[stop]))
     assert answer.stop_reason == "stop_sequence" and answer.stop_sequence == stop, answer
     assert stop not in answer.content[0].text and text.startswith(answer.content[0].text), answer
-    streamed = claude().messages.create(**message(stop_sequences=[stop]), stream=True)
+    streamed = claude().messages.create(**said(stop_sequences=[stop]), stream=True)
     last = [event for event in streamed if event.type == "message_delta"][0]
     assert last.delta.stop_sequence == stop, last
 
 
 @check
 def anthropic_takes_blocks():
-    plain = claude().messages.create(**message(system="Tell a tale."))
-    blocks = claude().messages.create(**message(
+    plain = claude().messages.create(**said(system="Tell a tale."))
+    blocks = claude().messages.create(**said(
         system=[{"type": "text", "text": "Tell a tale.", "cache_control": {"type": "ephemeral"}}],
         messages=[{"role": "user", "content": [{"type": "text", "text": story}]}], metadata={"user_id": "x"},
         tools=[], thinking={"type": "disabled"}))
@@ -139,12 +146,12 @@ def anthropic_takes_blocks():
         {"role": "user", "content": "Hello"}, {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]},
         {"role": "user", "content": story},
     ]
-    assert claude().messages.create(**message(messages=turns)).content[0].text
+    assert claude().messages.create(**said(messages=turns)).content[0].text
 
 
 @check
 def anthropic_counts_tokens():
-    fields = message(system="Tell a tale.")
+    fields = said(system="Tell a tale.")
     count = claude().messages.count_tokens(
         model=fields["model"], messages=fields["messages"], system=fields["system"]).input_tokens
     usage = claude().messages.create(**fields).usage
@@ -169,12 +176,12 @@ def anthropic_refuses():
         assert status == 400 and error["type"] == "error", (fields, status, body)
         assert error["error"]["type"] == "invalid_request_error" and text in error["error"]["message"], (fields, body)
     try:
-        claude().messages.create(**{**message(), "model": "unknown"})
+        claude().messages.create(**{**said(), "model": "unknown"})
         raise AssertionError("an unknown model answered")
     except anthropic.NotFoundError as error:
         assert error.body["error"]["type"] == "not_found_error", error.body
     try:
-        claude().messages.create(**message(messages=[{"role": "user", "content": story * 4000}]))
+        claude().messages.create(**said(messages=[{"role": "user", "content": story * 4000}]))
         raise AssertionError("a prompt longer than the context was answered")
     except anthropic.BadRequestError as error:
         assert "context" in str(error), error
@@ -353,7 +360,7 @@ def every_dialect_counts_alike():
     chat = gpt().chat.completions.create(
         model=model(), messages=[{"role": "user", "content": story}], temperature=0, max_tokens=24)
     texts = {
-        chat.choices[0].message.content, claude().messages.create(**message()).content[0].text,
+        chat.choices[0].message.content, claude().messages.create(**said()).content[0].text,
         gpt().responses.create(**response()).output_text,
         llama().chat(model=model(), messages=[{"role": "user", "content": story}], options=options).message.content,
     }

@@ -121,7 +121,7 @@ struct ResponsesEncoder: Sendable {
   private static func tree(_ usage: AnswerUsage) -> JSONTree {
     [
       "input_tokens": .integer(usage.promptTokens),
-      "input_tokens_details": ["cached_tokens": .integer(usage.cachedTokens)],
+      "input_tokens_details": ["cached_tokens": .integer(usage.cachedTokens), "cache_write_tokens": 0],
       "output_tokens": .integer(usage.generatedTokens), "output_tokens_details": ["reasoning_tokens": 0],
       "total_tokens": .integer(usage.promptTokens + usage.generatedTokens),
     ]
