@@ -186,7 +186,7 @@ extension BitNetError {
 }
 
 /// Runs blocking work on a thread of its own.
-private func onQueue<Result: Sendable>(
+func onQueue<Result: Sendable>(
   _ body: @escaping @Sendable () throws -> Result
 ) async throws(BitNetError) -> Result {
   do {

@@ -24,6 +24,8 @@ extension LanguageModel {
     public var speculation = Speculation.automatic
     /// Whether the weights are hashed even if the model's digest is stated or remembered.
     package var computesDigest = false
+    /// Whether the CPU engine keeps keys and values for later sequences with the same beginning.
+    package var sharesCache = true
     /// The block length of I2_S in a GGUF file, which files do not record.
     package var i2sBlock = TilePacker.I2SBlock.x86
     /// How many generations run and wait at a time. `speculation` takes the place of its speculation.
@@ -64,7 +66,7 @@ extension LanguageModel.LoadOptions {
     try CPUEngine(
       weights: weights, contextLength: contextLength, threads: options.threads,
       instructionSet: options.instructionSet, screensHead: screensHead, copiesTiles: options.copiesWeights,
-      cacheBytes: cacheBytes)
+      cacheBytes: cacheBytes, sharesPages: sharesCache)
   }
 
   private func cudaEngine(

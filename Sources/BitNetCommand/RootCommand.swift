@@ -24,7 +24,7 @@ struct RootCommand: AsyncParsableCommand {
     version: packageVersion,
     subcommands: [
       Generate.self, Chat.self, Serve.self, Pull.self, ListModels.self, RemoveModel.self, Convert.self, Inspect.self,
-      Tokenize.self, Template.self, Logits.self, MeasurePerplexity.self,
+      Tokenize.self, Template.self, Embed.self, Logits.self, MeasurePerplexity.self,
       Audit.self,
       Devices.self,
       Bench.self, Verify.self,

@@ -26,12 +26,13 @@ package final class CPUEngine: Engine {
   ///   - cacheBytes: memory for the keys and values of all sequences, and of those before them that later ones may
   ///     begin like; a quarter of the memory that the process may use when nil. In any case there is room for one whole
   ///     context.
+  ///   - sharesPages: whether later sequences may begin like earlier ones, whose keys and values are kept for that.
   /// - Throws: `EngineError.parameter` for a number out of range, `EngineError.device` when there is no memory for the
   ///   copy.
   package init(
     weights: ModelWeights, contextLength: Int? = nil, threads: Int? = nil, instructionSet: InstructionSet? = nil,
     screensHead: Bool? = nil,
-    copiesTiles: Bool? = nil, cacheBytes: Int? = nil
+    copiesTiles: Bool? = nil, cacheBytes: Int? = nil, sharesPages: Bool = true
   ) throws(EngineError) {
     if let threads, !(1...1024 ~= threads) {
       throw .parameter(name: "the number of threads", found: "\(threads)", expected: "1 to 1024")
@@ -49,7 +50,10 @@ package final class CPUEngine: Engine {
       weights, team: ThreadTeam(count: threads ?? Self.defaultThreads), kernels: self.instructionSet.kernels,
       screensHead: screensHead, copiesTiles: copiesTiles)
     let pages = (cacheBytes ?? Processors.current.memoryByteCount / 4) / model.layout.byteCount
-    store = SequenceStore(limit: max(pages, (self.contextLength + attentionChunkLength - 1) / attentionChunkLength))
+    // With attention in both directions, keys and values depend on the tokens after them.
+    store = SequenceStore(
+      limit: max(pages, (self.contextLength + attentionChunkLength - 1) / attentionChunkLength),
+      sharesPages: sharesPages && !configuration.isBidirectional)
   }
 
   /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control
@@ -86,8 +90,7 @@ package final class CPUEngine: Engine {
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
-    // With attention in both directions, keys and values depend on the tokens after them.
-    store.make(startingWith: configuration.isBidirectional ? [] : tokens, from: source)
+    store.make(startingWith: tokens, from: source)
   }
   package func removeSequence(_ id: SequenceID) { store.remove(id) }
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }

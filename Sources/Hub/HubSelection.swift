@@ -10,6 +10,7 @@ package struct HubSelection: Sendable, Equatable {
   package var missing: [String] = []
 
   private static let extras = ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"]
+  private static let sentences = ["modules.json", "config_sentence_transformers.json"]
   private static let tokenizers = ["tokenizer.json", "tokenizer.model"]
 
   /// - Parameters:
@@ -39,6 +40,14 @@ package struct HubSelection: Sendable, Equatable {
     // The engine reads the first of them alone.
     let tokenizer = Self.tokenizers.first { byPath[$0] != nil }
     for name in Self.tokenizers.prefix(through: tokenizer ?? Self.tokenizers[1]) { add(byPath[name], name) }
+    // How an embedding model's hidden states become vectors.
+    for name in Self.sentences { if let file = byPath[name] { self.files.append(file) } }
+    if byPath[Self.sentences[0]] != nil {
+      self.files += files.filter { file in
+        let parts = file.path.split(separator: "/")
+        return parts.count == 2 && parts[0].hasSuffix("_Pooling") && parts[1] == "config.json"
+      }
+    }
     // A single file wins over an index, as in the loader.
     if let weights {
       self.files.append(weights)

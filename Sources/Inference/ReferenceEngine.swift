@@ -14,7 +14,7 @@ package final class ReferenceEngine: Engine {
   private let weights: ModelWeights
   /// By the base of the rotary embedding; nil is the model's own.
   private var rotary: [Double?: RotaryTable] = [:]
-  private var store = SequenceStore<ReferencePage>(limit: cachePages)
+  private var store: SequenceStore<ReferencePage>
   private var done = FinishedSteps()
 
   /// - Parameter contextLength: positions a sequence can hold; the model's own when nil.
@@ -23,6 +23,8 @@ package final class ReferenceEngine: Engine {
     configuration = weights.configuration
     self.contextLength = contextLength ?? weights.configuration.contextLength
     self.precision = precision
+    // With attention in both directions, keys and values depend on the tokens after them.
+    store = SequenceStore(limit: Self.cachePages, sharesPages: !weights.configuration.isBidirectional)
     for attention in configuration.attention {
       rotary[attention.ropeTheta] = RotaryTable(configuration, theta: attention.ropeTheta)
     }
@@ -46,8 +48,7 @@ package final class ReferenceEngine: Engine {
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
-    // With attention in both directions, keys and values depend on the tokens after them.
-    store.make(startingWith: configuration.isBidirectional ? [] : tokens, from: source)
+    store.make(startingWith: tokens, from: source)
   }
 
   package func removeSequence(_ id: SequenceID) { store.remove(id) }

@@ -38,6 +38,8 @@ package struct SequenceStore<Page: AnyObject> {
 
   /// The most pages that the store holds, 1 or more.
   package let limit: Int
+  /// Whether a sequence may start with pages of others, and leaves its own to later ones.
+  private let sharesPages: Bool
   private var sequences: [SequenceID: Sequence] = [:]
   private var next = 0
   private var tree = PrefixTree<Page>()
@@ -47,7 +49,10 @@ package struct SequenceStore<Page: AnyObject> {
   /// How many pages sequences hold outside the tree.
   private var ownPages = 0
 
-  package init(limit: Int) { self.limit = limit }
+  package init(limit: Int, sharesPages: Bool = true) {
+    self.limit = limit
+    self.sharesPages = sharesPages
+  }
 
   /// How many pages are held by sequences or kept for later ones.
   package var pageCount: Int { ownPages + tree.count }
@@ -62,7 +67,7 @@ package struct SequenceStore<Page: AnyObject> {
     let id = SequenceID(next)
     next += 1
     var sequence = Sequence()
-    let usable = isTrusted ? tokens.dropLast() : []
+    let usable = isTrusted && sharesPages ? tokens.dropLast() : []
     while usable.count >= sequence.tokens.count + attentionChunkLength {
       let chunk = usable[sequence.tokens.count..<sequence.tokens.count + attentionChunkLength]
       guard let node = tree.child(of: sequence.path.last, chunk) else { break }
@@ -103,7 +108,7 @@ package struct SequenceStore<Page: AnyObject> {
     let start = sequence.path.count * attentionChunkLength
     let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan<Page>.pending }
     ownPages -= sequence.ownPageCount()
-    if isTrusted, !tail.isEmpty, tree.replacesLeaves(of: sequence.path.last, tail) {
+    if isTrusted, sharesPages, !tail.isEmpty, tree.replacesLeaves(of: sequence.path.last, tail) {
       _ = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
     }
     for node in sequence.path.reversed() { tree.release(node) }
@@ -292,7 +297,7 @@ package struct SequenceStore<Page: AnyObject> {
 
   /// Puts the sequence's full pages into the tree.
   private mutating func publish(_ sequence: inout Sequence) {
-    guard isTrusted else { return }
+    guard isTrusted, sharesPages else { return }
     while sequence.tokens.count >= (sequence.path.count + 1) * attentionChunkLength {
       let place = sequence.path.count
       let tokens = sequence.tokens[place * attentionChunkLength..<(place + 1) * attentionChunkLength]

@@ -32,6 +32,7 @@ enum ConvertedForm {
     static let source = "source"
     static let generation = "generation"
     static let digest = "digest"
+    static let embedding = "embedding"
   }
 
   static func layerPrefix(_ index: Int) -> String { "model.layers.\(index)." }

@@ -11,6 +11,7 @@ struct ConvertedModel: Sendable {
   let chatTemplate: String?
   let toolTemplate: String?
   let generation: GenerationDefaults?
+  let embedding: EmbeddingConfiguration?
   let source: String
   /// What the converter stored, if it is a digest at all.
   let digest: ModelDigest?
@@ -51,6 +52,7 @@ struct ConvertedModel: Sendable {
     }
     generation = try read(ConvertedForm.Key.generation) { (json) throws(JSONError) in try GenerationDefaults(json) }
     try generation?.validate(file: file.name)
+    embedding = try read(ConvertedForm.Key.embedding) { (json) throws(JSONError) in try EmbeddingConfiguration(json) }
     self.configuration = configuration
     self.file = file
     tokenizer = metadata[ConvertedForm.Key.tokenizer]
@@ -83,7 +85,7 @@ struct ConvertedModel: Sendable {
     }
     return LoadedModel(
       weights: weights, format: .converted, tokenizer: tokenizer.map { .serialized($0) }, chatTemplate: chatTemplate,
-      toolTemplate: toolTemplate, generation: generation, source: source, warning: nil,
+      toolTemplate: toolTemplate, generation: generation, embedding: self.embedding, source: source, warning: nil,
       storedDigest: digest, identity: MappedFile.identity(of: [file.mapping]))
   }
 

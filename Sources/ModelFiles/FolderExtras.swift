@@ -9,6 +9,7 @@ struct FolderExtras: Sendable {
   /// The template for chats with tools, which some models have beside the other.
   let toolTemplate: String?
   let generation: GenerationConfiguration?
+  let embedding: EmbeddingConfiguration?
 
   static let largestTokenizerConfiguration = 16 << 20
 
@@ -39,6 +40,7 @@ struct FolderExtras: Sendable {
     generation = try FileAccess.contentsIfPresent(generationPath).map { (json) throws(ModelFileError) in
       try GenerationConfiguration(json: json, file: generationPath)
     }
+    embedding = try EmbeddingConfiguration(folder: folder)
   }
 
   private static func text(_ path: String, limit: Int) throws(ModelFileError) -> String {

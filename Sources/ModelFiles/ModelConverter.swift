@@ -107,9 +107,13 @@ package enum ModelConverter {
       written.text = try tokenizer(loaded.tokenizer)
       if !omitsTokenizer, let source = loaded.tokenizer { written.shared = try shared(source, model) }
     }
-    let encoder = writer.encoder(
+    var encoder = writer.encoder(
       name: loaded.source, tokenizer: written, chatTemplate: loaded.chatTemplate,
       toolTemplate: loaded.toolTemplate, generation: loaded.generation)
+    if let embedding = loaded.embedding {
+      encoder.add("\(writer.architecture).pooling_type", embedding.ggufType)
+      encoder.add(GGUFName.Own.embedding, try json(embedding, file: output))
+    }
     let (header, dataByteCount) = encoder.header()
     let total = header.count + dataByteCount
     let file = try OutputFile(path: output, overwrite: overwrite)
@@ -158,6 +162,7 @@ package enum ModelConverter {
     if let defaults = source.generation {
       metadata[Key.generation] = try json(defaults, file: output)
     }
+    if let embedding = source.embedding { metadata[Key.embedding] = try json(embedding, file: output) }
     return metadata
   }
 

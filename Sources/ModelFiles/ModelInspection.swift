@@ -60,6 +60,8 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
   /// The template for chats with tools, where it is another one.
   package let toolTemplate: String?
   package let generation: GenerationDefaults?
+  /// How texts become vectors; nil if the files do not say.
+  package let embedding: EmbeddingConfiguration?
   /// A sentence about a probable fault that does not prevent loading.
   package let warning: String?
   /// Whether every ternary code was read and found valid.
@@ -128,6 +130,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     chatTemplate = opened.chatTemplate
     toolTemplate = opened.toolTemplate
     generation = opened.generation
+    embedding = opened.embedding
     warning = try checkpoint.scaleWarning()
     codesVerified = verified
   }
@@ -153,6 +156,7 @@ package struct ModelInspection: Sendable, Equatable, Encodable {
     chatTemplate = model.chatTemplate
     toolTemplate = model.toolTemplate
     generation = model.generation
+    embedding = model.embedding
     warning = model.warning
     codesVerified = verified
   }

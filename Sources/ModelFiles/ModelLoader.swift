@@ -185,6 +185,8 @@ package struct LoadedModel: Sendable {
   package let toolTemplate: String?
   /// The sampling that the model's authors suggest, if they do.
   package let generation: GenerationDefaults?
+  /// Nil if the files do not say how to embed texts.
+  package let embedding: EmbeddingConfiguration?
   /// A short description of the origin of the weights.
   package let source: String
   /// A sentence about a probable fault that does not prevent loading.
@@ -197,8 +199,8 @@ package struct LoadedModel: Sendable {
 
   package init(
     weights: ModelWeights, format: ModelFormat, tokenizer: TokenizerSource?, chatTemplate: String? = nil,
-    toolTemplate: String? = nil, generation: GenerationDefaults? = nil, source: String, warning: String? = nil,
-    storedDigest: ModelDigest? = nil, identity: String? = nil
+    toolTemplate: String? = nil, generation: GenerationDefaults? = nil, embedding: EmbeddingConfiguration? = nil,
+    source: String, warning: String? = nil, storedDigest: ModelDigest? = nil, identity: String? = nil
   ) {
     self.weights = weights
     self.format = format
@@ -206,6 +208,7 @@ package struct LoadedModel: Sendable {
     self.chatTemplate = chatTemplate
     self.toolTemplate = toolTemplate
     self.generation = generation
+    self.embedding = embedding
     self.source = source
     self.warning = warning
     self.storedDigest = storedDigest

@@ -14,6 +14,8 @@ struct OpenedModel: Sendable {
   let toolTemplate: String?
   /// The sampling that the model's authors suggest.
   let generation: GenerationDefaults?
+  /// Nil if the files do not say how to embed texts.
+  let embedding: EmbeddingConfiguration?
 
   /// Of a GGUF file.
   let ggufMetadata: GGUFMetadata?
@@ -24,7 +26,7 @@ struct OpenedModel: Sendable {
   func loaded(_ weights: ModelWeights) throws(ModelFileError) -> LoadedModel {
     LoadedModel(
       weights: weights, format: format, tokenizer: tokenizer, chatTemplate: chatTemplate,
-      toolTemplate: toolTemplate, generation: generation, source: FileAccess.modelName(path),
+      toolTemplate: toolTemplate, generation: generation, embedding: embedding, source: FileAccess.modelName(path),
       warning: try checkpoint.scaleWarning(), storedDigest: nil, identity: identity)
   }
 
@@ -54,6 +56,7 @@ struct OpenedModel: Sendable {
     chatTemplate = extras.chatTemplate
     toolTemplate = extras.toolTemplate
     generation = extras.generation?.defaults
+    embedding = extras.embedding
     ggufMetadata = nil
     // Every file of the folder that decides about weights or tokens.
     let small = [
@@ -73,6 +76,7 @@ struct OpenedModel: Sendable {
     chatTemplate = try parts.metadata.string(GGUFName.chatTemplate)
     toolTemplate = try parts.metadata.string(GGUFName.toolTemplate)
     generation = configuration.generation
+    embedding = try EmbeddingConfiguration(parts.metadata, architecture: configuration.model.architecture)
     ggufMetadata = parts.metadata
     identity = MappedFile.identity(of: parts.files.map(\.mapping)).map { "\($0)I2_S \(options.i2sBlock.rawValue)\n" }
   }

@@ -42,7 +42,7 @@ struct RawConfiguration {
     init(_ json: JSONValue) throws(JSONError) {
       var outer = try json.fields()
       // Parameters of layers with and without a window, each with its own.
-      let full = try outer["full_attention"].ifPresent
+      let full = outer["full_attention"].ifPresent
       var sliding = try outer["sliding_attention"].ifPresent?.fields()
       slidingTheta = try sliding?["rope_theta"].ifPresent?.number()
       var fields = outer

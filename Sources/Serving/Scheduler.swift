@@ -101,7 +101,9 @@ package actor Scheduler {
     /// For each entry, the request whose token the step chooses, and the guess that it verifies if there is one; nil
     /// for a chunk before a prompt's last.
     let jobs: [(job: Job, draft: Draft?)?]
-    /// Rows of a step without prompt tokens; nil with some.
+    /// Texts whose entries come after these.
+    let texts: [TextJob]
+    /// Rows of a step without prompt tokens and texts; nil with some.
     let decodeRows: Int?
     let start: ContinuousClock.Instant
 
@@ -121,6 +123,8 @@ package actor Scheduler {
   private var waiting: [Job] = []
   private var running: [Job] = []
   private var flights: [Flight] = []
+  /// Texts whose hidden states are wanted and that no step runs yet.
+  private var texts: [TextJob] = []
   private var isStepping = false
   /// Callers that hold sequences beside those of the requests.
   private var loans = 0
@@ -178,6 +182,12 @@ package actor Scheduler {
       (load.running, load.waiting) = (runningCount, waitingCount)
       load.cacheUse = total > 0 ? min(1, Double(pages) / Double(total)) : 0
     }
+  }
+
+  /// Lets texts take part in the next steps.
+  func add(_ new: [TextJob]) {
+    texts += new
+    if !isStepping { Task { await step() } }
   }
 
   /// Calls `body` with the engine between two steps.
@@ -241,6 +251,23 @@ package actor Scheduler {
     }
   }
 
+  /// Checks texts whose hidden states are wanted.
+  func check(_ new: [[Int32]]) throws {
+    guard texts.count < policy.waiting else { throw SchedulerError.queueFull(waiting: texts.count) }
+    let vocabulary = engine.configuration.vocabularySize
+    for tokens in new {
+      guard !tokens.isEmpty else {
+        throw EngineError.parameter(name: "the text", found: "empty", expected: "at least one token")
+      }
+      for token in tokens where token < 0 || token >= vocabulary {
+        throw EngineError.tokenOutOfRange(token, vocabulary: vocabulary)
+      }
+      guard tokens.count <= engine.contextLength else {
+        throw EngineError.contextFull(length: 0, adding: tokens.count, limit: engine.contextLength)
+      }
+    }
+  }
+
   // MARK: Steps
 
   /// Runs steps until no request has anything to run.
@@ -294,7 +321,9 @@ package actor Scheduler {
   }
 
   private func fail(_ error: any Error) {
+    let texts = flights.flatMap(\.texts)
     flights = []
+    end(texts) { $0.group.finish(.failure(error)) }
     for job in running { end(job, .failure(error)) }
   }
 
@@ -329,7 +358,7 @@ package actor Scheduler {
     }
     let prompts = running.filter { !$0.isDecoding && $0.underWay == 0 }
     // A step with prompt tokens waits for all earlier steps, so that no work goes to requests that these end.
-    guard flights.isEmpty || prompts.isEmpty else { return false }
+    guard flights.isEmpty || (prompts.isEmpty && texts.isEmpty) else { return false }
     // So does one with guesses, which continue the last token; and what follows it depends on which come true.
     guard flights.isEmpty || !(flights.contains(where: \.hasDraft) || suggestsDraft(decoding)) else { return false }
     var entries: [Batch.Entry] = []
@@ -363,10 +392,30 @@ package actor Scheduler {
       entries.append(.init(sequence: job.sequence!, tokens: tokens, rows: isLast ? .last : .none, want: want))
       jobs.append(isLast ? (job, nil) : nil)
     }
+    let taken = takeTexts(budget, &entries)
     guard !entries.isEmpty else { return false }
     let start = ContinuousClock.now
-    guard let ticket = try ticket(for: Batch(entries)) else { return flights.isEmpty }
-    flights.append(Flight(ticket: ticket, jobs: jobs, decodeRows: chunks.isEmpty ? decodeRows : nil, start: start))
+    let started: StepTicket?
+    do {
+      started = try ticket(for: Batch(entries))
+    } catch {
+      guard !taken.isEmpty else { throw error }
+      // Without the texts the others may go on.
+      if (error as? EngineError)?.isCacheFull == true, !running.isEmpty {
+        putBack(taken)
+      } else {
+        end(taken) { $0.group.finish(.failure(error)) }
+      }
+      return flights.isEmpty
+    }
+    guard let ticket = started else {
+      putBack(taken)
+      return flights.isEmpty
+    }
+    flights.append(
+      Flight(
+        ticket: ticket, jobs: jobs, texts: taken,
+        decodeRows: chunks.isEmpty && taken.isEmpty ? decodeRows : nil, start: start))
     for (job, entry) in zip(decoding, entries) {
       job.given += entry.input.count
       job.mustGiveLast = false
@@ -401,6 +450,44 @@ package actor Scheduler {
     return decoding.contains { job in
       job.mustGiveLast
         || job.speculation?.hasDraft(atMost: job.longestDraft, policy.speculation, stepTimes, joining: step) == true
+    }
+  }
+
+  /// Takes waiting texts, whole ones, until the budget or the cache is used up, and appends their entries.
+  private func takeTexts(_ budget: Int, _ entries: inout [Batch.Entry]) -> [TextJob] {
+    texts.removeAll { $0.group.isDone }
+    guard running.isEmpty || !isShortOfPages else { return [] }
+    var (taken, left, pages) = ([TextJob](), budget, capacity.cachePages)
+    while left > 0, taken.count < texts.count {
+      let text = texts[taken.count]
+      pages -= (text.tokens.count + attentionChunkLength - 1) / attentionChunkLength
+      guard taken.isEmpty || pages >= 0 else { break }
+      let isLast = if case .last = text.rows { true } else { false }
+      let (sequence, cached) = engine.makeSequence(startingWith: isLast ? text.tokens : [])
+      text.sequence = sequence
+      entries.append(
+        .init(sequence: sequence, tokens: Array(text.tokens[cached...]), rows: text.rows, want: .hidden))
+      left -= text.tokens.count - cached
+      taken.append(text)
+    }
+    texts.removeFirst(taken.count)
+    return taken
+  }
+
+  /// Lets texts wait until a request ends, whose pages they need.
+  private func putBack(_ taken: [TextJob]) {
+    guard !taken.isEmpty else { return }
+    end(taken) { _ in }
+    texts.insert(contentsOf: taken, at: 0)
+    isShortOfPages = true
+  }
+
+  /// Ends the sequences of texts.
+  private func end(_ texts: [TextJob], _ body: (TextJob) -> Void) {
+    for text in texts {
+      if let sequence = text.sequence { engine.removeSequence(sequence) }
+      text.sequence = nil
+      body(text)
     }
   }
 
@@ -490,6 +577,9 @@ package actor Scheduler {
       guard error.isCacheFull, let index = running.firstIndex(where: { $0 === job }) else { throw error }
       preempt(index)
     }
+    let values = Array(results.dropFirst(flight.jobs.count))
+    end(flight.texts) { _ in }
+    for (text, result) in zip(flight.texts, values) { text.group.add(result.values, at: text.index) }
   }
 }
 

@@ -29,14 +29,14 @@ struct ClientTests {
     #expect(output.contains("cannot find '\(name)' in scope"), "\(output)")
   }
 
-  @Test("sees fewer than 150 public symbols, and none that BitNet does not export")
+  @Test("sees fewer than 160 public symbols, and none that BitNet does not export")
   func surface() throws {
     var names: [String] = []
     // Symbols of other modules are public only if BitNet exports them.
     for module in ["BitNet", "BitNetCPUEngine", "BitNetInference", "BitNetServing", "BitNetTokenization"] {
       names += try Self.symbols(of: module)
     }
-    #expect((50..<150).contains(names.count), "\(names.count): \(names.sorted())")
+    #expect((50..<160).contains(names.count), "\(names.count): \(names.sorted())")
     for module in Self.others { #expect(try Self.symbols(of: module) == [], "\(module)") }
   }
 

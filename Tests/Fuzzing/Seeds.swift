@@ -47,6 +47,7 @@ struct Seeds {
 
     for name in [
       "bitnet-bf16-online-tied", "bitnet-packed-auto-tied", "llama-packed-bitlinear-untied", "old-1bitllm-f32-tied",
+      "embedding-qwen3", "embedding-gemma3", "embedding-gemma3-bidirectional", "llama-normed-yarn",
     ] {
       let path = "\(fixtures)/\(name)"
       configurations.append(try read(path + "/config.json"))

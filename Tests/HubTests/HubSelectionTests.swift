@@ -34,6 +34,15 @@ struct HubSelectionTests {
     #expect(none.missing.suffix(2) == ["tokenizer.json", "tokenizer.model"])
   }
 
+  @Test("say how an embedding model's hidden states become vectors")
+  func sentences() throws {
+    let sentences = ["modules.json", "config_sentence_transformers.json", "1_Pooling/config.json"]
+    let selection = try select(
+      ["config.json", "tokenizer.json", "model.safetensors", "onnx/config.json", "a/1_Pooling/config.json"] + sentences)
+    #expect(
+      selection.files.map(\.path) == ["config.json", "tokenizer.json"] + sentences + ["model.safetensors"])
+  }
+
   @Test("follow an index, whose files must exist")
   func index() throws {
     let paths = ["config.json", "model.safetensors.index.json", "a.safetensors"]

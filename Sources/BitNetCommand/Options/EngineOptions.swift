@@ -55,6 +55,31 @@ struct EngineOptions: ParsableArguments {
       cacheBytes: try cacheSize.map { try byteCount($0, of: "--cache-size") })
   }
 
+  /// The options, which end the bar before the GPU is checked.
+  private func loadOptions(_ bar: ProgressBar, layout: I2SLayout) throws -> LanguageModel.LoadOptions {
+    var options = try loadOptions(
+      cuda: .init { device in
+        bar.finish()
+        ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
+      })
+    options.i2sBlock = layout.i2sBlock
+    return options
+  }
+
+  /// Loads an embedding model.
+  func loadEmbedder(_ path: String, layout: I2SLayout) async throws -> Embedder {
+    let bar = ProgressBar("loading")
+    let options = try loadOptions(bar, layout: layout)
+    defer {
+      bar.finish()
+      endAtOnceIfWorkIsLeftBehind()
+    }
+    let embedder = try await Embedder.load(path, options: options, progress: { bar.update($0) })
+    bar.finish()
+    if let warning = embedder.warning { ByteOutput.note("Warning: \(warning)") }
+    return embedder
+  }
+
   /// Loads a model.
   ///
   /// - Parameters:
@@ -67,12 +92,7 @@ struct EngineOptions: ParsableArguments {
     let clock = ContinuousClock()
     let start = clock.now
     let bar = ProgressBar("loading")
-    var options = try loadOptions(
-      cuda: .init { device in
-        bar.finish()
-        ByteOutput.note("\(device): compiling and checking the kernels, once for this GPU and driver")
-      })
-    options.i2sBlock = layout.i2sBlock
+    var options = try loadOptions(bar, layout: layout)
     change(&options)
     defer {
       bar.finish()

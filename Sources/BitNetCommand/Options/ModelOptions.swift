@@ -7,6 +7,14 @@ struct ModelOptions: ParsableArguments {
   @OptionGroup var source: ModelSource
   @OptionGroup var engine: EngineOptions
 
+  /// Loads an embedding model.
+  func loadEmbedder() async throws -> Embedder {
+    guard let path = try source.path() else {
+      throw CommandError("the built-in demo model writes texts; pass --model with an embedding model")
+    }
+    return try await engine.loadEmbedder(path, layout: source.layout)
+  }
+
   /// Loads the model; returns it and the seconds that loading took.
   ///
   /// - Parameters:

@@ -92,6 +92,11 @@ struct InspectReport: Encodable {
       ("tokenizer", inspection.tokenizer ?? "none"),
       ("chat template", chatTemplate),
     ]
+    if let embedding = inspection.embedding {
+      let prompts = embedding.prompts.keys.sorted().joined(separator: ", ")
+      rows.append(("pooling", Self.name(embedding.pooling) + (embedding.isNormalized ? ", length 1" : "")))
+      if !prompts.isEmpty { rows.append(("prompts", prompts)) }
+    }
     for warning in [inspection.warning, chatTemplateWarning].compactMap(\.self) { rows.append(("warning", warning)) }
     if !model.endTokens.isEmpty {
       rows.append(("end tokens", model.endTokens.map(String.init).joined(separator: ", ")))
@@ -113,8 +118,19 @@ struct InspectReport: Encodable {
     return (chatFormat ?? "the model's own") + end
   }
 
+  private static func name(_ pooling: EmbeddingConfiguration.Pooling) -> String {
+    switch pooling {
+    case .lastToken: "last token"
+    case .mean: "mean"
+    case .firstToken: "first token"
+    }
+  }
+
   private var rope: String {
     let theta = "theta \(inspection.configuration.ropeTheta)"
+    if let yarn = inspection.configuration.yarnScaling {
+      return theta + ", YaRN scaling by \(yarn.factor) from \(yarn.originalContextLength.grouped) tokens"
+    }
     guard let scaling = inspection.configuration.ropeScaling else { return theta }
     return theta + ", llama3 scaling by \(scaling.factor) from \(scaling.originalContextLength.grouped) tokens"
   }

@@ -48,6 +48,12 @@ extension GGUFModelFields {
 
   /// Nil for the usual one.
   func attentionScale(headSize: Int) throws(ModelFileError) -> Double? {
+    if let own = try metadata.numbers(GGUFName.Own.attentionScale) {
+      guard own.count == 1 else {
+        throw metadata.refusal(GGUFName.Own.attentionScale, "holds \(own.count) numbers", expected: "1")
+      }
+      return own[0]
+    }
     guard let scale = try decimal("attention.scale"), headSize > 0 else { return nil }
     let usual = 1 / Double(headSize).squareRoot()
     return abs(scale / usual - 1) < 1e-6 ? nil : scale

@@ -140,6 +140,8 @@ enum GGUFName {
     static let yarn = "swift-bitnet.yarn"
     /// How each layer attends as f64: the window or 0, whether it is bidirectional, its rotary base or 0.
     static let attention = "swift-bitnet.attention"
+    /// The factor of scores as f64, where it is not the usual one.
+    static let attentionScale = "swift-bitnet.attention_scale"
     /// The embedding model's pooling and prompts, as converted files hold them.
     static let embedding = "swift-bitnet.embedding"
     /// The end-of-sequence tokens, of which other keys hold only the first.

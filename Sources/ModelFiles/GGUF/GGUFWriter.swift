@@ -32,6 +32,8 @@ struct GGUFWriter {
   private let output: String
 
   private var model: ModelConfiguration { weights.configuration }
+  /// The model's architecture in GGUF files, with which its keys begin.
+  var architecture: String { family.architectures[0] }
 
   /// - Parameters:
   ///   - type: nil for the one that other programs of the architecture read.
@@ -90,7 +92,6 @@ struct GGUFWriter {
     generation: GenerationDefaults?
   ) -> GGUFEncoder {
     var encoder = GGUFEncoder()
-    let architecture = family.architectures[0]
     encoder.add(GGUFName.architecture, architecture)
     encoder.add("general.name", name)
     encoder.add("general.file_type", type.fileType)
@@ -105,7 +106,7 @@ struct GGUFWriter {
     for (key, size) in sizes { encoder.add("\(architecture).\(key)", size) }
     encoder.add("\(architecture).attention.layer_norm_rms_epsilon", model.normEpsilon)
     encoder.add("\(architecture).rope.freq_base", model.ropeTheta)
-    if family.isEmbedding { addAttention(to: &encoder, architecture) }
+    if family.isEmbedding { addAttention(to: &encoder) }
     if let yarn = model.yarnScaling {
       encoder.add("\(architecture).rope.scaling.type", "yarn")
       encoder.add("\(architecture).rope.scaling.factor", yarn.factor)
@@ -137,11 +138,13 @@ struct GGUFWriter {
   }
 
   /// How the layers of an embedding model attend, for other programs as far as they have keys for it.
-  private func addAttention(to encoder: inout GGUFEncoder, _ architecture: String) {
+  private func addAttention(to encoder: inout GGUFEncoder) {
     encoder.add("\(architecture).attention.scale", model.attentionScale ?? 1 / Double(model.headSize).squareRoot())
+    if let scale = model.attentionScale { encoder.add(GGUFName.Own.attentionScale, doubles: [scale]) }
     if let window = model.attention.lazy.compactMap(\.window).first {
       encoder.add("\(architecture).attention.sliding_window", window)
     }
+    if model.isBidirectional { encoder.add("\(architecture).attention.causal", false) }
     encoder.add(
       GGUFName.Own.attention,
       doubles: model.attention.flatMap {

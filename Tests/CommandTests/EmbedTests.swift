@@ -1,0 +1,111 @@
+import BitNet
+import BitNetInference
+import BitNetModelFiles
+import Foundation
+import TestSupport
+import Testing
+
+@Suite("bitnet embed")
+struct EmbedTests {
+  private struct Line: Decodable {
+    let index: Int
+    let tokens: Int
+    let embedding: [Float]
+  }
+
+  private static let model = Fixture.embedding[0].path
+  private static let texts = Array(Fixture.texts.prefix(3))
+
+  private func lines(_ output: BitNetProgram.Output) throws -> [Line] {
+    #expect(output.status == 0, "\(output.errors)")
+    return try output.text.split(separator: "\n").map { try JSONDecoder().decode(Line.self, from: Data($0.utf8)) }
+  }
+
+  @Test("prints the same vectors for arguments, lines and JSON lines, and writes them as a NumPy array")
+  func forms() async throws {
+    let arguments = try lines(await BitNetProgram.run(["embed", "--model", Self.model, "--"] + Self.texts))
+    let embedder = try await Embedder.load(Self.model, options: .init(device: .cpu(.init(threads: 1))))
+    let expected = try await embedder.embed(Self.texts)
+    #expect(arguments.map(\.embedding) == expected && arguments.map(\.index) == [0, 1, 2])
+    #expect(arguments.map(\.tokens) == Self.texts.map { $0.utf8.count + 1 })
+    let plain = Self.texts.joined(separator: "\n") + "\r\n"
+    let fromLines = try lines(await BitNetProgram.run("embed", "--model", Self.model, input: plain))
+    #expect(fromLines.map(\.embedding) == expected)
+    let json = Self.texts.map { #"{"text": "\#($0)", "id": 7}"# }.joined(separator: "\n\n")
+    let fromJSON = try lines(await BitNetProgram.run("embed", "--model", Self.model, "--jsonl", input: json))
+    #expect(fromJSON.map(\.embedding) == expected)
+    try await TemporaryFolder.with { folder in
+      let path = folder["vectors.npy"].path
+      let output = try await BitNetProgram.run(["embed", "--model", Self.model, "--output", path, "--"] + Self.texts)
+      #expect(output.status == 0 && output.text.isEmpty, "\(output.errors)")
+      let bytes = try Data(contentsOf: folder["vectors.npy"])
+      let header = Int(bytes[8]) + Int(bytes[9]) << 8
+      #expect((10 + header) % 64 == 0)
+      #expect(String(decoding: bytes[10..<10 + header], as: UTF8.self).hasPrefix("{'descr': '<f4', 'fortran_order'"))
+      #expect(values(Data(bytes[(10 + header)...]), as: Float.self) == expected.flatMap(\.self))
+    }
+  }
+
+  @Test("takes a prefix by its name or as text, and fewer dimensions")
+  func options() async throws {
+    let text = Self.texts[0]
+    let named = try lines(
+      await BitNetProgram.run("embed", "--model", Self.model, "--query-prefix", "query", text, input: ""))
+    let given = try lines(
+      await BitNetProgram.run("embed", "--model", Self.model, "--query-prefix", "query: ", text, input: ""))
+    let written = try lines(await BitNetProgram.run("embed", "--model", Self.model, "query: " + text, input: ""))
+    #expect(named[0].embedding == written[0].embedding && given[0].embedding == written[0].embedding)
+    let short = try lines(
+      await BitNetProgram.run("embed", "--model", Self.model, "--dimensions", "8", text, input: ""))[0].embedding
+    #expect(short.count == 8 && abs(short.reduce(0) { $0 + $1 * $1 } - 1) < 1e-5)
+  }
+
+  @Test("prints a table of cosines")
+  func similarity() async throws {
+    let output = try await BitNetProgram.run(
+      ["embed", "--model", Self.model, "--similarity", "--"] + Self.texts)
+    let rows = output.text.split(separator: "\n").map { $0.split(separator: " ") }
+    #expect(output.status == 0 && rows.count == 4 && rows[0] == ["1", "2", "3"], "\(output.text)")
+    for index in 1...3 where rows.count == 4 { #expect(rows[index][index] == "1.000") }
+  }
+
+  @Test(
+    "says what is wrong in one sentence",
+    arguments: [
+      (["x"], "", "the built-in demo model writes texts; pass --model with an embedding model"),
+      (["--model", model, "--dimensions", "65", "x"], "", "the number of dimensions is 65; expected 1 to 64"),
+      (["--model", model], "", "standard input has no lines; expected a text in each"),
+      (
+        ["--model", model, "--jsonl"], #"{"txt": "a"}"#, #"line 1 of standard input is not {"text": "…"}"#
+      ),
+      (
+        ["--model", model, "--context", "3", "long text"], "",
+        "text 1 is 10 tokens long; expected 1 to 3, the context; shorten or divide it"
+      ),
+    ])
+  func refusals(arguments: [String], input: String, message: String) async throws {
+    let output = try await BitNetProgram.run(["embed"] + arguments, input: Data(input.utf8))
+    #expect(output.status != 0 && output.text.isEmpty)
+    #expect(output.errors.contains(message), "\(output.errors)")
+  }
+
+  @Test("names a language model as what it is")
+  func languageModel() async throws {
+    let output = try await BitNetProgram.run("embed", "--model", Fixture.all[0].path, "x", input: "")
+    #expect(output.status != 0)
+    // The fixtures of language models have no tokenizer.
+    #expect(output.errors.contains("the tokenizer is missing"), "\(output.errors)")
+  }
+
+  @Test("A model whose features the GPU lacks is refused for it by name, and runs on the CPU otherwise")
+  func device() async throws {
+    let weights = try ModelLoader.load(path: Self.model).weights
+    let error = #expect(throws: EngineError.self) { try weights.configuration.requireOnly(on: "the CUDA engine") }
+    #expect(
+      error?.description
+        == "the model's normalisation of heads is a query head norm and key head norm; expected none on the CUDA "
+        + "engine; the CPU engine (--device cpu) runs the model")
+    let output = try await BitNetProgram.run("embed", "--model", Self.model, "x", input: "")
+    #expect(output.status == 0)
+  }
+}
