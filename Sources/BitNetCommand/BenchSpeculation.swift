@@ -131,7 +131,7 @@ struct BenchSpeculation: AsyncParsableCommand {
     guard let source = demo.tokenizer else { throw BitNetError.noTokenizer(model: "the demo model") }
     let loaded = LoadedModel(
       weights: weights, format: .converted, tokenizer: source, source: BenchModel.random2BName)
-    let (engine, reason) = try model.loadOptions().makeEngine(for: weights)
+    let (engine, reason) = try model.engine.loadOptions().makeEngine(for: weights)
     return (
       LanguageModel(
         loaded, digest: ModelDigest(weights, tokenizer: nil), tokenizer: try Tokenizer(source), engine: engine,
