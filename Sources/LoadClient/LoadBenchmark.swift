@@ -166,10 +166,12 @@
         }
       }
       guard isDone else { throw LoadError("the answer ended without [DONE]; expected a whole one") }
-      guard last != nil else { throw LoadError("the answer has no text; expected \(plan.tokens) tokens") }
       // Servers without usage send a piece for each token.
       if sample.tokens == 0 { sample.tokens = pieces }
+      guard sample.tokens > 0 else { throw LoadError("the answer has no tokens; expected \(plan.tokens)") }
       sample.total = start.duration(to: .now) / .seconds(1)
+      // Tokens can be without text, such as the first bytes of a character.
+      if last == nil { sample.firstToken = sample.total }
       return sample
     }
   }
