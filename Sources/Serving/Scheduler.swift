@@ -539,6 +539,9 @@ package actor Scheduler {
       stepTimes.add(rows: rows, seconds: max(flight.start, lastEnd).duration(to: now) / .seconds(1))
     }
     lastEnd = now
+    let values = Array(results.dropFirst(flight.jobs.count))
+    end(flight.texts) { _ in }
+    for (text, result) in zip(flight.texts, values) { text.group.add(result.values, at: text.index) }
     for case (let (job, draft)?, let result) in zip(flight.jobs, results) {
       job.underWay -= 1
       guard !job.isDone else { continue }
@@ -577,9 +580,6 @@ package actor Scheduler {
       guard error.isCacheFull, let index = running.firstIndex(where: { $0 === job }) else { throw error }
       preempt(index)
     }
-    let values = Array(results.dropFirst(flight.jobs.count))
-    end(flight.texts) { _ in }
-    for (text, result) in zip(flight.texts, values) { text.group.add(result.values, at: text.index) }
   }
 }
 
