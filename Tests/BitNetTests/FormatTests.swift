@@ -28,12 +28,14 @@ struct FormatTests {
   @Test("ends with JSON that satisfies the schema, whatever the sampling, alone and beside others")
   func schema() async throws {
     let format = try ResponseFormat.jsonSchema(Self.person)
-    var options: [GenerationOptions] = (0..<6).map { seed in
-      GenerationOptions(
-        sampling: seed == 0 ? .greedy : .init(temperature: Float(seed), seed: UInt64(seed)), maximumTokens: 200,
-        logProbabilities: seed == 1 ? 2 : nil, format: format)
+    var options = [GenerationOptions(maximumTokens: 30)]
+    for seed in 0..<6 {
+      var sampling = SamplingParameters.greedy
+      if seed > 0 { sampling = SamplingParameters(temperature: Float(seed), seed: UInt64(seed)) }
+      options.append(
+        GenerationOptions(
+          sampling: sampling, maximumTokens: 200, logProbabilities: seed == 1 ? 2 : nil, format: format))
     }
-    options.append(GenerationOptions(maximumTokens: 30))
     let texts = try await withThrowingTaskGroup(of: (Int, Response).self) { group in
       for (index, options) in options.enumerated() { group.addTask { (index, try await respond(options)) } }
       return try await group.reduce(into: [Int: Response]()) { $0[$1.0] = $1.1 }

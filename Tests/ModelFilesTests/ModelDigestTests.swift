@@ -20,8 +20,11 @@ struct ModelDigestTests {
       #expect(converted.storedDigest == expected)
       #expect(ModelDigest(converted.weights, tokenizer: "text") == expected)
       // Some fixtures have rows that are no multiple of a block of this type.
-      let conversion: Void? = try? ModelConverter.convert(from: fixture.path, to: folder("b.gguf"), type: .i2_S)
-      guard conversion != nil else { continue }
+      do {
+        _ = try ModelConverter.convert(from: fixture.path, to: folder("b.gguf"), type: .i2_S)
+      } catch {
+        continue
+      }
       ggufs += 1
       let gguf = try ModelLoader.load(path: folder("b.gguf"))
       #expect(ModelDigest(gguf.weights, tokenizer: "text") == expected)
