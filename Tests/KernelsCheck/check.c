@@ -336,6 +336,7 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
     for (ptrdiff_t g = group - 1; g >= 0; g--) k->combine(partials, stride, chunks, g, 1, size, combined + g * size);
     watch(partials);
     watch(combined);
+    if (memcmp(combined, out, bytes) != 0) fail("chunks that are combined differ from chunks that are merged");
     // A window that starts within the first chunk; one that starts at its first position is the chunk.
     float *window = input(10, (size_t)partialBytes), *seen = output(11, bytes), *whole = output(5, bytes);
     k->attendWindow(queries, group, size, keyChunks[0], valueChunks[0], keyChunks[0], first, end, scale, window);
@@ -347,7 +348,6 @@ static void attend(ptrdiff_t group, ptrdiff_t size, ptrdiff_t count, float scale
     k->combine(partial, 0, 1, 0, group, size, whole);
     if (memcmp(seen, whole, bytes) != 0) fail("a window of a whole chunk differs from the chunk");
     watch(window);
-    if (memcmp(combined, out, bytes) != 0) fail("chunks that are combined differ from chunks that are merged");
   }
 }
 
