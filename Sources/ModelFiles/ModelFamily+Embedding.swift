@@ -8,7 +8,7 @@ extension ModelFamily {
       architecture: architecture, modelType: modelType, hasMasters: true, normsProjections: true, names: .qwen3
     ) { (fields, model) throws(ModelFileError) in
       if !architecture.hasSuffix("ForCausalLM") { model.tiedEmbedding = true }
-      var windows = [Int?](repeating: nil, count: model.layerCount)
+      var windows: [Int?] = [nil]
       if try fields.flag("use_sliding_window") == true {
         let first = try fields.integerIfPresent("max_window_layers") ?? 28
         windows = try fields.windows(of: model) { $0 >= first }
