@@ -223,6 +223,7 @@ let package = Package(
       name: "ServerTests",
       dependencies: [
         "BitNet", "BitNetDemoModel", "BitNetInference", "BitNetJSON", "BitNetServer", "BitNetTokenization",
+        "TestSupport",
       ]),
     .testTarget(name: "LoadClientTests", dependencies: ["BitNetJSON", "BitNetLoadClient"]),
     .testTarget(

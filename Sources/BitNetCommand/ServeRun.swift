@@ -55,11 +55,19 @@
         configuration.certificate = (certificate, key)
       }
       var models: [ServedModel] = []
-      for argument in arguments { models.append(try await load(argument)) }
+      var embedders: [ServedEmbedder] = []
+      for argument in arguments {
+        switch try await load(argument) {
+        case .model(let model): models.append(model)
+        case .embedder(let embedder): embedders.append(embedder)
+        }
+      }
       if keys.isEmpty, address.unixSocket == nil, !["127.0.0.1", "::1", "localhost"].contains(address.host) {
         logger.warning("everybody who reaches this address may use the server; --api-key limits that")
       }
-      return try ModelServer(models, configuration: configuration, logger: logger) { port in
+      return try ModelServer(
+        models, embedders: embedders, configuration: configuration, logger: logger
+      ) { port in
         let scheme = address.certificate == nil ? "http" : "https"
         let host = address.host.contains(":") ? "[\(address.host)]" : address.host
         let place = address.unixSocket ?? "\(scheme)://\(host):\(port ?? address.port)"
@@ -74,8 +82,13 @@
       return variable.isEmpty ? [nil] : variable.split(separator: ",").map { String($0) }
     }
 
+    private enum Loaded {
+      case model(ServedModel)
+      case embedder(ServedEmbedder)
+    }
+
     /// - Parameter argument: MODEL or NAME=MODEL; nil for the demo model.
-    private func load(_ argument: String?) async throws -> ServedModel {
+    private func load(_ argument: String?) async throws -> Loaded {
       var names: [String] = []
       var source = argument
       while let rest = source, let equals = rest.firstIndex(of: "="), !FileManager.default.fileExists(atPath: rest) {
@@ -85,6 +98,16 @@
       if names.isEmpty { names.append(Self.name(of: source)) }
       guard !names.contains("") else { throw CommandError("the model's name is empty in \"\(argument ?? "")\"") }
       let path = try source.map { (source) throws in try HubCache.current.resolve(source) }
+      let (created, aliases) = (Int(Date().timeIntervalSince1970), Array(names.dropFirst()))
+      if let path, try ModelInspection(path: path, options: options.layout.options).embedding != nil {
+        let embedder = try await options.engine.loadEmbedder(path, layout: options.layout)
+        logger.info(
+          "embedding model loaded",
+          metadata: [
+            "name": "\(names[0])", "engine": "\(embedder.device.description)", "context": "\(embedder.contextLength)",
+          ])
+        return .embedder(.init(name: names[0], aliases: aliases, embedder: embedder, created: created))
+      }
       let limits = options.limits
       let (model, seconds) = try await options.engine.load(path, layout: options.layout) {
         $0.policy = Scheduler.Policy(running: limits.maxRunning, waiting: limits.maxWaiting)
@@ -100,8 +123,7 @@
       } else if model.chatTemplate == nil {
         logger.info("the model has no chat template, so it continues chats as text", metadata: ["name": "\(names[0])"])
       }
-      return ServedModel(
-        name: names[0], aliases: Array(names.dropFirst()), model: model, created: Int(Date().timeIntervalSince1970))
+      return .model(.init(name: names[0], aliases: aliases, model: model, created: created))
     }
 
     /// A model's name without one of the user's own: the demo model's, the file's, or the name on the hub.

@@ -16,10 +16,11 @@ struct TestServer {
   let door: FrontDoor
 
   init(
-    settings: ServerCore.Settings = .init(), keys: [String] = [], origins: [String] = [], aliases: [String] = []
+    settings: ServerCore.Settings = .init(), keys: [String] = [], origins: [String] = [], aliases: [String] = [],
+    embedders: [ServedEmbedder] = []
   ) async throws {
     let model = ServedModel(name: "demo", aliases: aliases, model: try await Self.demo.value, created: 1)
-    core = ServerCore(try ModelCatalog([model]), settings: settings)
+    core = ServerCore(try ModelCatalog([model], embedders: embedders), settings: settings)
     door = FrontDoor(
       core.routes, core: core, keys: KeyRing(keys), crossOrigin: CrossOrigin(origins: origins))
   }

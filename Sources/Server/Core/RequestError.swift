@@ -54,6 +54,21 @@ package struct RequestError: Error, Equatable, Sendable, CustomStringConvertible
       message: "model is \(quoted(name)); expected one of \(known.map { quoted($0) }.joined(separator: ", "))")
   }
 
+  /// A request to a model for what it does not do.
+  ///
+  /// - Parameters:
+  ///   - name: as the request gives it; nil if it names none.
+  ///   - found: what the models that there are do.
+  ///   - expected: the models that do what is asked for.
+  package static func otherKind(_ name: String?, found: String, expected: [String]) -> RequestError {
+    let subject =
+      name.map { "model is \(quoted($0)), which \(found)" } ?? "model is missing, and every one here \(found)"
+    let list = expected.map { quoted($0) }.joined(separator: ", ")
+    return invalid(
+      "\(subject); expected \(expected.isEmpty ? "a server that has another model" : "one of \(list)")",
+      parameter: "model", code: "model_not_supported")
+  }
+
   /// The work's end that nobody is to blame for but this server.
   package static func failure(_ message: String) -> RequestError {
     RequestError(status: 500, type: "server_error", code: "internal_error", message: message)

@@ -37,29 +37,58 @@ package struct ServedModel: Sendable {
 
 /// The models of a server, by name.
 package struct ModelCatalog: Sendable {
+  /// Models that generate texts.
   package let models: [ServedModel]
-  private let byName: [String: Int]
+  /// Models that turn texts into vectors.
+  package let embedders: [ServedEmbedder]
+  private let byName: [String: Place]
 
-  /// - Parameter models: at least one; the first one answers requests without a name.
+  private enum Place: Hashable {
+    case model(Int)
+    case embedder(Int)
+  }
+
+  /// - Parameters:
+  ///   - models: the first one answers requests without a name.
+  ///   - embedders: as well, for requests for vectors.
   /// - Throws: `RequestError` if a name stands for two models.
-  package init(_ models: [ServedModel]) throws(RequestError) {
+  package init(_ models: [ServedModel], embedders: [ServedEmbedder] = []) throws(RequestError) {
     self.models = models
-    var byName: [String: Int] = [:]
-    for (index, model) in models.enumerated() {
-      for name in [model.name] + model.aliases {
-        if let other = byName[name], other != index {
+    self.embedders = embedders
+    let named =
+      models.enumerated().map { (Place.model($0), [$1.name] + $1.aliases) }
+      + embedders.enumerated().map { (Place.embedder($0), [$1.name] + $1.aliases) }
+    var byName: [String: Place] = [:]
+    for (place, names) in named {
+      for name in names {
+        if let other = byName[name], other != place {
           throw .invalid("the model's name \(name) is given twice; expected a name of its own, as in NAME=MODEL")
         }
-        byName[name] = index
+        byName[name] = place
       }
     }
     self.byName = byName
   }
 
-  /// The model of that name; the first one without a name.
+  private var names: [String] { models.map(\.name) + embedders.map(\.name) }
+
+  /// The model of that name that generates texts; the first one without a name.
   package func find(_ name: String?) throws(RequestError) -> ServedModel {
-    guard let name else { return models[0] }
-    guard let index = byName[name] else { throw .unknownModel(name, known: models.map(\.name)) }
-    return models[index]
+    switch name.map({ byName[$0] }) {
+    case nil where !models.isEmpty: return models[0]
+    case .model(let index)??: return models[index]
+    case nil, .embedder??: throw .otherKind(name, found: "gives vectors", expected: models.map(\.name))
+    case .some(nil): throw .unknownModel(name ?? "", known: names)
+    }
+  }
+
+  /// The embedding model of that name; the first one without a name.
+  package func findEmbedder(_ name: String?) throws(RequestError) -> ServedEmbedder {
+    switch name.map({ byName[$0] }) {
+    case nil where !embedders.isEmpty: return embedders[0]
+    case .embedder(let index)??: return embedders[index]
+    case nil, .model??: throw .otherKind(name, found: "generates texts", expected: embedders.map(\.name))
+    case .some(nil): throw .unknownModel(name ?? "", known: names)
+    }
   }
 }

@@ -42,15 +42,16 @@
     private let onStart: @Sendable (_ port: Int?) async -> Void
 
     /// - Parameters:
-    ///   - models: at least one.
+    ///   - models: those that generate texts.
+    ///   - embedders: those that give vectors; there is at least one of either.
     ///   - onStart: called when connections are accepted, with the port; nil for a Unix socket.
     /// - Throws: `ServerStartError`, or `RequestError` for a name that two models have.
     package init(
-      _ models: [ServedModel], configuration: Configuration, logger: Logger,
+      _ models: [ServedModel], embedders: [ServedEmbedder] = [], configuration: Configuration, logger: Logger,
       onStart: @escaping @Sendable (_ port: Int?) async -> Void = { _ in }
     ) throws {
       self.configuration = configuration
-      core = ServerCore(try ModelCatalog(models), settings: configuration.settings)
+      core = ServerCore(try ModelCatalog(models, embedders: embedders), settings: configuration.settings)
       keys = KeyRing(configuration.keys)
       certificates = try configuration.certificate.map {
         try CertificateStore(certificatePath: $0.path, keyPath: $0.keyPath)

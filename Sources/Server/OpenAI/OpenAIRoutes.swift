@@ -15,7 +15,9 @@ package struct OpenAIRoutes: Sendable {
       Route("POST", "/v1/completions") { try await completion($0) },
       Route("GET", "/v1/models") { _ in try .json(models) },
       Route("GET", "/v1/models/{model...}") { exchange in
-        try .json(Self.tree(try core.catalog.find(exchange.parameters["model"])))
+        let name = exchange.parameters["model"]
+        if let served = try? core.catalog.findEmbedder(name) { return try .json(Self.tree(served)) }
+        return try .json(Self.tree(try core.catalog.find(name)))
       },
     ]
   }
@@ -81,7 +83,8 @@ package struct OpenAIRoutes: Sendable {
   }
 
   private var models: JSONTree {
-    ["object": "list", "data": .array(core.catalog.models.map { Self.tree($0) })]
+    let all = core.catalog.models.map { Self.tree($0) } + core.catalog.embedders.map { Self.tree($0) }
+    return ["object": "list", "data": .array(all)]
   }
 
   private static func tree(_ served: ServedModel) -> JSONTree {
@@ -93,6 +96,20 @@ package struct OpenAIRoutes: Sendable {
         "architecture": .string(served.model.architecture), "n_ctx_train": .integer(served.model.contextLength),
         "n_vocab": .integer(served.model.configuration.vocabularySize),
         "n_params": .integer(served.model.parameterCount),
+      ],
+    ]
+  }
+
+  private static func tree(_ served: ServedEmbedder) -> JSONTree {
+    let embedder = served.embedder
+    return [
+      "id": .string(served.name), "object": "model", "created": .integer(served.created), "owned_by": "swift-bitnet",
+      "root": .string(served.name), "parent": .null, "max_model_len": .integer(embedder.contextLength),
+      "aliases": .array(served.aliases.map { .string($0) }),
+      "meta": [
+        "architecture": .string(embedder.configuration.architecture),
+        "n_ctx_train": .integer(embedder.contextLength), "n_vocab": .integer(embedder.configuration.vocabularySize),
+        "n_params": .integer(embedder.configuration.parameterCount), "n_embd": .integer(embedder.dimension),
       ],
     ]
   }
