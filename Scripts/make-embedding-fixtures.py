@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import embedding64 as oracle
+from fixture_files import bfloat16, write_safetensors
 
 LENGTHS = (1, 7, 64)
 VOCABULARY = 257  # bytes and the token that ends a text
@@ -40,24 +41,8 @@ GGUF_NAMES = {"in_norm": "attn_norm", "q_norm": "attn_q_norm", "k_norm": "attn_k
               "down": "ffn_down"}
 
 
-def bfloat16(values):
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
-
-
 def widened(bits):
     return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-def write_safetensors(path, tensors):
-    """tensors: name -> (dtype, array)"""
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, (dtype, array) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
-        offset += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(a.tobytes() for _, a in tensors.values()))
 
 
 # ---------------------------------------------------------------- weights

@@ -17,25 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fixture_files import bfloat16, write_safetensors
+
 PROMPTS = (1, 7, 64, 200)
 BASE = {"hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 64,
         "vocab_size": 256, "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "bos_token_id": 0, "eos_token_id": 1}
-
-
-def bfloat16(values):
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
-
-
-def write_safetensors(path, tensors):
-    """tensors: name -> (dtype, array)"""
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, (dtype, array) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
-        offset += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(a.tobytes() for _, a in tensors.values()))
 
 
 def norms_and_embeddings(generator, config, sub_norms, tied):
