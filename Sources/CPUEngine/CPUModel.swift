@@ -115,10 +115,12 @@ final class CPUModel {
         }
       }
     }
+    let weights = kernels.weights
     for case .candidates(let index, let choice) in wanted {
       // What a mask leaves says nothing about the rows that survive without one.
       if choice.adjustment == nil { screen?.record(candidates[index], choice.sampling) }
-      results[index] = .token(candidates[index].choose(choice.sampling, position: plan.outputs[index].position))
+      results[index] = .token(
+        candidates[index].choose(choice.sampling, position: plan.outputs[index].position, weights: weights))
     }
     return results
   }

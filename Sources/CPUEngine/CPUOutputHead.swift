@@ -73,7 +73,8 @@ extension CPUForwardPass {
       member.phase(group.count) { row in
         let index = group[start + row].index
         results.rows[index] = results.plan.result(
-          results.plan.outputs[index], logits: UnsafeBufferPointer(start: logits[row], count: vocabulary))
+          results.plan.outputs[index], logits: UnsafeBufferPointer(start: logits[row], count: vocabulary),
+          weights: kernels.weights)
       }
     }
   }

@@ -40,10 +40,11 @@ final class CPUScreenedHead {
     /// Rows that the upper halves of the activations did not rule out; nil if they were not tried alone.
     var coarseCount: Int?
 
-    func choose(_ parameters: SamplingParameters, position: Int) -> SampledToken {
+    func choose(_ parameters: SamplingParameters, position: Int, weights: Sampler.Weights) -> SampledToken {
       logits.withUnsafeBufferPointer { logits in
         ids.withUnsafeBufferPointer { ids in
-          SampledToken(token: Sampler.choose(logits, ids: ids, parameters: parameters, position: position))
+          SampledToken(
+            token: Sampler.choose(logits, ids: ids, parameters: parameters, position: position, weights: weights))
         }
       }
     }

@@ -1,3 +1,4 @@
+package import BitNetInference
 package import CBitNetTernary
 
 /// The processor's instructions that the kernels may use: `portable` (plain C), `avx2`, `avxvnni`, `avx512`, `neon` or
@@ -39,6 +40,17 @@ public struct InstructionSet: RawRepresentable, Hashable, Sendable {
       list += 1
     }
     return Self.available[0].kernels
+  }
+}
+
+extension TernaryKernels {
+  /// Computes the sampler's weights.
+  package var weights: Sampler.Weights {
+    let kernel = tokenWeights
+    return { logits, largest, weights in
+      guard let first = logits.baseAddress else { return 0 }
+      return kernel(first, logits.count, largest, weights)
+    }
   }
 }
 

@@ -68,6 +68,27 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
 package enum Sampler {
   private static let one: Float = 0x1p40
 
+  /// Computes the weights of logits, `trunc(e^(l - largest) · 2^40)`, 0 for a NaN, and returns their sum.
+  ///
+  /// - Parameters:
+  ///   - logits: one or more.
+  ///   - largest: the largest of them.
+  ///   - weights: as many as there are logits; nil if only the sum is wanted.
+  package typealias Weights =
+    @Sendable (_ logits: UnsafeBufferPointer<Float>, _ largest: Float, _ weights: UnsafeMutablePointer<UInt64>?)
+    -> UInt64
+
+  /// The specification of weights; the CPU engine has kernels that compute the same.
+  package static let scalarWeights: Weights = { logits, largest, weights in
+    var total: UInt64 = 0
+    for index in logits.indices {
+      let weight = weight(logits[index], below: largest)
+      weights?[index] = weight
+      total += weight
+    }
+    return total
+  }
+
   /// - Parameters:
   ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
   ///   - history: the sequence's tokens, which the repetition penalty applies to.
@@ -77,13 +98,15 @@ package enum Sampler {
   ///   - adjustment: changes to the logits before the token is chosen, which log probabilities do not see. Biases are
   ///     added first, before the repetition penalty; then the token is chosen among those that the mask allows, as if
   ///     the vocabulary had no others.
+  ///   - weights: computes weights.
   package static func sample(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
-    logProbabilities: Int? = nil, adjustment: RowAdjustment? = nil
+    logProbabilities: Int? = nil, adjustment: RowAdjustment? = nil, weights: Weights = scalarWeights
   ) -> SampledToken {
     let chosen: Int
     if let adjustment {
-      chosen = choose(logits, parameters: parameters, history: history, position: position, adjustment: adjustment)
+      chosen = choose(
+        logits, parameters: parameters, history: history, position: position, adjustment: adjustment, weights: weights)
     } else if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
       chosen = mostLikely(logits)
     } else {
@@ -93,17 +116,17 @@ package enum Sampler {
         let view = UnsafeBufferPointer(adjusted)
         if parameters.temperature == 0 { return mostLikely(view) }
         for index in adjusted.indices { adjusted[index] /= parameters.temperature }
-        return draw(view, parameters: parameters, position: position)
+        return draw(view, parameters: parameters, position: position, weights)
       }
     }
     guard let logProbabilities else { return SampledToken(token: Int32(chosen), logProbability: nil, alternatives: []) }
-    return describe(logits, chosen: chosen, alternatives: logProbabilities)
+    return describe(logits, chosen: chosen, alternatives: logProbabilities, weights: weights)
   }
 
   /// Chooses a token from changed logits.
   private static func choose(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
-    adjustment: RowAdjustment
+    adjustment: RowAdjustment, weights: Weights
   ) -> Int {
     var parameters = parameters
     var adjusted = Array(logits)
@@ -112,12 +135,14 @@ package enum Sampler {
     parameters.repetitionPenalty = 1
     guard let ids = adjustment.mask?.tokens else {
       return adjusted.withUnsafeBufferPointer {
-        Int(sample($0, parameters: parameters, history: [], position: position).token)
+        Int(sample($0, parameters: parameters, history: [], position: position, weights: weights).token)
       }
     }
     let allowed = ids.map { adjusted[Int($0)] }
     return allowed.withUnsafeBufferPointer { allowed in
-      ids.withUnsafeBufferPointer { Int(choose(allowed, ids: $0, parameters: parameters, position: position)) }
+      ids.withUnsafeBufferPointer {
+        Int(choose(allowed, ids: $0, parameters: parameters, position: position, weights: weights))
+      }
     }
   }
 
@@ -127,11 +152,13 @@ package enum Sampler {
   /// - Parameters:
   ///   - ids: the candidates' ids, ascending, one for each logit.
   ///   - parameters: parameters whose `looksAtLargestOnly` is true.
+  ///   - weights: computes weights.
   /// - Returns: the same token as `sample` with all logits.
   package static func choose(
-    _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters, position: Int
+    _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters,
+    position: Int, weights: Weights = scalarWeights
   ) -> Int32 {
-    ids[Int(sample(logits, parameters: parameters, history: [], position: position).token)]
+    ids[Int(sample(logits, parameters: parameters, history: [], position: position, weights: weights).token)]
   }
 
   /// The negative log probability of a token, in nats.
@@ -161,17 +188,15 @@ package enum Sampler {
   }
 
   /// Draws one of the tokens kept by the filters.
-  private static func draw(_ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, position: Int) -> Int {
+  private static func draw(
+    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, position: Int, _ compute: Weights
+  ) -> Int {
     let best = mostLikely(logits)
     let largest = logits[best]
     guard largest.isFinite else { return best }
     return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: logits.count) { weights in
       weights.initialize(repeating: 0)
-      var total: UInt64 = 0
-      for index in logits.indices {
-        weights[index] = weight(logits[index], below: largest)
-        total += weights[index]
-      }
+      var total = compute(logits, largest, weights.baseAddress!)
       var last = (logit: -Float.infinity, index: logits.count)  // the last kept token in the order of the filters
       if parameters.topK > 0 || parameters.topP < 1 || parameters.minP > 0 {
         (last, total) = filter(
@@ -249,10 +274,12 @@ package enum Sampler {
   /// - Parameters:
   ///   - chosen: a token's id, whether or not sampling would choose it.
   ///   - alternatives: how many of the most likely tokens to report.
-  package static func describe(_ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int) -> SampledToken {
+  ///   - weights: computes weights.
+  package static func describe(
+    _ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int, weights: Weights = scalarWeights
+  ) -> SampledToken {
     let largest = logits[mostLikely(logits)]
-    var total: UInt64 = 0
-    for logit in logits { total += weight(logit, below: largest) }
+    let total = weights(logits, largest, nil)
     let normalizer = Double(largest) + naturalLogarithm(Double(total) / Double(one))
     func logProbability(_ index: Int) -> Float { Float(Double(logits[index]) - normalizer) }
     var top: [Int] = []

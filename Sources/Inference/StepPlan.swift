@@ -48,15 +48,19 @@ package struct StepPlan<Page> {
 
   /// The result of an output, from all logits or, for `.hidden`, from the hidden state.
   ///
-  /// - Parameter logits: `[vocabulary]`, or `[hidden]` for `.hidden`.
-  package func result(_ output: Output, logits: UnsafeBufferPointer<Float>) -> RowResult {
+  /// - Parameters:
+  ///   - logits: `[vocabulary]`, or `[hidden]` for `.hidden`.
+  ///   - weights: computes the weights of tokens.
+  package func result(
+    _ output: Output, logits: UnsafeBufferPointer<Float>, weights: Sampler.Weights = Sampler.scalarWeights
+  ) -> RowResult {
     switch output.want {
     case .token(let parameters, let logProbabilities, let adjustment):
       let history = parameters.repetitionPenalty == 1 ? [] : entries[output.entry].history.prefix(output.position)
       return .token(
         Sampler.sample(
           logits, parameters: parameters, history: Array(history), position: output.position,
-          logProbabilities: logProbabilities, adjustment: adjustment))
+          logProbabilities: logProbabilities, adjustment: adjustment, weights: weights))
     case .surprise(let token): return .surprise(Sampler.surprise(at: token, logits))
     case .logits, .hidden: return .values(Array(logits))
     }

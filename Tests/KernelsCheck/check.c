@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-_Static_assert(sizeof(TernaryKernels) == 19 * sizeof(void *),
+_Static_assert(sizeof(TernaryKernels) == 20 * sizeof(void *),
                "a kernel was added or removed; expected one function below for each");
 
 static bool quick;
@@ -421,10 +421,38 @@ static void head(ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t tokens, Floats kin
 
 static void heads(void) {
   static const int widths[] = {16, 100, 255, 256, 257, 1000, 2560, 3200};
-  static const int shapes[][2] = {{1, 1}, {16, 1}, {3, 2}, {17, 3}, {5, 4}, {2, 5}, {4, 8}, {1, 9}, {2, 33}};
+  static const int shapes[][2] = {{1, 1}, {16, 1}, {3, 2}, {17, 3}, {5, 4}, {2, 5}, {4, 8}, {1, 9}, {2, 33}, {35, 12}, {16, 31}};
   for (int w = 0; w < (quick ? 6 : 8); w++)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) head(widths[w], shapes[s][0], shapes[s][1], ORDINARY);
   for (Floats kind = WIDE; kind < FLOAT_KINDS; kind++) head(1000, 3, 3, kind);
+}
+
+// The sampler's weights, with NaNs and infinities among the logits.
+
+static void tokenWeights(ptrdiff_t n) {
+  begin("tokenWeights n=%td", n);
+  float *logits = input(0, (size_t)n * 4), largest = -40;
+  for (ptrdiff_t i = 0; i < n; i++) {
+    logits[i] = (float)below(400000) * 1e-4f - 30;
+    if (logits[i] > largest) largest = logits[i];
+  }
+  for (ptrdiff_t i = 0; i < n; i += 7)
+    if (logits[i] < largest) logits[i] = i % 2 ? NAN : -INFINITY;
+  const size_t bytes = (size_t)n * 8;
+  for (const TernaryKernels *k; (k = nextSet());) {
+    uint64_t *weights = output(1, bytes), *sums = output(2, 16), right = 0;
+    sums[0] = k->tokenWeights(logits, n, largest, weights);
+    sums[1] = k->tokenWeights(logits, n, largest, NULL);
+    for (ptrdiff_t i = 0; i < n; i++) right += weights[i];
+    if (sums[0] != right || sums[1] != right) fail("the sums are not those of the weights");
+    result(weights, bytes, INTEGERS);
+    result(sums, 16, INTEGERS);
+  }
+}
+
+static void allTokenWeights(void) {
+  static const int sizes[] = {1, 15, 16, 17, 300, 4096, 128256};
+  for (int s = 0; s < (quick ? 5 : 7); s++) tokenWeights(sizes[s]);
 }
 
 /// Checks the screened head: every set gives the same results, and the bounds hold.
@@ -548,6 +576,7 @@ int main(int count, char **arguments) {
   stores();
   attention();
   heads();
+  allTokenWeights();
   screens();
   printf("all %llu: %016llx\n", (unsigned long long)cases, (unsigned long long)total);
   fprintf(stderr, "equal:");

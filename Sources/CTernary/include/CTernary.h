@@ -91,6 +91,10 @@ typedef struct TernaryKernels {
                         const float *_Nonnull x, ptrdiff_t xStride, ptrdiff_t tokens, float *_Nonnull out,
                         ptrdiff_t outStride);
 
+  /// Sets weights[i] to trunc(e^(logits[i] - largest) · 2^40), 0 for a NaN, and returns the sum of them. largest: at
+  /// least as large as all logits that are numbers; weights: NULL if only the sum is wanted.
+  uint64_t (*_Nonnull tokenWeights)(const float *_Nonnull logits, ptrdiff_t n, float largest, uint64_t *_Nullable weights);
+
   /// Sets out[t * outStride + r] to the exact product of int8 row r with vector t, for `rows` rows (a multiple of 16)
   /// of `stride` columns (a multiple of 64, zeros after the row's end). panels: [rows/16][stride/4][16 rows][4 columns].
   /// Rows must not contain -128, and stride is at most 131,072, so that 32 bits hold the products. codes:
