@@ -421,7 +421,8 @@ static void head(ptrdiff_t columns, ptrdiff_t rows, ptrdiff_t tokens, Floats kin
 
 static void heads(void) {
   static const int widths[] = {16, 100, 255, 256, 257, 1000, 2560, 3200};
-  static const int shapes[][2] = {{1, 1}, {16, 1}, {3, 2}, {17, 3}, {5, 4}, {2, 5}, {4, 8}, {1, 9}, {2, 33}, {35, 12}, {16, 31}};
+  static const int shapes[][2] = {{1, 1}, {16, 1}, {3, 2}, {17, 3}, {5, 4}, {2, 5}, {4, 8}, {1, 9},
+                                 {2, 33}, {35, 12}, {16, 31}};
   for (int w = 0; w < (quick ? 6 : 8); w++)
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) head(widths[w], shapes[s][0], shapes[s][1], ORDINARY);
   for (Floats kind = WIDE; kind < FLOAT_KINDS; kind++) head(1000, 3, 3, kind);
