@@ -73,8 +73,6 @@ extension LanguageModel.LoadOptions {
     _ weights: ModelWeights, _ number: Int, _ options: LanguageModel.CUDAOptions
   ) throws -> CUDAEngine {
     let device = try CUDADriver.load().device(number)
-    // Before the check of the device, which takes long.
-    try CUDAEngine.requireSupport(of: weights.configuration)
     if options.checksDevice {
       try DeviceCheck(device) { try CPUEngine(weights: $0) }.run { options.checkWillStart?($0) }
     }
@@ -82,6 +80,6 @@ extension LanguageModel.LoadOptions {
       weights: weights, device: device,
       options: .init(
         contextLength: contextLength, screensHead: screensHead, isCooperative: options.usesCooperativeKernel,
-        cacheBytes: cacheBytes))
+        cacheBytes: cacheBytes, sharesPages: sharesCache))
   }
 }

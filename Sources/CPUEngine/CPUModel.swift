@@ -105,12 +105,8 @@ final class CPUModel {
               end: isBidirectional ? entry.start + entry.count : row.position + 1,
               pages: pages.baseAddress! + firstPages[row.entry], output: wanted[index])
           }
-          if isBidirectional {
-            for slice in Self.wholeTexts(plan.entries.map(\.count)) { run(Array(tokens[slice]), results) }
-          } else {
-            for start in stride(from: 0, to: tokens.count, by: Self.sliceLength) {
-              run(Array(tokens[start..<min(start + Self.sliceLength, tokens.count)]), results)
-            }
+          for slice in plan.slices(of: Self.sliceLength, holdingWholeEntries: isBidirectional) {
+            run(Array(tokens[slice]), results)
           }
         }
       }
@@ -123,22 +119,6 @@ final class CPUModel {
         candidates[index].choose(choice.sampling, position: plan.outputs[index].position, weights: weights))
     }
     return results
-  }
-
-  /// Slices of whole entries, for attention to later tokens: a layer's keys and values must all be there before it
-  /// attends. Several together up to the usual length; a longer one alone.
-  private static func wholeTexts(_ counts: [Int]) -> [Range<Int>] {
-    var slices: [Range<Int>] = []
-    var end = 0
-    for count in counts {
-      if let last = slices.last, last.count + count <= sliceLength {
-        slices[slices.count - 1] = last.lowerBound..<end + count
-      } else {
-        slices.append(end..<end + count)
-      }
-      end += count
-    }
-    return slices
   }
 
   private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> CPUForwardPass.Token.Output {

@@ -11,21 +11,29 @@ struct DeviceBatch {
     let arrays: OutputArrays
   }
 
+  /// Rows that attend together in one launch, keys and values first, and their tiles.
+  struct Tiles {
+    /// Int32 `[rowCount]`.
+    let rows: UInt64
+    let rowCount: Int
+    /// QueryTile `[count]`.
+    let address: UInt64
+    let count: Int
+  }
+
   let count: Int
-  /// How many rows attend one by one, and how many belong to prompts: in one launch, keys and values first.
+  /// How many rows attend one by one: those that do not belong to prompts.
   let singleCount: Int
-  let promptCount: Int
-  let tileCount: Int
   /// Chunks of the longest sequence.
   let mostChunks: Int
-  /// Whether rows that attend one by one may follow each other in one sequence: then each launch takes one.
-  let attendsInOrder: Bool
   /// Each row's sequence, as its row of the page table.
   let slots: UInt64
+  /// Each sequence's positions, those of its last row included: Int32 `[sequences]`.
+  let ends: UInt64
   let singleRows: UInt64
-  let promptRows: UInt64
-  /// QueryTile `[tileCount]`.
-  let tiles: UInt64
+  let prompts: Tiles
+  /// All rows for layers with windows or bidirectional attention; nil in models without them.
+  let all: Tiles?
   let pages: Pages
   let outputs: OutputArrays
   fileprivate let outputRange: Range<Int>
@@ -79,18 +87,16 @@ struct BatchUpload {
     _ plan: StepPlan<PagePool.Page>, _ range: Range<Int>, _ configuration: ModelConfiguration, on stream: CUDAStream
   ) throws(CUDAError) -> DeviceBatch {
     let rows = Array(plan.rows[range])
-    // The tiled kernel for prompts takes heads of up to 128 elements; longer ones go token by token, each launch after
-    // the keys before it.
-    let isTiled = configuration.headSize <= 128
-    let isPrompt = rows.map { isTiled && plan.entries[$0.entry].count > 1 }
+    let isPrompt = rows.map { plan.entries[$0.entry].count > 1 }
     let single = rows.indices.filter { !isPrompt[$0] }
     let prompt = rows.indices.filter { isPrompt[$0] }
-    let group = configuration.headCount / configuration.keyValueHeadCount
-    // A tile's cost grows with the positions before its end: the longest come first, so that none of them runs alone at
-    // the end.
-    let tiles = Self.tiles(rows, prompt, longest: max(1, 64 / group)).sorted {
-      $0.firstPosition + $0.tokens > $1.firstPosition + $1.tokens
-    }
+    let windowTile = max(1, Int(windowTileQueries) / configuration.group)
+    let promptTile =
+      configuration.headSize > Int(longestPromptHead) ? windowTile : max(1, 64 / configuration.group)
+    let promptTiles = Self.tiles(rows, prompt, longest: promptTile)
+    let hasWindows = configuration.has(.attentionWindow) || configuration.isBidirectional
+    let all = hasWindows ? Array(rows.indices) : []
+    let allTiles = Self.tiles(rows, all, longest: windowTile)
     let wanted = rows.indices.filter { rows[$0].output != nil }
     let sampling = wanted.map { plan.outputs[rows[$0].output!].deviceSampling ?? .greedy }
     let pages = plan.entries.map { $0.pages.map(\.address) }
@@ -102,15 +108,22 @@ struct BatchUpload {
     let offsets = (
       tokens: add(rows.map(\.token)), positions: add(rows.map { Int32($0.position) }),
       slots: add(rows.map { Int32($0.entry) }), single: add(single.map { Int32($0) }),
-      prompt: add(prompt.map { Int32($0) }), outputs: add(wanted.map { Int32($0) }), tiles: add(tiles),
+      prompt: add(prompt.map { Int32($0) }), all: add(all.map { Int32($0) }),
+      ends: add(plan.entries.map { Int32($0.start + $0.count) }), outputs: add(wanted.map { Int32($0) }),
+      promptTiles: add(promptTiles), allTiles: add(allTiles),
       sampling: add(sampling.map { RowSampling($0) }), windows: add(sampling.map(\.window)), pages: add(table)
     )
     let base = try send(on: stream)
     return DeviceBatch(
-      count: rows.count, singleCount: single.count, promptCount: prompt.count, tileCount: tiles.count,
-      mostChunks: (rows.map(\.position).max() ?? 0) / attentionChunkLength + 1, attendsInOrder: !isTiled,
-      slots: base + offsets.slots, singleRows: base + offsets.single, promptRows: base + offsets.prompt,
-      tiles: base + offsets.tiles,
+      count: rows.count, singleCount: single.count,
+      mostChunks: (rows.map(\.position).max() ?? 0) / attentionChunkLength + 1,
+      slots: base + offsets.slots, ends: base + offsets.ends, singleRows: base + offsets.single,
+      prompts: .init(
+        rows: base + offsets.prompt, rowCount: prompt.count, address: base + offsets.promptTiles,
+        count: promptTiles.count),
+      all: hasWindows
+        ? .init(
+          rows: base + offsets.all, rowCount: all.count, address: base + offsets.allTiles, count: allTiles.count) : nil,
       pages: Pages(addresses: base + offsets.pages, capacity: Int32(capacity), unused: 0),
       outputs: OutputArrays(
         rows: base + offsets.outputs, sampling: base + offsets.sampling, windows: base + offsets.windows,
@@ -118,10 +131,11 @@ struct BatchUpload {
       outputRange: firstOutput..<firstOutput + wanted.count)
   }
 
-  /// Neighbouring tokens of one sequence, up to `longest` of them.
-  private static func tiles(_ rows: [StepPlan<PagePool.Page>.Row], _ prompt: [Int], longest: Int) -> [QueryTile] {
+  /// Neighbouring tokens of one sequence, up to `longest` of them. A tile's cost grows with the positions before its
+  /// end: the longest come first, so that none of them runs alone at the end.
+  private static func tiles(_ rows: [StepPlan<PagePool.Page>.Row], _ members: [Int], longest: Int) -> [QueryTile] {
     var tiles: [QueryTile] = []
-    for index in prompt {
+    for index in members {
       let (slot, position) = (Int32(rows[index].entry), Int32(rows[index].position))
       if let last = tiles.last, last.slot == slot, Int(last.firstRow + last.tokens) == index, last.tokens < longest {
         tiles[tiles.count - 1].tokens += 1
@@ -129,7 +143,7 @@ struct BatchUpload {
         tiles.append(QueryTile(firstRow: Int32(index), tokens: 1, slot: slot, firstPosition: position))
       }
     }
-    return tiles
+    return tiles.sorted { $0.firstPosition + $0.tokens > $1.firstPosition + $1.tokens }
   }
 
   /// Adds an array and returns its offset, a multiple of 16.

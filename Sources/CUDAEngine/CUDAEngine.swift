@@ -5,8 +5,8 @@ package import BitNetInference
 /// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, with the CPU engine's
 /// results, bit for bit.
 ///
-/// Weights are uploaded once, as they are in the file. Prompts, mixed batches and large ones go through one kernel an
-/// operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
+/// Weights are uploaded once, as they are in the file. Prompts, mixed batches, large ones, and all of models with other
+/// norms, windows or activations than BitNet's language models go through one kernel an operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
 /// run ahead of the host.
 package final class CUDAEngine: Engine {
   package struct Options: Sendable {
@@ -20,11 +20,15 @@ package final class CUDAEngine: Engine {
     /// Device memory for the keys and values of all sequences, and of those before them that later ones may begin like;
     /// nine tenths of the memory that the weights leave free when nil. In any case one whole context is tried.
     package var cacheBytes: Int?
+    /// Whether later sequences may begin like earlier ones, whose keys and values are kept for that.
+    package var sharesPages: Bool
 
     package init(
-      contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true, cacheBytes: Int? = nil
+      contextLength: Int? = nil, screensHead: Bool? = nil, isCooperative: Bool = true, cacheBytes: Int? = nil,
+      sharesPages: Bool = true
     ) {
       self.cacheBytes = cacheBytes
+      self.sharesPages = sharesPages
       self.contextLength = contextLength
       self.screensHead = screensHead
       self.isCooperative = isCooperative
@@ -63,16 +67,8 @@ package final class CUDAEngine: Engine {
   /// Steps that wait on the device while the host reads the results of those before.
   private static let stepsAhead = 4
 
-  /// Checks whether the kernels have what a model needs.
-  ///
-  /// - Throws: `EngineError.parameter` naming the first feature of the model that they lack.
-  package static func requireSupport(of configuration: ModelConfiguration) throws(EngineError) {
-    // Scaled frequencies are only other numbers in the rotary table.
-    try configuration.requireOnly([.yarnScaling], on: "the CUDA engine")
-  }
-
   /// - Throws: `CUDAError` when the device cannot be used or its memory does not suffice; `EngineError.parameter` for
-  ///   an option out of range or a model whose shape or features the kernels do not take.
+  ///   an option out of range or a model whose shape the kernels do not take.
   package convenience init(weights: ModelWeights, device: CUDADevice, options: Options = .init()) throws {
     try self.init(weights: weights, library: KernelLibrary(CUDAContext(device)), options: options)
   }
@@ -80,7 +76,6 @@ package final class CUDAEngine: Engine {
   /// - Parameter library: its kernels stay compiled for the next engine.
   package init(weights: ModelWeights, library: KernelLibrary, options: Options) throws {
     let c = weights.configuration
-    try Self.requireSupport(of: c)
     if let length = options.contextLength, !(1...(1 << 24) ~= length) {
       throw EngineError.parameter(name: "the context length", found: "\(length)", expected: "1 to \(1 << 24)")
     }
@@ -107,7 +102,10 @@ package final class CUDAEngine: Engine {
       throw EngineError.parameter(name: "the memory for the cache", found: "\(bytes) bytes", expected: "0 or more")
     }
     let pages = try (options.cacheBytes ?? context.memory().free / 10 * 9) / pool.pageByteCount
-    store = SequenceStore(limit: max(pages, (contextLength + attentionChunkLength - 1) / attentionChunkLength))
+    // With attention in both directions, keys and values depend on the tokens after them.
+    store = SequenceStore(
+      limit: max(pages, (contextLength + attentionChunkLength - 1) / attentionChunkLength),
+      sharesPages: options.sharesPages && !c.isBidirectional)
     try library.stream.synchronize()
   }
 
@@ -141,7 +139,7 @@ package final class CUDAEngine: Engine {
   package var memory: MemoryUse {
     MemoryUse(
       weights: pass.weights.byteCount, screen: pass.screen?.byteCount ?? 0,
-      buffers: pass.space.byteCount + pass.rotary.byteCount, cache: pool.byteCount)
+      buffers: pass.bufferByteCount, cache: pool.byteCount)
   }
 
   private var source: SequenceStore<PagePool.Page>.Source {
@@ -189,6 +187,7 @@ package final class CUDAEngine: Engine {
   /// - Parameter launch: launches the cooperative step of so many sequences.
   private func submit(_ batch: Batch, launch: (DecodeStep, Int) throws -> Void) throws(EngineError) -> StepTicket {
     try withDevice { () throws in
+      if configuration.isBidirectional { try store.requireWholeTexts(batch) }
       let sampling = cooperativeSampling(batch)
       let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
       // A step that goes on where the last one ended finds everything on the device; others need the tokens on the
@@ -208,7 +207,7 @@ package final class CUDAEngine: Engine {
         return done.add(answers)
       }
       do {
-        try pass.rotary.extend(to: plan.entries.map { $0.start + 1 }.max()!)
+        try pass.extendRotary(to: plan.entries.map { $0.start + 1 }.max()!)
         if goesOn {
           for (index, entry) in plan.entries.enumerated() where entry.pages.count > residents[index].pages {
             let held = residents[index].pages
@@ -293,8 +292,9 @@ package final class CUDAEngine: Engine {
   /// Runs a plan with one kernel an operation, slice by slice.
   private func run(_ plan: StepPlan<PagePool.Page>) throws(CUDAError) -> [RowResult] {
     var results: [RowResult] = []
-    for start in stride(from: 0, to: plan.rows.count, by: pass.space.rows) {
-      results += try pass.forward(start..<min(start + pass.space.rows, plan.rows.count), of: plan)
+    for slice in plan.slices(of: pass.space.rows, holdingWholeEntries: configuration.isBidirectional) {
+      try pass.reserve(rows: slice.count)
+      results += try pass.forward(slice, of: plan)
     }
     return results
   }

@@ -3,19 +3,22 @@ import BitNetInference
 import BitNetTernary
 import CBitNetCUDAKernels
 
-/// The forward pass over rows of a plan, one kernel an operation. (`DecodeStep` takes a few single tokens through one
+/// The forward pass over rows of a plan, one kernel an operation: CUDABranches.swift and CUDAAttention.swift have the
+/// layers' operations. (`DecodeStep` takes a few single tokens through one
 /// cooperative kernel, Sources/CUDAKernels/decode.cu and decode_one.cu, in the same five phases.)
 final class CUDAForwardPass {
   let library: KernelLibrary
   let weights: DeviceWeights
-  let space: DeviceWorkspace
-  let rotary: DeviceRotaryTable
+  private(set) var space: DeviceWorkspace
+  /// By the base of the rotary embedding, nil being the model's own.
+  private let rotary: [Double?: DeviceRotaryTable]
   let products: Products
   let screen: CUDAScreenedHead?
   let messages: TokenMessages
   let configuration: ModelConfiguration
   /// Whether a few single tokens go through the cooperative kernel.
   let isCooperative: Bool
+  private let contextLength: Int
   private var upload: BatchUpload
   private var adjuster: OutputAdjuster
   /// RMSNorm weights before the head, `[hidden]`.
@@ -30,38 +33,60 @@ final class CUDAForwardPass {
     finalNorm = model.finalNorm
     products = Products(library)
     space = try DeviceWorkspace(library.context, configuration, contextLength: contextLength)
-    rotary = try DeviceRotaryTable(library.context, configuration, contextLength: contextLength)
+    self.contextLength = contextLength
+    var rotary: [Double?: DeviceRotaryTable] = [:]
+    for theta in Set(configuration.attention.map(\.ropeTheta)) {
+      rotary[theta] = try DeviceRotaryTable(
+        library.context, configuration, theta: theta, contextLength: contextLength)
+    }
+    self.rotary = rotary
     upload = try BatchUpload(library.context)
     adjuster = try OutputAdjuster(library, vocabulary: configuration.vocabularySize)
     messages = try TokenMessages(library, layers: configuration.layerCount)
-    isCooperative = cooperative && library.context.device.supportsCooperativeLaunch
+    isCooperative =
+      cooperative && library.context.device.supportsCooperativeLaunch && configuration.hasPlainDecodeStep
     screen = try CUDAScreenedHead.make(library, weights, wanted: screened)
   }
+
+  /// Makes room for so many rows together, which is more than usual for a long text whose tokens attend to later ones.
+  func reserve(rows: Int) throws(CUDAError) {
+    guard rows > space.rows else { return }
+    space = try DeviceWorkspace(library.context, configuration, contextLength: contextLength, leastRows: rows)
+  }
+
+  /// Makes the rotary tables cover `count` positions, the context at most.
+  func extendRotary(to count: Int) throws(CUDAError) { for table in rotary.values { try table.extend(to: count) } }
+
+  /// The angles of a layer.
+  func rotary(ofLayer index: Int) -> DeviceRotaryTable { rotary[configuration.attention(ofLayer: index).ropeTheta]! }
+
+  /// Bytes of device memory that the buffers take.
+  var bufferByteCount: Int { space.byteCount + rotary.values.reduce(0) { $0 + $1.byteCount } }
 
   /// Runs some rows of a plan through the model, at most `space.rows`.
   ///
   /// - Returns: a result for each of the rows after which something is wanted, in their order.
   func forward(_ rows: Range<Int>, of plan: StepPlan<PagePool.Page>) throws(CUDAError) -> [RowResult] {
-    try rotary.extend(to: (plan.rows[rows].map(\.position).max() ?? -1) + 1)
+    try extendRotary(to: (plan.rows[rows].map(\.position).max() ?? -1) + 1)
     let batch = try upload.send(plan, rows, configuration, on: library.stream)
     let (x, qkv, heads, inner) = (space.x, space.qkv, space.inner, space.inner)
     try embed(batch, into: x)
     for (index, layer) in weights.layers.enumerated() {
       // Project q·k·v.
       try multiply(.project, layer, .queryKeyValue, batch, from: x, to: qkv)
+      try normalizeHeads(layer, batch, in: qkv)
 
       // Attend.
-      try attendPrompt(batch, layer: index, from: qkv, to: heads)
-      try attendDecode(batch, layer: index, from: qkv, to: heads)
+      try attend(batch, layer: index, from: qkv, to: heads)
 
       // Project out.
-      try multiply(.add, layer, .attentionOutput, batch, from: heads, to: x)
+      try addProduct(layer, .attentionOutput, batch, from: heads, to: x, norm: .attentionPost)
 
       // Gate·up.
-      try multiply(.activate, layer, .gateUp, batch, from: x, to: inner)
+      try activate(layer, batch, from: x, to: inner)
 
       // Down.
-      try multiply(.add, layer, .down, batch, from: inner, to: x)
+      try addProduct(layer, .down, batch, from: inner, to: x, norm: .feedForwardPost)
     }
     // Head.
     var results: [RowResult] = []
@@ -79,64 +104,8 @@ final class CUDAForwardPass {
     try library.launch(
       .embedRows, CUDAGrid(batch.count),
       EmbedParameters(
-        tokens: batch.outputs.tokens, table: weights.embedding, x: x.address, hidden: Int32(configuration.hiddenSize)))
-  }
-
-  /// The product with a layer's matrix, with the norm and the quantiser before it and the outcome's end after it: the
-  /// products, their addition to the residual stream, or the gated activation.
-  private func multiply(
-    _ outcome: Products.Outcome, _ layer: DeviceWeights.Layer, _ role: MatrixRole, _ batch: DeviceBatch,
-    from input: DeviceRows, to output: DeviceRows
-  ) throws(CUDAError) {
-    try products.multiply(
-      outcome, layer[role].matrix, tokens: batch.count, x: input, norm: layer[role].norm,
-      epsilon: Float(configuration.normEpsilon),
-      target: Target(
-        out: output.address, stride: Int32(output.stride),
-        isSquaredReLU: configuration.activation == .squaredReLU ? 1 : 0),
-      quantized: space.quantized)
-  }
-
-  /// Attention of the tokens of prompts: all keys and values go to the cache first.
-  private func attendPrompt(
-    _ batch: DeviceBatch, layer: Int, from qkv: DeviceRows, to heads: DeviceRows
-  ) throws(CUDAError) {
-    guard batch.promptCount > 0 else { return }
-    try library.launch(
-      .rotateAndAppend, CUDAGrid(batch.promptCount),
-      RotateParameters(
-        heads: space.shape, pages: batch.pages, rows: batch.promptRows, slots: batch.slots,
-        positions: batch.outputs.positions, qkv: qkv.address, cosines: rotary.cosines, sines: rotary.sines,
-        layer: Int32(layer)))
-    let group = configuration.headCount / configuration.keyValueHeadCount
-    try library.launch(
-      .attendPrompt, CUDAGrid(configuration.keyValueHeadCount, batch.tileCount, (group + 63) / 64),
-      sharedBytes: tileScratchBytes,
-      AttendPromptParameters(
-        heads: space.shape, pages: batch.pages, tiles: batch.tiles, qkv: qkv.address, out: heads.address,
-        layer: Int32(layer), outStride: Int32(heads.stride)))
-  }
-
-  /// Attention of the tokens that attend one by one, chunk by chunk of their caches.
-  private func attendDecode(
-    _ batch: DeviceBatch, layer: Int, from qkv: DeviceRows, to heads: DeviceRows
-  ) throws(CUDAError) {
-    let step = batch.attendsInOrder ? 1 : space.attentionRows
-    for start in stride(from: 0, to: batch.singleCount, by: step) {
-      try library.launch(
-        .attendDecode,
-        CUDAGrid(min(batch.mostChunks, 64), configuration.keyValueHeadCount, min(step, batch.singleCount - start)),
-        sharedBytes: space.shape.attentionBytes,
-        AttendDecodeParameters(
-          attention: attention(pages: batch.pages), rows: batch.singleRows + UInt64(4 * start), slots: batch.slots,
-          positions: batch.outputs.positions, layer: Int32(layer)))
-    }
-  }
-
-  func attention(pages: Pages) -> DecodeAttention {
-    DecodeAttention(
-      heads: space.shape, pages: pages, partials: space.partials, qkv: space.qkv.address, cosines: rotary.cosines,
-      sines: rotary.sines, out: space.inner.address, outStride: Int32(space.inner.stride), unused: 0)
+        tokens: batch.outputs.tokens, table: weights.embedding, x: x.address, hidden: Int32(configuration.hiddenSize),
+        scale: Float(configuration.embeddingScale)))
   }
 
   /// Computes the logits of a group of outputs, and chooses their tokens on the device.
@@ -148,6 +117,7 @@ final class CUDAForwardPass {
     let count = wanted.count
     guard !wanted.allSatisfy(\.isHidden) else { return [] }
     let adjustments = wanted.map(\.deviceAdjustment)
+    try scaleOutputs(count, group.arrays)
     // The screen bounds unchanged logits.
     if let screen, wanted.allSatisfy({ $0.deviceSampling != nil }), adjustments.allSatisfy({ $0 == nil }) {
       try screenedHead(screen, count, group.arrays)
@@ -192,6 +162,14 @@ final class CUDAForwardPass {
       try buffer.copy(to: UnsafeMutableRawBufferPointer(values), from: 4 * count * row)
     }
     return values
+  }
+}
+
+extension ModelConfiguration {
+  /// Whether the cooperative step computes the model: it has the arithmetic of BitNet's language models. Scaled
+  /// frequencies and scores are only other numbers in it.
+  fileprivate var hasPlainDecodeStep: Bool {
+    ModelFeature.allCases.allSatisfy { !has($0) || $0 == .yarnScaling || $0 == .attentionScale }
   }
 }
 

@@ -42,29 +42,29 @@ extension CUDAForwardPass {
 
   /// Computes the logits of `count` outputs (1 to 8) in full.
   func fullHead(_ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
-    let head = fullHeadKernel(count)
+    let (head, input) = (fullHeadKernel(count), headInput)
     try library.launch(
       head.kernel, CUDAGrid(try headBlocks(head.kernel, head.sharedBytes), (count + head.width - 1) / head.width),
       sharedBytes: head.sharedBytes,
       HeadParameters(
-        head: weights.outputHead, x: space.x.address, rows: arrays.rows, logits: space.logits.address,
+        head: input.head, x: input.x, rows: arrays.rows, logits: space.logits.address,
         best: space.best, outputs: Int32(count)))
   }
 
   /// The same with the screen: logits that cannot matter for the outputs' sampling are minus infinity.
   func screenedHead(_ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
-    let screen = screenKernel(screened, count)
+    let (screen, input) = (screenKernel(screened, count), headInput)
     try library.launch(
       screen.kernel,
       CUDAGrid(try headBlocks(screen.kernel, screen.sharedBytes), (count + screen.width - 1) / screen.width),
       sharedBytes: screen.sharedBytes,
       ScreenParameters(
-        head: weights.outputHead, screen: screened.screen, x: space.x.address, rows: arrays.rows,
+        head: input.head, screen: screened.screen, x: input.x, rows: arrays.rows,
         upper: space.logits.address, floors: space.floors, outputs: Int32(count)))
     try library.launch(
       .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
       RescoreParameters(
-        head: weights.outputHead, x: space.x.address, rows: arrays.rows, windows: arrays.windows,
+        head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows,
         logits: space.logits.address, floors: space.floors, best: space.best, arrivals: space.screenArrivals,
         survivors: space.survivors))
   }

@@ -48,7 +48,7 @@ final class DecodeStep {
     model.embedding = weights.embedding
     model.head = weights.outputHead
     model.attention = pass.attention(
-      pages: Pages(addresses: tables.address, capacity: Int32(space.chunkCapacity), unused: 0))
+      pages: Pages(addresses: tables.address, capacity: Int32(space.chunkCapacity), unused: 0), layer: 0)
     model.x = space.x.address
     model.qkv = space.qkv.address
     model.inner = space.inner.address

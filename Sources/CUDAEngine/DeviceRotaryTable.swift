@@ -11,8 +11,11 @@ final class DeviceRotaryTable {
   var sines: UInt64 { sineBuffer.address }
   var byteCount: Int { 2 * cosineBuffer.byteCount }
 
-  init(_ context: CUDAContext, _ configuration: ModelConfiguration, contextLength: Int) throws(CUDAError) {
-    table = RotaryTable(configuration)
+  /// - Parameter theta: the base of layers that have one of their own; nil for the model's.
+  init(
+    _ context: CUDAContext, _ configuration: ModelConfiguration, theta: Double?, contextLength: Int
+  ) throws(CUDAError) {
+    table = RotaryTable(configuration, theta: theta)
     capacity = contextLength
     cosineBuffer = try CUDABuffer(context, byteCount: 4 * contextLength * table.pairs)
     sineBuffer = try CUDABuffer(context, byteCount: 4 * contextLength * table.pairs)

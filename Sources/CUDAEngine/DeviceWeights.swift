@@ -10,13 +10,15 @@ final class DeviceWeights {
   struct Layer {
     /// By the roles of CUDAKernels.h.
     var matrices = [Matrix](repeating: Matrix(), count: roleCount)
-    /// Of the norm of each matrix's input, 0 where there is none.
-    var norms = [UInt64](repeating: 0, count: roleCount)
+    fileprivate var norms: [NormRole: UInt64] = [:]
 
-    subscript(role: MatrixRole) -> (matrix: Matrix, norm: UInt64) {
-      get { (matrices[role.onDevice], norms[role.onDevice]) }
-      set { (matrices[role.onDevice], norms[role.onDevice]) = newValue }
+    subscript(role: MatrixRole) -> Matrix {
+      get { matrices[role.onDevice] }
+      set { matrices[role.onDevice] = newValue }
     }
+
+    /// The address of a norm's weights, 0 where there is none.
+    subscript(role: NormRole) -> UInt64 { norms[role] ?? 0 }
   }
 
   let configuration: ModelConfiguration
@@ -40,9 +42,8 @@ final class DeviceWeights {
       Self.aligned(weights.embedding.bytes.count) + (c.tiedEmbedding ? 0 : Self.aligned(weights.head.bytes.count))
     total += Self.aligned(4 * c.hiddenSize) + Self.aligned(c.layerCount * MemoryLayout<DecodeLayer>.stride)
     for layer in weights.layers {
-      for role in MatrixRole.allCases {
-        total += Self.aligned(layer[role].tiles.count) + Self.aligned(4 * (layer[role.inputNorm]?.count ?? 0))
-      }
+      for matrix in layer.matrices { total += Self.aligned(matrix.tiles.count) }
+      for (_, width) in c.norms { total += Self.aligned(4 * width) }
     }
     arena = try CUDABuffer(context, byteCount: total)
     decodeLayers = arena.address  // the table comes first, written last
@@ -54,9 +55,10 @@ final class DeviceWeights {
     for layer in weights.layers {
       var onDevice = Layer()
       for role in MatrixRole.allCases {
-        let matrix = Matrix(layer[role], tiles: try upload(layer[role].tiles))
-        let norm = try layer[role.inputNorm].map { (norm) throws(CUDAError) in try upload(norm) }
-        onDevice[role] = (matrix, norm ?? 0)
+        onDevice[role] = Matrix(layer[role], tiles: try upload(layer[role].tiles))
+      }
+      for (role, _) in c.norms {
+        onDevice.norms[role] = try layer[role].map { (norm) throws(CUDAError) in try upload(norm) }
       }
       layers.append(onDevice)
     }
@@ -116,6 +118,20 @@ extension Matrix {
     }
   }
 
+  /// One of the stacked parts as a matrix of its own, whose rows have the same places in the output.
+  package func only(part index: Int) -> Matrix {
+    let parts = withUnsafeBytes(of: part) { Array($0.bindMemory(to: Part.self)) }
+    let first = parts[index].firstRow / Int32(Tile.rows)
+    let end = index + 1 < Int(self.parts) ? parts[index + 1].firstRow / Int32(Tile.rows) : tileRows
+    var matrix = self
+    matrix.tiles += UInt64(Int(first) * Int(tilesPerRow) * Tile.bytes)
+    matrix.tileRows = end - first
+    matrix.parts = 1
+    matrix.part.0 = parts[index]
+    matrix.part.0.firstRow = 0
+    return matrix
+  }
+
   /// Bytes of a row of codes.
   package var paddedColumns: Int { Int(tilesPerRow) * Tile.columns }
 }
@@ -144,7 +160,7 @@ extension DeviceWeights.Layer {
   fileprivate var decodeLayer: DecodeLayer {
     var layer = DecodeLayer()
     fill(&layer.matrices, with: matrices)
-    fill(&layer.norms, with: norms)
+    fill(&layer.norms, with: MatrixRole.allCases.sorted { $0.onDevice < $1.onDevice }.map { self[$0.inputNorm] })
     return layer
   }
 }

@@ -28,6 +28,12 @@ final class DeviceWorkspace {
   let qkv: DeviceRows
   /// Concatenated heads, or the gated activation, `[rows][the wider of both]`.
   let inner: DeviceRows
+  /// Outputs of the attention and of the feed-forward part before they are added to the residual stream, and
+  /// normalised rows before the head, `[rows][hidden]`; nil where they are not kept.
+  let branch: DeviceRows?
+  /// Products gate and up before the activation, `[rows][2 · feed-forward size]`; nil where they are not kept.
+  let gateUp: DeviceRows?
+  /// Room for `[parts][rows]` where stacked projections have norms of their own, otherwise for `[rows]`.
   let quantized: QuantizedRows
   let logits: CUDABuffer
   /// The shape of the attention.
@@ -43,22 +49,29 @@ final class DeviceWorkspace {
   let candidates: Candidates
   private let buffers: [CUDABuffer]
 
-  init(_ context: CUDAContext, _ configuration: ModelConfiguration, contextLength: Int) throws(CUDAError) {
+  /// - Parameter leastRows: of which there is room for more than usual, if need be.
+  init(
+    _ context: CUDAContext, _ configuration: ModelConfiguration, contextLength: Int, leastRows: Int = 0
+  ) throws(CUDAError) {
     let (hidden, headCount) = (configuration.hiddenSize, configuration.headCount)
     let qkvWidth = configuration.queryWidth + 2 * configuration.keyValueWidth
     let innerWidth = max(configuration.queryWidth, configuration.feedForwardSize)
     let free = try context.memory().free
     // Buffers of a long slice must leave nearly all of the memory to the cache.
-    let bytesPerRow = 4 * (2 * hidden + qkvWidth + innerWidth) + innerWidth
+    let branchWidth = configuration.keepsBranches ? hidden : 0
+    let gateUpWidth = configuration.keepsGateAndUp ? 2 * configuration.feedForwardSize : 0
+    let parts = configuration.has(.projectionNorms) ? MatrixRole.allCases.map(\.partNorms.count).max() ?? 1 : 1
+    let bytesPerRow =
+      4 * (2 * hidden + qkvWidth + innerWidth + branchWidth + gateUpWidth) + parts * max(hidden, innerWidth)
     let slice = Self.slices.first { $0 * bytesPerRow <= free / 32 } ?? Self.slices.last!
-    let rows = min(slice, max(contextLength, outputGroup))
+    let rows = max(leastRows, min(slice, max(contextLength, outputGroup)))
     self.rows = rows
     chunkCapacity = (contextLength + attentionChunkLength - 1) / attentionChunkLength
     let padded = (configuration.headSize + 7) / 8 * 8
     shape = Heads(
       queryHeads: Int32(headCount), keyValueHeads: Int32(configuration.keyValueHeadCount),
       size: Int32(configuration.headSize), padded: Int32(padded),
-      scale: Float(1 / Double(configuration.headSize).squareRoot()), unused: 0)
+      scale: Float(configuration.attentionScale ?? 1 / Double(configuration.headSize).squareRoot()), unused: 0)
 
     var buffers: [CUDABuffer] = []
     func allocate(_ byteCount: Int, cleared: Bool = false) throws(CUDAError) -> CUDABuffer {
@@ -73,10 +86,12 @@ final class DeviceWorkspace {
     x = try allocateRows(hidden)
     qkv = try allocateRows(qkvWidth)
     inner = try allocateRows(innerWidth)
+    branch = branchWidth > 0 ? try allocateRows(branchWidth) : nil
+    gateUp = gateUpWidth > 0 ? try allocateRows(gateUpWidth) : nil
     let codeStride = Tile.padded(max(hidden, innerWidth), to: Tile.columns)
     quantized = QuantizedRows(
-      codes: try allocate(rows * codeStride).address, stride: codeStride, scales: try allocate(4 * rows).address,
-      sums: try allocate(4 * rows).address)
+      codes: try allocate(parts * rows * codeStride).address, stride: codeStride,
+      scales: try allocate(4 * parts * rows).address, sums: try allocate(4 * parts * rows).address)
     logits = try allocate(4 * outputGroup * configuration.vocabularySize)
 
     let chunks = headCount * chunkCapacity  // of one row
@@ -98,6 +113,17 @@ final class DeviceWorkspace {
   }
 
   var byteCount: Int { buffers.reduce(0) { $0 + $1.byteCount } }
+}
+
+extension ModelConfiguration {
+  /// Whether the attention's and the feed-forward part's outputs are added to the residual stream as they are.
+  var hasPlainBranches: Bool { !has(.postNorms) && !has(.residualScale) }
+  /// Whether rows of hidden states are kept besides the residual stream.
+  fileprivate var keepsBranches: Bool { !hasPlainBranches || has(.outputScale) }
+  /// Whether gate and up have products of their own: the fused ones know neither their norms nor all activations.
+  fileprivate var keepsGateAndUp: Bool {
+    has(.geluTanh) || !optionalNorms.isDisjoint(with: MatrixRole.gateUp.partNorms)
+  }
 }
 
 extension Heads {

@@ -5,6 +5,11 @@ import CBitNetCUDAKernels
 package enum Kernel: String, CaseIterable {
   case embedRows = "embed_rows"
   case quantizeRows = "quantize_rows"
+  case quantizeParts = "quantize_parts"
+  case normalizeHeads = "normalize_heads"
+  case addBranch = "add_branch"
+  case gateRows = "gate_rows"
+  case scaleOutputs = "scale_outputs"
   case gemvProject = "gemv_project"
   case gemvAdd = "gemv_add"
   case gemvActivate = "gemv_activate"
@@ -40,6 +45,7 @@ package enum Kernel: String, CaseIterable {
   case rotateAndAppend = "rotate_and_append"
   case attendDecode = "attend_decode"
   case attendPrompt = "attend_prompt"
+  case attendWindow = "attend_window"
   case head1 = "head_1"
   case head4 = "head_4"
   case head8 = "head_8"
@@ -62,6 +68,7 @@ package enum Kernel: String, CaseIterable {
   package var image: String {
     switch self {
     case .embedRows, .quantizeRows: "rows"
+    case .quantizeParts, .normalizeHeads, .addBranch, .gateRows, .scaleOutputs: "normed"
     case .gemvProject, .gemvAdd, .gemvActivate, .gemvExact: "gemv"
     case .fewProject, .fewAdd, .fewActivate, .fewExact: "few"
     case .gemm32x64Project, .gemm32x64Add, .gemm32x64Activate, .gemm32x64Exact, .gemm64x64Project, .gemm64x64Add,
@@ -73,6 +80,7 @@ package enum Kernel: String, CaseIterable {
     case .rotateAndAppend: "rotary"
     case .attendDecode: "attention_decode"
     case .attendPrompt: "attention_prompt"
+    case .attendWindow: "attention_window"
     case .head1, .head4, .head8: "head"
     case .screenBuild, .screen1, .screen4, .screenRescore: "screen"
     case .adjustRows, .sampleRows: "sample"
@@ -95,7 +103,7 @@ package enum Kernel: String, CaseIterable {
   /// Threads of a block.
   package var threads: Int {
     switch self {
-    case .attendPrompt: 128
+    case .attendPrompt, .attendWindow: 128
     case .decodeOne, .decodeOneSmall, .decodeResident, .decodeOneTraced, .decodeOneSmallTraced, .decodeResidentTraced:
       512
     case .adjustRows, .sampleRows: 1024

@@ -176,6 +176,37 @@ package struct Products {
     }
   }
 
+  /// The product of rows of floats with a matrix whose stacked parts have norms of their own.
+  ///
+  /// - Parameters:
+  ///   - norm: of all parts' input; 0: none.
+  ///   - partNorms: of each part's own input, after it; 0: none.
+  ///   - quantized: with room for each part's codes, scales and sums, `[parts][capacity]`.
+  func multiplyParts(
+    _ outcome: Outcome, _ matrix: Matrix, tokens: Int, x: DeviceRows, norm: UInt64, epsilon: Float,
+    partNorms: [UInt64], partEpsilon: Float, target: Target, quantized: QuantizedRows, capacity: Int
+  ) throws(CUDAError) {
+    var parameters = QuantizePartsParameters()
+    parameters.x = x.address
+    parameters.norm = norm
+    fill(&parameters.partNorms, with: partNorms)
+    (parameters.codes, parameters.scales, parameters.sums) = (quantized.codes, quantized.scales, quantized.sums)
+    (parameters.epsilon, parameters.partEpsilon) = (epsilon, partEpsilon)
+    (parameters.columns, parameters.xStride) = (matrix.columns, Int32(x.stride))
+    (parameters.codeStride, parameters.partRows) = (Int32(quantized.stride), Int32(capacity))
+    try library.launch(
+      .quantizeParts, CUDAGrid(tokens, partNorms.count), sharedBytes: rowScratchBytes, parameters)
+    for index in partNorms.indices {
+      let part = matrix.only(part: index)
+      let path = Self.gemmPath(
+        tokens: tokens, part, multiprocessors: device.multiprocessorCount,
+        sharedMemoryPerBlock: device.sharedMemoryPerBlock)
+      try multiplyCodes(
+        path, outcome, part, tokens: tokens, quantized.skipping(index * capacity),
+        stages: stages(path, tokens: tokens, part), target: target)
+    }
+  }
+
   /// The bare integer product of rows that are quantised already, on any path, by which kernels are checked and
   /// compared.
   ///
@@ -242,5 +273,12 @@ package struct QuantizedRows {
     self.stride = stride
     self.scales = scales
     self.sums = sums
+  }
+
+  /// The rows after some others.
+  func skipping(_ count: Int) -> QuantizedRows {
+    QuantizedRows(
+      codes: codes + UInt64(count * stride), stride: stride, scales: scales + UInt64(4 * count),
+      sums: sums + UInt64(4 * count))
   }
 }

@@ -40,6 +40,12 @@ __device__ __forceinline__ float gated(bool isSquaredReLU, float gate, float up)
   return __fmul_rn(__fdiv_rn(gate, __fadd_rn(1.0f, exponential(-gate))), up);
 }
 
+/// gate / (1 + e^-t) · up, t = gate · fma(gate², c₃, c₁): gelu with the tanh approximation.
+__device__ __forceinline__ float gatedGelu(float gate, float up) {
+  const float t = __fmul_rn(gate, __fmaf_rn(__fmul_rn(gate, gate), 0x1.2444f2p-4f, 0x1.988454p+0f));
+  return __fmul_rn(__fdiv_rn(gate, __fadd_rn(1.0f, exponential(-t))), up);
+}
+
 /// The larger of both; the other one if one is not a number.
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 

@@ -10,6 +10,9 @@ static const char attention_decode[] = {
 static const char attention_prompt[] = {
 #embed "ptx/attention_prompt.ptx" suffix(, 0)
 };
+static const char attention_window[] = {
+#embed "ptx/attention_window.ptx" suffix(, 0)
+};
 static const char decode[] = {
 #embed "ptx/decode.ptx" suffix(, 0)
 };
@@ -34,6 +37,9 @@ static const char gemv[] = {
 static const char head[] = {
 #embed "ptx/head.ptx" suffix(, 0)
 };
+static const char normed[] = {
+#embed "ptx/normed.ptx" suffix(, 0)
+};
 static const char resident_traced[] = {
 #embed "ptx/resident_traced.ptx" suffix(, 0)
 };
@@ -54,6 +60,7 @@ static const char screen[] = {
 static const KernelImage images[] = {
     IMAGE(attention_decode),
     IMAGE(attention_prompt),
+    IMAGE(attention_window),
     IMAGE(decode),
     IMAGE(decode_one),
     IMAGE(decode_resident),
@@ -62,6 +69,7 @@ static const KernelImage images[] = {
     IMAGE(gemm),
     IMAGE(gemv),
     IMAGE(head),
+    IMAGE(normed),
     IMAGE(resident_traced),
     IMAGE(rotary),
     IMAGE(rows),

@@ -4,12 +4,12 @@
 // Bound by: latency; blocks are many and short.
 #include "quantize.cuh"
 
-/// The embedding's rows of the tokens, widened to floats.
+/// The embedding's rows of the tokens, widened to floats and scaled.
 extern "C" __global__ void __launch_bounds__(256)
 embed_rows(const EmbedParameters p) {
   const uint16_t *row = p.table + (size_t)p.tokens[blockIdx.x] * p.hidden;
   for (int i = threadIdx.x; i < p.hidden; i += blockThreads)
-    p.x[(size_t)blockIdx.x * p.hidden + i] = fromBFloat16(row[i]);
+    p.x[(size_t)blockIdx.x * p.hidden + i] = __fmul_rn(fromBFloat16(row[i]), p.scale);
 }
 
 /// blockQuantize for rows of at most 256 · count elements: thread t holds t, t + 256, … in registers, with the norm's

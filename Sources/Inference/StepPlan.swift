@@ -46,6 +46,26 @@ package struct StepPlan<Page> {
   package let rows: [Row]
   package let outputs: [Output]
 
+  /// Rows that go through the layers together: up to `length` of them. Where a token attends to later ones, a layer's
+  /// keys and values of a text must all be there before it attends, so a slice holds whole entries, and one entry that is
+  /// longer is a slice alone.
+  package func slices(of length: Int, holdingWholeEntries: Bool) -> [Range<Int>] {
+    guard holdingWholeEntries else {
+      return stride(from: 0, to: rows.count, by: length).map { $0..<min($0 + length, rows.count) }
+    }
+    var slices: [Range<Int>] = []
+    var end = 0
+    for entry in entries {
+      if let last = slices.last, last.count + entry.count <= length {
+        slices[slices.count - 1] = last.lowerBound..<end + entry.count
+      } else {
+        slices.append(end..<end + entry.count)
+      }
+      end += entry.count
+    }
+    return slices
+  }
+
   /// The result of an output, from all logits or, for `.hidden`, from the hidden state.
   ///
   /// - Parameters:

@@ -60,6 +60,31 @@ extension ModelConfiguration {
       activation: subNorms ? .squaredReLU : .silu, optionalNorms: subNorms ? .subNorms : [],
       tiedEmbedding: Bool.random(using: &generator))
   }
+
+  /// A small random shape with random features besides those of BitNet's language models.
+  package static func randomWithFeatures(using generator: inout some RandomNumberGenerator) -> ModelConfiguration {
+    var model = ModelConfiguration.random(using: &generator)
+    for norm in NormRole.allCases where norm.isOptional && Bool.random(using: &generator) {
+      model.optionalNorms.insert(norm)
+    }
+    if Bool.random(using: &generator) { model.activation = .geluTanh }
+    if Bool.random(using: &generator) { model.projectionNormEpsilon = 1e-4 }
+    if Bool.random(using: &generator) { model.attentionScale = 0.2 }
+    if Bool.random(using: &generator) { model.embeddingScale = 3.7 }
+    if Bool.random(using: &generator) { model.residualScale = 0.6 }
+    if Bool.random(using: &generator) { model.outputScale = 1.9 }
+    if model.ropeScaling == nil, Bool.random(using: &generator) {
+      model.yarnScaling = .init(factor: 3, originalContextLength: 70)
+    }
+    let isBidirectional = Bool.random(using: &generator)
+    model.attention = (0..<model.layerCount).map { _ in
+      Attention(
+        window: Bool.random(using: &generator) ? Int.random(in: 1...150, using: &generator) : nil,
+        isBidirectional: isBidirectional && Bool.random(using: &generator),
+        ropeTheta: Bool.random(using: &generator) ? 700 : nil)
+    }
+    return model
+  }
 }
 
 extension TernaryMatrix {

@@ -25,6 +25,16 @@ extension KernelTests {
       KernelTests.run(0..<16) { PromptAttentionCheck(&$0) }
     }
 
+    @Test("Windows, attention to later tokens, and heads of any size")
+    func windows() {
+      KernelTests.run(0..<40) { PromptAttentionCheck(windows: &$0) }
+    }
+
+    @Test("Windows with more than 32 query heads per key head")
+    func windowsOfManyHeads() {
+      KernelTests.run(100..<103) { PromptAttentionCheck(windows: &$0, group: 40) }
+    }
+
     @Test("A prompt with more than 64 query heads per key head")
     func promptOfManyHeads() {
       KernelTests.run(100..<102) { PromptAttentionCheck(&$0, group: 70) }

@@ -60,7 +60,7 @@ struct NormedModelTests {
   @Test("and on random shapes with random features", arguments: 1...40)
   func randomShapes(seed: Int) throws {
     var generator = SeededGenerator(seed: UInt64(seed))
-    let configuration = ModelConfiguration.withRandomFeatures(using: &generator)
+    let configuration = ModelConfiguration.randomWithFeatures(using: &generator)
     let weights = try ModelWeights(random: configuration, seed: UInt64(seed))
     let length = Int.random(in: 1...200, using: &generator)
     try compare(weights, length: length, name: "\(configuration)", using: &generator)
@@ -118,32 +118,5 @@ struct NormedModelTests {
         == "the length of \(id) is 3; expected 0, because the model's attention is bidirectional: pass "
         + "a text's tokens in one step")
     #expect(engine.makeSequence(startingWith: [1, 2, 3, 4]).cached == 0)
-  }
-}
-
-extension ModelConfiguration {
-  /// A small random shape with random features besides those of BitNet's language models.
-  fileprivate static func withRandomFeatures(using generator: inout SeededGenerator) -> ModelConfiguration {
-    var model = ModelConfiguration.random(using: &generator)
-    for norm in NormRole.allCases where norm.isOptional && Bool.random(using: &generator) {
-      model.optionalNorms.insert(norm)
-    }
-    if Bool.random(using: &generator) { model.activation = .geluTanh }
-    if Bool.random(using: &generator) { model.projectionNormEpsilon = 1e-4 }
-    if Bool.random(using: &generator) { model.attentionScale = 0.2 }
-    if Bool.random(using: &generator) { model.embeddingScale = 3.7 }
-    if Bool.random(using: &generator) { model.residualScale = 0.6 }
-    if Bool.random(using: &generator) { model.outputScale = 1.9 }
-    if model.ropeScaling == nil, Bool.random(using: &generator) {
-      model.yarnScaling = .init(factor: 3, originalContextLength: 70)
-    }
-    let isBidirectional = Bool.random(using: &generator)
-    model.attention = (0..<model.layerCount).map { _ in
-      Attention(
-        window: Bool.random(using: &generator) ? Int.random(in: 1...150, using: &generator) : nil,
-        isBidirectional: isBidirectional && Bool.random(using: &generator),
-        ropeTheta: Bool.random(using: &generator) ? 700 : nil)
-    }
-    return model
   }
 }

@@ -28,41 +28,16 @@ struct ModelFeatureTests {
     return model
   }
 
-  @Test("is valid, is detected, and is refused by name on an engine without it", arguments: ModelFeature.allCases)
+  @Test("is valid and is detected", arguments: ModelFeature.allCases)
   func features(feature: ModelFeature) throws {
     let model = Self.model(with: feature)
     try model.validate()
     #expect(ModelFeature.allCases.filter(model.has) == [feature])
-    #expect(throws: Never.self) { try model.requireOnly([feature], on: "this engine") }
-    let expected =
-      switch feature {
-      case .headNorms:
-        "the model's normalisation of heads is a query head norm and key head norm; expected none on this engine"
-      case .postNorms:
-        "the model's normalisation of a block's outputs is an attention post-norm; expected none on this engine"
-      case .geluTanh: "the model's activation is \(model.activation.rawValue); expected relu2 or silu on this engine"
-      case .attentionWindow:
-        "the model's attention window is 7 positions; expected attention to all earlier positions on this engine"
-      case .bidirectionalAttention: "the model's attention is bidirectional; expected causal attention on this engine"
-      case .ropeThetaByLayer:
-        "the model's rope_theta of some layers is 500.0; expected one rope_theta for all layers on this engine"
-      case .attentionScale: "the model's attention scale is 0.25; expected 1 / √head_dim on this engine"
-      case .embeddingScale: "the model's embedding scale is 8.0; expected 1 on this engine"
-      case .residualScale: "the model's residual scale is 0.5; expected 1 on this engine"
-      case .outputScale: "the model's output scale is 2.0; expected 1 on this engine"
-      case .projectionNorms:
-        "the model's normalisation before projections is a norm for each projection; expected one norm for projections "
-          + "of the same input on this engine"
-      case .yarnScaling: "the model's rotary scaling is YaRN; expected none, or that of Llama 3.1 on this engine"
-      }
-    let error = #expect(throws: EngineError.self) { try model.requireOnly(on: "this engine") }
-    #expect(error?.description == expected + "; the CPU engine (--device cpu) runs the model")
   }
 
   @Test("is absent from a plain model")
   func plainModel() throws {
     #expect(!ModelFeature.allCases.contains(where: Self.plain.has))
-    #expect(throws: Never.self) { try Self.plain.requireOnly(on: "this engine") }
   }
 
   @Test("is refused with the name of its field when its value is out of range")

@@ -44,7 +44,7 @@ typedef struct Heads {
   int keyValueHeads;
   int size;     // elements of a head: even
   int padded;   // the same rounded up to 8; the rest is zero
-  float scale;  // 1 / sqrt(size)
+  float scale;  // of scores: mostly 1 / sqrt(size)
   int unused;
 } Heads;
 
@@ -78,7 +78,7 @@ typedef struct DecodeAttention {
   int unused;
 } DecodeAttention;
 
-/// Neighbouring tokens of one sequence, at most 64 / group of them (at least one).
+/// Neighbouring tokens of one sequence: for attend_prompt at most 64 / group of them (at least one).
 typedef struct QueryTile {
   int firstRow;
   int tokens;
@@ -201,6 +201,7 @@ enum {
   oneScratchBytes = 3840,
   residentScratchBytes = 4928,
   tileScratchBytes = 84608,
+  windowScratchBytes = 60032,
   sampleScratchBytes = 3744,
 };
 
@@ -209,6 +210,13 @@ enum {
   longestStagedRow = 6912,
   /// Elements, rounded up to 8, of the longest heads that attention_short.cuh takes.
   longestShortHead = 128,
+  /// The same of attend_prompt.
+  longestPromptHead = 128,
+  /// Queries of a tile of attend_window, and elements of its slices of a head.
+  windowTileQueries = 32,
+  windowSlice = 128,
+  /// The window of attend_window that holds all positions.
+  endlessWindow = 1 << 30,
   /// Blocks that can report where they gave up.
   stallRecords = 1024,
   /// Time stamps of a phase (trace.cuh).
@@ -240,6 +248,7 @@ typedef struct EmbedParameters {
   DEVICE(const unsigned short) table;  // [vocabulary][hidden] bfloat16
   DEVICE(float) x;                     // [rows][hidden]
   int hidden;
+  float scale;  // of the rows
 } EmbedParameters;
 
 /// quantize_rows
@@ -254,6 +263,64 @@ typedef struct QuantizeParameters {
   int xStride;
   int codeStride;
 } QuantizeParameters;
+
+/// quantize_parts
+typedef struct QuantizePartsParameters {
+  DEVICE(const float) x;             // [rows][xStride]
+  DEVICE(const float) norm;          // of all parts' input, [columns]; null: none
+  DEVICE(const float) partNorms[3];  // of each part's own input, after it: [columns]; null: none
+  DEVICE(signed char) codes;         // [gridDim.y][partRows][codeStride], cleared from columns on
+  DEVICE(float) scales;              // [gridDim.y][partRows]
+  DEVICE(int) sums;                  // [gridDim.y][partRows]
+  float epsilon;
+  float partEpsilon;
+  int columns;
+  int xStride;
+  int codeStride;
+  int partRows;
+} QuantizePartsParameters;
+
+/// normalize_heads
+typedef struct NormalizeHeadsParameters {
+  Heads heads;
+  DEVICE(float) qkv;              // [gridDim.x][width], before rotation
+  DEVICE(const float) queryNorm;  // [size]; null: none
+  DEVICE(const float) keyNorm;    // [size]; null: none
+  float epsilon;
+} NormalizeHeadsParameters;
+
+/// add_branch
+typedef struct AddBranchParameters {
+  DEVICE(float) x;             // [gridDim.x][hidden]
+  DEVICE(const float) branch;  // [gridDim.x][hidden]
+  DEVICE(const float) norm;    // of the branch, [hidden]; null: none
+  float epsilon;
+  float scale;  // of the branch after its norm
+  int hidden;
+} AddBranchParameters;
+
+/// The activations of gate_rows.
+enum { activationSquaredReLU, activationSilu, activationGeluTanh };
+
+/// gate_rows
+typedef struct GateParameters {
+  DEVICE(const float) gateUp;  // [gridDim.x][gate, up][width]
+  DEVICE(float) out;           // [gridDim.x][outStride]
+  int width;
+  int outStride;
+  int activation;
+} GateParameters;
+
+/// scale_outputs
+typedef struct ScaleOutputsParameters {
+  DEVICE(const float) x;     // [rows of the batch][hidden], before the final norm
+  DEVICE(const int) rows;    // [gridDim.x]: the row of the batch that an output belongs to
+  DEVICE(const float) norm;  // [hidden]
+  DEVICE(float) out;         // [rows of the batch][hidden]: the outputs' rows alone are written
+  float epsilon;
+  float scale;
+  int hidden;
+} ScaleOutputsParameters;
 
 /// gemv_project, gemv_add, gemv_activate
 typedef struct GemvParameters {
@@ -332,6 +399,20 @@ typedef struct AttendPromptParameters {
   int layer;
   int outStride;
 } AttendPromptParameters;
+
+/// attend_window
+typedef struct AttendWindowParameters {
+  Heads heads;
+  Pages pages;
+  DEVICE(const QueryTile) tiles;  // [gridDim.x], at most windowTileQueries / group tokens each (at least one)
+  DEVICE(const int) ends;         // of each slot's positions, [slots]; used where isBidirectional
+  DEVICE(const float) qkv;        // as in AttendPromptParameters
+  DEVICE(float) out;              // [rows of the batch][outStride]
+  int layer;
+  int outStride;
+  int window;           // positions backwards, and forwards where isBidirectional, a token's own included
+  int isBidirectional;  // whether a token attends to later ones
+} AttendWindowParameters;
 
 /// attend_decode
 typedef struct AttendDecodeParameters {

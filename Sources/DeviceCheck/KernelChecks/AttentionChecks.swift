@@ -121,7 +121,7 @@ package struct DecodeAttentionCheck: KernelCheck {
       after.append(qkv[row * width..<(row + 1) * width], sequence: sequence, position: position, angles: angles)
       let queries = angles.rotated(
         qkv[row * width..<row * width + heads.queryWidth], size: Int(heads.size), position: position)
-      let attended = after.attention([queries[...]], sequence: sequence, counts: [position + 1])[0]
+      let attended = after.attention([queries[...]], sequence: sequence, seen: [0..<position + 1])[0]
       expected.replaceSubrange(row * outStride..<row * outStride + heads.queryWidth, with: attended)
     }
 
@@ -161,6 +161,12 @@ package struct DecodeAttentionCheck: KernelCheck {
 
 /// Neighbouring tokens of several sequences, whose keys and values are already in the cache.
 package struct PromptAttentionCheck: KernelCheck {
+  /// A kernel, and what the tokens see.
+  private enum Form {
+    case prompt
+    case window(ModelConfiguration.Attention)
+  }
+  private let form: Form
   private let heads: Heads
   private let cache: RandomCache
   /// The number of tokens and the first token's position, for each sequence. The rows of a sequence are consecutive.
@@ -179,14 +185,33 @@ package struct PromptAttentionCheck: KernelCheck {
     self.init(&generator, heads, sequences)
   }
 
-  init(_ generator: inout SplitMix64, _ heads: Heads, _ sequences: [(tokens: Int, start: Int)]) {
+  /// Tokens with a window or with attention to later tokens, and heads of any size.
+  package init(windows generator: inout SplitMix64, group: Int? = nil) {
+    let size = 2 * generator.int(1...(generator.chance(30) ? 150 : 20))
+    let heads = Heads(keyValueHeads: generator.int(1...2), group: group ?? generator.int(1...6), size: size)
+    let limit = size > 40 || Int(heads.queryHeads) > 6 ? 40 : 100
+    let sequences = (0..<generator.int(1...3)).map { _ in
+      (generator.int(1...limit), generator.chance(30) ? 64 * generator.int(0...3) : generator.int(0...200))
+    }
+    let attention = ModelConfiguration.Attention(
+      window: generator.chance(80) ? generator.int(1...(generator.chance(50) ? 150 : 20)) : nil,
+      isBidirectional: generator.chance(50))
+    self.init(&generator, heads, sequences, windows: attention)
+  }
+
+  /// - Parameter windows: what tokens see where it is not all positions before them.
+  init(
+    _ generator: inout SplitMix64, _ heads: Heads, _ sequences: [(tokens: Int, start: Int)],
+    windows: ModelConfiguration.Attention? = nil
+  ) {
+    form = windows.map { .window($0) } ?? .prompt
     (self.heads, self.sequences) = (heads, sequences)
     let lengths = sequences.map { $0.tokens + $0.start }
     cache = RandomCache(heads, lengths: lengths, room: lengths, &generator)
     let rows = sequences.reduce(0) { $0 + $1.tokens }
     qkv = (0..<rows * heads.width).map { _ in generator.float(-3...3) }
     outStride = heads.queryWidth + generator.int(0...3)
-    let most = max(1, 64 / Int(heads.queryHeads / heads.keyValueHeads))
+    let most = max(1, (windows == nil ? 64 : Int(windowTileQueries)) / Int(heads.queryHeads / heads.keyValueHeads))
     var tiles: [QueryTile] = []
     var firstRow = 0
     for (sequence, work) in sequences.enumerated() {
@@ -206,7 +231,21 @@ package struct PromptAttentionCheck: KernelCheck {
 
   package var shape: String {
     let work = sequences.map { "\($0.tokens) tokens from \($0.start) on" }.joined(separator: ", ")
-    return "\(heads.shape), \(work), \(tiles.count) tiles"
+    let seen =
+      switch form {
+      case .prompt: ""
+      case .window(let attention):
+        ", \(attention.window.map { "a window of \($0)" } ?? "no window"), "
+          + (attention.isBidirectional ? "bidirectional" : "causal")
+      }
+    return "\(heads.shape), \(work)\(seen), \(tiles.count) tiles"
+  }
+
+  /// The positions that a token of a sequence sees.
+  private func seen(by position: Int, of sequence: (tokens: Int, start: Int)) -> Range<Int> {
+    guard case .window(let attention) = form else { return 0..<position + 1 }
+    let (end, reach) = (sequence.start + sequence.tokens, attention.window ?? 1 << 24)
+    return max(0, position + 1 - reach)..<(attention.isBidirectional ? min(end, position + reach) : position + 1)
   }
 
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
@@ -216,18 +255,31 @@ package struct PromptAttentionCheck: KernelCheck {
       let queries = (0..<work.tokens).map {
         qkv[(firstRow + $0) * heads.width..<(firstRow + $0) * heads.width + heads.queryWidth]
       }
-      for row in cache.attention(queries, sequence: sequence, counts: (0..<work.tokens).map { work.start + $0 + 1 }) {
+      let seen = (0..<work.tokens).map { self.seen(by: work.start + $0, of: work) }
+      for row in cache.attention(queries, sequence: sequence, seen: seen) {
         expected += row + Array(repeating: 7, count: outStride - heads.queryWidth)
       }
     }
     let uploaded = try cache.upload(to: device)
     let out = try device.buffer([Float](repeating: 7, count: expected.count))
-    let groups = (Int(heads.queryHeads / heads.keyValueHeads) + 63) / 64
-    try device.run(
-      .attendPrompt, CUDAGrid(Int(heads.keyValueHeads), tiles.count, groups), sharedBytes: Int(tileScratchBytes),
-      AttendPromptParameters(
-        heads: heads, pages: uploaded.pages, tiles: device.address(tiles), qkv: device.address(qkv), out: out.address,
-        layer: Int32(cache.layer), outStride: Int32(outStride)))
+    switch form {
+    case .prompt:
+      let groups = (Int(heads.queryHeads / heads.keyValueHeads) + 63) / 64
+      try device.run(
+        .attendPrompt, CUDAGrid(Int(heads.keyValueHeads), tiles.count, groups), sharedBytes: Int(tileScratchBytes),
+        AttendPromptParameters(
+          heads: heads, pages: uploaded.pages, tiles: device.address(tiles), qkv: device.address(qkv),
+          out: out.address, layer: Int32(cache.layer), outStride: Int32(outStride)))
+    case .window(let attention):
+      let ends = sequences.map { Int32($0.start + $0.tokens) }
+      try device.run(
+        .attendWindow, heads.windowGrid(tiles: tiles.count), sharedBytes: Int(windowScratchBytes),
+        AttendWindowParameters(
+          heads: heads, pages: uploaded.pages, tiles: device.address(tiles), ends: device.address(ends),
+          qkv: device.address(qkv), out: out.address, layer: Int32(cache.layer), outStride: Int32(outStride),
+          window: Int32(attention.window ?? Int(endlessWindow)),
+          isBidirectional: attention.isBidirectional ? 1 : 0))
+    }
     var comparison = KernelComparison()
     comparison.compare(try out.values(), expected, width: outStride)
     try cache.compare(uploaded, in: &comparison)

@@ -18,6 +18,7 @@ package struct KernelCheckList {
     .gemm256x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate,
     .rotateAndAppend, .attendDecode, .attendPrompt, .head1, .head4, .head8,
     .screenBuild, .screen1, .screen4, .screenRescore, .adjustRows, .sampleRows,
+    .quantizeParts, .normalizeHeads, .addBranch, .gateRows, .scaleOutputs, .attendWindow,
   ]
 
   private let shapes: Int
@@ -69,6 +70,12 @@ package struct KernelCheckList {
     case .rotateAndAppend: return RotaryCheck(&generator)
     case .attendDecode: return DecodeAttentionCheck(&generator)
     case .attendPrompt: return PromptAttentionCheck(&generator)
+    case .attendWindow: return PromptAttentionCheck(windows: &generator)
+    case .quantizeParts: return PartQuantizerCheck(&generator)
+    case .normalizeHeads: return HeadNormCheck(&generator)
+    case .addBranch: return BranchCheck(&generator)
+    case .gateRows: return GateCheck(&generator)
+    case .scaleOutputs: return OutputScaleCheck(&generator)
     case .head1: return HeadCheck(&generator, tokens: 1)
     case .head4: return HeadCheck(&generator, tokens: 4)
     case .head8: return HeadCheck(&generator, tokens: 8)
@@ -88,7 +95,8 @@ package struct KernelCheckList {
   }
 }
 
-/// Shapes of BitNet b1.58 2B-4T: hidden rows of 2560, 6912 between, 20 heads of 128 and 5 for keys.
+/// Shapes of BitNet b1.58 2B-4T: hidden rows of 2560, 6912 between, 20 heads of 128 and 5 for keys; for the kernels that
+/// it does not need, those of Qwen3 0.6B (1024, 3072, 16 heads of 128 and 8 for keys) and of Gemma 3 (heads of 256).
 private struct LargeCases {
   private var generator: SplitMix64
   private let heads = Heads(keyValueHeads: 5, group: 4, size: 128)
@@ -98,7 +106,7 @@ private struct LargeCases {
   init(seed: UInt64) { generator = SplitMix64(seed: ~seed) }
 
   func count(_ kernel: Kernel) -> Int {
-    kernel == .quantizeRows || kernel == .attendDecode || kernel == .attendPrompt ? 2 : 1
+    [.quantizeRows, .attendDecode, .attendPrompt, .quantizeParts, .attendWindow].contains(kernel) ? 2 : 1
   }
 
   mutating func make(_ kernel: Kernel, _ index: Int) throws -> any KernelCheck {
@@ -112,6 +120,17 @@ private struct LargeCases {
         &generator, heads, rowCount: [4, 1][index], decoding: [4, 1][index],
         lengths: [[1100, 640, 63, 0], [1087]][index], blocks: 18)
     case .attendPrompt: return PromptAttentionCheck(&generator, heads, [[(24, 1076), (5, 64)], [(128, 0)]][index])
+    case .attendWindow:
+      let heads = Heads(keyValueHeads: 1, group: [3, 4][index], size: 256)
+      return PromptAttentionCheck(
+        &generator, heads, [[(130, 600), (70, 0)], [(300, 0)]][index],
+        windows: [.init(window: 512), .init(window: 200, isBidirectional: true)][index])
+    case .quantizeParts: return PartQuantizerCheck(&generator, columns: [1024, 3072][index], rows: 64)
+    case .normalizeHeads:
+      return HeadNormCheck(&generator, Heads(keyValueHeads: 8, group: 2, size: 128), rows: 64)
+    case .addBranch: return BranchCheck(&generator, hidden: 1024, rows: 64)
+    case .gateRows: return GateCheck(&generator, width: 3072, rows: 64)
+    case .scaleOutputs: return OutputScaleCheck(&generator, hidden: 2560, rowCount: 8)
     case .head1: return HeadCheck(largeHead(), tokens: 1, blocks: 100)
     case .head4: return HeadCheck(largeHead(), tokens: 4, blocks: 100)
     case .head8: return HeadCheck(largeHead(), tokens: 8, blocks: 100)

@@ -82,19 +82,20 @@ struct RandomCache {
   ///
   /// - Parameters:
   ///   - queries: the rotated query heads of each token, one after another.
-  ///   - counts: the number of positions that each token sees.
+  ///   - seen: the positions that each token sees.
   /// - Returns: `[queryHeads][size]` for each token.
-  func attention(_ queries: [ArraySlice<Float>], sequence: Int, counts: [Int]) -> [[Float]] {
+  func attention(_ queries: [ArraySlice<Float>], sequence: Int, seen: [Range<Int>]) -> [[Float]] {
+    let end = seen.map(\.upperBound).max() ?? 0
     let size = Int(heads.size), group = Int(heads.queryHeads / heads.keyValueHeads)
     var out = queries.map { _ in [Float]() }
     for head in 0..<Int(heads.keyValueHeads) {
-      let keys = rows(isValue: false, sequence: sequence, head: head, count: counts.max() ?? 0)
-      let values = rows(isValue: true, sequence: sequence, head: head, count: counts.max() ?? 0)
-      for (token, count) in counts.enumerated() {
+      let keys = rows(isValue: false, sequence: sequence, head: head, count: end)
+      let values = rows(isValue: true, sequence: sequence, head: head, count: end)
+      for (token, seen) in seen.enumerated() {
         for queryHead in head * group..<(head + 1) * group {
           let first = queries[token].startIndex + queryHead * size
           out[token] += ScalarArithmetic.attention(
-            queries[token][first..<first + size], count: count, scale: heads.scale, keys: keys, values: values)
+            queries[token][first..<first + size], seen: seen, scale: heads.scale, keys: keys, values: values)
         }
       }
     }

@@ -11,6 +11,7 @@ package struct EmbeddingCheck: KernelCheck {
   private let hidden: Int
   private let table: [UInt16]
   private let tokens: [Int32]
+  private let scale: Float
 
   package init(_ generator: inout SplitMix64) {
     self.init(&generator, vocabulary: generator.int(1...40), hidden: generator.int(1...600), rows: generator.int(1...7))
@@ -20,6 +21,7 @@ package struct EmbeddingCheck: KernelCheck {
     (self.vocabulary, self.hidden) = (vocabulary, hidden)
     table = (0..<vocabulary * hidden).map { _ in UInt16(truncatingIfNeeded: generator.next()) }
     tokens = (0..<rows).map { _ in Int32(generator.int(0...vocabulary - 1)) }
+    scale = generator.chance(50) ? 1 : generator.float(0.1...40)
   }
 
   package var shape: String { "\(tokens.count) rows of a table of \(vocabulary) × \(hidden)" }
@@ -29,9 +31,10 @@ package struct EmbeddingCheck: KernelCheck {
     try device.run(
       .embedRows, CUDAGrid(tokens.count),
       EmbedParameters(
-        tokens: device.address(tokens), table: device.address(table), x: x.address, hidden: Int32(hidden)))
+        tokens: device.address(tokens), table: device.address(table), x: x.address, hidden: Int32(hidden),
+        scale: scale))
     let expected = tokens.flatMap { token in
-      table[Int(token) * hidden..<(Int(token) + 1) * hidden].map { Float(bfloat16Bits: $0) }
+      table[Int(token) * hidden..<(Int(token) + 1) * hidden].map { Float(bfloat16Bits: $0) * scale }
     }
     var comparison = KernelComparison()
     comparison.compare(try x.values(), expected, width: hidden)

@@ -37,17 +37,19 @@ package enum ScalarArithmetic {
     return y
   }
 
-  /// The attention of one query head to the positions so far, 64 at a time.
+  /// The attention of one query head to a range of positions, a chunk of 64 at a time.
   ///
   /// - Parameters:
-  ///   - count: the number of positions, including the query's own.
-  ///   - keys: `[positions][size]` for at least `count` positions; the values likewise.
-  static func attention(_ query: ArraySlice<Float>, count: Int, scale: Float, keys: [Float], values: [Float]) -> [Float]
-  {
+  ///   - seen: the positions, of which there are some.
+  ///   - keys: `[positions][size]` for at least the positions up to the end of `seen`; the values likewise.
+  static func attention(
+    _ query: ArraySlice<Float>, seen: Range<Int>, scale: Float, keys: [Float], values: [Float]
+  ) -> [Float] {
     let query = Array(query), size = query.count
     var sum = SoftmaxSum<Float>(size: size)
-    for start in stride(from: 0, to: count, by: attentionChunkLength) {
-      let positions = start..<min(count, start + attentionChunkLength)
+    let firstStart = seen.lowerBound / attentionChunkLength * attentionChunkLength
+    for start in stride(from: firstStart, to: seen.upperBound, by: attentionChunkLength) {
+      let positions = max(seen.lowerBound, start)..<min(seen.upperBound, start + attentionChunkLength)
       let scores = positions.map { position in
         LaneOrder.head.sum(size) { (query[$0], keys[position * size + $0]) } * scale
       }
@@ -58,7 +60,8 @@ package enum ScalarArithmetic {
       for (position, share) in zip(positions, shares) {
         for i in 0..<size { weighted[i].addProduct(share, values[position * size + i]) }
       }
-      sum.add(largest: largest, total: LaneOrder.chunk.sum(shares.count) { (shares[$0], 1) }, weighted: weighted)
+      let weights = [Float](repeating: 0, count: positions.lowerBound - start) + shares
+      sum.add(largest: largest, total: LaneOrder.chunk.sum(weights.count) { (weights[$0], 1) }, weighted: weighted)
     }
     return sum.result
   }

@@ -1,0 +1,3 @@
+#include "attention_window.cu"
+
+CUDA_KERNEL(attend_window);
