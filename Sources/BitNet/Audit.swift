@@ -1,3 +1,4 @@
+import BitNetConstraints
 package import BitNetInference
 import BitNetServing
 import BitNetTokenization
@@ -82,7 +83,30 @@ extension LanguageModel {
       throw AuditError(
         "the receipt has \(digests?.count ?? 0) digests of tokens; expected \(receipt.output.count), one for each")
     }
+    do throws(EngineError) {
+      try TokenAdjustment(biases: receipt.biases).validate(rows: 1, vocabulary: vocabulary)
+    } catch {
+      throw AuditError("\(error)")
+    }
+    guard receipt.format == nil || !stops.isEmpty else {
+      throw AuditError("the receipt has no stop tokens; expected one or more with a response_format")
+    }
     try checkEnd(receipt)
+  }
+
+  /// The constraint of a receipt's format; nil for any text.
+  private func constraint(of receipt: Receipt) throws(AuditError) -> (any TokenConstraint)? {
+    guard let format = receipt.format else { return nil }
+    guard format.alternatives.count <= 1024, format.alternatives.allSatisfy({ $0.count <= 1024 }) else {
+      throw AuditError(
+        "the receipt's response_format has \(format.alternatives.count) alternatives or long ones; expected at most "
+          + "1024 of 1024 parts each")
+    }
+    do {
+      return try constraints.constraint(format)
+    } catch {
+      throw AuditError("the receipt's response_format cannot be used: \(error)")
+    }
   }
 
   /// Checks that the generation ends with its last token, and for the reason that the receipt gives.
@@ -110,13 +134,18 @@ extension LanguageModel {
 
   private func recompute(_ receipt: Receipt, in sequence: SequenceID) async throws {
     let tokens = receipt.prompt + receipt.output.dropLast()
-    let want = Batch.Want.token(receipt.sampling, logProbabilities: receipt.tokenDigests == nil ? nil : 0)
+    var choices = try ReceiptChoices(receipt, constraint: constraint(of: receipt))
     var start = 0
     while start < tokens.count {
       try Task.checkCancellation()
       // The last token of the prompt is the first after which one was chosen.
       let first = receipt.prompt.count - 1
-      let end = min(start + Self.stepTokens, start < first ? first : tokens.count)
+      var end = min(start + Self.stepTokens, start < first ? first : tokens.count)
+      var want = Batch.Want.logits
+      if start >= first {
+        // Where the output breaks its format, the last row chooses another token than the receipt's.
+        (want, end) = try choices.want(start - first..<end - first, first: first)
+      }
       let entry = Batch.Entry(
         sequence: sequence, tokens: Array(tokens[start..<end]), rows: start < first ? .none : .all, want: want)
       let results = try await scheduler.perform { try $0.step(Batch([entry]))[0].tokens }
@@ -139,5 +168,52 @@ extension LanguageModel {
       }
       start = end
     }
+  }
+}
+
+/// How the tokens of a receipt's output are chosen, one after another.
+private struct ReceiptChoices {
+  private let receipt: Receipt
+  private var constraint: (any TokenConstraintState)?
+  private var penalties: TokenPenalties?
+
+  init(_ receipt: Receipt, constraint: (any TokenConstraint)?) {
+    self.receipt = receipt
+    self.constraint = constraint?.begin(ends: Set(receipt.stopTokens))
+    penalties = TokenPenalties(receipt.sampling, biases: receipt.biases)
+  }
+
+  /// The wanted choices of some tokens of the output, those that follow the last ones asked for.
+  ///
+  /// - Parameters:
+  ///   - range: indices of the output.
+  ///   - first: the place of the output's first choice among all rows.
+  /// - Returns: the choices, and where they end among all rows: after the first token that the constraint does not
+  ///   allow.
+  mutating func want(_ range: Range<Int>, first: Int) throws(AuditError) -> (want: Batch.Want, end: Int) {
+    var masks: [TokenMask] = []
+    var rows: [[TokenBias]] = []
+    var end = range.lowerBound
+    while end < range.upperBound {
+      let token = receipt.output[end]
+      end += 1
+      if let penalties { rows.append(penalties.biases) }
+      penalties?.append(token)
+      guard let mask = constraint?.mask else { continue }
+      guard mask.count > 0 else {
+        throw AuditError(
+          "the receipt's response_format allows no token after \(end - 1) of them; expected the output's end before",
+          position: end - 1, found: token)
+      }
+      masks.append(mask)
+      guard mask[Int(token)] else { break }
+      if end < receipt.output.count { constraint?.append(token) }
+    }
+    let biases = penalties == nil ? receipt.biases : []
+    let isChanged = !masks.isEmpty || !rows.isEmpty || !biases.isEmpty
+    let want = Batch.Want.token(
+      receipt.sampling.ofStep, logProbabilities: receipt.tokenDigests == nil ? nil : 0,
+      adjustment: isChanged ? TokenAdjustment(masks: masks, biases: biases, rowBiases: rows) : nil)
+    return (want, first + end)
   }
 }

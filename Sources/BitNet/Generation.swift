@@ -101,16 +101,15 @@ private struct Run {
       (prompt, self.answer) = (answer.prompt, answer)
     }
     let limit = max(1, min(options.maximumTokens ?? .max, model.contextLength - prompt.count))
+    let biases = options.logitBias.sorted { $0.key < $1.key }.map { TokenBias(token: $0.key, value: $0.value) }
     record = GenerationRecord(
       fingerprint: model.modelFingerprint, prompt: prompt, sampling: options.sampling, limit: limit,
-      stopTokens: stopTokens, stopTexts: options.stopTexts,
-      isAdjusted: constraint != nil || !options.logitBias.isEmpty)
+      stopTokens: stopTokens, stopTexts: options.stopTexts, biases: biases, format: options.format.constraint)
     assembly = TextAssembly(model.tokenizer, stopTokens: stopTokens, stopTexts: options.stopTexts, limit: limit)
     tokens = try await model.scheduler.start(
       Request(
         prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities,
-        biases: options.logitBias.sorted { $0.key < $1.key }.map { TokenBias(token: $0.key, value: $0.value) },
-        constraint: constraint, limit: limit, stops: stopTokens))
+        biases: biases, constraint: constraint, limit: limit, stops: stopTokens))
     statistics.promptTokens = prompt.count
     await answer?.attach(tokens)
   }

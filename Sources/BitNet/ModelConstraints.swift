@@ -22,6 +22,11 @@ package final class ModelConstraints: Sendable {
   /// - Parameter vocabulary: the model's vocabulary, which may have more tokens than the tokenizer's.
   init(_ tokenizer: Tokenizer, vocabulary: Int) { (self.tokenizer, self.vocabulary) = (tokenizer, vocabulary) }
 
+  /// What a constraint of this class asks of a text; nil for others.
+  package func text(of constraint: any TokenConstraint) -> TextConstraint? {
+    (constraint as? MachineConstraint)?.machine.constraint
+  }
+
   /// The constraint for requests to the model's scheduler.
   ///
   /// - Throws: `ConstraintError` for a schema that cannot be used.

@@ -1,3 +1,4 @@
+package import BitNetConstraints
 import BitNetHash
 package import BitNetInference
 import BitNetJSON
@@ -15,6 +16,10 @@ public struct Receipt: Sendable, Equatable, CustomStringConvertible {
   /// 1 or more.
   package var output: [TokenID]
   package var sampling: SamplingParameters
+  /// Numbers that were added to logits; in ascending order of their tokens.
+  package var biases: [TokenBias]
+  /// What the text had to look like; nil for any text.
+  package var format: TextConstraint?
   /// The most tokens that the generation could have.
   package var limit: Int
   /// Ascending.
@@ -34,7 +39,7 @@ public struct Receipt: Sendable, Equatable, CustomStringConvertible {
   package var signedBytes: [UInt8] { bytes(false) }
 
   package static let interrupted = "interrupted"
-  static let format = "swift-bitnet receipt 1"
+  static let version = "swift-bitnet receipt 1"
   /// Receipts are at most as long as a prompt and an output of 2^20 tokens each.
   package static let largestSize = 32 << 20
 
@@ -48,6 +53,8 @@ public struct Receipt: Sendable, Equatable, CustomStringConvertible {
     prompt = record.prompt
     output = tokens.map(\.token)
     sampling = record.sampling
+    biases = record.biases
+    format = record.format
     limit = record.limit
     stopTokens = record.stopTokens.sorted()
     stopTexts = record.stopTexts
@@ -66,26 +73,33 @@ public struct Receipt: Sendable, Equatable, CustomStringConvertible {
   private func bytes(_ isWhole: Bool) -> [UInt8] {
     func ids(_ tokens: [TokenID]) -> JSONTree { .array(tokens.map { .integer(Int64($0)) }) }
     func number(_ value: Float) -> JSONTree { .number(Double(value)) }
+    var parameters: [JSONTree.Member] = [
+      .init("temperature", number(sampling.temperature)), .init("top_k", .integer(sampling.topK)),
+      .init("top_p", number(sampling.topP)), .init("min_p", number(sampling.minP)),
+      .init("repetition_penalty", number(sampling.repetitionPenalty)),
+      // As text: a number of JSON is a Double, which cannot hold all seeds.
+      .init("seed", .string("\(sampling.seed)")),
+    ]
+    for (name, penalty) in [
+      ("presence_penalty", sampling.presencePenalty), ("frequency_penalty", sampling.frequencyPenalty),
+    ] where penalty != 0 { parameters.append(.init(name, number(penalty))) }
     var members: [JSONTree.Member] = [
-      .init("receipt", .string(Self.format)),
+      .init("receipt", .string(Self.version)),
       .init(
         "model",
         ["arithmetic": .integer(fingerprint.arithmetic), "digest": .string(fingerprint.digest.description)]),
       .init("prompt", ids(prompt)),
       .init("output", ids(output)),
-      .init(
-        "sampling",
-        [
-          "temperature": number(sampling.temperature), "top_k": .integer(sampling.topK),
-          "top_p": number(sampling.topP), "min_p": number(sampling.minP),
-          "repetition_penalty": number(sampling.repetitionPenalty),
-          // As text: a number of JSON is a Double, which cannot hold all seeds.
-          "seed": .string("\(sampling.seed)"),
-        ]),
+      .init("sampling", .object(parameters)),
       .init("max_tokens", .integer(limit)),
       .init("stop", ["tokens": ids(stopTokens), "texts": .array(stopTexts.map { .string($0) })]),
       .init("finish_reason", .string(finish)),
     ]
+    // Members that most receipts have no need of are left out there.
+    if !biases.isEmpty {
+      members.append(.init("logit_bias", .object(biases.map { .init("\($0.token)", number($0.value)) })))
+    }
+    if let format { members.append(.init("response_format", format.receiptTree)) }
     if let tokenDigests { members.append(.init("token_digests", .array(tokenDigests.map { .string($0) }))) }
     if isWhole {
       members.append(.init("sha256", .string(SHA256().digits(of: String(decoding: bytes(false), as: UTF8.self)))))
@@ -120,12 +134,13 @@ package final class GenerationRecord: Sendable {
   package let limit: Int
   package let stopTokens: Set<TokenID>
   package let stopTexts: [String]
-  /// Whether biases or a format changed the choice of tokens, which no receipt states.
-  package let isAdjusted: Bool
+  /// In ascending order of their tokens.
+  package let biases: [TokenBias]
+  package let format: TextConstraint?
 
-  init(
+  package init(
     fingerprint: ModelFingerprint, prompt: [TokenID], sampling: SamplingParameters, limit: Int,
-    stopTokens: Set<TokenID>, stopTexts: [String], isAdjusted: Bool
+    stopTokens: Set<TokenID>, stopTexts: [String], biases: [TokenBias], format: TextConstraint?
   ) {
     self.fingerprint = fingerprint
     self.prompt = prompt
@@ -133,7 +148,8 @@ package final class GenerationRecord: Sendable {
     self.limit = limit
     self.stopTokens = stopTokens
     self.stopTexts = stopTexts
-    self.isAdjusted = isAdjusted
+    self.biases = biases
+    self.format = format
   }
 }
 
@@ -157,8 +173,8 @@ extension Receipt {
 
   private init(_ json: JSONValue) throws(JSONError) {
     var fields = try json.fields()
-    let format = fields["receipt"]
-    guard try format.string() == Self.format else { throw format.error(expected: "\"\(Self.format)\"") }
+    let version = fields["receipt"]
+    guard try version.string() == Self.version else { throw version.error(expected: "\"\(Self.version)\"") }
     var model = try fields["model"].fields()
     let text = model["digest"]
     guard let digest = ModelDigest(try text.string()) else { throw text.error(expected: "64 hexadecimal digits") }
@@ -171,7 +187,18 @@ extension Receipt {
     sampling = SamplingParameters(
       temperature: try parameters["temperature"].float(), topK: try parameters["top_k"].integer(in: 0...1 << 53),
       topP: try parameters["top_p"].float(), minP: try parameters["min_p"].float(),
-      repetitionPenalty: try parameters["repetition_penalty"].float(), seed: number)
+      repetitionPenalty: try parameters["repetition_penalty"].float(),
+      presencePenalty: try parameters["presence_penalty"].ifPresent?.float() ?? 0,
+      frequencyPenalty: try parameters["frequency_penalty"].ifPresent?.float() ?? 0, seed: number)
+    biases = []
+    if let numbers = fields["logit_bias"].ifPresent {
+      for (name, value) in try numbers.members() {
+        guard let token = TokenID(try name.string()) else { throw name.error(expected: "a token id") }
+        biases.append(TokenBias(token: token, value: try value.float()))
+      }
+      biases.sort { $0.token < $1.token }
+    }
+    if let json = fields["response_format"].ifPresent { self.format = try TextConstraint(receipt: json) }
     limit = try fields["max_tokens"].integer(in: 1...1 << 30)
     var stop = try fields["stop"].fields()
     stopTokens = try stop["tokens"].ids()
@@ -186,6 +213,37 @@ extension Receipt {
     if let signed = fields["signature"].ifPresent {
       var parts = try signed.fields()
       signature = ReceiptSignature(publicKey: try parts["public_key"].string(), value: try parts["ed25519"].string())
+    }
+  }
+}
+
+extension TextConstraint {
+  /// The constraint as receipts hold it: a list of alternatives, each a list of texts and schemas.
+  fileprivate var receiptTree: JSONTree {
+    .array(
+      alternatives.map { parts in
+        .array(
+          parts.map { part in
+            switch part {
+            case .text(let text): ["text": .string(text)]
+            case .json(let schema): ["schema": .string(String(decoding: schema, as: UTF8.self))]
+            }
+          })
+      })
+  }
+
+  fileprivate init(receipt json: JSONValue) throws(JSONError) {
+    self.init(alternatives: [])
+    for alternative in try json.elements() {
+      var parts: [Part] = []
+      for part in try alternative.elements() {
+        if let text = try part["text"].ifPresent {
+          parts.append(.text(try text.string()))
+        } else {
+          parts.append(.json(schema: Array(try part["schema"].string().utf8)))
+        }
+      }
+      alternatives.append(parts)
     }
   }
 }

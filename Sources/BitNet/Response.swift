@@ -12,11 +12,10 @@ public struct Response: Sendable {
   public var statistics: GenerationStatistics
   package var record: GenerationRecord?
 
-  /// What the generation depended on and gave, to be checked later; nil for a response without tokens, and for one with
-  /// ``GenerationOptions/format`` or ``GenerationOptions/logitBias``. With ``GenerationOptions/logProbabilities``, it
-  /// holds a digest for each token.
+  /// What the generation depended on and gave, to be checked later; nil for a response without tokens. With
+  /// ``GenerationOptions/logProbabilities``, it holds a digest for each token.
   public var receipt: Receipt? {
-    guard let record, !record.isAdjusted, !tokens.isEmpty else { return nil }
+    guard let record, !tokens.isEmpty else { return nil }
     return Receipt(record, tokens: tokens, finish: finish)
   }
 }

@@ -1,16 +1,17 @@
 import ArgumentParser
 import BitNet
 import BitNetInference
+import BitNetJSON
 import Foundation
 
 struct Audit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Check receipts of generations by computing their tokens again.",
     discussion: """
-      Reads receipts that `generate --receipt` and `chat --receipt` wrote, or a server returned, one on each line. For \
-      each it prints whether the model, given the receipt's prompt, parameters and seed, generates exactly the \
-      receipt's tokens, or the first token that differs. All tokens go through the model as a prompt does, so an audit \
-      takes a fraction of the generation's time. The model's digest is computed from its weights first. The device, \
+      Reads receipts that `generate --receipt` and `chat --receipt` wrote, or a server returned, one on each line, or \
+      the answers of `generate --jsonl --receipts`. For each it prints whether the model, given the receipt's prompt, \
+      parameters and seed, generates exactly the receipt's tokens, or the first token that differs. All tokens go \
+      through the model as a prompt does, so an audit takes a fraction of the generation's time. The model's digest is computed from its weights first. The device, \
       the number of threads and the format of the model's files make no difference.
 
       The exit status is 1 if a receipt is wrong.
@@ -89,7 +90,16 @@ struct Audit: AsyncParsableCommand {
     let lines = try ByteInput.contents(of: path).split(
       separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     let full = lines.enumerated().filter { !$1.isEmpty }
-    return full.map { (full.count == 1 ? path : "\(path), line \($0 + 1)", Array($1)) }
+    return full.map { (full.count == 1 ? path : "\(path), line \($0 + 1)", Self.receipt(in: Array($1))) }
+  }
+
+  /// The receipt inside the answer of a batch; other lines are receipts themselves.
+  private static func receipt(in line: [UInt8]) -> [UInt8] {
+    let limits = JSONLimits(byteCount: line.count, depth: 64)
+    guard let field = try? JSONDocument(line, limits: limits).root["receipt"], field.kind == .string,
+      let text = try? field.string(), text.hasPrefix("{")
+    else { return line }
+    return Array(text.utf8)
   }
 
   private func check(

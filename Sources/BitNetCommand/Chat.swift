@@ -45,6 +45,8 @@ struct Chat: AsyncParsableCommand {
   @OptionGroup var speculation: SpeculationOptions
   @OptionGroup(title: "Receipts") var receipts: ReceiptOptions
 
+  func validate() throws { try receipts.check() }
+
   func run() async throws {
     if let maxTokens, maxTokens < 1 { throw CommandError("--max-tokens is \(maxTokens); expected 1 or more") }
     let writer = try receipts.writer()

@@ -22,9 +22,9 @@ struct Generate: AsyncParsableCommand {
 
       With --jsonl, each line of a file is an object with a "prompt", or with the "messages" of a chat for a model that \
       has a chat template, and perhaps an "id", "max_tokens", "temperature", "top_k", "top_p", "min_p", \
-      "repetition_penalty", "seed", "stop", "ignore_eos" or "logprobs" of its own. Many lines are answered at a time; \
-      the answers do not depend on it. Each is a line with the number of its "line", the "id", the "text" and a \
-      "finish_reason", or an "error". A run that was killed goes on where it was when it is started again: the lines \
+      "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "ignore_eos" or "logprobs" of its \
+      own. Many lines are answered at a time; the answers do not depend on it. Each is a line with the number of its \
+      "line", the "id", the "text" and a "finish_reason", or an "error". A run that was killed goes on where it was when it is started again: the lines \
       that --output has are kept. Without "seed", a line's seed is --seed (0 without it) plus the lines before it.
       """)
 
@@ -87,16 +87,13 @@ struct Generate: AsyncParsableCommand {
   func validate() throws {
     if batch.jsonl != nil, prompt != nil || interactive || json || receipts.file != nil {
       throw ValidationError(
-        "--jsonl reads prompts from a file; expected no --prompt, --interactive, --json or --receipt beside it.")
+        "--jsonl reads prompts from a file; expected no --prompt, --interactive, --json or --receipt FILE beside "
+          + "it; --receipts puts receipts into the answers.")
     }
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
-    if receipts.file != nil || batch.jsonl != nil, form.isGiven {
-      throw ValidationError(
-        "--json-object, --json-schema and --logit-bias change the choice of tokens; expected none of them beside "
-          + "--receipt and --jsonl.")
-    }
+    try receipts.check(other: batch.wantsReceipts)
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if logprobs != nil, !json, batch.jsonl == nil {
       throw ValidationError("--logprobs is given without --json; expected both.")
@@ -135,7 +132,8 @@ struct Generate: AsyncParsableCommand {
       concurrency: batch.concurrency ?? 64,
       options: GenerationOptions(
         sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
-        logProbabilities: logprobs),
+        logProbabilities: receipts.logProbabilities(logprobs), logitBias: form.biases, format: try form.format()),
+      receipts: batch.wantsReceipts ? .init(key: try receipts.signer(), showsTokens: logprobs != nil) : nil,
       chatFormat: chatFormat, parsesSpecials: specials, isQuiet: quiet)
     if try await !run.run() { throw ExitCode.failure }
   }

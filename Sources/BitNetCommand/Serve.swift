@@ -42,6 +42,12 @@ struct Serve: AsyncParsableCommand {
   @OptionGroup(title: "Engine") var engine: EngineOptions
   @OptionGroup var layout: I2SLayout
 
+  @Option(
+    help: ArgumentHelp(
+      "Sign receipts with this Ed25519 key: a PEM file that `openssl genpkey -algorithm ed25519` writes.",
+      valueName: "file"))
+  var receiptKey: String?
+
   @Option(help: "How much to log: debug, info (a line for each request), warning or error. Never prompts or answers.")
   var logLevel = ServeLogLevel.info
 

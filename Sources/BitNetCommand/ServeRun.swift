@@ -49,6 +49,9 @@
       configuration.limits = try options.limits.connectionLimits()
       configuration.settings.tokenLimit = options.limits.maxTokens
       configuration.settings.timeLimit = options.limits.timeout.map { .seconds($0) }
+      configuration.settings.receiptKey = try options.receiptKey.map { (path) throws in
+        try ReceiptKey(secretFile: path)
+      }
       configuration.crossOrigin = CrossOrigin(origins: options.access.origins)
       configuration.keys = keys
       if let certificate = address.certificate, let key = address.certificateKey {

@@ -32,7 +32,7 @@ package final class ConstraintMachine: Sendable {
 
   package let trie: TokenTrie
   private let program: SchemaProgram
-  private let constraint: TextConstraint
+  package let constraint: TextConstraint
   private let roots: [[Int32?]]
   private let memory: Mutex<Memory>
 

@@ -1,5 +1,5 @@
-/// How to choose a token from logits. The filters apply in this order: repetition penalty, temperature, top-k, top-p,
-/// min-p.
+/// How to choose a token from logits. The parameters apply in this order: presence and frequency penalties, repetition
+/// penalty, temperature, top-k, top-p, min-p.
 public struct SamplingParameters: Sendable, Equatable, Codable {
   /// Divides the logits; 0 takes the most likely token. 0, or 0.000001 to 100: smaller divisors could make logits
   /// overflow.
@@ -14,19 +14,27 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
   /// Divides the positive logits, and multiplies the negative ones, of tokens that the sequence already holds; 1
   /// changes none. Above 0, up to 100. This is the rule of CTRL (Keskar et al. 2019).
   public var repetitionPenalty: Float
+  /// Subtracted from the logits of tokens that were generated before; the prompt's do not count. -2 to 2; 0 changes
+  /// none.
+  public var presencePenalty: Float
+  /// Subtracted from the logits of tokens that were generated before, once for each time; the prompt's do not count. -2
+  /// to 2; 0 changes none.
+  public var frequencyPenalty: Float
   /// The random generator's key: the same prompt, parameters and seed give the same tokens on every machine.
   public var seed: UInt64
 
   /// Creates parameters; see the properties.
   public init(
     temperature: Float = 0, topK: Int = 0, topP: Float = 1, minP: Float = 0, repetitionPenalty: Float = 1,
-    seed: UInt64 = 0
+    presencePenalty: Float = 0, frequencyPenalty: Float = 0, seed: UInt64 = 0
   ) {
     self.temperature = temperature
     self.topK = topK
     self.topP = topP
     self.minP = minP
     self.repetitionPenalty = repetitionPenalty
+    self.presencePenalty = presencePenalty
+    self.frequencyPenalty = frequencyPenalty
     self.seed = seed
   }
 
@@ -55,6 +63,44 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
     try check("min-p", minP, (0...1).contains(minP), "0 to 1")
     try check(
       "repetition penalty", repetitionPenalty, repetitionPenalty > 0 && repetitionPenalty <= 100, "above 0, up to 100")
+    for (name, penalty) in [("presence penalty", presencePenalty), ("frequency penalty", frequencyPenalty)] {
+      try check(name, penalty, (-2...2).contains(penalty), "-2 to 2")
+    }
+  }
+
+  /// The parameters as engines take them: they know no prompt's end, so `TokenPenalties` gives them these two penalties
+  /// as biases.
+  package var ofStep: SamplingParameters {
+    var parameters = self
+    (parameters.presencePenalty, parameters.frequencyPenalty) = (0, 0)
+    return parameters
+  }
+
+  /// - Throws: as `validate()`, and for penalties that `ofStep` leaves out.
+  func validateOfStep() throws(EngineError) {
+    try validate()
+    for (name, penalty) in [("presence", presencePenalty), ("frequency", frequencyPenalty)] where penalty != 0 {
+      throw .parameter(name: "the \(name) penalty of a step", found: "\(penalty)", expected: "0, and biases")
+    }
+  }
+}
+
+extension SamplingParameters {
+  private enum CodingKeys: CodingKey {
+    case temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed
+  }
+
+  /// Reads what ``encode(to:)`` writes; presence and frequency penalties may be missing.
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      temperature: try values.decode(Float.self, forKey: .temperature),
+      topK: try values.decode(Int.self, forKey: .topK), topP: try values.decode(Float.self, forKey: .topP),
+      minP: try values.decode(Float.self, forKey: .minP),
+      repetitionPenalty: try values.decode(Float.self, forKey: .repetitionPenalty),
+      presencePenalty: try values.decodeIfPresent(Float.self, forKey: .presencePenalty) ?? 0,
+      frequencyPenalty: try values.decodeIfPresent(Float.self, forKey: .frequencyPenalty) ?? 0,
+      seed: try values.decode(UInt64.self, forKey: .seed))
   }
 }
 
@@ -91,6 +137,7 @@ package enum Sampler {
 
   /// - Parameters:
   ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
+  ///   - parameters: as `SamplingParameters.ofStep` gives them.
   ///   - history: the sequence's tokens, which the repetition penalty applies to.
   ///   - position: the position that the chosen token will have, which is the counter of the random generator.
   ///   - logProbabilities: how many of the most likely tokens to report log probabilities for, besides the chosen

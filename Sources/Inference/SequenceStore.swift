@@ -256,7 +256,7 @@ package struct SequenceStore<Page: AnyObject> {
       needed += max(0, (length + attentionChunkLength - 1) / attentionChunkLength - sequence.pages.count)
       switch entry.want {
       case .token(let parameters, let logProbabilities, let adjustment):
-        try parameters.validate()
+        try parameters.validateOfStep()
         try adjustment?.validate(rows: entry.rowCount, vocabulary: vocabulary)
         if let logProbabilities, !(0...vocabulary ~= logProbabilities) {
           throw .parameter(

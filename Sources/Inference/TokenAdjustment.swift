@@ -59,8 +59,10 @@ package struct TokenBias: Sendable, Equatable {
     self.value = value
   }
 
-  /// The largest bias, up or down.
+  /// The largest bias that a request can ask for, up or down.
   package static let limit: Float = 100
+  /// The largest of a row, up or down: a request's own and the penalties of as many tokens as any context holds.
+  package static let rowLimit: Float = 0x1p24
 }
 
 /// Changes to the logits of an entry's rows before its tokens are chosen. Log probabilities stay those of the unchanged
@@ -70,10 +72,13 @@ package struct TokenAdjustment: Sendable, Equatable {
   package var masks: [TokenMask]
   /// Added to logits before all other parameters apply; in ascending order of their tokens.
   package var biases: [TokenBias]
+  /// One list for each row of the entry that returns a result, in place of `biases`; none for the same in all rows.
+  package var rowBiases: [[TokenBias]]
 
-  package init(masks: [TokenMask] = [], biases: [TokenBias] = []) {
+  package init(masks: [TokenMask] = [], biases: [TokenBias] = [], rowBiases: [[TokenBias]] = []) {
     self.masks = masks
     self.biases = biases
+    self.rowBiases = rowBiases
   }
 
   /// Nil for no change.
@@ -82,8 +87,8 @@ package struct TokenAdjustment: Sendable, Equatable {
     self.init(masks: mask.map { [$0] } ?? [], biases: biases)
   }
 
-  /// - Throws: `EngineError.parameter` for masks that do not fit the rows or the vocabulary, or that allow no token, and
-  ///   for biases out of range or out of order; `EngineError.tokenOutOfRange`.
+  /// - Throws: `EngineError.parameter` for masks and lists of biases that do not fit the rows or the vocabulary, for
+  ///   masks that allow no token, and for biases out of range or out of order; `EngineError.tokenOutOfRange`.
   package func validate(rows: Int, vocabulary: Int) throws(EngineError) {
     guard masks.isEmpty || masks.count == rows else {
       throw .parameter(name: "the number of masks", found: "\(masks.count)", expected: "\(rows), one for each row")
@@ -96,6 +101,15 @@ package struct TokenAdjustment: Sendable, Equatable {
         throw .parameter(name: "the number of tokens that a mask allows", found: "0", expected: "1 or more")
       }
     }
+    guard rowBiases.isEmpty || rowBiases.count == rows else {
+      throw .parameter(
+        name: "the number of lists of biases", found: "\(rowBiases.count)", expected: "\(rows), one for each row")
+    }
+    try Self.validate(biases, limit: TokenBias.limit, vocabulary: vocabulary)
+    for biases in rowBiases { try Self.validate(biases, limit: TokenBias.rowLimit, vocabulary: vocabulary) }
+  }
+
+  private static func validate(_ biases: [TokenBias], limit: Float, vocabulary: Int) throws(EngineError) {
     var last: Int32 = -1
     for bias in biases {
       guard bias.token >= 0, Int(bias.token) < vocabulary else {
@@ -107,14 +121,16 @@ package struct TokenAdjustment: Sendable, Equatable {
           expected: "tokens in ascending order")
       }
       last = bias.token
-      guard abs(bias.value) <= TokenBias.limit else {
-        throw .parameter(name: "the bias of token \(bias.token)", found: "\(bias.value)", expected: "-100 to 100")
+      guard abs(bias.value) <= limit else {
+        throw .parameter(
+          name: "the bias of token \(bias.token)", found: "\(bias.value)", expected: "-\(Int(limit)) to \(Int(limit))")
       }
     }
   }
 
   /// The changes for the entry's n-th row with a result; nil for none.
   func row(_ index: Int) -> RowAdjustment? {
+    let biases = rowBiases.isEmpty ? biases : rowBiases[index]
     guard !masks.isEmpty || !biases.isEmpty else { return nil }
     return RowAdjustment(mask: masks.isEmpty ? nil : masks[index], biases: biases)
   }

@@ -261,9 +261,9 @@ package actor Scheduler {
 
   /// Starts a step; returns false if none can start now.
   private func submit() throws -> Bool {
-    // A constraint allows the next token by the last one. Steps without its request would make the others no faster and
+    // Constraints and penalties depend on the last token. Steps without its request would make the others no faster and
     // this one slower, because a step takes equally long for one more token: so all of them wait.
-    guard !running.contains(where: { $0.mask != nil && $0.underWay > 0 }) else { return false }
+    guard !running.contains(where: { $0.needsLast && $0.underWay > 0 }) else { return false }
     let decoding = running.filter {
       $0.isDecoding && $0.generated + $0.underWay < $0.request.limit && !$0.feed.rests(underWay: $0.underWay)
     }
@@ -281,7 +281,8 @@ package actor Scheduler {
       }
       // What prompt tokens in a step cost depends on their number, so what a guess costs there is not known.
       let guess = prompts.isEmpty && job.underWay == 0 ? draft(for: job, joining: &step) : nil
-      var entry = Batch.Entry(sequence: job.sequence!, input: .sampled, want: job.want(guess?.masks ?? job.nextMask))
+      var entry = Batch.Entry(
+        sequence: job.sequence!, input: .sampled, want: job.want(guess?.masks ?? job.nextMask, after: guess?.draft))
       if job.mustGiveLast || guess != nil {
         entry.input = .tokens([job.tokens[job.given]] + (guess?.draft.tokens ?? []))
       }

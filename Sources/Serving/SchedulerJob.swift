@@ -23,6 +23,10 @@ extension Scheduler {
     /// How far the request's constraint has come, and the tokens that it allows next.
     private(set) var constraint: (any TokenConstraintState)?
     private(set) var mask: TokenMask?
+    /// The penalties of the tokens generated so far; nil without penalties.
+    private(set) var penalties: TokenPenalties?
+    /// The request's parameters without the penalties that are biases.
+    fileprivate let stepSampling: SamplingParameters
     var isDone = false
     /// Wakes the scheduler at the request's deadline.
     var timer: Task<Void, Never>?
@@ -33,12 +37,15 @@ extension Scheduler {
       tokens = request.prompt
       constraint = request.constraint?.begin(ends: request.stops)
       mask = constraint?.mask
+      penalties = TokenPenalties(request.sampling, biases: request.biases)
+      stepSampling = request.sampling.ofStep
     }
 
     func append(_ token: Int32) {
       tokens.append(token)
       generated += 1
       speculation?.append(token)
+      penalties?.append(token)
       guard !isComplete else { return }
       constraint?.append(token)
       mask = constraint?.mask
@@ -47,6 +54,8 @@ extension Scheduler {
     var promptLeft: Int { tokens.count - given }
     /// The longest guess that can come true and leave room for the token after it.
     var longestDraft: Int { request.limit - generated - 1 }
+    /// Whether the choice of the next token can only be prepared when the last one is known.
+    var needsLast: Bool { mask != nil || penalties != nil }
   }
 }
 
@@ -54,12 +63,29 @@ extension Scheduler.Job {
   /// The mask of a row after the last token; empty if all tokens are allowed.
   var nextMask: [TokenMask] { mask.map { [$0] } ?? [] }
 
-  /// - Parameter masks: of the entry's rows with a result; nil if there are none.
-  func want(_ masks: [TokenMask]?) -> Batch.Want {
-    let isChanged = masks.map { !$0.isEmpty || !request.biases.isEmpty } ?? false
-    return .token(
-      request.sampling, logProbabilities: request.logProbabilities,
-      adjustment: isChanged ? TokenAdjustment(masks: masks ?? [], biases: request.biases) : nil)
+  /// - Parameters:
+  ///   - masks: of the entry's rows with a result; nil if there are none.
+  ///   - draft: the guess whose tokens are the inputs of the rows after the first.
+  func want(_ masks: [TokenMask]?, after draft: Draft? = nil) -> Batch.Want {
+    var adjustment: TokenAdjustment?
+    if let masks {
+      let rows = penaltyRows(after: draft)
+      if !masks.isEmpty || !request.biases.isEmpty || !rows.isEmpty {
+        adjustment = TokenAdjustment(masks: masks, biases: rows.isEmpty ? request.biases : [], rowBiases: rows)
+      }
+    }
+    return .token(stepSampling, logProbabilities: request.logProbabilities, adjustment: adjustment)
+  }
+
+  /// The biases of the rows of the last token and of a guess; empty if they are the request's own in all of them.
+  private func penaltyRows(after draft: Draft?) -> [[TokenBias]] {
+    guard var penalties else { return [] }
+    var rows = [penalties.biases]
+    for token in draft?.tokens ?? [] {
+      penalties.append(token)
+      rows.append(penalties.biases)
+    }
+    return rows
   }
 
   var isComplete: Bool { ends(at: generated, with: tokens[tokens.count - 1]) }

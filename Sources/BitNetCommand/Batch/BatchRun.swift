@@ -13,6 +13,8 @@ struct BatchRun: Sendable {
   let concurrency: Int
   /// What applies where a line says nothing.
   let options: GenerationOptions
+  /// Nil for answers without receipts.
+  let receipts: BatchReceipts?
   let chatFormat: ChatTemplate?
   let parsesSpecials: Bool
   let isQuiet: Bool
@@ -76,12 +78,16 @@ struct BatchRun: Sendable {
           "line is \(line) in line \(place) of \(input); expected that field for answers on standard output alone")
       }
       let response = try await generation(for: task).response()
+      let receipt = try receipts.flatMap { receipts in
+        try response.receipt.map { try receipts.key?.sign($0) ?? $0 }
+      }
       let json = JSONTree.object([
         "line": .integer(line), "id": id, "text": .string(response.text),
         "finish_reason": .string(response.finish.description),
         "prompt_tokens": .integer(response.statistics.promptTokens),
         "completion_tokens": .integer(response.statistics.generatedTokens),
-        "tokens": task.options.logProbabilities == nil ? nil : .array(response.tokens.map(token)),
+        "tokens": showsTokens(task) ? .array(response.tokens.map(token)) : nil,
+        "receipt": receipt.map { .string("\($0)") },
       ])
       return Answer(json: json, tokens: response.statistics.generatedTokens)
     } catch {
@@ -89,6 +95,11 @@ struct BatchRun: Sendable {
       return Answer(
         json: .object(["line": .integer(line), "id": id, "error": ["message": .string(message)]]), isFailure: true)
     }
+  }
+
+  /// Log probabilities may be there for the digests of receipts alone.
+  private func showsTokens(_ task: BatchTask) -> Bool {
+    task.options.logProbabilities != nil && (task.asksForTokens || receipts?.showsTokens ?? true)
   }
 
   private func generation(for task: BatchTask) throws -> Generation {
@@ -126,6 +137,14 @@ struct BatchRun: Sendable {
         }),
     ])
   }
+}
+
+/// The receipts of a batch's answers.
+struct BatchReceipts: Sendable {
+  /// Signs them; nil for receipts without a signature.
+  let key: ReceiptKey?
+  /// Whether log probabilities were asked for, and not only for digests.
+  let showsTokens: Bool
 }
 
 /// The progress bar of a batch.

@@ -16,6 +16,8 @@ struct BatchTask {
   var id: JSONTree?
   let prompt: Prompt
   let options: GenerationOptions
+  /// Whether the line itself asks for log probabilities.
+  let asksForTokens: Bool
 
   /// - Parameters:
   ///   - line: the line's place in the input, from 1, which a program that divides a batch among processes replaces by
@@ -37,12 +39,13 @@ struct BatchTask {
     case (nil, nil): throw fields["prompt"].error(expected: "a text, or messages beside it")
     }
     options = try Self.options(&fields, defaults: defaults, line: line)
+    asksForTokens = fields["logprobs"].ifPresent != nil
     if let unknown = fields.unread.first {
       throw fields[unknown].error(
         found: "unknown",
         expected: """
           line, id, prompt or messages, tools, documents, chat_template_kwargs, max_tokens, temperature, top_k, top_p, \
-          min_p, repetition_penalty, seed, stop, ignore_eos or logprobs
+          min_p, repetition_penalty, presence_penalty, frequency_penalty, seed, stop, ignore_eos or logprobs
           """)
     }
   }
@@ -77,6 +80,10 @@ struct BatchTask {
     if let value = fields["min_p"].ifPresent { options.sampling.minP = Float(try value.number()) }
     if let value = fields["repetition_penalty"].ifPresent {
       options.sampling.repetitionPenalty = Float(try value.number())
+    }
+    if let value = fields["presence_penalty"].ifPresent { options.sampling.presencePenalty = Float(try value.number()) }
+    if let value = fields["frequency_penalty"].ifPresent {
+      options.sampling.frequencyPenalty = Float(try value.number())
     }
     if let value = fields["seed"].ifPresent { options.sampling.seed = try value.integer(as: UInt64.self) }
     if let value = fields["stop"].ifPresent {

@@ -19,12 +19,22 @@ struct BatchOptions: ParsableArguments {
     help: ArgumentHelp("With --jsonl, how many lines to answer at a time. (default: 64)", valueName: "count"))
   var concurrency: Int?
 
+  @Flag(
+    name: .customLong("receipts"),
+    help: "With --jsonl, put a receipt into each answer; `bitnet audit` reads the file of the answers.")
+  var wantsReceipts = false
+
   func validate() throws {
     if let concurrency, !(1...4096 ~= concurrency) {
       throw ValidationError("--concurrency is \(concurrency); expected 1 to 4096.")
     }
     guard jsonl == nil else { return }
-    let option = output != nil ? "--output" : unordered ? "--unordered" : concurrency != nil ? "--concurrency" : nil
-    if let option { throw ValidationError("\(option) is given without --jsonl; expected both.") }
+    let options = [
+      ("--output", output != nil), ("--unordered", unordered), ("--concurrency", concurrency != nil),
+      ("--receipts", wantsReceipts),
+    ]
+    if let option = options.first(where: \.1)?.0 {
+      throw ValidationError("\(option) is given without --jsonl; expected both.")
+    }
   }
 }

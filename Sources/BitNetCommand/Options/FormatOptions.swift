@@ -26,9 +26,6 @@ struct FormatOptions: ParsableArguments {
     }
   }
 
-  /// Whether any of the options is given.
-  var isGiven: Bool { jsonObject || jsonSchema != nil || !logitBias.isEmpty }
-
   func format() throws -> ResponseFormat {
     if jsonObject { return .json }
     guard let jsonSchema else { return .text }

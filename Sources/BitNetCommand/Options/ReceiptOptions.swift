@@ -23,9 +23,12 @@ struct ReceiptOptions: ParsableArguments {
       valueName: "file"))
   var key: String?
 
-  func validate() throws {
-    if file == nil, digests { throw ValidationError("--receipt-digests is given without --receipt; expected both.") }
-    if file == nil, key != nil { throw ValidationError("--receipt-key is given without --receipt; expected both.") }
+  /// - Parameter other: whether receipts are wanted elsewhere than in `file`.
+  func check(other: Bool = false) throws {
+    guard file == nil, !other, let option = digests ? "--receipt-digests" : key != nil ? "--receipt-key" : nil else {
+      return
+    }
+    throw ValidationError("\(option) is given without --receipt; expected both.")
   }
 
   /// The log probabilities to compute: those for digests, if no others were asked for.
@@ -36,13 +39,19 @@ struct ReceiptOptions: ParsableArguments {
   /// - Throws: an error for a key or a file that cannot be used, before anything is generated.
   func writer() throws -> ReceiptWriter? {
     guard let file else { return nil }
-    var signer: ReceiptKey?
-    if let key {
-      guard ReceiptKey.isAvailable else { throw CommandError("--receipt-key: \(ReceiptKey.unavailable)") }
-      let text = try ByteInput.text(of: key)
-      do { signer = try ReceiptKey(pem: text, kind: .secret) } catch { throw CommandError("\(key): \(error)") }
-    }
-    return try ReceiptWriter(path: file, key: signer)
+    return try ReceiptWriter(path: file, key: signer())
+  }
+
+  /// The key that signs receipts; nil for receipts without a signature.
+  func signer() throws -> ReceiptKey? { try key.map { (path) throws in try ReceiptKey(secretFile: path) } }
+}
+
+extension ReceiptKey {
+  /// Reads the private key of `--receipt-key`.
+  init(secretFile path: String) throws {
+    guard Self.isAvailable else { throw CommandError("--receipt-key: \(Self.unavailable)") }
+    let text = try ByteInput.text(of: path)
+    do { try self.init(pem: text, kind: .secret) } catch { throw CommandError("\(path): \(error)") }
   }
 }
 

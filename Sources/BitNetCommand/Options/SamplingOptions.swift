@@ -41,6 +41,18 @@ struct SamplingOptions: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
+    help: ArgumentHelp(
+      "Values above 0 make tokens less likely that the answer already has, below 0 more likely. -2 to 2.",
+      valueName: "number"))
+  var presencePenalty: Float?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("The same once for each time that the answer has the token. -2 to 2.", valueName: "number"))
+  var frequencyPenalty: Float?
+
+  @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("The same seed gives the same text again. (default: a new seed each time)", valueName: "number"))
   var seed: UInt64?
 
@@ -52,6 +64,8 @@ struct SamplingOptions: ParsableArguments {
     parameters.topP = topP ?? parameters.topP
     parameters.minP = minP ?? parameters.minP
     parameters.repetitionPenalty = repetitionPenalty ?? parameters.repetitionPenalty
+    parameters.presencePenalty = presencePenalty ?? parameters.presencePenalty
+    parameters.frequencyPenalty = frequencyPenalty ?? parameters.frequencyPenalty
     try parameters.validate()
     let filters = [("top-k", topK != nil), ("top-p", topP != nil), ("min-p", minP != nil)]
     if parameters.temperature == 0, let filter = filters.first(where: \.1) {
@@ -73,6 +87,8 @@ extension SamplingParameters {
       if minP > 0 { parts.append("min-p \(minP)") }
     }
     if repetitionPenalty != 1 { parts.append("repetition penalty \(repetitionPenalty)") }
+    if presencePenalty != 0 { parts.append("presence penalty \(presencePenalty)") }
+    if frequencyPenalty != 0 { parts.append("frequency penalty \(frequencyPenalty)") }
     if temperature > 0 { parts.append("seed \(seed)") }
     return parts.joined(separator: ", ")
   }

@@ -54,7 +54,11 @@ package struct Answer: Sendable {
           startTimer()
         case .events(let choice, let events?):
           isQuiet = false
-          for event in events { try await body(AnswerEvent(choice: choice.index, event)) }
+          for kind in events {
+            var event = AnswerEvent(choice: choice.index, kind)
+            if case .finish(let finish) = kind { event.receipt = try await choice.receipt(finish) }
+            try await body(event)
+          }
           follow(choice)
         case .events(_, nil): left -= 1
         }

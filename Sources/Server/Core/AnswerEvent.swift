@@ -3,6 +3,9 @@ package struct AnswerEvent: Sendable {
   /// The number of the choice, from 0 on, through all prompts.
   package var choice: Int
   package var kind: Kind
+  /// Of `finish`: the choice's receipt, if receipts are wanted and the choice has tokens. A line that `bitnet audit`
+  /// reads.
+  package var receipt: String?
 
   package enum Kind: Sendable {
     /// The prompt's tokens, if they are to be scored. Comes first.

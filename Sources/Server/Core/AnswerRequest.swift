@@ -1,3 +1,4 @@
+package import BitNet
 package import BitNetInference
 package import BitNetServing
 
@@ -24,6 +25,10 @@ package struct AnswerRequest: Sendable {
   package var biases: [TokenBias] = []
   /// Restricts the tokens of each choice; nil for any text.
   package var constraint: (any TokenConstraint)?
+  /// Whether each choice has a receipt.
+  package var wantsReceipt = false
+  /// Signs receipts; nil for receipts without a signature. The server's own, set when the answer starts.
+  package var receiptKey: ReceiptKey?
   /// When to give up; nil if never.
   package var deadline: ContinuousClock.Instant?
 

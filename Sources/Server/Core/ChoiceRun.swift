@@ -21,6 +21,9 @@ actor ChoiceRun {
   private var first: ContinuousClock.Instant?
   private var last: ContinuousClock.Instant?
   private var generated = 0
+  /// The tokens so far, if there is to be a receipt, and what they depend on.
+  private var taken: [SampledToken] = []
+  private let record: GenerationRecord?
   private var isCounted = false
 
   /// Starts the generation.
@@ -43,13 +46,14 @@ actor ChoiceRun {
     let room = model.contextLength - prompt.count
     guard request.maximumTokens != 0 else {
       guard room >= 0 else { throw RequestError.contextLengthExceeded(prompt.count, limit: model.contextLength) }
-      (limit, stream) = (0, nil)
+      (limit, stream, record) = (0, nil, nil)
       return
     }
     guard room > 0 else { throw RequestError.contextLengthExceeded(prompt.count, limit: model.contextLength) }
     limit = min(request.maximumTokens ?? .max, room)
     var sampling = request.sampling
     sampling.seed = seed
+    record = try request.wantsReceipt ? Self.record(of: request, prompt, sampling, limit, stops, served) : nil
     stream = try await model.scheduler.start(
       Request(
         prompt: prompt, sampling: sampling, logProbabilities: request.logProbabilities, biases: request.biases,
@@ -74,6 +78,7 @@ actor ChoiceRun {
     do {
       while let sampled = try await stream.next() {
         noteToken()
+        if record != nil { taken.append(sampled) }
         let events = take(sampled)
         if !events.isEmpty { return events }
       }
@@ -109,6 +114,36 @@ actor ChoiceRun {
       events.append(.finish(isEnd || hasStopped ? .stop(text: hasStopped ? assembler.stopText : nil) : .length))
     }
     return events
+  }
+
+  private static func record(
+    of request: AnswerRequest, _ prompt: [TokenID], _ sampling: SamplingParameters, _ limit: Int,
+    _ stops: Set<TokenID>, _ served: ServedModel
+  ) throws(RequestError) -> GenerationRecord {
+    guard !request.showsSpecialTokens || request.stopTexts.isEmpty else {
+      // Audits look for stop texts in texts without special tokens.
+      throw .invalid(
+        "receipt is true beside skip_special_tokens: false and stop; expected two of them", parameter: "receipt")
+    }
+    let model = served.model
+    let format = try request.constraint.map { (constraint) throws(RequestError) in
+      guard let text = model.constraints.text(of: constraint) else {
+        throw .invalid("receipt is true for a form that no receipt can hold; expected false", parameter: "receipt")
+      }
+      return text
+    }
+    return GenerationRecord(
+      fingerprint: model.modelFingerprint, prompt: prompt, sampling: sampling, limit: limit,
+      // Tokens that the model does not have end nothing.
+      stopTokens: stops.filter { 0..<model.configuration.vocabularySize ~= Int($0) }, stopTexts: request.stopTexts,
+      biases: request.biases, format: format)
+  }
+
+  /// The receipt of the choice, which has ended; nil if none is wanted, or without a token.
+  func receipt(_ finish: AnswerFinish) throws -> String? {
+    guard let record, !taken.isEmpty else { return nil }
+    let receipt = Receipt(record, tokens: taken, finish: finish == .length ? .length : .stop)
+    return "\(try request.receiptKey?.sign(receipt) ?? receipt)"
   }
 
   private func answerToken(_ sampled: SampledToken, isEnd: Bool = false) -> AnswerToken {

@@ -1,4 +1,4 @@
-import BitNet
+package import BitNet
 import BitNetInference
 import BitNetServing
 
@@ -11,6 +11,8 @@ package struct ServerCore: Sendable {
     package var timeLimit: Duration?
     /// The most tokens of one choice; nil for the context's length.
     package var tokenLimit: Int?
+    /// Signs receipts; nil for receipts without a signature.
+    package var receiptKey: ReceiptKey?
 
     package init() {}
   }
@@ -30,6 +32,7 @@ package struct ServerCore: Sendable {
   /// - Throws: what `RequestError` can be made of.
   package func start(_ request: AnswerRequest, on served: ServedModel) async throws -> Answer {
     var request = request
+    request.receiptKey = settings.receiptKey
     let vocabulary = served.model.configuration.vocabularySize
     if let bias = request.biases.last(where: { $0.token >= vocabulary }) {
       throw RequestError.invalid(

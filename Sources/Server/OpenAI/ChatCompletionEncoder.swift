@@ -21,22 +21,24 @@ struct ChatCompletionEncoder: Sendable {
       chunk(
         event.choice, delta: ["content": .string(text)],
         logProbabilities: hasLogProbabilities ? Self.logProbabilities(tokens) : nil)
-    case .finish(let finish): chunk(event.choice, delta: [:], finish: finish)
+    case .finish(let finish): chunk(event.choice, delta: [:], finish: finish, receipt: event.receipt)
     case .prompt, .idle: nil
     }
   }
 
   private func chunk(
-    _ choice: Int, delta: JSONTree, logProbabilities: JSONTree? = nil, finish: AnswerFinish? = nil
+    _ choice: Int, delta: JSONTree, logProbabilities: JSONTree? = nil, finish: AnswerFinish? = nil,
+    receipt: String? = nil
   ) -> JSONTree {
     head.tree(
       object: "chat.completion.chunk",
       [
         "choices": [
-          [
+          .object([
             "index": .integer(choice), "delta": delta, "logprobs": logProbabilities ?? .null,
             "finish_reason": finish.map { .string($0.openAIName) } ?? .null,
-          ]
+            "receipt": receipt.map { .string($0) },
+          ])
         ],
         "usage": stream?.includesUsage == true ? .null : nil,
       ])
@@ -58,7 +60,7 @@ struct ChatCompletionEncoder: Sendable {
         "index": .integer(index),
         "message": ["role": "assistant", "content": .string(choice.text), "refusal": .null],
         "logprobs": hasLogProbabilities ? Self.logProbabilities(choice.tokens) : .null,
-        "finish_reason": .string(choice.finish.openAIName),
+        "finish_reason": .string(choice.finish.openAIName), "receipt": choice.receipt.map { .string($0) },
       ])
     }
     return head.tree(
@@ -94,14 +96,15 @@ struct CollectedChoice: Sendable {
   var text = ""
   var tokens: [AnswerToken] = []
   var finish = AnswerFinish.length
+  var receipt: String?
 
-  mutating func take(_ kind: AnswerEvent.Kind) {
-    switch kind {
+  mutating func take(_ event: AnswerEvent) {
+    switch event.kind {
     case .prompt(let tokens): prompt = tokens
     case .text(let text, let tokens):
       self.text += text
       self.tokens += tokens
-    case .finish(let finish): self.finish = finish
+    case .finish(let finish): (self.finish, receipt) = (finish, event.receipt)
     case .idle: break
     }
   }
@@ -113,7 +116,7 @@ extension Answer {
   /// - Parameter count: the number of choices, those of all prompts.
   func collect(_ count: Int) async throws -> ([CollectedChoice], AnswerUsage) {
     var choices = [CollectedChoice](repeating: CollectedChoice(), count: count)
-    let usage = try await run { choices[$0.choice].take($0.kind) }
+    let usage = try await run { choices[$0.choice].take($0) }
     return (choices, usage)
   }
 }

@@ -26,6 +26,7 @@ package struct ChatCompletionRequest: Sendable {
     let prompt = try served.chatTemplate().encode(chat, with: served.tokenizer, generating: generating)
     var answer = AnswerRequest(prompts: [prompt])
     try SamplingFields.read(&fields, into: &answer, suggested: served.model.suggestedSampling)
+    answer.wantsReceipt = try fields["receipt"].ifPresent?.bool() ?? false
     answer.constraint = try ResponseFormatFields.constraint(fields["response_format"], served)
     let limits = (fields["max_completion_tokens"], fields["max_tokens"])
     answer.maximumTokens = try SamplingFields.maximumTokens(limits.0) ?? SamplingFields.maximumTokens(limits.1)

@@ -33,22 +33,24 @@ struct CompletionEncoder: Sendable {
     switch event.kind {
     case .prompt(let tokens): chunk(event.choice, text: echoes?[event.choice] ?? "", tokens: tokens)
     case .text(let text, let tokens): chunk(event.choice, text: text, tokens: tokens)
-    case .finish(let finish): chunk(event.choice, text: "", tokens: [], finish: finish)
+    case .finish(let finish):
+      chunk(event.choice, text: "", tokens: [], finish: finish, receipt: event.receipt)
     case .idle: nil
     }
   }
 
   private mutating func chunk(
-    _ choice: Int, text: String, tokens: [AnswerToken], finish: AnswerFinish? = nil
+    _ choice: Int, text: String, tokens: [AnswerToken], finish: AnswerFinish? = nil, receipt: String? = nil
   ) -> JSONTree {
     head.tree(
       object: "text_completion",
       [
         "choices": [
-          [
+          .object([
             "index": .integer(choice), "text": .string(text), "logprobs": logProbabilities(tokens, of: choice),
             "finish_reason": finish.map { .string($0.openAIName) } ?? .null,
-          ]
+            "receipt": receipt.map { .string($0) },
+          ])
         ],
         "usage": stream?.includesUsage == true ? .null : nil,
       ])
@@ -69,7 +71,7 @@ struct CompletionEncoder: Sendable {
       JSONTree.object([
         "index": .integer(index), "text": .string((echoes?[index] ?? "") + choice.text),
         "logprobs": logProbabilities(choice.prompt + choice.tokens, of: index),
-        "finish_reason": .string(choice.finish.openAIName),
+        "finish_reason": .string(choice.finish.openAIName), "receipt": choice.receipt.map { .string($0) },
       ])
     }
     return head.tree(

@@ -27,6 +27,7 @@ package struct CompletionRequest: Sendable {
     let prompts = try Self.prompts(fields["prompt"], served, addsBegin: addsBegin)
     var answer = AnswerRequest(prompts: prompts.map(\.tokens))
     try SamplingFields.read(&fields, into: &answer, suggested: served.model.suggestedSampling)
+    answer.wantsReceipt = try fields["receipt"].ifPresent?.bool() ?? false
     let isEchoed = try fields["echo"].ifPresent?.bool() ?? false
     let limit = fields["max_tokens"]
     answer.maximumTokens =

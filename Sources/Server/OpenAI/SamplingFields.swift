@@ -24,11 +24,6 @@ enum SamplingFields {
       try fields["stop_token_ids"].ifPresent?.elements().map { try $0.integer(as: TokenID.self, in: 0 ... .max) } ?? [])
     request.ignoresEndTokens = try fields["ignore_eos"].ifPresent?.bool() ?? false
     request.showsSpecialTokens = try !(fields["skip_special_tokens"].ifPresent?.bool() ?? true)
-    for name in ["presence_penalty", "frequency_penalty"] {
-      if let penalty = fields[name].ifPresent, try penalty.number(in: -2...2) != 0 {
-        throw RequestError.unsupported(penalty, expected: "0, or repetition_penalty")
-      }
-    }
     request.biases = try biases(fields["logit_bias"])
   }
 
@@ -66,6 +61,12 @@ enum SamplingFields {
     if let minP = try fields["min_p"].ifPresent?.number(in: 0...1) { sampling.minP = Float(minP) }
     let penalty = fields["repetition_penalty"].ifPresent ?? fields["repeat_penalty"].ifPresent
     if let value = try penalty?.number(in: 0.01...100) { sampling.repetitionPenalty = Float(value) }
+    if let value = try fields["presence_penalty"].ifPresent?.number(in: -2...2) {
+      sampling.presencePenalty = Float(value)
+    }
+    if let value = try fields["frequency_penalty"].ifPresent?.number(in: -2...2) {
+      sampling.frequencyPenalty = Float(value)
+    }
     let seeds = Int128(Int64.min)...Int128(UInt64.max)
     sampling.seed =
       try fields["seed"].ifPresent.map { UInt64(truncatingIfNeeded: try $0.integer(as: Int128.self, in: seeds)) }
