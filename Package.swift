@@ -75,7 +75,9 @@ let package = Package(
       path: "Sources/CUDAEngine"),
     .target(name: "BitNetServing", dependencies: ["BitNetInference"], path: "Sources/Serving"),
     .target(name: "BitNetConstraints", dependencies: ["BitNetJSON"], path: "Sources/Constraints"),
-    .target(name: "BitNetToolCalls", dependencies: ["BitNetConstraints", "BitNetJSON"], path: "Sources/ToolCalls"),
+    .target(
+      name: "BitNetToolCalls", dependencies: ["BitNetConstraints", "BitNetJSON", "BitNetTokenization"],
+      path: "Sources/ToolCalls"),
     .target(
       name: "BitNetRandomModels", dependencies: ["BitNetInference", "BitNetTernary"], path: "Sources/RandomModels"),
     .target(
@@ -118,8 +120,8 @@ let package = Package(
     .target(
       name: "BitNetServer",
       dependencies: [
-        "BitNet", "BitNetConstraints", "BitNetInference", "BitNetJSON", "BitNetServing", "BitNetTokenization",
-        "CBitNetPage",
+        "BitNet", "BitNetConstraints", "BitNetHash", "BitNetInference", "BitNetJSON", "BitNetServing",
+        "BitNetTokenization", "BitNetToolCalls", "CBitNetPage",
         .product(name: "Hummingbird", package: "hummingbird", condition: .when(traits: ["Server"])),
         .product(name: "HummingbirdCore", package: "hummingbird", condition: .when(traits: ["Server"])),
         .product(name: "HTTPTypes", package: "swift-http-types", condition: .when(traits: ["Server"])),
@@ -172,7 +174,8 @@ let package = Package(
     .executableTarget(
       name: "SchemaCheck", dependencies: ["BitNetConstraints", "BitNetJSON"], path: "Tests/SchemaCheck"),
     .testTarget(
-      name: "ConstraintsTests", dependencies: ["BitNetConstraints", "BitNetJSON", "BitNetToolCalls"]),
+      name: "ConstraintsTests",
+      dependencies: ["BitNetConstraints", "BitNetJSON", "BitNetTokenization", "BitNetToolCalls"]),
     .testTarget(name: "TokenizationTests", dependencies: ["BitNetJSON", "BitNetTokenization"], exclude: ["Fixtures"]),
     .testTarget(
       name: "ModelFilesTests",

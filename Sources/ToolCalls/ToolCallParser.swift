@@ -1,25 +1,51 @@
 import BitNetJSON
 
 /// Finds the calls in a model's answer, which arrives in pieces. Text that may be the beginning of a call is held back
-/// until that is known; text that only looked like a call comes out unchanged.
+/// until that is known; text that only looked like a call comes out unchanged. Arguments come out as they arrive, and
+/// what has come out is the beginning of a valid JSON object at any time.
 package struct ToolCallParser: Sendable {
   package enum Event: Sendable, Equatable {
     case text(String)
-    case call(ToolCall)
+    /// A call of a function begins.
+    case begin(name: String)
+    /// A piece of the JSON object that is the call's arguments.
+    case arguments(String)
+    /// The call is complete. Missing for a call that is cut or goes wrong.
+    case end
   }
 
-  private enum Stage { case text, value, afterValue, plain }
+  private enum Stage {
+    case text
+    /// At the beginning of what may be a call or an array of calls.
+    case value
+    /// At the beginning of a call's object.
+    case call
+    /// In a call's object that must be read as a whole.
+    case whole
+    case arguments
+    /// After the arguments, in a call's object.
+    case rest
+    /// After a call in an array.
+    case next
+    /// After all calls of a value.
+    case closing
+    /// No call can follow.
+    case plain
+  }
 
   private let style: ToolCallStyle
   private let functions: Set<String>
   private var stage: Stage
   private var held: [UInt8] = []
-  /// What has been read of a value, and how far it is known to be open.
+  /// What has been read of a value before its first call is certain; it becomes text if there is none.
+  private var undone: [UInt8] = []
   private var scan = ValueScan()
-  /// The marker before the value that is being read.
-  private var marker: [UInt8] = []
-  /// Whether the end of the last call has been read.
+  private var prefix = JSONPrefix()
+  private var isArray = false
+  /// Whether the end of the last value has been read.
   private var isClosed = false
+  /// Whether anything but white space has come out. White space before a call is no text.
+  private var hasText = false
 
   /// The longest call that is held back, in bytes.
   private static let longest = 1 << 20
@@ -50,7 +76,12 @@ package struct ToolCallParser: Sendable {
     switch stage {
     case .text: return readText(&events, isLast: isLast)
     case .value: return readValue(&events, isLast: isLast)
-    case .afterValue: return readEnd(isLast: isLast)
+    case .call: return readCall(&events, isLast: isLast)
+    case .whole: return readWhole(&events, isLast: isLast)
+    case .arguments: return readArguments(&events)
+    case .rest: return readRest(&events, isLast: isLast)
+    case .next: return readNext()
+    case .closing: return readClosing(isLast: isLast)
     case .plain:
       release(held.count, &events)
       return false
@@ -60,68 +91,164 @@ package struct ToolCallParser: Sendable {
   /// Releases the first bytes that are held as text.
   private mutating func release(_ count: Int, _ events: inout [Event]) {
     guard count > 0 else { return }
-    let text = String(decoding: held.prefix(count), as: UTF8.self)
+    hasText = hasText || held.prefix(count).contains { !$0.isJSONSpace }
+    events.append(.text(String(decoding: held.prefix(count), as: UTF8.self)))
     held.removeFirst(count)
-    if case .text(let before)? = events.last {
-      events[events.count - 1] = .text(before + text)
-    } else {
-      events.append(.text(text))
-    }
   }
 
   private mutating func readText(_ events: inout [Event], isLast: Bool) -> Bool {
     let opening = style.opening!
     if let start = held.firstRange(of: opening)?.lowerBound {
-      release(start, &events)
+      if !hasText, held[..<start].allSatisfy(\.isJSONSpace) {
+        held.removeFirst(start)
+      } else {
+        release(start, &events)
+      }
       held.removeFirst(opening.count)
-      (marker, stage, scan) = (opening, .value, ValueScan())
+      (undone, stage) = (opening, .value)
       return true
     }
     // The end may be the beginning of a marker.
     let kept = isLast ? 0 : (1..<opening.count).last { held.suffix($0).elementsEqual(opening.prefix($0)) } ?? 0
-    release(held.count - kept, &events)
+    if isLast || hasText || !held.dropLast(kept).allSatisfy(\.isJSONSpace) { release(held.count - kept, &events) }
     return false
   }
 
+  /// Moves white space to what can be undone.
+  private mutating func passSpace() {
+    let spaces = held.prefix(while: \.isJSONSpace)
+    undone += spaces
+    held.removeFirst(spaces.count)
+  }
+
   private mutating func readValue(_ events: inout [Event], isLast: Bool) -> Bool {
-    if marker.isEmpty, style == .llama3 {
+    isArray = false
+    passSpace()
+    if style == .llama3 {
       // The tag may come before the first call.
-      let tag = ToolCallStyle.pythonTag
+      let tag = Array("<|python_tag|>".utf8)
       if !isLast, held.count < tag.count, tag.starts(with: held) { return false }
       if held.starts(with: tag) {
         held.removeFirst(tag.count)
-        (marker, scan) = (tag, ValueScan())
+        undone += tag
+        passSpace()
       }
     }
+    switch held.first {
+    case UInt8(ascii: "{"): stage = .call
+    case UInt8(ascii: "["):
+      undone.append(held.removeFirst())
+      (isArray, stage) = (true, .call)
+    case nil where !isLast: return false
+    default: giveUp(&events)
+    }
+    return true
+  }
+
+  /// Turns what looked like a call into text.
+  private mutating func giveUp(_ events: inout [Event]) {
+    held = undone + held
+    let count = undone.count
+    undone = []
+    guard style.opening != nil else {
+      stage = .plain
+      return
+    }
+    stage = .text
+    release(count, &events)
+  }
+
+  private mutating func readCall(_ events: inout [Event], isLast: Bool) -> Bool {
+    switch CallHead(held) {
+    case .open where !isLast: return false
+    case .found(let name, let count) where functions.contains(name):
+      held.removeFirst(count)
+      undone = []
+      (prefix, stage) = (JSONPrefix(), .arguments)
+      events.append(.begin(name: name))
+    case .open, .other, .found: (scan, stage) = (ValueScan(), .whole)
+    }
+    return true
+  }
+
+  private mutating func readWhole(_ events: inout [Event], isLast: Bool) -> Bool {
     switch scan.end(in: held) {
     case .open where !isLast && held.count <= Self.longest: return false
     case .complete(let end):
-      if let calls = calls(held[..<end]) {
-        held.removeFirst(end)
-        events += calls.map { .call($0) }
-        (marker, stage, scan, isClosed) = ([], .afterValue, ValueScan(), style.closing == nil)
+      guard let (name, arguments) = call(Array(held[..<end])) else {
+        giveUp(&events)
         return true
       }
-      fallthrough
-    case .open, .none:
-      // No call: the marker and what follows it are text.
-      held = marker + held
-      let count = marker.count
-      marker = []
-      guard style.opening != nil else {
-        stage = .plain
-        return true
-      }
-      stage = .text
-      release(count, &events)
-      return true
+      held.removeFirst(end)
+      undone = []
+      events += [.begin(name: name), .arguments(arguments), .end]
+      endCall()
+    case .open, .none: giveUp(&events)
     }
+    return true
   }
 
-  /// Reads past the end of a call.
-  private mutating func readEnd(isLast: Bool) -> Bool {
-    let spaces = held.prefix { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 }.count
-    let rest = held.dropFirst(spaces)
+  private mutating func endCall() { (stage, isClosed) = (isArray ? .next : .closing, style.closing == nil) }
+
+  private mutating func readArguments(_ events: inout [Event]) -> Bool {
+    var read = 0
+    var result = JSONPrefix.Result.inside
+    var piece: [UInt8] = []
+    while read < held.count, result == .inside || result == .control {
+      let byte = held[read]
+      result = prefix.take(byte)
+      switch result {
+      case .inside, .complete: piece.append(byte)
+      // Some models write line breaks in strings as they are.
+      case .control: piece += JSONPrefix.escape(of: byte).utf8
+      case .invalid: continue
+      }
+      read += 1
+    }
+    held.removeFirst(read)
+    if !piece.isEmpty { events.append(.arguments(String(decoding: piece, as: UTF8.self))) }
+    switch result {
+    case .inside, .control: return false
+    case .complete: (scan, stage) = (ValueScan(depth: 1), .rest)
+    case .invalid: stage = style.opening == nil ? .plain : .text
+    }
+    return true
+  }
+
+  private mutating func readRest(_ events: inout [Event], isLast: Bool) -> Bool {
+    let rest = held.drop(while: \.isJSONSpace)
+    switch rest.first {
+    case nil where !isLast: return false
+    case UInt8(ascii: "}"): held = Array(rest.dropFirst())
+    case UInt8(ascii: ","):
+      // Further members mean nothing.
+      switch scan.end(in: held) {
+      case .open where !isLast && held.count <= Self.longest: return false
+      case .complete(let end): held.removeFirst(end)
+      case .open, .none: held = []
+      }
+    // The object's end is missing, and the call complete all the same.
+    default: break
+    }
+    events.append(.end)
+    endCall()
+    return true
+  }
+
+  private mutating func readNext() -> Bool {
+    let rest = held.drop(while: \.isJSONSpace)
+    guard let first = rest.first else { return false }
+    switch first {
+    case UInt8(ascii: ","): (held, stage) = (Array(rest.dropFirst()), .call)
+    case UInt8(ascii: "]"): (held, stage) = (Array(rest.dropFirst()), .closing)
+    default: stage = .closing
+    }
+    return true
+  }
+
+  /// Reads past the end of a value.
+  private mutating func readClosing(isLast: Bool) -> Bool {
+    let rest = held.drop(while: \.isJSONSpace)
     if !isClosed, let closing = style.closing {
       if rest.starts(with: closing) {
         (held, isClosed) = (Array(rest.dropFirst(closing.count)), true)
@@ -132,34 +259,25 @@ package struct ToolCallParser: Sendable {
     }
     held = Array(rest)
     guard !held.isEmpty else { return false }
-    stage = style.opening == nil ? (style == .llama3 ? .value : .plain) : .text
+    stage = style.opening == nil ? .value : .text
     return true
   }
 
-  /// The calls that a JSON value describes; nil if it describes none.
-  private func calls(_ bytes: ArraySlice<UInt8>) -> [ToolCall]? {
-    guard let document = try? JSONDocument(Array(bytes), limits: JSONLimits(byteCount: Self.longest)) else {
-      return nil
-    }
-    let root = document.root
-    if case .arguments(let name) = style {
-      return root.kind == .object ? [ToolCall(name: name, arguments: String(decoding: root.text, as: UTF8.self))] : nil
-    }
-    if root.kind == .array, let elements = try? root.elements() {
-      let calls = elements.map { call($0) }
-      return calls.isEmpty || calls.contains { $0 == nil } ? nil : calls.compactMap { $0 }
-    }
-    return call(root).map { [$0] }
-  }
-
-  private func call(_ value: JSONValue) -> ToolCall? {
-    guard value.kind == .object, let name = try? value["name"].string(), functions.contains(name) else { return nil }
+  /// The call that a JSON object describes; nil if it describes none.
+  private func call(_ bytes: [UInt8]) -> (name: String, arguments: String)? {
+    guard let value = try? JSONDocument(bytes, limits: JSONLimits(byteCount: Self.longest)).root,
+      value.kind == .object, let name = try? value["name"].string(), functions.contains(name)
+    else { return nil }
     for field in ["arguments", "parameters"] {
       guard let arguments = try? value[field] else { continue }
       switch arguments.kind {
-      case .object: return ToolCall(name: name, arguments: String(decoding: arguments.text, as: UTF8.self))
-      // Some models write the object as a string.
-      case .string: return (try? arguments.string()).map { ToolCall(name: name, arguments: $0) }
+      case .object: return (name, String(decoding: arguments.text, as: UTF8.self))
+      case .string:
+        // Some models write the object as a string.
+        guard let text = try? arguments.string(), (try? JSONDocument(Array(text.utf8)).root.kind) == .object else {
+          return nil
+        }
+        return (name, text)
       default: continue
       }
     }
@@ -167,24 +285,78 @@ package struct ToolCallParser: Sendable {
   }
 }
 
-extension ToolCallStyle {
-  static let pythonTag = Array("<|python_tag|>".utf8)
+extension UInt8 {
+  var isJSONSpace: Bool { self == 0x20 || self == 0x0A || self == 0x0D || self == 0x09 }
+}
 
-  /// What begins a call inside a text; nil where a call is the whole answer.
-  fileprivate var opening: [UInt8]? {
-    switch self {
-    case .hermes, .falcon: Array("<tool_call>".utf8)
-    case .mistral: Array("[TOOL_CALLS]".utf8)
-    case .llama3, .object, .arguments: nil
-    }
-  }
+/// The beginning of a call's object in its usual form: the name, then the beginning of the arguments' object.
+private enum CallHead {
+  case open, other
+  /// - Parameter count: bytes before the arguments.
+  case found(name: String, count: Int)
 
-  fileprivate var closing: [UInt8]? {
-    switch self {
-    case .hermes, .falcon: Array("</tool_call>".utf8)
-    case .llama3: Array(";".utf8)
-    case .mistral, .object, .arguments: nil
+  /// The longest one that is looked for; the beginning is read again with every piece.
+  private static let longest = 1024
+
+  init(_ bytes: [UInt8]) {
+    var at = 0
+    /// - Returns: whether the next byte is there and is this one; nil if it is not there.
+    func pass(_ byte: UInt8) -> Bool? {
+      while at < bytes.count, bytes[at].isJSONSpace { at += 1 }
+      guard at < bytes.count else { return nil }
+      guard bytes[at] == byte else { return false }
+      at += 1
+      return true
     }
+    /// - Returns: nil if the string's end is not there.
+    func string() -> [UInt8]? {
+      let start = at
+      while at < bytes.count, bytes[at] != UInt8(ascii: "\"") { at += bytes[at] == UInt8(ascii: "\\") ? 2 : 1 }
+      guard at < bytes.count else { return nil }
+      at += 1
+      return Array(bytes[start..<at - 1])
+    }
+    let unknown: CallHead = bytes.count > Self.longest ? .other : .open
+    var name = ""
+    for expected in ["{", "name", ":", "NAME", ",", "arguments", ":"] {
+      if expected.utf8.count == 1 {
+        guard let isThere = pass(expected.utf8.first!) else {
+          self = unknown
+          return
+        }
+        guard isThere else {
+          self = .other
+          return
+        }
+        continue
+      }
+      let isThere = pass(UInt8(ascii: "\""))
+      guard isThere != false else {
+        self = .other
+        return
+      }
+      guard isThere == true, let text = string() else {
+        self = unknown
+        return
+      }
+      if expected == "NAME" {
+        guard let value = try? JSONDocument([UInt8(ascii: "\"")] + text + [UInt8(ascii: "\"")]).root.string() else {
+          self = .other
+          return
+        }
+        name = value
+      } else if !text.elementsEqual(expected.utf8) {
+        guard expected == "arguments", text.elementsEqual("parameters".utf8) else {
+          self = .other
+          return
+        }
+      }
+    }
+    guard let isObject = pass(UInt8(ascii: "{")) else {
+      self = unknown
+      return
+    }
+    self = isObject ? .found(name: name, count: at - 1) : .other
   }
 }
 
@@ -193,9 +365,12 @@ private struct ValueScan: Sendable {
   enum Result { case none, open, complete(Int) }
 
   private var at = 0
-  private var depth = 0
+  private var depth: Int
   private var isString = false
   private var isEscaped = false
+
+  /// - Parameter depth: how many objects and arrays are open at the beginning.
+  init(depth: Int = 0) { self.depth = depth }
 
   /// - Parameter bytes: at each call the same bytes and more.
   mutating func end(in bytes: [UInt8]) -> Result {
@@ -219,8 +394,7 @@ private struct ValueScan: Sendable {
         if depth == 0 { return .complete(at) }
         if depth < 0 { return .none }
       case UInt8(ascii: "\"") where depth > 0: isString = true
-      case 0x20, 0x0A, 0x0D, 0x09: break
-      default: if depth == 0 { return .none }
+      default: if depth == 0, !byte.isJSONSpace { return .none }
       }
     }
     return .open

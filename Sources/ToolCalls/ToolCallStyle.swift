@@ -1,31 +1,7 @@
 package import BitNetConstraints
 import BitNetJSON
 
-/// A function that a model may call.
-package struct ToolFunction: Sendable, Equatable {
-  package var name: String
-  /// The JSON schema of the arguments; nil for any object.
-  package var parameters: [UInt8]?
-
-  package init(name: String, parameters: [UInt8]? = nil) { (self.name, self.parameters) = (name, parameters) }
-}
-
-/// A call that a model made.
-package struct ToolCall: Sendable, Equatable {
-  package var name: String
-  /// A JSON object, as the model wrote it.
-  package var arguments: String
-
-  package init(name: String, arguments: String) { (self.name, self.arguments) = (name, arguments) }
-}
-
-/// Whether and what a model must call.
-package enum ToolChoice: Sendable, Equatable {
-  case none, auto, required
-  case named(String)
-}
-
-/// How models write calls.
+/// How models write calls of functions.
 package enum ToolCallStyle: Sendable, Equatable {
   /// Hermes, Qwen: `<tool_call>`, an object with name and arguments, `</tool_call>`; one for each call.
   case hermes
@@ -36,28 +12,59 @@ package enum ToolCallStyle: Sendable, Equatable {
   case llama3
   /// Mistral: `[TOOL_CALLS]` and an array of objects with name and arguments.
   case mistral
-  /// A model that knows no tools: an object with name and arguments as the whole answer.
+  /// A model whose template has no tools: an object with name and arguments as the whole answer, or several.
+  /// ``ToolPrompt`` asks for it.
   case object
-  /// The same where only one function may be called: its arguments as the whole answer.
-  case arguments(of: String)
 
-  /// The style that a chat template shows; nil for a template that writes no tools.
+  /// The style that a chat template shows; nil for a template that writes no tools, or writes calls in another way.
   ///
   /// - Parameter jinja: the template's text.
   package init?(template jinja: String) {
     func has(_ part: String) -> Bool { jinja.contains(part) }
     if has("[TOOL_CALLS]") {
+      // Later models of Mistral write the name before the brackets.
+      guard !has("[ARGS]") else { return nil }
       self = .mistral
     } else if has("<tool_call>") {
+      // GLM, Qwen3-Coder and Qwen 3.5 have tags inside instead of JSON.
+      guard !has("<arg_key>"), !has("<function=") else { return nil }
       self = has("<tool_call>\\n[") || has("<tool_call>\n[") ? .falcon : .hermes
-    } else if has("<|start_header_id|>") && has("tools") {
+    } else if has("<|start_header_id|>"), has("tools"), has("\"parameters\"") {
       self = .llama3
     } else {
       return nil
     }
   }
 
-  /// What comes before and after the arguments in a call.
+  /// Texts of the calls' form that may be special tokens, whose text must not be left out of an answer.
+  package var markers: [String] {
+    switch self {
+    case .hermes, .falcon: ["<tool_call>", "</tool_call>"]
+    case .mistral: ["[TOOL_CALLS]"]
+    case .llama3: ["<|python_tag|>"]
+    case .object: []
+    }
+  }
+
+  /// What begins a call inside a text; nil where a call is the whole answer.
+  var opening: [UInt8]? {
+    switch self {
+    case .hermes, .falcon: Array("<tool_call>".utf8)
+    case .mistral: Array("[TOOL_CALLS]".utf8)
+    case .llama3, .object: nil
+    }
+  }
+
+  /// What ends a call; nil if nothing does.
+  var closing: [UInt8]? {
+    switch self {
+    case .hermes, .falcon: Array("</tool_call>".utf8)
+    case .llama3: Array(";".utf8)
+    case .mistral, .object: nil
+    }
+  }
+
+  /// The text before and after the arguments in a call.
   private func frame(_ name: String) -> (before: String, after: String) {
     let quoted = String(decoding: (try? JSONTree.string(name).serialized()) ?? [], as: UTF8.self)
     return switch self {
@@ -66,7 +73,6 @@ package enum ToolCallStyle: Sendable, Equatable {
     case .llama3: ("{\"name\": \(quoted), \"parameters\": ", "}")
     case .mistral: ("[TOOL_CALLS] [{\"name\": \(quoted), \"arguments\": ", "}]")
     case .object: ("{\"name\": \(quoted), \"arguments\": ", "}")
-    case .arguments: ("", "")
     }
   }
 
@@ -75,40 +81,7 @@ package enum ToolCallStyle: Sendable, Equatable {
     TextConstraint(
       alternatives: functions.map { function in
         let (before, after) = frame(function.name)
-        let arguments = TextConstraint.Part.json(schema: function.parameters ?? Array(#"{"type":"object"}"#.utf8))
-        return [.text(before), arguments, .text(after)]
+        return [.text(before), .json(schema: function.parameters), .text(after)]
       })
   }
-}
-
-/// What a request's tools mean for its answer.
-package struct ToolUse: Sendable {
-  /// How calls are written; nil if the answer is a text in any case.
-  package let style: ToolCallStyle?
-  /// The form that the answer must have; nil where the model decides.
-  package let constraint: TextConstraint?
-  private let names: Set<String>
-
-  /// - Parameters:
-  ///   - template: the text of the model's chat template.
-  /// - Returns: nil for a choice of a function that is not among those given, or of one where none are given.
-  package init?(_ functions: [ToolFunction], choice: ToolChoice, template: String?) {
-    let shown = template.flatMap { ToolCallStyle(template: $0) }
-    names = Set(functions.map(\.name))
-    switch choice {
-    case .none: (style, constraint) = (nil, nil)
-    case .auto: (style, constraint) = (functions.isEmpty ? nil : shown, nil)
-    case .required:
-      guard !functions.isEmpty else { return nil }
-      let style = shown ?? (functions.count == 1 ? .arguments(of: functions[0].name) : .object)
-      (self.style, constraint) = (style, style.constraint(calling: functions))
-    case .named(let name):
-      guard let function = functions.first(where: { $0.name == name }) else { return nil }
-      let style = shown ?? .arguments(of: name)
-      (self.style, constraint) = (style, style.constraint(calling: [function]))
-    }
-  }
-
-  /// Reads the calls in an answer; nil where it is a text in any case.
-  package var parser: ToolCallParser? { style.map { ToolCallParser($0, functions: names) } }
 }

@@ -1,0 +1,123 @@
+package import BitNetJSON
+package import BitNetTokenization
+
+/// Writes tools into chats for models whose templates have none: as texts of ordinary messages.
+package enum ToolPrompt {
+  /// A chat whose messages have only roles and texts: the functions are described at the end of the system message,
+  /// calls are lines of the assistant's text, and results become texts of the user. A chat without functions and calls
+  /// stays as it is.
+  ///
+  /// - Parameters:
+  ///   - chat: messages in OpenAI's form, with texts as contents.
+  ///   - tools: the functions in OpenAI's form.
+  package static func plain(_ chat: ChatInput, tools: [JSONTree]) -> ChatInput {
+    let hasCalls = chat.messages.contains { !calls(of: $0).isEmpty }
+    guard hasCalls || !tools.isEmpty else { return chat }
+    var chat = chat
+    chat.tools = nil
+    chat.messages = plain(chat.messages)
+    guard !tools.isEmpty else { return chat }
+    let description = description(of: tools)
+    if let first = chat.messages.first, first["role"] == "system" {
+      chat.messages[0] = message("system", [text(of: first), description].filter { !$0.isEmpty }, separator: "\n\n")
+    } else {
+      chat.messages.insert(message("system", [description]), at: 0)
+    }
+    return chat
+  }
+
+  /// What the system message says about functions.
+  static func description(of tools: [JSONTree]) -> String {
+    let lines = tools.map { tool in
+      let function = tool["function"] ?? tool
+      let members = ["name", "description", "parameters"].compactMap { name in
+        function[name].map { JSONTree.Member(name, $0) }
+      }
+      return written(.object(members))
+    }
+    return """
+      You can call these functions. Each line has a name, a description and the JSON schema of the arguments:
+      \(lines.joined(separator: "\n"))
+      To call a function, answer with nothing but a line of JSON such as {"name": "NAME", "arguments": {}}. \
+      Otherwise, answer with text.
+      """
+  }
+
+  private static func plain(_ messages: [ChatInput.Message]) -> [ChatInput.Message] {
+    var result: [ChatInput.Message] = []
+    /// Names of called functions by the calls' identifiers.
+    var names: [String: String] = [:]
+    /// Names of called functions without a result, for results that name no call.
+    var open: [String] = []
+    /// Whether the last message is one of results, which the user's text joins.
+    var hasResults = false
+    for message in messages {
+      switch message["role"] {
+      case "tool", "function":
+        var name = message["tool_call_id"]?.text.flatMap { names[$0] } ?? message["name"]?.text
+        if let known = name, let index = open.firstIndex(of: known) {
+          open.remove(at: index)
+        } else if name == nil, !open.isEmpty {
+          name = open.removeFirst()
+        }
+        let line = (name.map { "The function \($0) returned: " } ?? "The function returned: ") + text(of: message)
+        if hasResults, let last = result.popLast() {
+          result.append(self.message("user", [text(of: last), line]))
+        } else {
+          result.append(self.message("user", [line]))
+        }
+        hasResults = true
+        continue
+      case "user" where hasResults:
+        let last = result.removeLast()
+        result.append(self.message("user", [text(of: last), text(of: message)]))
+      case "assistant" where !calls(of: message).isEmpty:
+        open = []
+        var lines = [text(of: message)].filter { !$0.isEmpty }
+        for call in calls(of: message) {
+          let function = call["function"] ?? call
+          let name = function["name"]?.text ?? ""
+          if let id = call["id"]?.text { names[id] = name }
+          open.append(name)
+          // Arguments that are no JSON come as the string that they are.
+          let arguments = function["arguments"].map { $0.text ?? written($0) } ?? "{}"
+          lines.append("{\"name\": \(written(.string(name))), \"arguments\": \(arguments)}")
+        }
+        result.append(self.message("assistant", lines))
+      default: result.append(message)
+      }
+      hasResults = false
+    }
+    return result
+  }
+
+  private static func calls(of message: ChatInput.Message) -> [JSONTree] {
+    if case .array(let calls)? = message["tool_calls"] { calls } else { [] }
+  }
+
+  private static func text(of message: ChatInput.Message) -> String { message["content"]?.text ?? "" }
+
+  private static func message(
+    _ role: String, _ texts: [String], separator: String = "\n"
+  ) -> ChatInput.Message {
+    ChatInput.Message(fields: [
+      .init("role", .string(role)), .init("content", .string(texts.joined(separator: separator))),
+    ])
+  }
+
+  /// JSON on one line.
+  private static func written(_ tree: JSONTree) -> String {
+    String(decoding: (try? tree.serialized()) ?? [], as: UTF8.self)
+  }
+}
+
+extension JSONTree {
+  /// The text of a string; nil for another value.
+  fileprivate var text: String? { if case .string(let text) = self { text } else { nil } }
+
+  /// The member of that name; nil if there is none.
+  fileprivate subscript(name: String) -> JSONTree? {
+    guard case .object(let members) = self else { return nil }
+    return members.first { $0.name == name }?.value
+  }
+}
