@@ -1,5 +1,6 @@
 import BitNetCPUEngine
 import BitNetInference
+import BitNetRandomModels
 import TestSupport
 import Testing
 
