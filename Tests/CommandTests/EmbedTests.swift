@@ -1,6 +1,4 @@
 import BitNet
-import BitNetInference
-import BitNetModelFiles
 import Foundation
 import TestSupport
 import Testing
@@ -97,15 +95,23 @@ struct EmbedTests {
     #expect(output.errors.contains("the tokenizer is missing"), "\(output.errors)")
   }
 
-  @Test("A model whose features the GPU lacks is refused for it by name, and runs on the CPU otherwise")
-  func device() async throws {
-    let weights = try ModelLoader.load(path: Self.model).weights
-    let error = #expect(throws: EngineError.self) { try weights.configuration.requireOnly(on: "the CUDA engine") }
-    #expect(
-      error?.description
-        == "the model's normalisation of heads is a query head norm and key head norm; expected none on the CUDA "
-        + "engine; the CPU engine (--device cpu) runs the model")
-    let output = try await BitNetProgram.run("embed", "--model", Self.model, "x", input: "")
-    #expect(output.status == 0)
-  }
+  #if os(Linux)
+    @Test("gives the CPU's vectors on an emulated GPU, which auto takes", arguments: Fixture.embedding)
+    func device(fixture: Fixture) async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder)
+        func vectors(_ device: String) async throws -> [[Float]] {
+          let arguments = ["embed", "--model", fixture.path, "--device", device, "--"] + Self.texts
+          let output = try await BitNetProgram.run(arguments, environment: device == "cpu" ? [:] : environment)
+          #expect(output.errors.contains("CUDA on CPU (emulated)") == (device != "cpu"), "\(output.errors)")
+          return try lines(output).map(\.embedding)
+        }
+        let expected = try await vectors("cpu")
+        for device in ["cuda", "auto"] {
+          let found = try await vectors(device)
+          #expect(found == expected, "\(device)")
+        }
+      }
+    }
+  #endif
 }
