@@ -3,11 +3,11 @@ import PackageDescription
 
 /// The sources for the GPU compiler, which swift build leaves out.
 let cudaSources = [
-  "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "cache.cuh",
-  "canonical.cuh", "decode.cu", "decode_one.cu", "decode_one.cuh", "decode_resident.cu", "decode_resident.cuh",
-  "decode_traced.cu", "few.cu", "few.cuh", "gemm.cu", "gemm.cuh", "gemv.cu", "gemv.cuh", "head.cu", "head.cuh",
-  "matrix.cuh", "one_block.cuh", "one_row.cuh", "ptx", "ptx.cuh", "quantize.cuh", "resident_traced.cu", "rotary.cu",
-  "rows.cu", "sample.cu", "screen.cu", "screen.cuh", "tape.cuh", "trace.cuh",
+  "attention_decode.cu", "attention_decode.cuh", "attention_prompt.cu", "attention_short.cuh", "attention_window.cu",
+  "cache.cuh", "canonical.cuh", "decode.cu", "decode_one.cu", "decode_one.cuh", "decode_resident.cu",
+  "decode_resident.cuh", "decode_traced.cu", "few.cu", "few.cuh", "gemm.cu", "gemm.cuh", "gemv.cu", "gemv.cuh",
+  "head.cu", "head.cuh", "matrix.cuh", "normed.cu", "one_block.cuh", "one_row.cuh", "ptx", "ptx.cuh", "quantize.cuh",
+  "resident_traced.cu", "rotary.cu", "rows.cu", "sample.cu", "screen.cu", "screen.cuh", "tape.cuh", "trace.cuh",
 ]
 
 let package = Package(

@@ -301,7 +301,8 @@ call_1() {
   # part waits for the driver to compile all kernels: 26 s on an H100's machine.
   part verify-kernels 75 "$verify_file" "${verify[@]}" --checks kernels
   part verify-products 30 "$verify_file" "${verify[@]}" --checks products
-  part verify-operations 40 "$verify_file" "${verify[@]}" --checks operations
+  # Among its random models are some for embedding, with the kernels that only they use.
+  part verify-operations 55 "$verify_file" "${verify[@]}" --checks operations
   if ! part verify-cooperative 40 "$verify_file" "${verify[@]}" --checks cooperative; then
     part headline-operations 40 "$model_file" "${model[@]}" --prompt none --depth "$depths" --batch 1,8 \
       --no-cooperative

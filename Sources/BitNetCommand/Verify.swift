@@ -14,7 +14,7 @@ struct Verify: ParsableCommand {
     abstract: "Check that this machine computes the right results, bit for bit.",
     discussion: """
       On a GPU, compares the results of every kernel with scalar code, and the engine's logits and tokens, for random \
-      models and for the chosen model, with those of the CPU engine. On the CPU, compares the logits and tokens of \
+      models (for embedding too) and for the chosen model, with those of the CPU engine. On the CPU, compares the logits and tokens of \
       each instruction set with those of the reference engine. With eight shapes or more, the check of a GPU includes \
       matrices and a layer as large as those of BitNet b1.58 2B-4T. A check that fails does not stop the others. The \
       exit status is 1 if anything differs or fails.
@@ -169,6 +169,8 @@ struct Verify: ParsableCommand {
       for (part, candidates) in [(Part.operations, simple), (.cooperative, cooperative)] where parts.contains(part) {
         let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
         try models(comparison, weights, count: count, isShort: isShort, tokens: tokens, report)
+        // The cooperative kernels leave the arithmetic of these models to the others.
+        if part == .operations { try embeddingModels(comparison, count: count, isShort: isShort, report) }
       }
     }
     if parts.contains(.soak) {
@@ -230,6 +232,7 @@ struct Verify: ParsableCommand {
         note: note))
     let comparison = EngineComparison(expected: reference, candidates: candidates, seed: seed)
     try models(comparison, weights, count: shapes ?? 4, isShort: true, tokens: tokens ?? 64, report)
+    try embeddingModels(comparison, count: shapes ?? 4, isShort: true, report)
     try report.finish()
   }
 
@@ -265,7 +268,17 @@ struct Verify: ParsableCommand {
   ) throws {
     let tokens = max(1, min(tokens, weights.configuration.contextLength / 2))
     try show("random models", report) { try comparison.randomModels(count, isShort: isShort, progress: $0, $1) }
-    try show("the model", report) { try comparison.model(weights, tokens: tokens, progress: $0, $1) }
+    // A text whose tokens attend to later ones is not continued.
+    let parts = weights.configuration.isBidirectional ? [.prompt] : EngineComparison.ModelPart.allCases
+    try show("the model", report) { try comparison.model(weights, tokens: tokens, parts: parts, progress: $0, $1) }
+  }
+
+  private func embeddingModels(
+    _ comparison: EngineComparison, count: Int, isShort: Bool, _ report: VerifyReport
+  ) throws {
+    try show("models for embedding", report) {
+      try comparison.embeddingModels(count, isShort: isShort, progress: $0, $1)
+    }
   }
 
   /// Runs checks, and prints each as soon as it is complete.

@@ -11,7 +11,8 @@ extension CUDAForwardPass {
     from input: DeviceRows, to output: DeviceRows
   ) throws(CUDAError) {
     let target = Target(
-      out: output.address, stride: Int32(output.stride), isSquaredReLU: configuration.activation == .squaredReLU ? 1 : 0)
+      out: output.address, stride: Int32(output.stride),
+      isSquaredReLU: configuration.activation == .squaredReLU ? 1 : 0)
     let partNorms = role.partNorms.map { layer[$0] }
     if partNorms.allSatisfy({ $0 == 0 }) {
       try products.multiply(

@@ -5,8 +5,8 @@ package import BitNetInference
 /// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, with the CPU engine's
 /// results, bit for bit.
 ///
-/// Weights are uploaded once, as they are in the file. Prompts, mixed batches, large ones, and all of models with other
-/// norms, windows or activations than BitNet's language models go through one kernel an operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
+/// Weights are uploaded once, as they are in the file. Prompts, mixed batches, large ones, and everything of models with
+/// a `ModelFeature` go through one kernel an operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
 /// run ahead of the host.
 package final class CUDAEngine: Engine {
   package struct Options: Sendable {

@@ -47,8 +47,8 @@ package struct StepPlan<Page> {
   package let outputs: [Output]
 
   /// Rows that go through the layers together: up to `length` of them. Where a token attends to later ones, a layer's
-  /// keys and values of a text must all be there before it attends, so a slice holds whole entries, and one entry that is
-  /// longer is a slice alone.
+  /// keys and values of a text must all be there before it attends, so a slice holds whole entries, and one entry that
+  /// is longer is a slice alone.
   package func slices(of length: Int, holdingWholeEntries: Bool) -> [Range<Int>] {
     guard holdingWholeEntries else {
       return stride(from: 0, to: rows.count, by: length).map { $0..<min($0 + length, rows.count) }

@@ -425,25 +425,6 @@ struct EngineTests {
     }
   }
 
-  @Test(
-    "A model with a feature that only the reference computes is refused by name",
-    arguments: [ModelFeature.attentionWindow, .postNorms])
-  func unsupportedFeature(feature: ModelFeature) throws {
-    var generator = SeededGenerator(seed: 3)
-    var configuration = ModelConfiguration.random(using: &generator)
-    if feature == .attentionWindow {
-      configuration.attention = [.init(window: 7)]
-    } else {
-      configuration.optionalNorms.insert(.attentionPost)
-    }
-    #expect(ModelFeature.allCases.filter(configuration.has) == [feature])
-    let weights = try ModelWeights(random: configuration, seed: 3)
-    // InferenceTests checks the messages themselves.
-    let expected = #expect(throws: EngineError.self) { try configuration.requireOnly(on: "the CUDA engine") }
-    let error = #expect(throws: EngineError.self) { try CUDAEngine(weights: weights, device: device()) }
-    #expect(error == expected)
-  }
-
   @Test("Device memory holds one copy of the weights, and pages are reused")
   func memory() throws {
     let fixture = Fixture.all[0]

@@ -1,6 +1,4 @@
 import BitNet
-import BitNetInference
-import BitNetModelFiles
 import Foundation
 import TestSupport
 import Testing
@@ -97,15 +95,32 @@ struct EmbedTests {
     #expect(output.errors.contains("the tokenizer is missing"), "\(output.errors)")
   }
 
-  @Test("A model whose features the GPU lacks is refused for it by name, and runs on the CPU otherwise")
-  func device() async throws {
-    let weights = try ModelLoader.load(path: Self.model).weights
-    let error = #expect(throws: EngineError.self) { try weights.configuration.requireOnly(on: "the CUDA engine") }
-    #expect(
-      error?.description
-        == "the model's normalisation of heads is a query head norm and key head norm; expected none on the CUDA "
-        + "engine; the CPU engine (--device cpu) runs the model")
-    let output = try await BitNetProgram.run("embed", "--model", Self.model, "x", input: "")
-    #expect(output.status == 0)
-  }
+  #if os(Linux)
+    @Test("gives the CPU's vectors on an emulated GPU", arguments: Fixture.embedding)
+    func device(fixture: Fixture) async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder)
+        func vectors(_ device: String) async throws -> [[Float]] {
+          let arguments = ["embed", "--model", fixture.path, "--device", device, "--"] + Self.texts
+          return try lines(await BitNetProgram.run(arguments, environment: environment)).map(\.embedding)
+        }
+        let (found, expected) = (try await vectors("cuda"), try await vectors("cpu"))
+        #expect(found == expected)
+      }
+    }
+
+    @Test("and auto takes the GPU for such models, whose causal ones also continue a text")
+    func automaticDevice() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder)
+        for fixture in Fixture.embedding.prefix(2) {
+          let arguments = ["generate", "--model", fixture.path, "--prompt", "ab", "--max-tokens", "6", "--device"]
+          let expected = try await BitNetProgram.run(arguments + ["cpu"])
+          let found = try await BitNetProgram.run(arguments + ["auto"], environment: environment)
+          #expect(found.status == 0 && found.bytes == expected.bytes, "\(found.errors)")
+          #expect(found.errors.contains("engine       CUDA on CPU (emulated)\n"), "\(found.errors)")
+        }
+      }
+    }
+  #endif
 }

@@ -69,6 +69,9 @@ struct VerifyTests {
       } + modelNames(forms)
     }
 
+    private static let simpleNames =
+      names(simple) + simple.map { "hidden states and logits of texts, models for embedding, \($0)" }
+
     private static let arguments = ["verify", "--device", "cuda", "--model", Fixture.all[0].path]
 
     @Test("finds an emulated GPU equal to the CPU: products, random models in every form of the engine, and a model")
@@ -93,7 +96,7 @@ struct VerifyTests {
             && Set(kernels.map(\.name)).isSuperset(of: ["decode_one", "decode_few", "decode_one_traced"]))
         #expect(Set(checks.prefix(single.count).map(\.name)) == single)
         let others = checks.dropFirst(single.count)
-        #expect(others.map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
+        #expect(others.map(\.name) == Self.products + Self.simpleNames + Self.names(Self.cooperative))
         #expect(
           checks.allSatisfy {
             $0.compared > 0 && $0.differing == 0 && $0.equal && $0.first_difference == nil && $0.error == nil
@@ -133,7 +136,7 @@ struct VerifyTests {
         #expect(
           kernels.count > 20 && kernels.allSatisfy { $0.equal && $0.cases == "1 shape" && !$0.name.contains(", ") })
         #expect(try await checks("products").map(\.name) == Self.products)
-        #expect(try await checks("operations").map(\.name) == Self.names(Self.simple))
+        #expect(try await checks("operations").map(\.name) == Self.simpleNames)
         let soak = try await checks("soak")
         #expect(soak.map(\.cases) == ["3 repetitions", "3 repetitions"])
         #expect(soak.allSatisfy { $0.candidate == Self.cooperative[0] && $0.reference == Self.simple[1] })
@@ -168,7 +171,7 @@ struct VerifyTests {
         let checks = try lines.all("check", as: Check.self), end = try lines.one("end", as: End.self)
         let soak = checks.suffix(2)
         #expect(
-          checks.dropLast(2).map(\.name) == Self.products + Self.names(Self.simple) + Self.names(Self.cooperative))
+          checks.dropLast(2).map(\.name) == Self.products + Self.simpleNames + Self.names(Self.cooperative))
         #expect(soak.allSatisfy { $0.name.hasPrefix("soak, ") })
         for check in checks {
           // Prompts and their logits, and ragged batches that begin with prompts, need no cooperative launch.
@@ -231,7 +234,7 @@ struct VerifyTests {
     #expect(machine.expected == "the reference engine, Float" && !lines.kinds.contains("kernel"))
     let sets = InstructionSet.available.map(\.rawValue)
     #expect(checks.map(\.name).filter { $0.hasPrefix("decoding, ") } == sets.map { "decoding, \($0)" })
-    #expect(checks.count == 7 * sets.count)
+    #expect(checks.count == 8 * sets.count)
     #expect(checks.allSatisfy { $0.compared > 0 && $0.differing == 0 && $0.equal })
     #expect(try lines.one("end", as: End.self).equal)
   }

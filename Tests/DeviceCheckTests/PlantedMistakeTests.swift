@@ -23,6 +23,12 @@ struct PlantedMistakeTests {
     #expect(runs.contains(.wrongResult))
   }
 
+  @Test("The same in the attention of windows")
+  func earlyWindowWait() throws {
+    let runs = try runs(.attendWindow, "selftest_planted_early_window_wait") { PromptAttentionCheck(windows: &$0) }
+    #expect(runs.contains(.wrongResult))
+  }
+
   @Test("Swapped registers of a matrix product")
   func swappedFragments() throws {
     let runs = try runs(.fewProject, "selftest_planted_swapped_fragments") { try ProductCheck(.few, .project, &$0) }

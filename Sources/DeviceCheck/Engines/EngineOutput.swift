@@ -5,6 +5,8 @@ package struct EngineOutput {
   package enum Values {
     /// `[tokens][vocabulary]`
     case logits([Float], vocabulary: Int)
+    /// `[tokens][width]`
+    case hiddenStates([Float], width: Int)
     case tokens([Int32])
     case logProbabilities([Float])
   }
@@ -37,6 +39,8 @@ extension EqualityCheck {
       switch (one.values, other.values) {
       case (.logits(let found, _), .logits(let expected, let vocabulary)):
         compare(found, expected) { "\(here), logit \($0 % vocabulary) after token \($0 / vocabulary)" }
+      case (.hiddenStates(let found, _), .hiddenStates(let expected, let width)):
+        compare(found, expected) { "\(here), element \($0 % width) of the hidden state after token \($0 / width)" }
       case (.tokens(let found), .tokens(let expected)): compare(found, expected) { "\(here), token \($0)" }
       case (.logProbabilities(let found), .logProbabilities(let expected)):
         compare(found, expected) { "\(here), log probability \($0)" }

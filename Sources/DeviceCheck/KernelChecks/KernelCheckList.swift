@@ -95,8 +95,9 @@ package struct KernelCheckList {
   }
 }
 
-/// Shapes of BitNet b1.58 2B-4T: hidden rows of 2560, 6912 between, 20 heads of 128 and 5 for keys; for the kernels that
-/// it does not need, those of Qwen3 0.6B (1024, 3072, 16 heads of 128 and 8 for keys) and of Gemma 3 (heads of 256).
+/// Shapes of BitNet b1.58 2B-4T: hidden rows of 2560, 6912 between, 20 heads of 128 and 5 for keys; for the kernels
+/// that it does not need, those of Qwen3 0.6B (1024, 3072, 16 heads of 128 and 8 for keys) and of Gemma 3 (heads of
+/// 256).
 private struct LargeCases {
   private var generator: SplitMix64
   private let heads = Heads(keyValueHeads: 5, group: 4, size: 128)
