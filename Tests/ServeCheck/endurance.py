@@ -62,7 +62,7 @@ def _(program):
         left, lock, problems, memory = iter(range(20, 20 + REQUESTS)), threading.Lock(), [], {0: server.memory()}
         done = [0]
         warm = min(WARM_UP, REQUESTS // 2)
-        marks = {warm, REQUESTS // 10, REQUESTS // 2, REQUESTS}
+        marks = {*range(0, REQUESTS + 1, 2000), warm, REQUESTS // 10, REQUESTS // 2, REQUESTS}
 
         def client():
             while not problems:
