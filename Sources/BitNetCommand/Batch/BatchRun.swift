@@ -1,4 +1,5 @@
-import BitNet
+import BitNetInference
+import BitNetJSON
 
 /// Answers the lines of a file, many at a time.
 struct BatchRun: Sendable {
