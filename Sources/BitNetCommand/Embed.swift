@@ -1,27 +1,32 @@
 import ArgumentParser
 import BitNet
 import BitNetModelFiles
+import BitNetServer
 
 struct Embed: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Turn texts into vectors that tell how close they are in meaning.",
     discussion: """
-      Takes texts as arguments, one text from each line of standard input, or with --jsonl JSON lines. Prints a JSON \
-      line for each: {"index": …, "tokens": …, "embedding": […]}. A file whose name ends in .npy gets a NumPy array \
-      of 32-bit floats instead, one row for each text.
+      Takes texts as arguments, or one text from each line of standard input. Prints a JSON line for each: \
+      {"index": …, "tokens": …, "embedding": […]}. A file whose name ends in .npy gets a NumPy array of 32-bit floats \
+      instead, one row for each text.
 
       Examples:
         bitnet embed --model bitnet-embedding-0.6b "The cat sat on the mat."
         bitnet embed --model bitnet-embedding-0.6b --similarity "a cat" "a kitten" "a share"
         bitnet embed --model bitnet-embedding-0.6b --output vectors.npy < lines.txt
-        echo '{"text": "a cat"}' | bitnet embed --model bitnet-embedding-0.6b --jsonl --dimensions 256
+        echo '{"text": "a cat"}' | bitnet embed --model bitnet-embedding-0.6b --jsonl - --dimensions 256
+        bitnet embed --model bitnet-embedding-0.6b --jsonl texts.jsonl --output vectors.jsonl
+
+      With --jsonl, each line of a file is an object with a "text" and perhaps an "id"; other fields are ignored. Many \
+      lines go through the model at a time. Each has an answer with the number of its "line", the "id", "tokens" and \
+      "embedding", or an "error". A run that was killed goes on where it was when it is started again: the lines that \
+      --output has are kept. A line may also be a request of OpenAI's batch files, with "custom_id", "url" and "body", \
+      for /v1/embeddings; its answer has OpenAI's form too, and is that of bitnet serve.
       """)
 
   @Argument(help: "The texts. (default: the lines of standard input)")
   var texts: [String] = []
-
-  @Flag(help: #"Read lines {"text": …} from standard input; other fields are ignored."#)
-  var jsonl = false
 
   @Option(
     help: ArgumentHelp(
@@ -37,21 +42,29 @@ struct Embed: AsyncParsableCommand {
   @Option(
     name: .shortAndLong,
     help: ArgumentHelp(
-      "Write to this file: a NumPy array if the name ends in .npy, otherwise JSON lines.", valueName: "path"))
+      "Write to this file: a NumPy array if the name ends in .npy, otherwise JSON lines, which --jsonl continues.",
+      valueName: "path"))
   var output: String?
 
   @Flag(help: "Print a table of the cosines of all pairs of texts instead.")
   var similarity = false
 
+  @Flag(help: "With --jsonl, do not print a summary on standard error.")
+  var quiet = false
+
+  @OptionGroup(title: "Many texts") var batch: BatchOptions
   @OptionGroup(title: "Model") var model: ModelOptions
 
   /// The most texts whose similarities are a table.
   private static let largestTable = 100
 
   func validate() throws {
-    if jsonl, !texts.isEmpty { throw ValidationError("--jsonl reads standard input; it takes no text.") }
+    if batch.jsonl != nil, !texts.isEmpty || similarity {
+      throw ValidationError("--jsonl reads texts from a file; expected no text and no --similarity beside it.")
+    }
+    if quiet, batch.jsonl == nil { throw ValidationError("--quiet is given without --jsonl; expected both.") }
     if similarity, output != nil { throw ValidationError("--similarity prints a table; it takes no --output.") }
-    if texts.isEmpty, ByteInput.standardIsTerminal {
+    if texts.isEmpty, batch.jsonl == nil, ByteInput.standardIsTerminal {
       throw ValidationError("There is no text; expected arguments, or lines on standard input.")
     }
     if let dimensions, dimensions < 1 {
@@ -66,13 +79,14 @@ struct Embed: AsyncParsableCommand {
   }
 
   func run() async throws {
+    if let path = batch.jsonl, output?.hasSuffix(".npy") != true { return try await answerLines(of: path) }
     let texts = try inputs()
-    guard !texts.isEmpty else { throw CommandError("standard input has no lines; expected a text in each") }
+    guard !texts.isEmpty else { throw CommandError("\(inputName) has no lines; expected a text in each") }
     if similarity, texts.count > Self.largestTable {
       throw CommandError("--similarity is for up to \(Self.largestTable) texts; found \(texts.count)")
     }
     let embedder = try await model.loadEmbedder()
-    let prefix = queryPrefix.map { embedder.prompts[$0] ?? $0 }
+    let prefix = prefix(for: embedder)
     let bar = ProgressBar("embedding")
     defer { bar.finish() }
     let result = try await embedder.embeddings(of: texts, prompt: prefix, dimensions: dimensions) { bar.update($0) }
@@ -88,20 +102,43 @@ struct Embed: AsyncParsableCommand {
     for line in lines { try ByteOutput.standard.write(line) }
   }
 
+  private func answerLines(of path: String) async throws {
+    let embedder = try await model.loadEmbedder()
+    let served = ServedEmbedder(
+      name: ModelSource.servedName(of: model.source.model), embedder: embedder, created: 0)
+    let answerer = BatchTexts(
+      embedder: embedder, requests: try BatchRequests(served), prefix: prefix(for: embedder), dimensions: dimensions)
+    let run = BatchRun(
+      answerer: answerer, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
+      activity: "embedding", isQuiet: quiet)
+    if try await !run.run() { throw ExitCode.failure }
+  }
+
+  private func prefix(for embedder: Embedder) -> String? { queryPrefix.map { embedder.prompts[$0] ?? $0 } }
+
+  /// For errors.
+  private var inputName: String {
+    if let path = batch.jsonl, path != "-" { return path }
+    return ByteInput.standard.name
+  }
+
   private func inputs() throws -> [String] {
     if !texts.isEmpty { return texts }
+    guard let path = batch.jsonl else { return try Self.lines() }
+    let source = try BatchSource(path, answered: [])
+    var texts: [String] = []
+    while let line = try source.read() {
+      struct Input: Decodable { let text: String }
+      let place = "line \(line.number) of \(inputName)"
+      texts.append(try decodeJSON(Input.self, line.bytes, place: place, expected: #"{"text": "…"}"#).text)
+    }
+    return texts
+  }
+
+  private static func lines() throws -> [String] {
     var reader = LineReader()
     var texts: [String] = []
-    while let line = try reader.nextText() {
-      guard jsonl else {
-        texts.append(line)
-        continue
-      }
-      guard line.contains(where: { !$0.isWhitespace }) else { continue }
-      struct Input: Decodable { let text: String }
-      let place = "line \(reader.lineNumber) of standard input"
-      texts.append(try decodeJSON(Input.self, line.utf8, place: place, expected: #"{"text": "…"}"#).text)
-    }
+    while let line = try reader.nextText() { texts.append(line) }
     return texts
   }
 

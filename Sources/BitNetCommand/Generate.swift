@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitNet
+import BitNetServer
 import BitNetTokenization
 import Foundation
 
@@ -24,8 +25,13 @@ struct Generate: AsyncParsableCommand {
       has a chat template, and perhaps an "id", "max_tokens", "temperature", "top_k", "top_p", "min_p", \
       "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "ignore_eos" or "logprobs" of its \
       own. Many lines are answered at a time; the answers do not depend on it. Each is a line with the number of its \
-      "line", the "id", the "text" and a "finish_reason", or an "error". A run that was killed goes on where it was when it is started again: the lines \
-      that --output has are kept. Without "seed", a line's seed is --seed (0 without it) plus the lines before it.
+      "line", the "id", the "text" and a "finish_reason", or an "error". A run that was killed goes on where it was \
+      when it is started again: the lines that --output has are kept. Without "seed", a line's seed is --seed (0 \
+      without it) plus the lines before it.
+
+      A line of --jsonl may also be a request of OpenAI's batch files, with "custom_id", "url" and "body", for \
+      /v1/chat/completions or /v1/completions. Its answer has OpenAI's form too, and is that of bitnet serve; other \
+      options than --seed do not apply.
       """)
 
   @Option(
@@ -78,6 +84,18 @@ struct Generate: AsyncParsableCommand {
   var quiet = false
 
   @OptionGroup(title: "Many prompts") var batch: BatchOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "With --jsonl, the file of the answers, which is continued if it is there. (default: standard output)",
+      valueName: "path"))
+  var output: String?
+
+  @Flag(
+    name: .customLong("receipts"),
+    help: "With --jsonl, put a receipt into each answer; `bitnet audit` reads the file of the answers.")
+  var wantsReceipts = false
+
   @OptionGroup(title: "Model") var model: ModelOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
   @OptionGroup var speculation: SpeculationOptions
@@ -90,10 +108,14 @@ struct Generate: AsyncParsableCommand {
         "--jsonl reads prompts from a file; expected no --prompt, --interactive, --json or --receipt FILE beside "
           + "it; --receipts puts receipts into the answers.")
     }
+    if batch.jsonl == nil, output != nil || wantsReceipts {
+      let option = output != nil ? "--output" : "--receipts"
+      throw ValidationError("\(option) is given without --jsonl; expected both.")
+    }
     if interactive, prompt != nil {
       throw ValidationError("--interactive cannot be combined with --prompt; it reads prompts from standard input.")
     }
-    try receipts.check(other: batch.wantsReceipts)
+    try receipts.check(other: wantsReceipts)
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if logprobs != nil, !json, batch.jsonl == nil {
       throw ValidationError("--logprobs is given without --json; expected both.")
@@ -127,14 +149,18 @@ struct Generate: AsyncParsableCommand {
     var parameters = try sampling.parameters(for: model)
     // The same text again when the run is resumed.
     parameters.seed = sampling.seed ?? 0
+    let options = GenerationOptions(
+      sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
+      logProbabilities: receipts.logProbabilities(logprobs), logitBias: form.biases, format: try form.format())
+    let key = try receipts.signer()
+    let served = ServedModel(name: ModelSource.servedName(of: self.model.source.model), model: model, created: 0)
+    let answerer = BatchPrompts(
+      model: model, requests: try BatchRequests(served, seed: parameters.seed, receiptKey: key), options: options,
+      receipts: wantsReceipts ? .init(key: key, showsTokens: logprobs != nil) : nil, chatFormat: chatFormat,
+      parsesSpecials: specials)
     let run = BatchRun(
-      model: model, input: path, output: batch.output ?? "-", inOrder: !batch.unordered,
-      concurrency: batch.concurrency ?? 64,
-      options: GenerationOptions(
-        sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
-        logProbabilities: receipts.logProbabilities(logprobs), logitBias: form.biases, format: try form.format()),
-      receipts: batch.wantsReceipts ? .init(key: try receipts.signer(), showsTokens: logprobs != nil) : nil,
-      chatFormat: chatFormat, parsesSpecials: specials, isQuiet: quiet)
+      answerer: answerer, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
+      activity: "answering", isQuiet: quiet)
     if try await !run.run() { throw ExitCode.failure }
   }
 

@@ -98,7 +98,7 @@
         names.append(String(rest[..<equals]))
         source = String(rest[rest.index(after: equals)...])
       }
-      if names.isEmpty { names.append(Self.name(of: source)) }
+      if names.isEmpty { names.append(ModelSource.servedName(of: source)) }
       guard !names.contains("") else { throw CommandError("the model's name is empty in \"\(argument ?? "")\"") }
       let path = try source.map { (source) throws in try HubCache.current.resolve(source) }
       let (created, aliases) = (Int(Date().timeIntervalSince1970), Array(names.dropFirst()))
@@ -127,15 +127,6 @@
         logger.info("the model has no chat template, so it continues chats as text", metadata: ["name": "\(names[0])"])
       }
       return .model(.init(name: names[0], aliases: aliases, model: model, created: created))
-    }
-
-    /// A model's name without one of the user's own: the demo model's, the file's, or the name on the hub.
-    private static func name(of source: String?) -> String {
-      guard let source else { return "demo" }
-      guard FileManager.default.fileExists(atPath: source) else { return source }
-      let url = URL(fileURLWithPath: source)
-      return ["safetensors", "gguf"].contains(url.pathExtension)
-        ? url.deletingPathExtension().lastPathComponent : url.lastPathComponent
     }
 
     private func reload(_ server: ModelServer) {

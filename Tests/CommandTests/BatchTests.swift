@@ -89,4 +89,50 @@ struct BatchTests {
     let zero = try await Self.run("--jsonl", "-", "--concurrency", "0")
     #expect(zero.status != 0 && zero.errors.contains("expected 1 to 4096"), "\(zero.errors)")
   }
+
+  @Test("answers requests of OpenAI's batch files in OpenAI's form")
+  func requests() async throws {
+    let chat = #""body": {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}"#
+    let lines = [
+      #"{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", \#(chat)}"#,
+      #"{"custom_id": "b", "url": "/v1/completions", "body": {"model": "demo", "prompt": ["A", "The"], "n": 2}}"#,
+      #"{"prompt": "Once upon a time", "id": "plain"}"#,
+      #"{"custom_id": "c", "url": "/v1/completions", "body": {"model": "other", "prompt": "A"}}"#,
+      #"{"custom_id": "d", "url": "/v1/completions", "body": {"prompt": "A", "temperature": -1}}"#,
+      #"{"custom_id": "e", "url": "/v1/completions", "body": {"prompt": "A", "stream": true}}"#,
+      #"{"custom_id": "f", "url": "/v1/embeddings", "body": {"input": "A"}}"#,
+      #"{"custom_id": 7, "url": "/v1/completions", "body": {"prompt": "A"}}"#,
+      #"{"custom_id": "h", "url": "/v1/completions", "body": "A"}"#,
+      #"{"custom_id": "i", "method": "GET", "url": "/v1/completions", "body": {"prompt": "A"}}"#,
+      #"{"custom_id": "j", "url": "/v1/completions", "body": {"prompt": "A"}, "metadata": 1}"#,
+    ].joined(separator: "\n")
+    let run = try await Self.run("--jsonl", "-", "--seed", "3", input: lines)
+    #expect(run.status == 1)
+    let answers = run.text.split(separator: "\n").map(String.init)
+    #expect(answers.count == 11)
+    #expect(
+      answers[0].hasPrefix(
+        #"{"line":1,"id":"batch_req_1","custom_id":"a","response":{"status_code":200,"request_id":"line-1","body":{"#
+          + #""id":"chatcmpl-line-1","object":"chat.completion","created":0,"model":"demo","system_fingerprint":""#))
+    #expect(answers[0].contains(#""completion_tokens":5,"#) && answers[0].hasSuffix(#"},"error":null}"#))
+    #expect(!run.text.contains("timings") && !run.text.contains("cached_tokens"))
+    #expect(answers[1].components(separatedBy: #""finish_reason":"#).count == 5)
+    #expect(answers[2].hasPrefix(#"{"line":3,"id":"plain","text":""#))
+    #expect(answers[3].contains(#""status_code":404"#))
+    #expect(answers[3].hasSuffix(#""code":"model_not_found"}}},"error":null}"#), "\(answers[3])")
+    #expect(answers[4].contains(#""status_code":400"#) && answers[4].contains(#""param":"temperature""#))
+    let refused = #""response":null,"error":{"code":"invalid_request","message":""#
+    for (index, message) in [
+      (5, "body.stream is true; expected false"), (6, "bitnet embed --jsonl answers it"), (7, "custom_id is 7"),
+      (8, #"body is \"A\"; expected an object"#), (9, #"method is \"GET\"; expected \"POST\""#),
+      (10, "metadata is unknown; expected custom_id, method, url and body"),
+    ] {
+      #expect(answers[index].contains(refused) && answers[index].contains(message), "\(answers[index])")
+    }
+    #expect(try await Self.run("--jsonl", "-", "--seed", "3", "--concurrency", "1", input: lines).text == run.text)
+    // The first line's seed is that of --seed, and a request's own seed comes before it.
+    let seeded = try await Self.run(
+      "--jsonl", "-", input: lines.replacing(#""max_tokens": 5"#, with: #""max_tokens": 5, "seed": 3"#))
+    #expect(seeded.text.split(separator: "\n")[0] == answers[0])
+  }
 }

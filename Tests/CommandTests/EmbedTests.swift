@@ -29,9 +29,6 @@ struct EmbedTests {
     let plain = Self.texts.joined(separator: "\n") + "\r\n"
     let fromLines = try lines(await BitNetProgram.run("embed", "--model", Self.model, input: plain))
     #expect(fromLines.map(\.embedding) == expected)
-    let json = Self.texts.map { #"{"text": "\#($0)", "id": 7}"# }.joined(separator: "\n\n")
-    let fromJSON = try lines(await BitNetProgram.run("embed", "--model", Self.model, "--jsonl", input: json))
-    #expect(fromJSON.map(\.embedding) == expected)
     try await TemporaryFolder.with { folder in
       let path = folder["vectors.npy"].path
       let output = try await BitNetProgram.run(["embed", "--model", Self.model, "--output", path, "--"] + Self.texts)
@@ -41,6 +38,46 @@ struct EmbedTests {
       #expect((10 + header) % 64 == 0)
       #expect(String(decoding: bytes[10..<10 + header], as: UTF8.self).hasPrefix("{'descr': '<f4', 'fortran_order'"))
       #expect(values(Data(bytes[(10 + header)...]), as: Float.self) == expected.flatMap(\.self))
+    }
+  }
+
+  private struct Answer: Decodable {
+    let line: Int
+    let embedding: [Float]?
+  }
+
+  @Test("answers the lines of a file, goes on where an earlier run ended, and takes OpenAI's requests")
+  func batch() async throws {
+    let embedder = try await Embedder.load(Self.model, options: .init(device: .cpu(.init(threads: 1))))
+    let expected = try await embedder.embed(Self.texts)
+    let lines =
+      Self.texts.map { #"{"text": "\#($0)", "id": 7, "other": []}"# } + [
+        #"{"txt": "a"}"#, "",
+        #"{"custom_id": "c", "method": "POST", "url": "/v1/embeddings", "body": {"input": "\#(Self.texts[0])"}}"#,
+        #"{"custom_id": "d", "url": "/v1/completions", "body": {"prompt": "A"}}"#,
+      ]
+    try await TemporaryFolder.with { folder in
+      let (input, output) = (folder["lines.jsonl"], folder["vectors.jsonl"])
+      try Data(lines.joined(separator: "\n").utf8).write(to: input)
+      let arguments = ["embed", "--model", Self.model, "--jsonl", input.path]
+      let run = try await BitNetProgram.run(arguments)
+      #expect(run.status == 1 && run.errors.contains("2 lines failed"), "\(run.errors)")
+      let texts = run.text.split(separator: "\n").map(String.init)
+      let answers = try texts.map { try JSONDecoder().decode(Answer.self, from: Data($0.utf8)) }
+      #expect(answers.map(\.line) == [1, 2, 3, 4, 6, 7])
+      #expect(answers.prefix(3).map(\.embedding) == expected)
+      #expect(texts[0].hasPrefix(#"{"line":1,"id":7,"tokens":"#))
+      #expect(texts[3].contains(#"{"line":4,"error":{"message":"text is missing"#), "\(texts[3])")
+      #expect(texts[4].contains(#""custom_id":"c","response":{"status_code":200,"#))
+      #expect(texts[5].contains("expected /v1/embeddings"), "\(texts[5])")
+      for end in [0, 10, run.bytes.count / 2, run.bytes.count] {
+        try run.bytes.prefix(end).write(to: output)
+        _ = try await BitNetProgram.run(arguments + ["--output", output.path, "--quiet"])
+        #expect(try Data(contentsOf: output) == run.bytes, "\(end)")
+      }
+      let unordered = try await BitNetProgram.run(
+        ["embed", "--model", Self.model, "--jsonl", "-", "--unordered"], input: Data(contentsOf: input))
+      #expect(unordered.text.split(separator: "\n").map(String.init).sorted() == texts.sorted())
     }
   }
 
@@ -74,8 +111,11 @@ struct EmbedTests {
       (["--model", model, "--dimensions", "65", "x"], "", "the number of dimensions is 65; expected 1 to 64"),
       (["--model", model], "", "standard input has no lines; expected a text in each"),
       (
-        ["--model", model, "--jsonl"], #"{"txt": "a"}"#, #"line 1 of standard input is not {"text": "…"}"#
+        ["--model", model, "--jsonl", "-", "--output", "/none/v.npy"], #"{"txt": "a"}"#,
+        #"line 1 of standard input is not {"text": "…"}"#
       ),
+      (["--model", model, "--jsonl", "-", "x"], "", "--jsonl reads texts from a file"),
+      (["--model", model, "--unordered", "x"], "", "--unordered is given without --jsonl"),
       (
         ["--model", model, "--context", "3", "long text"], "",
         "text 1 is 10 tokens long; expected 1 to 3, the context; shorten or divide it"

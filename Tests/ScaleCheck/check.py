@@ -15,6 +15,7 @@ import time
 import routers  # adds its cases
 import settings
 import jobs
+import container
 from replicas import CASES, Failure
 
 # Seconds of a case.

@@ -1,5 +1,6 @@
 """Batches that are killed, and Ray with replicas of the program."""
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from replicas import DEPLOY, beside, body, case, check, free_port, lone_texts, process, text
+from replicas import DEPLOY, beside, body, case, check, free_port, lone_texts, process, replicas, text
 
 # Ray tells its makers how it is used otherwise.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -43,6 +44,54 @@ def _(program):
             check(killed.stat().st_size < size, "is killed too late")
         finish(killed)
         check(whole.read_bytes() == killed.read_bytes(), "a resumed run gives other answers")
+
+
+def request(number):
+    """A line of OpenAI's batch files; some of them are refused."""
+    url = ("/v1/completions", "/v1/chat/completions")[number % 2]
+    fields = {name: value for name, value in body(number).items() if name not in ("stream", "prompt")}
+    prompt = body(number)["prompt"]
+    fields |= {"messages": [{"role": "user", "content": prompt}]} if number % 2 else {"prompt": prompt}
+    fields |= [{}, {"n": 2}, {"stop": ["e"]}, {"logprobs": True if number % 2 else 2}, {"temperature": 1e3},
+               {"model": "none"}][number % 6]
+    return {"custom_id": f"request {number}", "method": "POST", "url": url, "body": fields}
+
+
+@case("batch of requests: OpenAI's form, and the answers of the server")
+def _(program):
+    from openai.types import Completion
+    from openai.types.chat import ChatCompletion
+
+    def lasting(answer):
+        """What does not depend on the time and on other requests."""
+        for name in ("id", "created", "timings"):
+            answer.pop(name, None)
+        answer.get("usage", {}).pop("prompt_tokens_details", None)
+        return answer
+
+    requests = [request(number) for number in range(120)]
+    with tempfile.TemporaryDirectory() as folder, replicas(program, 1) as [server]:
+        lines, answers = pathlib.Path(folder, "in"), pathlib.Path(folder, "out")
+        lines.write_text("".join(json.dumps(line) + "\n" for line in requests))
+        command = [program, "generate", "--jsonl", str(lines), "--output", str(answers), "--quiet"]
+        # Lines that are refused are answers too, which the status tells.
+        check(subprocess.run(command, timeout=120).returncode == 1, "hides that lines are refused")
+        found = [json.loads(line) for line in answers.read_text().splitlines()]
+        check([line["custom_id"] for line in found] == [line["custom_id"] for line in requests], "has other lines")
+        for line, answer in zip(requests, found):
+            response = answer["response"]
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request("POST", line["url"], json.dumps(line["body"]), {"Content-Type": "application/json"})
+            lone = connection.getresponse()
+            expected = json.loads(lone.read())
+            connection.close()
+            check(answer["error"] is None and response["status_code"] == lone.status, f"{line} gives {answer}")
+            if lone.status == 200:
+                kind = ChatCompletion if "chat" in line["url"] else Completion
+                kind.model_validate(response["body"], strict=True)
+            check(lasting(response["body"]) == lasting(expected), f"{line} gives {answer}; the server {expected}")
+        statuses = {answer["response"]["status_code"] for answer in found}
+        check(statuses == {200, 400, 404}, f"has the statuses {statuses}")
 
 
 @case("Ray Data: a killed process loses nothing, and the answers are those of one machine")

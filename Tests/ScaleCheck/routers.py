@@ -6,7 +6,8 @@ import signal
 import sys
 import tempfile
 
-from replicas import CLIENTS, DEPLOY, REQUESTS, answers, beside, case, check, free_port, load, lone_texts, replicas, wait
+from replicas import (CLIENTS, DEPLOY, REQUESTS, answers, beside, case, check, free_port, load, lone_texts, replicas,
+                      wait)
 
 
 @contextlib.contextmanager

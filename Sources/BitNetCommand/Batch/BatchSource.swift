@@ -44,7 +44,8 @@ final class BatchSource: @unchecked Sendable {
     }
   }
 
-  private func read() throws -> Line? {
+  /// As `next`, on the caller's thread; never beside it.
+  func read() throws -> Line? {
     while let line = try reader.next() {
       let isBlank = line.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
       if isBlank || answered.contains(reader.lineNumber) { continue }

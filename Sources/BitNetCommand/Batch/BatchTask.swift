@@ -10,8 +10,6 @@ struct BatchTask {
     case chat(ChatInput)
   }
 
-  /// The line's number, from 1.
-  let line: Int
   /// The line's own name, which its answer repeats.
   var id: JSONTree?
   let prompt: Prompt
@@ -20,15 +18,13 @@ struct BatchTask {
   let asksForTokens: Bool
 
   /// - Parameters:
-  ///   - line: the line's place in the input, from 1, which a program that divides a batch among processes replaces by
-  ///     the field "line".
+  ///   - line: the line's number, from 1.
   ///   - defaults: what applies where the line says nothing; its seed is that of line 1, and each line after it takes
   ///     the next.
   /// - Throws: `JSONError` naming the field.
-  init(_ bytes: [UInt8], line: Int, defaults: GenerationOptions) throws {
-    var fields = try JSONDocument(bytes, limits: Self.limits).root.fields()
-    let line = try fields["line"].ifPresent?.integer(in: 1...Int(Int32.max)) ?? line
-    self.line = line
+  init(_ json: JSONValue, line: Int, defaults: GenerationOptions) throws {
+    var fields = try json.fields()
+    _ = fields["line"]
     id = try fields["id"].ifPresent.map(JSONTree.init)
     let prompt = fields["prompt"].ifPresent
     let messages = fields["messages"].ifPresent

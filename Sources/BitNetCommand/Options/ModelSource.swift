@@ -28,6 +28,15 @@ struct ModelSource: ParsableArguments {
   /// - Throws: `ModelFileError` with the command that downloads a model that the cache does not have.
   func path() throws -> String? { try model.map { (name) throws in try HubCache.current.resolve(name) } }
 
+  /// A model's name in requests without one of the user's own: the demo model's, the file's, or the name on the hub.
+  static func servedName(of model: String?) -> String {
+    guard let model else { return "demo" }
+    guard FileManager.default.fileExists(atPath: model) else { return model }
+    let url = URL(fileURLWithPath: model)
+    return ["safetensors", "gguf"].contains(url.pathExtension)
+      ? url.deletingPathExtension().lastPathComponent : url.lastPathComponent
+  }
+
   /// Loads the weights; a tokenizer is not needed.
   func loadWeights() throws -> ModelWeights {
     guard let model = try path() else { return try ModelLoader.load(embedded: Self.demo).weights }

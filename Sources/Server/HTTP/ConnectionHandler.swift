@@ -160,6 +160,10 @@
         return
       }
       switch unwrapOutboundIn(data) {
+      case .head where state.isAbandoned:
+        // Hummingbird makes an answer of status 500 of what has been given up.
+        promise?.fail(ChannelError.ioOnClosedChannel)
+        closeNow(context)
       case .head(var head) where head.status.code >= 200:
         current?.hasHead = true
         let closes = isQuiescing || hasInputEnded || current?.closes ?? true

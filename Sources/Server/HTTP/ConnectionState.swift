@@ -8,10 +8,17 @@
 
     private struct State {
       var isGone = false
+      var isAbandoned = false
       var next = 0
       var handlers: [Int: @Sendable () -> Void] = [:]
     }
     private let state = Mutex(State())
+
+    /// Whether an answer was given up because the client has left, so that nothing is to be written.
+    var isAbandoned: Bool { state.withLock { $0.isAbandoned } }
+
+    /// Notes that the answer to a client that has left is given up.
+    func abandon() { state.withLock { $0.isAbandoned = $0.isGone } }
 
     /// Ends the work for the connection.
     func clientLeft() {

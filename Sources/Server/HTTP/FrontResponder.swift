@@ -21,6 +21,7 @@
       } catch {
         // The status is nginx's for clients that have left.
         note(exchange, nil, status: 499, since: start, end: "cancelled")
+        ConnectionState.current?.abandon()
         throw error
       }
       var reply = found.reply

@@ -1,0 +1,53 @@
+import BitNetJSON
+
+/// The answer to a line of a batch, or the error that the line has instead.
+struct BatchAnswer: Sendable {
+  let json: JSONTree
+  /// Tokens that were generated, or that vectors were made from.
+  var tokens = 0
+  var isFailure = false
+
+  init(_ json: JSONTree, tokens: Int) {
+    self.json = json
+    self.tokens = tokens
+  }
+
+  /// - Parameters:
+  ///   - line: the line's number, from 1.
+  ///   - id: the line's own name.
+  init(_ error: any Error, line: Int, id: JSONTree?) {
+    let message = (error as? JSONError)?.description ?? "\(error)"
+    json = .object(["line": .integer(line), "id": id, "error": ["message": .string(message)]])
+    isFailure = true
+  }
+
+  /// - Parameter isFailure: whether the answer is an error in a form of its own.
+  init(_ json: JSONTree, tokens: Int, isFailure: Bool) {
+    self.json = json
+    self.tokens = tokens
+    self.isFailure = isFailure
+  }
+}
+
+/// Answers lines of a batch; what one gets does not depend on the others.
+protocol BatchAnswerer: Sendable {
+  /// - Parameters:
+  ///   - line: the line's bytes, without its end.
+  ///   - place: the line's number in the input, from 1.
+  ///   - isWhole: whether the input is a whole batch, and no part of one whose lines have numbers of their own.
+  func answer(_ line: [UInt8], place: Int, isWhole: Bool) async -> BatchAnswer
+}
+
+extension BatchAnswerer {
+  /// The number of a line: its field "line", which a program that divides a batch among processes writes, or its place.
+  ///
+  /// - Throws: `JSONError` or `CommandError` for a field that says something else than the place in a whole batch.
+  func number(_ field: JSONValue, place: Int, isWhole: Bool) throws -> Int {
+    let number = try field.ifPresent?.integer(in: 1...Int(Int32.max)) ?? place
+    guard !isWhole || number == place else {
+      throw CommandError(
+        "line is \(number) in line \(place); expected that field for answers on standard output alone")
+    }
+    return number
+  }
+}
