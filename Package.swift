@@ -232,8 +232,8 @@ let package = Package(
     .testTarget(
       name: "BitNetTests",
       dependencies: [
-        "BitNet", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel", "CUDATestSupport",
-        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
+        "BitNet", "BitNetConstraints", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel",
+        "CUDATestSupport", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
         "BitNetTokenization", "Storyteller", "TestSupport",
       ]),
     .testTarget(

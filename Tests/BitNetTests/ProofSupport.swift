@@ -73,11 +73,20 @@ enum Proof {
       sampling.seed = generator.next()
     }
     if chance(3) { sampling.repetitionPenalty = Float.random(in: 0.8...1.5, using: &generator) }
-    let options = GenerationOptions(
+    if chance(3) { sampling.presencePenalty = Float.random(in: -1...2, using: &generator) }
+    if chance(3) { sampling.frequencyPenalty = Float.random(in: -1...2, using: &generator) }
+    var options = GenerationOptions(
       sampling: sampling, maximumTokens: Int.random(in: 1...longest, using: &generator),
       stopTexts: chance(3) ? [["e", "th", "zq"].randomElement(using: &generator)!] : [],
       stopTokens: chance(3) ? [token(), token()] : [], ignoresEndTokens: chance(2),
       logProbabilities: chance(3) ? Int.random(in: 0...2, using: &generator) : nil)
+    if chance(4) {
+      for _ in 0..<3 { options.logitBias[token()] = Float.random(in: -3...3, using: &generator) }
+    }
+    if chance(5) {
+      options.format = try chance(2) ? .json : .jsonSchema(#"{"type": "array", "items": {"enum": [1, "the", null]}}"#)
+      options.stopTokens.insert(token())
+    }
     return Request(
       prompt: prompt, options: options,
       delay: .microseconds(chance(2) ? 0 : Int.random(in: 0...3000, using: &generator)))

@@ -1,5 +1,6 @@
 import BitNet
 import BitNetCPUEngine
+import BitNetConstraints
 import BitNetDemoModel
 import BitNetInference
 import BitNetModelFiles
@@ -23,6 +24,10 @@ struct ReceiptTests {
         sampling: .init(temperature: 1, seed: seed << 50 | seed), maximumTokens: 30 + index, logProbabilities: 0)
       if index % 2 == 0 { options.stopTexts = ["o the"] }
       if index % 4 == 1 { options.ignoresEndTokens = true }
+      if index == 2 || index > 5 { options.sampling.presencePenalty = 0.75 }
+      if index == 2 || index == 4 { options.sampling.frequencyPenalty = -0.25 }
+      if index == 3 || index == 6 { options.logitBias = [11: -4.5, 290: 1.25] }
+      if index == 7 { options.format = try .jsonSchema(#"{"type": "array", "items": {"type": "string"}}"#) }
       let prompt = model.tokenizer.encode("The \(index + 1) sons of the king", addingBeginToken: true)
       let receipt = try #require(try await model.generate(tokens: prompt, options: options).response().receipt)
       seed += 1
@@ -41,6 +46,11 @@ struct ReceiptTests {
       try await model.audit(receipt)
     }
     #expect(Set(receipts.map(\.finish)) == ["stop", "length"])
+    let texts = receipts.map(\.description)
+    for field in ["presence_penalty", "frequency_penalty", "logit_bias", "response_format"] {
+      // Receipts that need none of them have the bytes that they had before there were any.
+      #expect(1..<texts.count ~= texts.count { $0.contains(field) }, "\(field)")
+    }
   }
 
   @Test("fail with any changed byte: 500 mutations, of which none crashes")
@@ -77,7 +87,7 @@ struct ReceiptTests {
       var receipt = original
       let place = Int.random(in: 0..<receipt.output.count, using: &generator)
       let other = Int32.random(in: 0...Int32(model.configuration.vocabularySize + 20), using: &generator)
-      switch round % 16 {
+      switch round % 19 {
       case 0: receipt.output[place] = other
       case 1: receipt.prompt[Int.random(in: 0..<receipt.prompt.count, using: &generator)] = other
       case 2: receipt.sampling.seed ^= 1 << UInt64.random(in: 0...63, using: &generator)
@@ -95,12 +105,23 @@ struct ReceiptTests {
       case 14:
         receipt.fingerprint = ModelFingerprint(
           arithmetic: arithmeticVersion + (place % 2), digest: place % 2 == 1 ? receipt.fingerprint.digest : .zeros)
+      case 15: receipt.sampling.presencePenalty = [1.5, -2, 2.5].randomElement()!
+      case 16: receipt.sampling.frequencyPenalty = [2, -1, -3].randomElement()!
+      case 17:
+        // A bias can be without effect where the format allows a single token.
+        guard receipt.format == nil else { continue }
+        receipt.biases = receipt.biases.filter { $0.token != original.output[place] }
+        receipt.biases.append(.init(token: original.output[place], value: [-100, -200].randomElement()!))
+        receipt.biases.sort { $0.token < $1.token }
+      case 18:
+        let formats: [ResponseFormat] = try [.text, .json, .jsonSchema(#"{"type": "number"}"#)]
+        receipt.format = formats.randomElement()!.constraint
       default: receipt.prompt.append(other)
       }
       // A limit of exactly the tokens that a stop ended is as true as a larger one.
-      guard receipt != original, !(receipt.finish == "stop" && receipt.limit >= receipt.output.count && round % 16 == 8)
+      guard receipt != original, !(receipt.finish == "stop" && receipt.limit >= receipt.output.count && round % 19 == 8)
       else { continue }
-      await #expect(throws: AuditError.self, "mutation \(round % 16): \(receipt)") {
+      await #expect(throws: AuditError.self, "mutation \(round % 19): \(receipt)") {
         try await model.audit(Receipt(json: Array(receipt.description.utf8)))
       }
     }
@@ -115,6 +136,32 @@ struct ReceiptTests {
     receipt.output[12] = expected == 500 ? 501 : 500
     let error = await #expect(throws: AuditError.self) { try await model.audit(receipt) }
     #expect(error?.position == 12 && error?.expected == expected && error?.found == receipt.output[12])
+  }
+
+  @Test("fail where the output breaks its format, at the token that does, and where a format or bias cannot be used")
+  func forms() async throws {
+    let (model, receipts) = try await receipts()
+    let original = receipts[7]
+    func error(_ change: (inout Receipt) -> Void) async -> AuditError? {
+      var receipt = original
+      change(&receipt)
+      return await #expect(throws: AuditError.self) { try await model.audit(receipt) }
+    }
+    let brace = try #require(model.tokenizer.encode("}").last)
+    let broken = await error { $0.output[9] = brace }
+    #expect(broken?.position == 9 && broken?.found == brace && broken?.expected == original.output[9])
+    let schema = TextConstraint(schema: Array(#"{"if": true}"#.utf8))
+    #expect(await error { $0.format = schema }?.description.contains("cannot be used") == true)
+    let long = TextConstraint(alternatives: [[TextConstraint.Part](repeating: .text(""), count: 5000)])
+    #expect(await error { $0.format = long }?.description.contains("at most 1024") == true)
+    #expect(await error { $0.stopTokens = [] }?.description.contains("no stop tokens") == true)
+    #expect(await error { $0.biases = [.init(token: 1 << 20, value: 1)] }?.description.contains("1048576") == true)
+    #expect(await error { $0.biases = [.init(token: 1, value: 200)] }?.description.contains("-100 to 100") == true)
+    var parts = original
+    parts.format = TextConstraint(alternatives: [
+      [.text("{\"a\": "), .json(schema: Array("true".utf8)), .text("}")], [],
+    ])
+    #expect(try Receipt(json: Array(parts.description.utf8)) == parts)
   }
 
   @Test("fail when a weight has changed, and so does loading a converted file that states another digest")

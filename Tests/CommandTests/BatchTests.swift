@@ -48,6 +48,24 @@ struct BatchTests {
     #expect(alone.text == fifth.text && alone.text.hasPrefix(#"{"line":5,"#), "\(alone.text)")
   }
 
+  @Test("gives a receipt with each answer, and audit reads the answers")
+  func receipts() async throws {
+    let lines = #"{"prompt": "The fox", "presence_penalty": 1}"# + "\n" + #"{"prompt": "A", "frequency_penalty": -1}"#
+    let options = [
+      "--jsonl", "-", "--receipts", "--receipt-digests", "--logit-bias", "11=-3", "--json-object", "--quiet",
+    ]
+    let run = try await BitNetProgram.run(["generate", "--max-tokens", "12"] + options, input: Data(lines.utf8))
+    #expect(run.status == 0 && !run.text.contains("\"tokens\":[{"), "\(run.errors)")
+    let audit = try await BitNetProgram.run(["audit", "-", "--json"], input: run.bytes)
+    #expect(audit.status == 0 && audit.text.split(separator: "\n").count == 2, "\(audit.text)")
+    let forged = run.text.replacing("\\\"seed\\\":\\\"1\\\"", with: "\\\"seed\\\":\\\"3\\\"")
+    #expect(forged != run.text)
+    let wrong = try await BitNetProgram.run(["audit", "-"], input: Data(forged.utf8))
+    #expect(wrong.status == 1 && wrong.text.contains("line 1: right") && wrong.text.contains("line 2: wrong"))
+    let alone = try await BitNetProgram.run(["generate", "--prompt", "A", "--receipts"])
+    #expect(alone.status != 0 && alone.errors.contains("--receipts is given without --jsonl"), "\(alone.errors)")
+  }
+
   @Test("goes on where an earlier run ended")
   func resumption() async throws {
     try await TemporaryFolder.with { folder in
