@@ -15,6 +15,7 @@ import clients  # adds its cases
 import hostile
 import load
 import operation
+import tools
 from harness import CASES, Failure
 
 

@@ -30,7 +30,7 @@ struct AnthropicEncoder: Sendable {
 
   mutating func event(_ event: AnswerEvent) -> JSONTree? {
     switch event.kind {
-    case .text("", _), .prompt: return nil
+    case .text("", _), .prompt, .call: return nil
     case .text(let text, _):
       return [
         "type": "content_block_delta", "index": 0, "delta": ["type": "text_delta", "text": .string(text)],
@@ -67,6 +67,7 @@ struct AnthropicEncoder: Sendable {
     switch finish {
     case .stop(text: nil): "end_turn"
     case .stop: "stop_sequence"
+    case .calls: "tool_use"
     case .length: "max_tokens"
     }
   }

@@ -16,7 +16,7 @@ struct OllamaEncoder: Sendable {
   /// The line of an event; nil if there is none.
   mutating func line(_ event: AnswerEvent) -> JSONTree? {
     switch event.kind {
-    case .text("", _), .prompt: return nil
+    case .text("", _), .prompt, .call: return nil
     case .text(let text, _): return line(text, [.init("done", false)])
     case .finish(let finish):
       self.finish = finish

@@ -33,7 +33,7 @@ struct ResponsesEncoder: Sendable {
   /// The events of one of the answer; none for some.
   mutating func events(_ event: AnswerEvent) -> [JSONTree] {
     switch event.kind {
-    case .text("", _), .prompt: return []
+    case .text("", _), .prompt, .call: return []
     case .text(let text, _):
       self.text += text
       return [contentEvent("response.output_text.delta", ["delta": .string(text), "logprobs": []])]
