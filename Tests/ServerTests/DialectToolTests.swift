@@ -215,3 +215,69 @@ struct DialectToolTests {
     #expect(message.hasPrefix(sentence), "\(message)")
   }
 }
+
+@Suite("Answers of texts and calls")
+struct MixedAnswerTests {
+  /// A text, a call, a text, and a call that is cut.
+  private static let events: [AnswerEvent.Kind] = [
+    .text("So. ", []), .text("", []), .call(0, .begin(id: "one", name: "f")), .call(0, .arguments("{\"a\"")),
+    .call(0, .arguments(":1}")), .call(0, .end), .text("And ", []), .text("then.", []),
+    .call(1, .begin(id: "two", name: "g")), .call(1, .arguments("{\"b\":\"}\",\"c\":[1,2],\"d\":\"x")),
+    .finish(.length),
+  ]
+
+  private func document(_ tree: JSONTree) throws -> JSONValue { try JSONDocument(tree.serialized()).root }
+
+  @Test("are blocks of Anthropic, in order")
+  func anthropic() throws {
+    var encoder = AnthropicEncoder(id: "1", model: "m", promptTokens: 3, mayCall: true)
+    var events = encoder.opening()
+    for kind in Self.events { events += encoder.events(AnswerEvent(choice: 0, kind)) }
+    events += encoder.closing(AnswerUsage())
+    let documents = try events.map { try document($0) }
+    #expect(
+      try documents.map { try $0["type"].string() } == [
+        "message_start", "ping", "content_block_start", "content_block_delta", "content_block_stop",
+        "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop",
+        "content_block_start", "content_block_delta", "content_block_delta", "content_block_stop",
+        "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop",
+      ])
+    #expect(
+      try documents.compactMap { try $0["index"].ifPresent?.integer() } == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3])
+    let whole = try document(encoder.finished(AnswerUsage()))
+    #expect(try whole["stop_reason"].string() == "max_tokens")
+    let blocks = Array(try whole["content"].elements())
+    #expect(try blocks.map { try $0["type"].string() } == ["text", "tool_use", "text", "tool_use"])
+    #expect(try blocks[2]["text"].string() == "And then.")
+    #expect(try blocks[1]["input"]["a"].integer() == 1)
+    #expect(try JSONTree(blocks[3]["input"]) == ["b": "}", "c": [.unsigned(1), .unsigned(2)]])
+  }
+
+  @Test("are items of responses, in order")
+  func responses() throws {
+    var encoder = ResponsesEncoder(id: "1", created: 0, model: "m", echoed: [], mayCall: true)
+    var events = encoder.opening()
+    for kind in Self.events { events += encoder.events(AnswerEvent(choice: 0, kind)) }
+    events.append(encoder.closing(AnswerUsage()))
+    let documents = try events.map { try document($0) }
+    let delta = "output_text.delta"
+    let argument = "function_call_arguments.delta"
+    let expected = [
+      "created", "in_progress",
+      "output_item.added", "content_part.added", delta, "output_text.done", "content_part.done", "output_item.done",
+      "output_item.added", argument, argument, "function_call_arguments.done", "output_item.done",
+      "output_item.added", "content_part.added", delta, delta, "output_text.done", "content_part.done",
+      "output_item.done",
+      "output_item.added", argument, "function_call_arguments.done", "output_item.done", "incomplete",
+    ]
+    #expect(try documents.map { try String($0["type"].string().dropFirst("response.".count)) } == expected)
+    let items = Array(try document(encoder.finished(AnswerUsage()))["output"].elements())
+    #expect(try items.map { try $0["type"].string() } == ["message", "function_call", "message", "function_call"])
+    #expect(
+      try items.map { try $0["status"].string() } == ["completed", "completed", "completed", "incomplete"])
+    #expect(Set(try items.map { try $0["id"].string() }).count == 4)
+    #expect(try items[1]["arguments"].string() == "{\"a\":1}")
+    let finished = try documents.filter { try $0["type"].string() == "response.output_item.done" }
+    #expect(try finished.map { try JSONTree($0["item"]) } == items.map { try JSONTree($0) })
+  }
+}

@@ -1,7 +1,7 @@
-import BitNetJSON
+package import BitNetJSON
 
 /// Writes the events of an answer as Anthropic's messages and their streamed events.
-struct AnthropicEncoder: Sendable {
+package struct AnthropicEncoder: Sendable {
   let id: String
   let model: String
   let promptTokens: Int
@@ -17,7 +17,7 @@ struct AnthropicEncoder: Sendable {
   }
 
   /// - Parameter mayCall: whether the answer may have calls of functions, which are blocks of their own.
-  init(id: String, model: String, promptTokens: Int, mayCall: Bool) {
+  package init(id: String, model: String, promptTokens: Int, mayCall: Bool) {
     self.id = "msg_" + id
     self.model = model
     self.promptTokens = promptTokens
@@ -27,7 +27,7 @@ struct AnthropicEncoder: Sendable {
   // MARK: Streams
 
   /// The events before the first one of the answer. Each has its type, which is also the event's name.
-  mutating func opening() -> [JSONTree] {
+  package mutating func opening() -> [JSONTree] {
     var usage = AnswerUsage()
     usage.promptTokens = promptTokens
     let start: JSONTree = ["type": "message_start", "message": message([], finish: nil, usage)]
@@ -37,7 +37,7 @@ struct AnthropicEncoder: Sendable {
   static let ping: JSONTree = ["type": "ping"]
 
   /// The events of one of the answer; none for some.
-  mutating func events(_ event: AnswerEvent) -> [JSONTree] {
+  package mutating func events(_ event: AnswerEvent) -> [JSONTree] {
     switch event.kind {
     case .text("", _), .prompt: return []
     case .text(let text, _):
@@ -88,7 +88,7 @@ struct AnthropicEncoder: Sendable {
     ["type": "tool_use", "id": .string(call.id), "name": .string(call.name), "input": input]
   }
 
-  func closing(_ usage: AnswerUsage) -> [JSONTree] {
+  package func closing(_ usage: AnswerUsage) -> [JSONTree] {
     let delta: JSONTree = ["stop_reason": .string(reason(finish)), "stop_sequence": stopSequence(finish)]
     return [
       ["type": "message_delta", "delta": delta, "usage": tree(usage)], ["type": "message_stop"],
@@ -98,7 +98,7 @@ struct AnthropicEncoder: Sendable {
   // MARK: Whole answers
 
   /// The message, after all events of the answer.
-  func finished(_ usage: AnswerUsage) -> JSONTree {
+  package func finished(_ usage: AnswerUsage) -> JSONTree {
     let content = blocks.map { block -> JSONTree in
       switch block {
       case .text(let text): ["type": "text", "text": .string(text)]

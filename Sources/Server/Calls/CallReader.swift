@@ -7,7 +7,10 @@ struct CallReader {
   private let calls: AnswerCalls
   private var parser: ToolCallParser
   /// What the choice's tokens follow from.
-  private let origin: String
+  private let prompt: [TokenID]
+  private let sampling: SamplingParameters
+  private let biases: [TokenBias]
+  private let index: Int
   private var count = 0
   private var completeCount = 0
 
@@ -17,10 +20,7 @@ struct CallReader {
   init(_ calls: AnswerCalls, prompt: [TokenID], sampling: SamplingParameters, _ request: AnswerRequest, index: Int) {
     self.calls = calls
     parser = calls.use.parser
-    var sampling = sampling
-    // The seed means nothing to greedy sampling, and is a random one where the request has none.
-    if sampling.temperature == 0 { sampling.seed = 0 }
-    origin = "\(prompt) \(sampling) \(request.biases) \(index)"
+    (self.prompt, self.sampling, biases, self.index) = (prompt, sampling, request.biases, index)
   }
 
   /// Whether nothing after the last call belongs to the answer.
@@ -49,7 +49,10 @@ struct CallReader {
   /// Equal requests have calls of equal identifiers, because some templates write them into the next prompt; calls in
   /// other answers have others.
   private func identifier(_ name: String) -> String {
-    let digits = SHA256().digits(of: "\(origin) \(count) \(name)")
+    var sampling = sampling
+    // The seed means nothing to greedy sampling, and is a random one where the request has none.
+    if sampling.temperature == 0 { sampling.seed = 0 }
+    let digits = SHA256().digits(of: "\(prompt) \(sampling) \(biases) \(index) \(count) \(name)")
     // Templates of Mistral's models refuse other lengths.
     return calls.use.style == .mistral ? String(digits.prefix(9)) : calls.prefix + digits.prefix(24)
   }

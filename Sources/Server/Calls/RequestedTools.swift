@@ -54,20 +54,26 @@ struct RequestedTools: Sendable {
       answer.ignoresEndTokens = false
     }
     guard let constraint = use.constraint else { return }
-    _ = try format?.constraint(served)
-    for tool in callable {
+    do {
+      answer.constraint = try served.model.constraints.constraint(constraint)
+    } catch let error as ConstraintError {
+      _ = try format?.constraint(served)
+      throw fault(error, in: callable)
+    }
+  }
+
+  /// The error of the schema that is at fault, as long as that is found soon; otherwise of all together.
+  private func fault(_ error: ConstraintError, in callable: [Tool]) -> RequestError {
+    let deadline = ContinuousClock.now + .milliseconds(200)
+    for tool in callable where .now < deadline {
       if case .named(let name) = choice, name != tool.name { continue }
       do {
         try TextConstraint(schema: tool.schema).check()
       } catch {
-        throw RequestError.schema(error, path: tool.path)
+        return .schema(error, path: tool.path)
       }
     }
-    do {
-      answer.constraint = try served.model.constraints.constraint(constraint)
-    } catch let error as ConstraintError {
-      throw RequestError.schema(error, path: "tools")
-    }
+    return .schema(error, path: "tools")
   }
 }
 

@@ -1,7 +1,7 @@
-import BitNetJSON
+package import BitNetJSON
 
 /// Writes the events of an answer as OpenAI's responses and their streamed events.
-struct ResponsesEncoder: Sendable {
+package struct ResponsesEncoder: Sendable {
   private let id: String
   private let created: Int
   private let model: String
@@ -21,7 +21,7 @@ struct ResponsesEncoder: Sendable {
   /// - Parameters:
   ///   - echoed: the fields that a response repeats.
   ///   - mayCall: whether the answer may have calls of functions, which are items of their own.
-  init(id: String, created: Int, model: String, echoed: [JSONTree.Member], mayCall: Bool) {
+  package init(id: String, created: Int, model: String, echoed: [JSONTree.Member], mayCall: Bool) {
     self.id = id
     self.created = created
     self.model = model
@@ -32,7 +32,7 @@ struct ResponsesEncoder: Sendable {
   // MARK: Streams
 
   /// The events before the first one of the answer. Each has its type, which is also the event's name.
-  mutating func opening() -> [JSONTree] {
+  package mutating func opening() -> [JSONTree] {
     let response = tree(status: "in_progress", output: [])
     return [
       event("response.created", ["response": response]), event("response.in_progress", ["response": response]),
@@ -40,7 +40,7 @@ struct ResponsesEncoder: Sendable {
   }
 
   /// The events of one of the answer; none for some.
-  mutating func events(_ event: AnswerEvent) -> [JSONTree] {
+  package mutating func events(_ event: AnswerEvent) -> [JSONTree] {
     switch event.kind {
     case .text("", _), .prompt, .idle: return []
     case .text(let text, _):
@@ -102,7 +102,7 @@ struct ResponsesEncoder: Sendable {
     }
   }
 
-  mutating func closing(_ usage: AnswerUsage) -> JSONTree {
+  package mutating func closing(_ usage: AnswerUsage) -> JSONTree {
     event("response.\(status)", ["response": finished(usage)])
   }
 
@@ -143,7 +143,7 @@ struct ResponsesEncoder: Sendable {
   // MARK: Whole answers
 
   /// The response, after all events of the answer.
-  func finished(_ usage: AnswerUsage) -> JSONTree {
+  package func finished(_ usage: AnswerUsage) -> JSONTree {
     tree(status: status, output: items.indices.map { tree($0) }, usage: usage)
   }
 
