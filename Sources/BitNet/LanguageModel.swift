@@ -16,6 +16,9 @@ public final class LanguageModel: Sendable {
   public let tokenizer: Tokenizer
   /// The model's chat template; nil if its files have none, or one that is not valid Jinja.
   public let chatTemplate: ChatTemplate?
+  /// The text of the chat template in the model's files, for chats with tools where that is another one; nil if it is
+  /// not used.
+  package let toolTemplateText: String?
   /// What is wrong with the chat template in the model's files; nil if it is sound, or missing.
   package let chatTemplateFault: String?
   /// The sampling parameters that the model's authors suggest; greedy if they suggest none.
@@ -61,8 +64,10 @@ public final class LanguageModel: Sendable {
           endTokens: loaded.weights.configuration.endTokens)
       }
       chatTemplateFault = nil
+      toolTemplateText = chatTemplate?.isOwn == true ? loaded.toolTemplate ?? loaded.chatTemplate : nil
     } catch {
       chatTemplate = nil
+      toolTemplateText = nil
       chatTemplateFault = error.description
     }
     let suggested = loaded.generation

@@ -265,9 +265,12 @@ package struct ToolCallParser: Sendable {
 
   /// The call that a JSON object describes; nil if it describes none.
   private func call(_ bytes: [UInt8]) -> (name: String, arguments: String)? {
-    guard let value = try? JSONDocument(bytes, limits: JSONLimits(byteCount: Self.longest)).root,
-      value.kind == .object, let name = try? value["name"].string(), functions.contains(name)
+    guard let root = try? JSONDocument(bytes, limits: JSONLimits(byteCount: Self.longest)).root,
+      root.kind == .object
     else { return nil }
+    // Falcon3's template shows the model its earlier calls in OpenAI's form.
+    let value = (try? root["function"].ifPresent) ?? root
+    guard let name = try? value["name"].string(), functions.contains(name) else { return nil }
     for field in ["arguments", "parameters"] {
       guard let arguments = try? value[field] else { continue }
       switch arguments.kind {

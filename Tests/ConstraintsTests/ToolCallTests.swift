@@ -61,6 +61,7 @@ struct ToolCallTests {
     (.hermes, "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": \"x\ny\"}}", made("{\"a\": \"x\\ny\"}")),
     (.falcon, "<tool_call>\n[\(object), \(object)]\n</tool_call>", call + call),
     (.falcon, "<tool_call>\n[\(object), 7]\n</tool_call>", call + [.text(" 7]\n</tool_call>")]),
+    (.falcon, "<tool_call>[{\"type\": \"function\", \"function\": \(object)}]</tool_call>", call),
     (.falcon, "<tool_call>\n[7]</tool_call>", [.text("<tool_call>\n[7]</tool_call>")]),
     (.mistral, "[TOOL_CALLS] [\(object)]", call),
     (.mistral, "[TOOL] [1] [TOOL_CALLS] [1]", [.text("[TOOL] [1] [TOOL_CALLS] [1]")]),

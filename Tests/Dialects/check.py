@@ -25,6 +25,7 @@ from openai.types.responses import Response
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "ServeCheck"))
 from harness import Server
+import calls
 
 checks = []
 arguments = None
@@ -49,9 +50,9 @@ def llama():
     return ollama.Client(host=arguments.url, headers=headers)
 
 
-def post(path, body, raw=None):
+def post(path, body, raw=None, kind="application/json"):
     """The status, the content type and the body of an answer."""
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {arguments.key or 'none'}"}
+    headers = {"Content-Type": kind, "Authorization": f"Bearer {arguments.key or 'none'}"}
     data = raw if raw is not None else json.dumps(body).encode()
     request = urllib.request.Request(arguments.url + path, data, headers)
     try:
@@ -383,7 +384,8 @@ def main():
 
 def run():
     failures = 0
-    for function in checks:
+    calls.dialects = sys.modules[__name__]
+    for function in checks + calls.CHECKS:
         if arguments.only not in function.__name__:
             continue
         try:

@@ -17,6 +17,7 @@ import fuzz
 import hostile
 import load
 import operation
+import tools
 from harness import CASES, Failure
 
 

@@ -12,14 +12,36 @@ struct TestServer {
       options: .init(device: .cpu(.init(threads: 1))))
   }
 
+  private static func demo(withTemplate template: String) async throws -> LanguageModel {
+    let bytes = UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size())
+    let length = Int(UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)))
+    let mark = "\"__metadata__\":{"
+    let name = String(decoding: try JSONTree.string(template).serialized(), as: UTF8.self)
+    var head = Array(
+      String(decoding: bytes[8..<8 + length], as: UTF8.self)
+        .replacing(mark, with: mark + "\"chat_template\":\(name),").utf8)
+    // The tensors keep their alignment.
+    while (head.count - length) % 4096 != 0 { head.append(UInt8(ascii: " ")) }
+    var size = UInt64(head.count).littleEndian
+    let whole = withUnsafeBytes(of: &size) { Array($0) } + head + bytes[(8 + length)...]
+    // The model uses the memory as long as the tests run.
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: whole.count, alignment: 4096)
+    memory.copyBytes(from: whole)
+    return try await LanguageModel.load(
+      embedded: UnsafeRawBufferPointer(memory), options: .init(device: .cpu(.init(threads: 1))))
+  }
+
   let core: ServerCore
   let door: FrontDoor
 
+  /// - Parameter template: a chat template that the demo model gets, which has none.
   init(
     settings: ServerCore.Settings = .init(), keys: [String] = [], origins: [String] = [], aliases: [String] = [],
-    embedders: [ServedEmbedder] = []
+    embedders: [ServedEmbedder] = [], template: String? = nil
   ) async throws {
-    let model = ServedModel(name: "demo", aliases: aliases, model: try await Self.demo.value, created: 1)
+    var language = try await Self.demo.value
+    if let template { language = try await Self.demo(withTemplate: template) }
+    let model = ServedModel(name: "demo", aliases: aliases, model: language, created: 1)
     core = ServerCore(try ModelCatalog([model], embedders: embedders), settings: settings)
     door = FrontDoor(
       core.routes, core: core, keys: KeyRing(keys), crossOrigin: CrossOrigin(origins: origins))

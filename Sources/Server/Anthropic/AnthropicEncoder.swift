@@ -1,48 +1,94 @@
-import BitNetJSON
+package import BitNetJSON
 
 /// Writes the events of an answer as Anthropic's messages and their streamed events.
-struct AnthropicEncoder: Sendable {
+package struct AnthropicEncoder: Sendable {
   let id: String
   let model: String
   let promptTokens: Int
+  private let mayCall: Bool
+  private var blocks: [Block] = []
+  /// Whether more of the last block may come.
+  private var isOpen = false
   private var finish = AnswerFinish.stop(text: nil)
 
-  init(id: String, model: String, promptTokens: Int) {
+  private enum Block: Sendable {
+    case text(String)
+    case call(CollectedCall)
+  }
+
+  /// - Parameter mayCall: whether the answer may have calls of functions, which are blocks of their own.
+  package init(id: String, model: String, promptTokens: Int, mayCall: Bool) {
     self.id = "msg_" + id
     self.model = model
     self.promptTokens = promptTokens
+    self.mayCall = mayCall
   }
 
   // MARK: Streams
 
   /// The events before the first one of the answer. Each has its type, which is also the event's name.
-  func opening() -> [JSONTree] {
+  package mutating func opening() -> [JSONTree] {
     var usage = AnswerUsage()
     usage.promptTokens = promptTokens
-    return [
-      ["type": "message_start", "message": message([], finish: nil, usage)],
-      ["type": "content_block_start", "index": 0, "content_block": ["type": "text", "text": ""]],
-      Self.ping,
-    ]
+    let start: JSONTree = ["type": "message_start", "message": message([], finish: nil, usage)]
+    return [start] + (mayCall ? [] : open(.text(""))) + [Self.ping]
   }
 
   static let ping: JSONTree = ["type": "ping"]
 
-  mutating func event(_ event: AnswerEvent) -> JSONTree? {
+  /// The events of one of the answer; none for some.
+  package mutating func events(_ event: AnswerEvent) -> [JSONTree] {
     switch event.kind {
-    case .text("", _), .prompt: return nil
+    case .text("", _), .prompt: return []
     case .text(let text, _):
-      return [
-        "type": "content_block_delta", "index": 0, "delta": ["type": "text_delta", "text": .string(text)],
-      ]
+      var events: [JSONTree] = []
+      if isOpen, case .text(let before)? = blocks.last {
+        blocks[blocks.count - 1] = .text(before + text)
+      } else {
+        events = close() + open(.text(text))
+      }
+      return events + [delta(["type": "text_delta", "text": .string(text)])]
+    case .call(_, .begin(let id, let name)): return close() + open(.call(CollectedCall(id: id, name: name)))
+    case .call(_, .arguments(let text)):
+      if case .call(var call)? = blocks.last {
+        call.arguments += text
+        blocks[blocks.count - 1] = .call(call)
+      }
+      return [delta(["type": "input_json_delta", "partial_json": .string(text)])]
+    case .call(_, .end): return close()
     case .finish(let finish):
       self.finish = finish
-      return ["type": "content_block_stop", "index": 0]
-    case .idle: return Self.ping
+      return (blocks.isEmpty ? open(.text("")) : []) + close()
+    case .idle: return [Self.ping]
     }
   }
 
-  func closing(_ usage: AnswerUsage) -> [JSONTree] {
+  private mutating func open(_ block: Block) -> [JSONTree] {
+    blocks.append(block)
+    isOpen = true
+    let content: JSONTree =
+      switch block {
+      case .text: ["type": "text", "text": ""]
+      case .call(let call): tree(call, input: [:])
+      }
+    return [["type": "content_block_start", "index": .integer(blocks.count - 1), "content_block": content]]
+  }
+
+  private mutating func close() -> [JSONTree] {
+    guard isOpen else { return [] }
+    isOpen = false
+    return [["type": "content_block_stop", "index": .integer(blocks.count - 1)]]
+  }
+
+  private func delta(_ delta: JSONTree) -> JSONTree {
+    ["type": "content_block_delta", "index": .integer(blocks.count - 1), "delta": delta]
+  }
+
+  private func tree(_ call: CollectedCall, input: JSONTree) -> JSONTree {
+    ["type": "tool_use", "id": .string(call.id), "name": .string(call.name), "input": input]
+  }
+
+  package func closing(_ usage: AnswerUsage) -> [JSONTree] {
     let delta: JSONTree = ["stop_reason": .string(reason(finish)), "stop_sequence": stopSequence(finish)]
     return [
       ["type": "message_delta", "delta": delta, "usage": tree(usage)], ["type": "message_stop"],
@@ -51,8 +97,15 @@ struct AnthropicEncoder: Sendable {
 
   // MARK: Whole answers
 
-  func whole(_ choice: CollectedChoice, _ usage: AnswerUsage) -> JSONTree {
-    message([["type": "text", "text": .string(choice.text)]], finish: choice.finish, usage)
+  /// The message, after all events of the answer.
+  package func finished(_ usage: AnswerUsage) -> JSONTree {
+    let content = blocks.map { block -> JSONTree in
+      switch block {
+      case .text(let text): ["type": "text", "text": .string(text)]
+      case .call(let call): tree(call, input: call.input)
+      }
+    }
+    return message(content, finish: finish, usage)
   }
 
   private func message(_ content: [JSONTree], finish: AnswerFinish?, _ usage: AnswerUsage) -> JSONTree {
@@ -67,6 +120,7 @@ struct AnthropicEncoder: Sendable {
     switch finish {
     case .stop(text: nil): "end_turn"
     case .stop: "stop_sequence"
+    case .calls: "tool_use"
     case .length: "max_tokens"
     }
   }

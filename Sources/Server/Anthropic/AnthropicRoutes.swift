@@ -11,7 +11,7 @@ package struct AnthropicRoutes: Sendable {
       Route("POST", "/v1/messages", errors: .anthropic) { try await message($0) },
       Route("POST", "/v1/messages/count_tokens", errors: .anthropic) { exchange in
         var fields = try exchange.json().fields()
-        let tokens = try AnthropicRequest.prompt(&fields, core.catalog).tokens
+        let tokens = try AnthropicRequest.Prompt(&fields, core.catalog).tokens
         return try .json(["input_tokens": .integer(tokens.count)])
       },
     ]
@@ -21,17 +21,19 @@ package struct AnthropicRoutes: Sendable {
     let request = try AnthropicRequest(exchange.json(), core.catalog)
     let answer = try await core.start(request.answer, on: request.served)
     let encoder = AnthropicEncoder(
-      id: exchange.id, model: request.modelName, promptTokens: request.answer.prompts[0].count)
+      id: exchange.id, model: request.modelName, promptTokens: request.answer.prompts[0].count,
+      mayCall: request.answer.calls != nil)
     guard request.isStreamed else {
-      let (choices, usage) = try await answer.collect(1)
-      return try .json(encoder.whole(choices[0], usage))
+      var encoder = encoder
+      let usage = try await answer.run { _ = encoder.events($0) }
+      return try .json(encoder.finished(usage))
     }
     return .events { sink in
       var encoder = encoder
       do {
         for event in encoder.opening() { try await sink.sendTyped(event) }
         let usage = try await answer.run(pinging: core.settings.pingInterval) { event in
-          if let tree = encoder.event(event) { try await sink.sendTyped(tree) }
+          for tree in encoder.events(event) { try await sink.sendTyped(tree) }
         }
         for event in encoder.closing(usage) { try await sink.sendTyped(event) }
       } catch {

@@ -13,6 +13,8 @@ package struct AnswerEvent: Sendable {
     /// Text that is final, which may be empty, and the tokens that end in it. Without log probabilities there are no
     /// tokens.
     case text(String, [AnswerToken])
+    /// A part of a call of a function. Calls have numbers from 0 on, and come one after the other.
+    case call(Int, AnswerCallPart)
     /// The choice is complete. Comes last, once.
     case finish(AnswerFinish)
     /// Nothing has happened for a while.
@@ -25,10 +27,21 @@ package struct AnswerEvent: Sendable {
   }
 }
 
+/// A part of a call of a function.
+package enum AnswerCallPart: Sendable, Equatable {
+  case begin(id: String, name: String)
+  /// A piece of the JSON object that is the call's arguments.
+  case arguments(String)
+  /// The call is complete. Missing for a call that is cut.
+  case end
+}
+
 /// Why a choice ended.
 package enum AnswerFinish: Equatable, Sendable {
   /// The model ended its text; or a stop text came up, which is given.
   case stop(text: String?)
+  /// The same, after one or more calls of functions that are complete.
+  case calls
   /// The maximum number of tokens, or the end of the context.
   case length
 }

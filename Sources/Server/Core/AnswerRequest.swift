@@ -29,6 +29,8 @@ package struct AnswerRequest: Sendable {
   package var wantsReceipt = false
   /// Signs receipts; nil for receipts without a signature. The server's own, set when the answer starts.
   package var receiptKey: ReceiptKey?
+  /// How to find calls of functions in the answer; nil if there can be none.
+  package var calls: AnswerCalls?
   /// When to give up; nil if never.
   package var deadline: ContinuousClock.Instant?
 

@@ -2,6 +2,7 @@ import BitNet
 import BitNetInference
 import BitNetServing
 import BitNetTokenization
+import BitNetToolCalls
 
 /// One choice of an answer: its tokens become events.
 actor ChoiceRun {
@@ -14,6 +15,8 @@ actor ChoiceRun {
   private let stopTokens: Set<TokenID>
   private let limit: Int
   private var assembler: TextAssembler
+  /// Nil if the answer has no calls of functions.
+  private var calls: CallReader?
   private var hasScored = false
   private var isDone = false
 
@@ -38,8 +41,9 @@ actor ChoiceRun {
     var stops = request.stopTokens
     if !request.ignoresEndTokens { stops.formUnion(model.endTokens) }
     stopTokens = stops
+    let markers = request.calls?.use.style.markers.compactMap(model.tokenizer.id(ofSpecialToken:)) ?? []
     assembler = TextAssembler(
-      model.tokenizer, stops: request.stopTexts, showsSpecialTokens: request.showsSpecialTokens)
+      model.tokenizer, stops: request.stopTexts, showsSpecialTokens: request.showsSpecialTokens, shown: Set(markers))
     guard !prompt.isEmpty else {
       throw RequestError.invalid("the prompt is empty; expected at least one token", parameter: "prompt")
     }
@@ -54,6 +58,7 @@ actor ChoiceRun {
     var sampling = request.sampling
     sampling.seed = seed
     record = try request.wantsReceipt ? Self.record(of: request, prompt, sampling, limit, stops, served) : nil
+    calls = request.calls.map { CallReader($0, prompt: prompt, sampling: sampling, request, index: index) }
     stream = try await model.scheduler.start(
       Request(
         prompt: prompt, sampling: sampling, logProbabilities: request.logProbabilities, biases: request.biases,
@@ -95,7 +100,7 @@ actor ChoiceRun {
     var pieces: [TextAssembler.Piece] = []
     if !isEnd { pieces.append(assembler.append(sampled)) }
     var hasStopped = pieces.last?.hasStopped ?? false
-    let isLast = isEnd || hasStopped || generated >= limit
+    var isLast = isEnd || hasStopped || generated >= limit
     if isLast, !hasStopped {
       pieces.append(assembler.finish())
       hasStopped = pieces.last!.hasStopped
@@ -106,14 +111,29 @@ actor ChoiceRun {
       tokens = pieces.flatMap(\.tokens).map { answerToken($0) }
       if isEnd, !hasStopped { tokens.append(answerToken(sampled, isEnd: true)) }
     }
-    var events: [AnswerEvent.Kind] = text.isEmpty && tokens.isEmpty ? [] : [.text(text, tokens)]
+    var events: [AnswerEvent.Kind] = []
+    if let found = calls?.take(text, isLast: isLast) {
+      // Tokens of calls are listed, too.
+      events = (tokens.isEmpty ? [] : [.text("", tokens)]) + found
+    } else if !(text.isEmpty && tokens.isEmpty) {
+      events = [.text(text, tokens)]
+    }
+    // A receipt's tokens go on to their own end.
+    let isOver = record == nil && calls?.isOver ?? false
+    isLast = isLast || isOver
     if isLast {
       isDone = true
-      if hasStopped { stream?.cancel() }
-      count(isEnd || hasStopped ? "stop" : "length")
-      events.append(.finish(isEnd || hasStopped ? .stop(text: hasStopped ? assembler.stopText : nil) : .length))
+      if hasStopped || isOver { stream?.cancel() }
+      let isComplete = isEnd || hasStopped || isOver
+      count(isComplete ? "stop" : "length")
+      events.append(.finish(isComplete ? finish(hasStopped) : .length))
     }
     return events
+  }
+
+  private func finish(_ hasStopped: Bool) -> AnswerFinish {
+    if calls?.hasCalls ?? false { return .calls }
+    return .stop(text: hasStopped ? assembler.stopText : nil)
   }
 
   private static func record(

@@ -57,7 +57,9 @@ package struct FrontDoor: Sendable {
         message: "the API key is missing or unknown; expected the field Authorization: Bearer KEY",
         headers: [.init("WWW-Authenticate", "Bearer")])
     }
-    if route.takesJSON, let type = exchange.header("content-type") {
+    // Browsers tell their pages' origin, and programs such as curl -d call JSON a form.
+    let isProgram = exchange.header("origin") == nil
+    if route.takesJSON, !(route.takesAnyType && isProgram), let type = exchange.header("content-type") {
       let name = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }.lowercased()
       guard name == "application/json" || name.hasSuffix("+json") else {
         // A page of any origin may send forms and plain text without asking first.

@@ -15,17 +15,20 @@ package struct Route: Sendable {
   package var needsKey: Bool
   /// Whether the request has a JSON body.
   package var takesJSON: Bool
+  /// Whether programs other than browsers may send the body under the name of another type.
+  package var takesAnyType: Bool
   package var errors: ErrorForm
   package let answer: @Sendable (Exchange) async throws -> Reply
 
   package init(
-    _ method: String, _ path: String, needsKey: Bool = true, errors: ErrorForm = .openAI,
+    _ method: String, _ path: String, needsKey: Bool = true, takesAnyType: Bool = false, errors: ErrorForm = .openAI,
     answer: @escaping @Sendable (Exchange) async throws -> Reply
   ) {
     self.method = method
     self.path = path
     self.needsKey = needsKey
     takesJSON = method == "POST"
+    self.takesAnyType = takesAnyType
     self.errors = errors
     self.answer = answer
   }

@@ -1,5 +1,6 @@
 package import BitNet
 package import BitNetTokenization
+package import BitNetToolCalls
 
 /// A model under the names that requests call it by.
 package struct ServedModel: Sendable {
@@ -11,12 +12,15 @@ package struct ServedModel: Sendable {
   /// Seconds since 1970.
   package let created: Int
   package let metrics = ModelMetrics()
+  /// How the model's template has functions called; nil if it writes none.
+  package let toolStyle: ToolCallStyle?
 
   package init(name: String, aliases: [String] = [], model: LanguageModel, created: Int) {
     self.name = name
     self.aliases = aliases
     self.model = model
     self.created = created
+    toolStyle = model.toolTemplateText.flatMap { ToolCallStyle(template: $0) }
   }
 
   package var tokenizer: Tokenizer { model.tokenizer }

@@ -46,6 +46,9 @@ package struct ServerCore: Sendable {
       return try await Answer(request, on: served)
     } catch let error as SchedulerError {
       if case .queueFull = error { served.metrics.rejections.add() }
+      if case .nothingAllowed = error, request.calls != nil {
+        throw RequestError.invalid(error.description, parameter: "tools")
+      }
       throw error
     }
   }

@@ -18,8 +18,9 @@ struct TextAssembler {
   private var decodedBytes = 0
   private var releasedBytes = 0
 
-  init(_ tokenizer: Tokenizer, stops: [String], showsSpecialTokens: Bool) {
-    decoder = StreamingDecoder(tokenizer, skippingSpecialTokens: !showsSpecialTokens)
+  /// - Parameter shown: special tokens that add text in any case.
+  init(_ tokenizer: Tokenizer, stops: [String], showsSpecialTokens: Bool, shown: Set<TokenID> = []) {
+    decoder = StreamingDecoder(tokenizer, skippingSpecialTokens: !showsSpecialTokens, except: shown)
     matcher = StopMatcher(stops)
   }
 

@@ -16,8 +16,8 @@ package struct EmbeddingRoutes: Sendable {
   package var routes: [Route] {
     [
       Route("POST", "/v1/embeddings") { try await openAI($0) },
-      Route("POST", "/api/embed", errors: .ollama) { try await ollama($0) },
-      Route("POST", "/api/embeddings", errors: .ollama) { try await oldOllama($0) },
+      Route("POST", "/api/embed", takesAnyType: true, errors: .ollama) { try await ollama($0) },
+      Route("POST", "/api/embeddings", takesAnyType: true, errors: .ollama) { try await oldOllama($0) },
     ]
   }
 

@@ -6,6 +6,8 @@ struct OllamaEncoder: Sendable {
   let model: String
   let start: ContinuousClock.Instant
   private var finish = AnswerFinish.stop(text: nil)
+  /// The call that has begun.
+  private var call: CollectedCall?
 
   init(_ kind: OllamaRequest.Kind, model: String, start: ContinuousClock.Instant) {
     self.kind = kind
@@ -18,6 +20,15 @@ struct OllamaEncoder: Sendable {
     switch event.kind {
     case .text("", _), .prompt: return nil
     case .text(let text, _): return line(text, [.init("done", false)])
+    case .call(_, .begin(let id, let name)):
+      call = CollectedCall(id: id, name: name)
+      return nil
+    case .call(_, .arguments(let text)):
+      call?.arguments += text
+      return nil
+    // A call comes as a whole, and one that is cut not at all.
+    case .call(let index, .end):
+      return line("", calls: call.map { [Self.tree($0, index)] } ?? [], [.init("done", false)])
     case .finish(let finish):
       self.finish = finish
       return nil
@@ -29,7 +40,15 @@ struct OllamaEncoder: Sendable {
   func closing(_ usage: AnswerUsage) -> JSONTree { line("", last(finish, usage)) }
 
   func whole(_ choice: CollectedChoice, _ usage: AnswerUsage) -> JSONTree {
-    line(choice.text, last(choice.finish, usage))
+    let calls = choice.calls.enumerated().filter(\.element.isComplete).map { Self.tree($1, $0) }
+    return line(choice.text, calls: calls, last(choice.finish, usage))
+  }
+
+  private static func tree(_ call: CollectedCall, _ index: Int) -> JSONTree {
+    [
+      "id": .string(call.id),
+      "function": ["index": .integer(index), "name": .string(call.name), "arguments": call.input],
+    ]
   }
 
   /// The answer to a request that only asks for the model to be loaded.
@@ -37,7 +56,7 @@ struct OllamaEncoder: Sendable {
 
   private func last(_ finish: AnswerFinish, _ usage: AnswerUsage) -> [JSONTree.Member] {
     [
-      .init("done", true), .init("done_reason", .string(finish.openAIName)),
+      .init("done", true), .init("done_reason", finish == .length ? "length" : "stop"),
       .init("total_duration", .integer(start.duration(to: .now).nanoseconds)), .init("load_duration", 0),
       .init("prompt_eval_count", .integer(usage.promptTokens)),
       .init("prompt_eval_duration", .integer(Duration.seconds(usage.promptSeconds).nanoseconds)),
@@ -46,10 +65,15 @@ struct OllamaEncoder: Sendable {
     ]
   }
 
-  private func line(_ text: String, _ rest: [JSONTree.Member]) -> JSONTree {
+  private func line(_ text: String, calls: [JSONTree] = [], _ rest: [JSONTree.Member]) -> JSONTree {
     let content: JSONTree.Member =
       switch kind {
-      case .chat: .init("message", ["role": "assistant", "content": .string(text)])
+      case .chat:
+        .init(
+          "message",
+          .object([
+            "role": "assistant", "content": .string(text), "tool_calls": calls.isEmpty ? nil : .array(calls),
+          ]))
       case .generate: .init("response", .string(text))
       }
     return .object(

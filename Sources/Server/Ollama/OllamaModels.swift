@@ -31,7 +31,8 @@ enum OllamaModels {
         "\(family).block_count": .integer(model.configuration.layerCount),
         "\(family).vocab_size": .integer(model.configuration.vocabularySize),
       ],
-      "capabilities": ["completion"], "modified_at": .string(OllamaTime.text(Double(served.created))),
+      "capabilities": served.toolStyle == nil ? ["completion"] : ["completion", "tools"],
+      "modified_at": .string(OllamaTime.text(Double(served.created))),
     ]
   }
 

@@ -25,7 +25,9 @@ struct OllamaRequest: Sendable {
     served = try Self.find(modelName, catalog)
     isStreamed = try fields["stream"].ifPresent?.bool() ?? true
     try Self.refuseUnsupported(&fields)
-    guard let prompt = try Self.prompt(kind, &fields, served) else {
+    // Texts have no tools.
+    let tools = kind == .chat ? try ToolFields.ollama(&fields) : RequestedTools()
+    guard let prompt = try Self.prompt(kind, &fields, tools, served) else {
       answer = nil
       return
     }
@@ -37,6 +39,7 @@ struct OllamaRequest: Sendable {
       answer.maximumTokens = try count.integer() < 0 ? nil : SamplingFields.maximumTokens(count)
     }
     answer.choiceCount = 1
+    try tools.apply(AnswerFormat.ollama(fields["format"]), to: &answer, served, prefix: "call_")
     self.answer = answer
   }
 
@@ -49,14 +52,14 @@ struct OllamaRequest: Sendable {
 
   /// - Returns: nil if there is none.
   private static func prompt(
-    _ kind: Kind, _ fields: inout JSONFields, _ served: ServedModel
+    _ kind: Kind, _ fields: inout JSONFields, _ tools: RequestedTools, _ served: ServedModel
   ) throws -> [TokenID]? {
     let chat: ChatInput
     switch kind {
     case .chat:
       guard let list = fields["messages"].ifPresent, try !Array(list.elements()).isEmpty else { return nil }
       for message in try list.elements() { try refuse(message["images"], expected: "none") }
-      chat = try ChatFields.read(&fields)
+      chat = tools.chat(try ChatFields.read(&fields), for: served)
     case .generate:
       let text = try fields["prompt"].ifPresent?.string() ?? ""
       guard !text.isEmpty else { return nil }
@@ -79,8 +82,8 @@ struct OllamaRequest: Sendable {
   }
 
   private static func refuseUnsupported(_ fields: inout JSONFields) throws {
-    for name in ["tools", "images", "context"] { try refuse(fields[name], expected: "none") }
-    for name in ["format", "suffix", "template"] {
+    for name in ["images", "context"] { try refuse(fields[name], expected: "none") }
+    for name in ["suffix", "template"] {
       guard let field = fields[name].ifPresent else { continue }
       if field.kind != .string || !field.hasName("") { throw RequestError.unsupported(field, expected: "none") }
     }

@@ -19,14 +19,14 @@ package struct OllamaRoutes: Sendable {
       Route("GET", "/api/ps", errors: .ollama) { _ in
         try .json(["models": .array(models.map { OllamaModels.running($0) })])
       },
-      Route("POST", "/api/show", errors: .ollama) { exchange in
+      Route("POST", "/api/show", takesAnyType: true, errors: .ollama) { exchange in
         var fields = try exchange.json().fields()
         // Older clients write `name`.
         let name = try (fields["model"].ifPresent ?? fields["name"].ifPresent ?? fields["model"]).string()
         return try .json(OllamaModels.description(try OllamaRequest.find(name, core.catalog)))
       },
-      Route("POST", "/api/chat", errors: .ollama) { try await answer(.chat, $0) },
-      Route("POST", "/api/generate", errors: .ollama) { try await answer(.generate, $0) },
+      Route("POST", "/api/chat", takesAnyType: true, errors: .ollama) { try await answer(.chat, $0) },
+      Route("POST", "/api/generate", takesAnyType: true, errors: .ollama) { try await answer(.generate, $0) },
     ]
   }
 

@@ -10,6 +10,8 @@ package struct ChatCompletionRequest: Sendable {
   let modelName: String
   let stream: StreamFields?
   let answer: AnswerRequest
+  /// Nil where the answer can have no calls of functions.
+  let callForm: ChatCompletionEncoder.CallForm?
 
   private static let mostAlternatives = 20
 
@@ -20,14 +22,17 @@ package struct ChatCompletionRequest: Sendable {
     served = try catalog.find(name)
     modelName = name ?? served.name
     stream = try StreamFields.read(&fields)
-    let chat = try ChatFields.read(&fields)
+    let tools = try ToolFields.chat(&fields)
+    let chat = tools.chat(try ChatFields.read(&fields), for: served)
     try Self.refuseUnsupported(&fields)
     let generating = try fields["add_generation_prompt"].ifPresent?.bool() ?? true
     let prompt = try served.chatTemplate().encode(chat, with: served.tokenizer, generating: generating)
     var answer = AnswerRequest(prompts: [prompt])
     try SamplingFields.read(&fields, into: &answer, suggested: served.model.suggestedSampling)
     answer.wantsReceipt = try fields["receipt"].ifPresent?.bool() ?? false
-    answer.constraint = try ResponseFormatFields.constraint(fields["response_format"], served)
+    let format = try AnswerFormat.openAI(fields["response_format"], nested: "json_schema")
+    try tools.apply(format, to: &answer, served, prefix: "call_")
+    callForm = answer.calls == nil ? nil : ToolFields.isOlder(&fields) ? .function : .tools
     let limits = (fields["max_completion_tokens"], fields["max_tokens"])
     answer.maximumTokens = try SamplingFields.maximumTokens(limits.0) ?? SamplingFields.maximumTokens(limits.1)
     let alternatives = fields["top_logprobs"].ifPresent
@@ -43,13 +48,8 @@ package struct ChatCompletionRequest: Sendable {
   }
 
   private static func refuseUnsupported(_ fields: inout JSONFields) throws {
-    for name in ["tools", "functions", "modalities"] {
-      guard let list = fields[name].ifPresent else { continue }
-      let isText = name == "modalities" ? try list.elements().allSatisfy { try $0.string() == "text" } : false
-      var elements = try list.elements()
-      if elements.next() != nil, !isText {
-        throw RequestError.unsupported(list, expected: name == "modalities" ? "[\"text\"]" : "none")
-      }
+    if let list = fields["modalities"].ifPresent, try !list.elements().allSatisfy({ try $0.string() == "text" }) {
+      throw RequestError.unsupported(list, expected: "[\"text\"]")
     }
     for name in ["audio", "prediction", "web_search_options"] {
       if let field = fields[name].ifPresent { throw RequestError.unsupported(field, expected: "none") }

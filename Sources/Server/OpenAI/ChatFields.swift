@@ -11,7 +11,16 @@ enum ChatFields {
   static func read(_ fields: inout JSONFields) throws -> ChatInput {
     let list = fields["messages"]
     var messages: [ChatInput.Message] = []
-    for element in try list.elements() { messages.append(try message(element)) }
+    var hasOlderCalls = false
+    for element in try list.elements() {
+      var message = try message(element)
+      hasOlderCalls = try hasOlderCalls || element["function_call"].ifPresent != nil
+      // Templates know results of tools alone.
+      if hasOlderCalls, message["role"] == "function" {
+        message.fields = message.fields.map { $0.name == "role" ? .init("role", "tool") : $0 }
+      }
+      messages.append(message)
+    }
     guard !messages.isEmpty else {
       throw RequestError.invalid("messages is empty; expected one or more", parameter: "messages")
     }
@@ -43,6 +52,14 @@ enum ChatFields {
         if let content { fields.append(.init("content", .string(content))) }
       case "tool_calls":
         if value.kind != .null { fields.append(.init("tool_calls", .array(try calls(value)))) }
+      case "function_call":
+        // The older form of a call.
+        if let call = value.ifPresent {
+          fields.append(.init("tool_calls", [["type": "function", "function": try function(call)]]))
+        }
+      // Ollama's name of the field.
+      case "tool_name":
+        if value.kind != .null { fields.append(.init("name", .string(try value.string()))) }
       case let other:
         if value.kind != .null { fields.append(.init(other, try JSONTree(value))) }
       }
@@ -81,21 +98,25 @@ enum ChatFields {
   /// Calls of tools, whose arguments templates expect as objects and clients send as strings.
   private static func calls(_ json: JSONValue) throws -> [JSONTree] {
     try json.elements().map { call in
-      guard case .object(var members) = try JSONTree(call) else { throw call.error(expected: "an object") }
-      guard let index = members.firstIndex(where: { $0.name == "function" }) else {
-        throw try call["function"].error(expected: "an object")
-      }
-      guard case .object(var function) = members[index].value else {
-        throw try call["function"].error(expected: "an object")
-      }
-      if let arguments = function.firstIndex(where: { $0.name == "arguments" }),
-        case .string(let text) = function[arguments].value,
-        let object = try? JSONDocument(Array(text.utf8)).root, object.kind == .object
-      {
-        function[arguments].value = try JSONTree(object)
-      }
-      members[index].value = .object(function)
+      let function = try function(call["function"])
+      guard case .object(var members) = try JSONTree(call),
+        let index = members.firstIndex(where: { $0.name == "function" })
+      else { throw call.error(expected: "an object") }
+      members[index].value = function
       return .object(members)
     }
+  }
+
+  private static func function(_ json: JSONValue) throws -> JSONTree {
+    _ = try json["name"].string()
+    guard case .object(var function) = try JSONTree(json) else { throw json.error(expected: "an object") }
+    // A call that was cut has arguments that are no JSON, and keeps them.
+    if let arguments = function.firstIndex(where: { $0.name == "arguments" }),
+      case .string(let text) = function[arguments].value,
+      let object = try? JSONDocument(Array(text.utf8)).root, object.kind == .object
+    {
+      function[arguments].value = try JSONTree(object)
+    }
+    return .object(function)
   }
 }

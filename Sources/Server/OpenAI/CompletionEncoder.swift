@@ -35,7 +35,7 @@ struct CompletionEncoder: Sendable {
     case .text(let text, let tokens): chunk(event.choice, text: text, tokens: tokens)
     case .finish(let finish):
       chunk(event.choice, text: "", tokens: [], finish: finish, receipt: event.receipt)
-    case .idle: nil
+    case .call, .idle: nil
     }
   }
 

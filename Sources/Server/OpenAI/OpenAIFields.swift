@@ -22,6 +22,7 @@ extension AnswerFinish {
   var openAIName: String {
     switch self {
     case .stop: "stop"
+    case .calls: "tool_calls"
     case .length: "length"
     }
   }

@@ -27,7 +27,7 @@ package struct OpenAIRoutes: Sendable {
     let answer = try await core.start(request.answer, on: request.served)
     let encoder = ChatCompletionEncoder(
       head: head("chatcmpl-", exchange, request.served, request.modelName), choiceCount: request.answer.choiceCount,
-      hasLogProbabilities: request.answer.logProbabilities != nil, stream: request.stream)
+      hasLogProbabilities: request.answer.logProbabilities != nil, stream: request.stream, calls: request.callForm)
     guard request.stream != nil else {
       let (choices, usage) = try await answer.collect(request.answer.choiceCount)
       return try .json(encoder.whole(choices, usage))

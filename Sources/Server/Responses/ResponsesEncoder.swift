@@ -1,54 +1,108 @@
-import BitNetJSON
+package import BitNetJSON
 
 /// Writes the events of an answer as OpenAI's responses and their streamed events.
-struct ResponsesEncoder: Sendable {
+package struct ResponsesEncoder: Sendable {
   private let id: String
   private let created: Int
   private let model: String
   private let echoed: [JSONTree.Member]
-  private var text = ""
+  private let mayCall: Bool
+  private var items: [Item] = []
+  /// Whether more of the last item may come.
+  private var isOpen = false
   private var finish = AnswerFinish.stop(text: nil)
   private var eventCount = 0
 
-  /// - Parameter echoed: the fields that a response repeats.
-  init(id: String, created: Int, model: String, echoed: [JSONTree.Member]) {
+  private enum Item: Sendable {
+    case message(String, status: String)
+    case call(CollectedCall, status: String)
+  }
+
+  /// - Parameters:
+  ///   - echoed: the fields that a response repeats.
+  ///   - mayCall: whether the answer may have calls of functions, which are items of their own.
+  package init(id: String, created: Int, model: String, echoed: [JSONTree.Member], mayCall: Bool) {
     self.id = id
     self.created = created
     self.model = model
     self.echoed = echoed
+    self.mayCall = mayCall
   }
 
   // MARK: Streams
 
   /// The events before the first one of the answer. Each has its type, which is also the event's name.
-  mutating func opening() -> [JSONTree] {
+  package mutating func opening() -> [JSONTree] {
     let response = tree(status: "in_progress", output: [])
     return [
       event("response.created", ["response": response]), event("response.in_progress", ["response": response]),
-      event("response.output_item.added", ["output_index": 0, "item": item(status: "in_progress", content: [])]),
+    ] + (mayCall ? [] : openMessage())
+  }
+
+  /// The events of one of the answer; none for some.
+  package mutating func events(_ event: AnswerEvent) -> [JSONTree] {
+    switch event.kind {
+    case .text("", _), .prompt, .idle: return []
+    case .text(let text, _):
+      var events: [JSONTree] = []
+      if !isOpen || isInCall { events = close("incomplete") + openMessage() }
+      if case .message(let before, let status)? = items.last {
+        items[items.count - 1] = .message(before + text, status: status)
+      }
+      return events + [contentEvent("response.output_text.delta", ["delta": .string(text), "logprobs": []])]
+    case .call(_, .begin(let id, let name)):
+      let events = close(isInCall ? "incomplete" : "completed")
+      items.append(.call(CollectedCall(id: id, name: name), status: "in_progress"))
+      isOpen = true
+      return events + [itemEvent("response.output_item.added")]
+    case .call(_, .arguments(let text)):
+      if case .call(var call, let status)? = items.last {
+        call.arguments += text
+        items[items.count - 1] = .call(call, status: status)
+      }
+      return [callEvent("response.function_call_arguments.delta", "delta", text)]
+    case .call(_, .end): return close("completed")
+    case .finish(let finish):
+      self.finish = finish
+      let events = items.isEmpty ? openMessage() : []
+      return events + close(isInCall ? "incomplete" : status)
+    }
+  }
+
+  private var isInCall: Bool { if isOpen, case .call? = items.last { true } else { false } }
+
+  private mutating func openMessage() -> [JSONTree] {
+    items.append(.message("", status: "in_progress"))
+    isOpen = true
+    return [
+      event(
+        "response.output_item.added",
+        ["output_index": .integer(items.count - 1), "item": message(items.count - 1, "in_progress", content: [])]),
       contentEvent("response.content_part.added", ["part": part("")]),
     ]
   }
 
-  /// The events of one of the answer; none for some.
-  mutating func events(_ event: AnswerEvent) -> [JSONTree] {
-    switch event.kind {
-    case .text("", _), .prompt: return []
-    case .text(let text, _):
-      self.text += text
-      return [contentEvent("response.output_text.delta", ["delta": .string(text), "logprobs": []])]
-    case .finish(let finish):
-      self.finish = finish
+  /// The events that end the last item; none if it has ended.
+  private mutating func close(_ status: String) -> [JSONTree] {
+    guard isOpen else { return [] }
+    isOpen = false
+    switch items[items.count - 1] {
+    case .message(let text, _):
+      items[items.count - 1] = .message(text, status: status)
       return [
         contentEvent("response.output_text.done", ["text": .string(text), "logprobs": []]),
-        contentEvent("response.content_part.done", ["part": part(text)]),
-        self.event("response.output_item.done", ["output_index": 0, "item": finishedItem]),
+        contentEvent("response.content_part.done", ["part": part(text)]), itemEvent("response.output_item.done"),
       ]
-    case .idle: return []
+    case .call(let call, _):
+      items[items.count - 1] = .call(call, status: status)
+      return [
+        callEvent("response.function_call_arguments.done", "arguments", call.arguments),
+        itemEvent("response.output_item.done"),
+      ]
     }
   }
 
-  mutating func closing(_ usage: AnswerUsage) -> JSONTree {
+  package mutating func closing(_ usage: AnswerUsage) -> JSONTree {
     event("response.\(status)", ["response": finished(usage)])
   }
 
@@ -69,35 +123,57 @@ struct ResponsesEncoder: Sendable {
 
   private mutating func contentEvent(_ type: String, _ fields: KeyValuePairs<String, JSONTree?>) -> JSONTree {
     guard case .object(let members) = event(type, fields) else { return .null }
-    return .object(
-      members + [
-        .init("item_id", .string(itemID)), .init("output_index", 0), .init("content_index", 0),
-      ])
+    return .object(members + place + [.init("content_index", 0)])
+  }
+
+  private mutating func callEvent(_ type: String, _ name: String, _ text: String) -> JSONTree {
+    guard case .object(let members) = event(type, [name: .string(text)]) else { return .null }
+    return .object(members + place)
+  }
+
+  private mutating func itemEvent(_ type: String) -> JSONTree {
+    event(type, ["output_index": .integer(items.count - 1), "item": tree(items.count - 1)])
+  }
+
+  /// Where the last item is.
+  private var place: [JSONTree.Member] {
+    [.init("item_id", .string(itemID(items.count - 1))), .init("output_index", .integer(items.count - 1))]
   }
 
   // MARK: Whole answers
 
-  mutating func whole(_ choice: CollectedChoice, _ usage: AnswerUsage) -> JSONTree {
-    text = choice.text
-    finish = choice.finish
-    return finished(usage)
+  /// The response, after all events of the answer.
+  package func finished(_ usage: AnswerUsage) -> JSONTree {
+    tree(status: status, output: items.indices.map { tree($0) }, usage: usage)
   }
 
-  private var itemID: String { "msg_" + id }
   private var status: String { finish == .length ? "incomplete" : "completed" }
-  private var finishedItem: JSONTree { item(status: status, content: [part(text)]) }
 
-  private func finished(_ usage: AnswerUsage) -> JSONTree {
-    tree(status: status, output: [finishedItem], usage: usage)
+  private func itemID(_ index: Int) -> String {
+    switch items[index] {
+    case .message: "msg_\(id)" + (index == 0 ? "" : "_\(index)")
+    case .call(let call, _): "fc_\(call.id)"
+    }
+  }
+
+  private func tree(_ index: Int) -> JSONTree {
+    switch items[index] {
+    case .message(let text, let status): return message(index, status, content: [part(text)])
+    case .call(let call, let status):
+      return [
+        "id": .string(itemID(index)), "type": "function_call", "status": .string(status), "call_id": .string(call.id),
+        "name": .string(call.name), "arguments": .string(call.arguments),
+      ]
+    }
   }
 
   private func part(_ text: String) -> JSONTree {
     ["type": "output_text", "text": .string(text), "annotations": [], "logprobs": []]
   }
 
-  private func item(status: String, content: [JSONTree]) -> JSONTree {
+  private func message(_ index: Int, _ status: String, content: [JSONTree]) -> JSONTree {
     [
-      "id": .string(itemID), "type": "message", "status": .string(status), "role": "assistant",
+      "id": .string(itemID(index)), "type": "message", "status": .string(status), "role": "assistant",
       "content": .array(content),
     ]
   }
@@ -110,10 +186,8 @@ struct ResponsesEncoder: Sendable {
       .init("id", .string("resp_" + id)), .init("object", "response"), .init("created_at", .integer(created)),
       .init("status", .string(status)), .init("background", false), .init("error", error),
       .init("incomplete_details", reason), .init("model", .string(model)), .init("output", .array(output)),
-      .init("parallel_tool_calls", true), .init("previous_response_id", .null),
-      .init("reasoning", ["effort": .null, "summary": .null]), .init("store", false),
-      .init("text", ["format": ["type": "text"]]), .init("tool_choice", "auto"), .init("tools", []),
-      .init("truncation", "disabled"), .init("usage", usage.map { Self.tree($0) } ?? .null),
+      .init("previous_response_id", .null), .init("reasoning", ["effort": .null, "summary": .null]),
+      .init("store", false), .init("truncation", "disabled"), .init("usage", usage.map { Self.tree($0) } ?? .null),
     ]
     return .object(members + echoed)
   }

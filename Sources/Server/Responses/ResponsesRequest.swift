@@ -21,18 +21,27 @@ struct ResponsesRequest: Sendable {
     modelName = name ?? served.name
     isStreamed = try fields["stream"].ifPresent?.bool() ?? false
     try Self.refuseUnsupported(&fields)
-    let chat = try ResponsesChat.read(&fields)
+    let tools = try ToolFields.responses(&fields)
+    let chat = tools.chat(try ResponsesChat.read(&fields), for: served)
     let prompt = try served.chatTemplate().encode(chat, with: served.tokenizer, generating: true)
     var answer = AnswerRequest(prompts: [prompt])
     try SamplingFields.read(&fields, into: &answer, suggested: served.model.suggestedSampling)
     answer.choiceCount = 1
     answer.maximumTokens = try SamplingFields.maximumTokens(fields["max_output_tokens"])
+    let format = try fields["text"].ifPresent?["format"]
+    try tools.apply(
+      format.map { try AnswerFormat.openAI($0, nested: nil) } ?? nil, to: &answer, served, prefix: "call_")
     self.answer = answer
-    func copy(_ name: String) throws -> JSONTree { try fields[name].ifPresent.map { try JSONTree($0) } ?? .null }
+    func copy(_ name: String, absent: JSONTree = .null) throws -> JSONTree {
+      try fields[name].ifPresent.map { try JSONTree($0) } ?? absent
+    }
     echoed = [
       .init("instructions", try copy("instructions")), .init("max_output_tokens", try copy("max_output_tokens")),
-      .init("metadata", try fields["metadata"].ifPresent.map { try JSONTree($0) } ?? [:]),
+      .init("metadata", try copy("metadata", absent: [:])),
+      .init("parallel_tool_calls", .bool(tools.isParallel)),
       .init("temperature", .number(Double(answer.sampling.temperature))),
+      .init("text", ["format": try format?.ifPresent.map { try JSONTree($0) } ?? ["type": "text"]]),
+      .init("tool_choice", try copy("tool_choice", absent: "auto")), .init("tools", try copy("tools", absent: [])),
       .init("top_p", .number(Double(answer.sampling.topP))), .init("user", try copy("user")),
     ]
   }
@@ -45,14 +54,6 @@ struct ResponsesRequest: Sendable {
     }
     if let background = fields["background"].ifPresent, try background.bool() {
       throw RequestError.unsupported(background, expected: "false")
-    }
-    if let tools = fields["tools"].ifPresent {
-      var elements = try tools.elements()
-      let isNeeded = fields["tool_choice"].ifPresent.map { $0.kind != .string || !$0.hasName("none") } ?? true
-      if elements.next() != nil, isNeeded { throw RequestError.unsupported(tools, expected: "none") }
-    }
-    if let type = try fields["text"].ifPresent?["format"].ifPresent?["type"], try type.string() != "text" {
-      throw RequestError.unsupported(type, expected: "\"text\"")
     }
     if let truncation = fields["truncation"].ifPresent, try truncation.string() != "disabled" {
       throw RequestError.unsupported(truncation, expected: "\"disabled\"")

@@ -12,11 +12,12 @@ package struct ResponsesRoutes: Sendable {
     let request = try ResponsesRequest(exchange.json(), core.catalog)
     let answer = try await core.start(request.answer, on: request.served)
     let encoder = ResponsesEncoder(
-      id: exchange.id, created: secondsSince1970(), model: request.modelName, echoed: request.echoed)
+      id: exchange.id, created: secondsSince1970(), model: request.modelName, echoed: request.echoed,
+      mayCall: request.answer.calls != nil)
     guard request.isStreamed else {
-      let (choices, usage) = try await answer.collect(1)
       var encoder = encoder
-      return try .json(encoder.whole(choices[0], usage))
+      let usage = try await answer.run { _ = encoder.events($0) }
+      return try .json(encoder.finished(usage))
     }
     return .events { sink in
       var encoder = encoder

@@ -32,8 +32,8 @@ package struct TokenRoutes: Sendable {
         try fields["content"].string(), addingBeginToken: adds, parsingSpecialTokens: parses)
     } else if fields["messages"].ifPresent != nil {
       let generating = try fields["add_generation_prompt"].ifPresent?.bool() ?? true
-      tokens = try served.chatTemplate().encode(
-        ChatFields.read(&fields), with: served.tokenizer, generating: generating)
+      let chat = try ToolFields.chat(&fields).chat(ChatFields.read(&fields), for: served)
+      tokens = try served.chatTemplate().encode(chat, with: served.tokenizer, generating: generating)
     } else {
       let adds = try fields["add_special_tokens"].ifPresent?.bool() ?? true
       tokens = served.tokenizer.encode(
@@ -67,7 +67,8 @@ package struct TokenRoutes: Sendable {
     var fields = try exchange.json().fields()
     let served = try core.catalog.find(try fields["model"].ifPresent?.string())
     let generating = try fields["add_generation_prompt"].ifPresent?.bool() ?? true
-    let prompt = try served.chatTemplate().prompt(for: ChatFields.read(&fields), generating: generating)
+    let chat = try ToolFields.chat(&fields).chat(ChatFields.read(&fields), for: served)
+    let prompt = try served.chatTemplate().prompt(for: chat, generating: generating)
     let text = prompt.parts.map { part in
       switch part {
       case .markup(let text), .content(let text): text

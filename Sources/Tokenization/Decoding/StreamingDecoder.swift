@@ -6,23 +6,29 @@
 package struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
   private let skipsSpecialTokens: Bool
+  /// Special tokens that add text all the same.
+  private let shown: Set<Int32>
   /// The steps of the tokenizer's decoder; nil if it joins bytes.
   private var chain: DecoderChain?
   /// The beginning of a UTF-8 sequence that the next byte may continue: up to three bytes.
   private var pending: [UInt8] = []
 
-  /// - Parameter skippingSpecialTokens: whether special tokens add no text.
-  package init(_ tokenizer: Tokenizer, skippingSpecialTokens: Bool = false) {
+  /// - Parameters:
+  ///   - skippingSpecialTokens: whether special tokens add no text.
+  ///   - shown: those that do in any case.
+  package init(_ tokenizer: Tokenizer, skippingSpecialTokens: Bool = false, except shown: Set<Int32> = []) {
     self.tokenizer = tokenizer
     skipsSpecialTokens = skippingSpecialTokens
+    self.shown = shown
     chain = tokenizer.decoder.map { DecoderChain($0) }
   }
 
   /// The text that this token completes, possibly empty. An id that no token has adds no text.
   package mutating func append(_ id: Int32) -> String {
+    let skips = skipsSpecialTokens && !shown.contains(id)
     if chain != nil {
-      if let spelling = tokenizer.spelling(of: id, skipsSpecialTokens) { chain?.append(spelling, to: &pending) }
-    } else if !(skipsSpecialTokens && tokenizer.isSpecial(id)) {
+      if let spelling = tokenizer.spelling(of: id, skips) { chain?.append(spelling, to: &pending) }
+    } else if !(skips && tokenizer.isSpecial(id)) {
       tokenizer.appendBytes(of: id, to: &pending)
     }
     let complete = pending.count - Self.lengthOfOpenSequence(atEndOf: pending)
