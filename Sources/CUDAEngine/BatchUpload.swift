@@ -36,7 +36,8 @@ struct DeviceBatch {
   let all: Tiles?
   let pages: Pages
   let outputs: OutputArrays
-  fileprivate let outputRange: Range<Int>
+  /// Among the plan's outputs.
+  let outputRange: Range<Int>
 
   /// The outputs in groups. A sequence's rows and outputs follow one another, so a slice of rows has a range of them.
   var outputGroups: [OutputGroup] {

@@ -72,12 +72,17 @@ extension CUDAForwardPass {
   /// Normalises and scales the rows of `count` outputs for `headInput`, where hidden states are scaled before the head.
   func scaleOutputs(_ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
     guard configuration.has(.outputScale), let scaled = space.branch else { return }
+    try normalizeOutputs(count, arrays, to: scaled, scale: Float(configuration.outputScale))
+  }
+
+  /// Writes the final norm of the rows of `count` outputs, times a scale, to the same rows of a buffer, which may be the
+  /// residual stream itself.
+  func normalizeOutputs(_ count: Int, _ arrays: OutputArrays, to out: DeviceRows, scale: Float) throws(CUDAError) {
     try library.launch(
       .scaleOutputs, CUDAGrid(count), sharedBytes: rowScratchBytes,
       ScaleOutputsParameters(
-        x: space.x.address, rows: arrays.rows, norm: weights.finalNorm, out: scaled.address,
-        epsilon: Float(configuration.normEpsilon), scale: Float(configuration.outputScale),
-        hidden: Int32(configuration.hiddenSize)))
+        x: space.x.address, rows: arrays.rows, norm: weights.finalNorm, out: out.address,
+        epsilon: Float(configuration.normEpsilon), scale: scale, hidden: Int32(configuration.hiddenSize)))
   }
 
   /// The head and the rows that it takes: those of the residual stream, or the normalised and scaled ones, to which it

@@ -89,6 +89,8 @@ final class CUDAForwardPass {
       try addProduct(layer, .down, batch, from: inner, to: x, norm: .feedForwardPost)
     }
     // Head.
+    let outputs = plan.outputs[batch.outputRange]
+    if outputs.allSatisfy(\.isHidden) { return try hiddenStates(outputs, batch, firstRow: rows.lowerBound) }
     var results: [RowResult] = []
     for group in batch.outputGroups {
       let wanted = plan.outputs[group.outputs]
@@ -106,6 +108,28 @@ final class CUDAForwardPass {
       EmbedParameters(
         tokens: batch.outputs.tokens, table: weights.embedding, x: x.address, hidden: Int32(configuration.hiddenSize),
         scale: Float(configuration.embeddingScale)))
+  }
+
+  /// The results of outputs of which only hidden states are wanted: texts for embedding have thousands.
+  ///
+  /// - Parameter firstRow: the row of the plan that is the first in the pass's buffers.
+  private func hiddenStates(
+    _ outputs: ArraySlice<StepPlan<PagePool.Page>.Output>, _ batch: DeviceBatch, firstRow: Int
+  ) throws(CUDAError) -> [RowResult] {
+    guard let first = outputs.first, let last = outputs.last else {
+      try library.stream.synchronize()
+      return []
+    }
+    // In place: nothing else reads these rows.
+    try normalizeOutputs(outputs.count, batch.outputs, to: space.x, scale: 1)
+    try library.stream.synchronize()
+    let hidden = configuration.hiddenSize
+    let states = try values(
+      of: space.x.buffer, hidden * (last.row + 1 - first.row), from: hidden * (first.row - firstRow))
+    return outputs.map { output in
+      let start = hidden * (output.row - first.row)
+      return .values(Array(states[start..<start + hidden]))
+    }
   }
 
   /// Computes the logits of a group of outputs, and chooses their tokens on the device.
@@ -146,20 +170,22 @@ final class CUDAForwardPass {
     return try wanted.enumerated().map { (place, output) throws(CUDAError) in
       if output.isHidden {
         // On the host, in the one order of its sum: it is a few thousand numbers.
-        let x = try values(of: space.x.buffer, configuration.hiddenSize, row: output.row - firstRow)
+        let hidden = configuration.hiddenSize
+        let x = try values(of: space.x.buffer, hidden, from: hidden * (output.row - firstRow))
         return .values(rmsNorm(x, weight: finalNorm, epsilon: configuration.normEpsilon))
       }
       if output.deviceSampling != nil { return .token(SampledToken(token: tokens[place])) }
-      let logits = try values(of: space.logits, configuration.vocabularySize, row: place)
+      let vocabulary = configuration.vocabularySize
+      let logits = try values(of: space.logits, vocabulary, from: vocabulary * place)
       return logits.withUnsafeBufferPointer { plan.result(output, logits: $0) }
     }
   }
 
-  /// One row of a buffer of numbers.
-  private func values(of buffer: CUDABuffer, _ count: Int, row: Int) throws(CUDAError) -> [Float] {
+  /// Some numbers of a buffer, from the element `first` on.
+  private func values(of buffer: CUDABuffer, _ count: Int, from first: Int) throws(CUDAError) -> [Float] {
     var values = [Float](repeating: 0, count: count)
     try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in
-      try buffer.copy(to: UnsafeMutableRawBufferPointer(values), from: 4 * count * row)
+      try buffer.copy(to: UnsafeMutableRawBufferPointer(values), from: 4 * first)
     }
     return values
   }

@@ -84,7 +84,7 @@ gate_rows(const GateParameters p) {
                                                 : gated(p.activation == activationSquaredReLU, gate[i], up[i]);
 }
 
-/// scale · the final RMSNorm of the outputs' rows. Launch: 256 threads; one block an output; shared memory
+/// scale · the final RMSNorm of the outputs' rows; out may be x. Launch: 256 threads; one block an output; shared memory
 /// sizeof(RowScratch).
 extern "C" __global__ void __launch_bounds__(256)
 scale_outputs(const ScaleOutputsParameters p) {

@@ -192,7 +192,15 @@ struct FeatureTests {
     // One launch is the embedding; a layer has four products with a quantiser each, rotary embedding and attention; 70
     // outputs have a head and a sampler for each eight.
     #expect(try standIn.get().counters().launches == UInt64(1 + configuration.layerCount * 10 + 9 * 2))
-    let same = identical(found, try logits(CPUEngine(weights: weights, threads: 1), prompt, chunks: [70]))
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let same = identical(found, try logits(cpu, prompt, chunks: [70]))
     #expect(same)
+    // All hidden states together take one launch.
+    try standIn.get().resetCounters()
+    let texts = [Array(prompt.prefix(70)), Array(prompt.suffix(20))]
+    let states = try hiddenStates(gpu, texts)
+    #expect(try standIn.get().counters().launches == UInt64(1 + configuration.layerCount * 10 + 1))
+    let sameStates = zip(states, try hiddenStates(cpu, texts)).allSatisfy(identical)
+    #expect(sameStates)
   }
 }

@@ -316,7 +316,7 @@ typedef struct ScaleOutputsParameters {
   DEVICE(const float) x;     // [rows of the batch][hidden], before the final norm
   DEVICE(const int) rows;    // [gridDim.x]: the row of the batch that an output belongs to
   DEVICE(const float) norm;  // [hidden]
-  DEVICE(float) out;         // [rows of the batch][hidden]: the outputs' rows alone are written
+  DEVICE(float) out;         // [rows of the batch][hidden]: the outputs' rows alone are written; may be x
   float epsilon;
   float scale;
   int hidden;
