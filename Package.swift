@@ -233,8 +233,8 @@ let package = Package(
       name: "BitNetTests",
       dependencies: [
         "BitNet", "BitNetConstraints", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDemoModel",
-        "CUDATestSupport", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing", "BitNetTernary",
-        "BitNetTokenization", "Storyteller", "TestSupport",
+        "CUDATestSupport", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetServing",
+        "BitNetTernary", "BitNetTokenization", "Storyteller", "TestSupport",
       ]),
     .testTarget(
       name: "CommandTests",

@@ -123,6 +123,16 @@ struct ServeAccess: ParsableArguments {
       """, valueName: "origin"))
   var origins: [String] = []
 
+  @Option(
+    name: .customLong("allowed-host"), parsing: .unconditionalSingleValue,
+    help: ArgumentHelp(
+      """
+      Without keys, a server on a loopback address answers only requests to localhost or an address, so that no web \
+      site can reach it under a name of its own. This allows another name in the field Host, as of a proxy on this \
+      computer; * allows all. May be repeated.
+      """, valueName: "name"))
+  var hosts: [String] = []
+
   func validate() throws {
     if keys.contains("") { throw ValidationError("--api-key is empty; expected a key.") }
   }

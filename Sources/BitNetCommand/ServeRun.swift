@@ -54,6 +54,8 @@
       }
       configuration.crossOrigin = CrossOrigin(origins: options.access.origins)
       configuration.keys = keys
+      let isLocal = address.unixSocket == nil && ["127.0.0.1", "::1", "localhost"].contains(address.host)
+      if isLocal, keys.isEmpty { configuration.hosts = HostCheck(local: options.access.hosts) }
       if let certificate = address.certificate, let key = address.certificateKey {
         configuration.certificate = (certificate, key)
       }
@@ -65,7 +67,7 @@
         case .embedder(let embedder): embedders.append(embedder)
         }
       }
-      if keys.isEmpty, address.unixSocket == nil, !["127.0.0.1", "::1", "localhost"].contains(address.host) {
+      if keys.isEmpty, address.unixSocket == nil, !isLocal {
         logger.warning("everybody who reaches this address may use the server; --api-key limits that")
       }
       return try ModelServer(

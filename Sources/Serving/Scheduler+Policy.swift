@@ -1,5 +1,20 @@
 import BitNetInference
 
+/// How many tokens steps had: of prompts, and new ones.
+package struct StepTokens: Sendable {
+  /// The largest numbers of the ranges, ascending; a last range takes the rest.
+  package static let bounds = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]
+  /// The steps of each range.
+  package private(set) var counts = [Int](repeating: 0, count: bounds.count + 1)
+  /// The tokens of all steps.
+  package private(set) var sum = 0
+
+  mutating func add(_ tokens: Int) {
+    counts[Self.bounds.firstIndex { tokens <= $0 } ?? Self.bounds.count] += 1
+    sum += tokens
+  }
+}
+
 extension Scheduler {
   package struct Policy: Sendable {
     /// The most requests that run together.
@@ -40,5 +55,9 @@ extension Scheduler {
     package var prefixHits = 0
     /// How often a request gave up its pages.
     package var preemptions = 0
+    /// Tokens of the steps that took prompt tokens or gave new ones.
+    package var stepTokens = StepTokens()
+    /// What speculation has done.
+    package var speculation = SpeculationCounts()
   }
 }

@@ -14,6 +14,8 @@ package actor Scheduler {
     let jobs: [(job: Job, draft: Draft?)?]
     /// Texts whose entries come after these.
     let texts: [TextJob]
+    /// Tokens of prompts, those before which nothing is chosen included.
+    let promptTokens: Int
     /// Rows of a step without prompt tokens and texts; nil with some.
     let decodeRows: Int?
     let start: ContinuousClock.Instant
@@ -326,7 +328,7 @@ package actor Scheduler {
     }
     flights.append(
       Flight(
-        ticket: ticket, jobs: jobs, texts: taken,
+        ticket: ticket, jobs: jobs, texts: taken, promptTokens: chunks.reduce(0) { $0 + $1.count },
         decodeRows: chunks.isEmpty && taken.isEmpty ? decodeRows : nil, start: start))
     for (job, entry) in zip(decoding, entries) {
       job.given += entry.input.count
@@ -454,10 +456,12 @@ package actor Scheduler {
     let vectors = results.dropFirst(flight.jobs.count)
     end(flight.texts) { _ in }
     for (text, result) in zip(flight.texts, vectors) { text.group.add(result.values, at: text.index) }
+    var stepTokens = flight.promptTokens
     for case (let (job, draft)?, let result) in zip(flight.jobs, results) {
       job.underWay -= 1
       guard !job.isDone else { continue }
       let tokens = job.valid(result.tokens, after: draft)
+      stepTokens += tokens.count
       if let draft { learn(draft, of: job, tokens) }
       for token in tokens {
         job.append(token.token)
@@ -471,11 +475,13 @@ package actor Scheduler {
         try dropGuess(of: job)
       }
     }
+    if stepTokens > 0 { sharedLoad.withLock { $0.stepTokens.add(stepTokens) } }
   }
 
   private func learn(_ draft: Draft, of job: Job, _ tokens: [SampledToken]) {
     let accepted = zip(draft.tokens, tokens).prefix { $0 == $1.token }.count
     speculation.add(drafted: draft.tokens.count, accepted: accepted)
+    sharedLoad.withLock { [speculation] in $0.speculation = speculation }
     acceptance.add(match: draft.match, drafted: draft.tokens.count, accepted: accepted, weight: 0.02)
     job.speculation?.learn(draft, accepted: accepted)
     job.feed.setSpeculation(job.speculation?.counts ?? .init())

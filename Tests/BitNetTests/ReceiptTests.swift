@@ -53,6 +53,20 @@ struct ReceiptTests {
     }
   }
 
+  @Test("of this version of the arithmetic stay right: penalties, biases and what formats allow included")
+  func frozen() async throws {
+    let model = try await receipts().0
+    let path = Repository.path("Tests/Fixtures/frozen-receipts.jsonl")
+    let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+    for line in lines {
+      let receipt = try Receipt(json: Array(line.utf8))
+      // Scripts/make-frozen-receipts makes them anew for another version.
+      #expect(receipt.fingerprint.arithmetic == arithmeticVersion)
+      try await model.audit(receipt)
+    }
+    #expect(lines.count == 5)
+  }
+
   @Test("fail with any changed byte: 500 mutations, of which none crashes")
   func bytes() async throws {
     let (model, receipts) = try await receipts()

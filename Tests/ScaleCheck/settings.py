@@ -20,8 +20,9 @@ def _(program):
         text(server.port, 1)
         metrics = urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10).read()
         lint = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, timeout=60)
-        # vLLM's names have colons, which the linter would keep for rules.
-        faults = [line for line in lint.stderr.decode().splitlines() if "should not contain ':'" not in line]
+        # vLLM's names have colons, which the linter would keep for rules; and one of its histograms ends in _total.
+        faults = [line for line in lint.stderr.decode().splitlines() if "should not contain ':'" not in line
+                  and not line.startswith("vllm:iteration_tokens_total ")]
         check(not faults, "\n".join(faults))
         for name in ("prometheus.yml", "rules.yml"):
             settings = (DEPLOY / "prometheus" / name).read_text()

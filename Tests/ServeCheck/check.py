@@ -4,7 +4,7 @@
     Tests/ServeCheck/check.py .build-hub/release/bitnet [--only TEXT] [--seconds N] [--requests N] [--inputs N]
 
 The program must be built with the trait Server. If the package openai is installed, it drives what it knows, and its
-types are validated.
+types are validated; if lm_eval is, it runs tasks that were made for this check.
 """
 import argparse
 import pathlib
@@ -14,6 +14,7 @@ import time
 import clients  # adds its cases
 import endurance
 import fuzz
+import evaluation  # noqa: F401
 import hostile
 import load
 import operation

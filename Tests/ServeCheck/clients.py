@@ -40,8 +40,8 @@ def _(program):
     with Server(program) as server:
         c = client(server)
         options = dict(model="demo", messages=MESSAGES, max_completion_tokens=30, temperature=0.9, top_p=0.95, n=2,
-                       seed=2**63 - 1, stop=["zebra", "\n\n\n"], logprobs=True, top_logprobs=4, presence_penalty=0,
-                       frequency_penalty=0, user="somebody", metadata={"a": "b"}, store=False,
+                       seed=2**63 - 1, stop=["zebra", "\n\n\n"], logprobs=True, top_logprobs=4, presence_penalty=0.5,
+                       frequency_penalty=-0.25, user="somebody", metadata={"a": "b"}, store=False,
                        response_format={"type": "text"},
                        extra_body={"top_k": 40, "min_p": 0.02, "repetition_penalty": 1.05})
         answer = valid(c.chat.completions.create(**options))

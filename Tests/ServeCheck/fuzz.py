@@ -125,7 +125,7 @@ def one(data):
         method = data.choice(["PUT", "DELETE", "HEAD", "OPTIONS", "get", "BREW", "CONNECT", "TRACE"])
     if data.random() < 0.05:
         path = damaged(path.encode(), data).decode("latin-1").replace("\r", "").replace("\n", "")
-    head = [f"{method} {path} HTTP/1.1", "Host: a", "Content-Type: application/json"]
+    head = [f"{method} {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
     if data.random() < 0.1:
         head.append(data.choice(["Expect: 100-continue", "Authorization: Bearer \xff", "X-Request-Id: a\tb",
                                  "Content-Type: text/plain", "Origin: null", "Accept: */*", "Connection: upgrade",
@@ -147,7 +147,7 @@ def made(number):
     return damaged(text, data) if data.random() < 0.25 else text
 
 
-LAST = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+LAST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def sent(server, number):

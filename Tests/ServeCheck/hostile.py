@@ -32,7 +32,7 @@ def _(program):
 def _(program):
     with Server(program) as server:
         for data in [b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
-                     b"GET / HTTP/1.1\r\nA\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+                     b"GET / HTTP/1.1\r\nA\r\n\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
                      b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
                      b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nabc",
                      b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", random.Random(1).randbytes(4096),
@@ -49,7 +49,7 @@ def _(program):
     with Server(program) as server:
         before = server.memory()
         start = time.monotonic()
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         with server.connect() as connection:
             connection.sendall(head + b"Content-Length: 100000000\r\n\r\n")
             answer = connection.recv(4096)
@@ -75,8 +75,8 @@ def _(program):
 @case("pipelined requests, HTTP/1.0, and connections that stay open")
 def _(program):
     with Server(program) as server:
-        get = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
-        last = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        get = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        last = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         answer = server.raw(get * 50 + last)
         check(responses(answer) == [200] * 51, f"answers {responses(answer)}")
         answer = server.raw(post("/v1/chat/completions", CHAT) * 5 + get + post("/v1/nothing", b"{}") + get

@@ -17,7 +17,7 @@ CHAT = {"messages": [{"role": "user", "content": "Once"}], "max_tokens": 4, "see
 def _(program):
     with Server(program) as server:
         idle = server.connect()
-        idle.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        idle.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         check(status(idle.recv(4096)) == 200, "is not healthy")
         busy = server.connect()
         busy.sendall(post("/v1/completions", {"prompt": "Once", "max_tokens": 400, "ignore_eos": True, "stream": True}))
@@ -127,7 +127,7 @@ def _(program):
         with Server(program, "--unix-socket", path) as server:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(path)
-                connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 check(status(read_all(connection)) == 200, "answers nothing on its socket")
             check(server.terminate() == 0 and not pathlib.Path(path).exists(), "leaves its socket behind")
 
@@ -180,3 +180,83 @@ def _(program):
         wait(lambda: server.request("POST", "/v1/completions", small)[0] == 200, "stays full")
     with Server(program, "--timeout", "0.2") as server:
         server.json("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1500, "ignore_eos": True, "n": 8}, 504)
+
+
+@case("a loopback server answers to this computer's names alone, others only where they are allowed")
+def _(program):
+    def statuses(server, *hosts):
+        found = []
+        for host in hosts:
+            head = "" if host is None else f"Host: {host}\r\n"
+            version = "1.0" if host is None else "1.1"
+            request = f"GET /v1/models HTTP/{version}\r\n{head}Connection: close\r\n\r\n"
+            found.append(status(server.raw(request.encode())))
+        return found
+
+    evil = ["evil.example", "evil.example:9931", "127.0.0.1.evil.example", "localhost.evil.example", "[evil]"]
+    own = ["localhost", "LOCALHOST:9931", "127.0.0.1", "127.0.0.1:1", "[::1]:80", "me.localhost", "localhost.", None]
+    with Server(program) as server:
+        check(statuses(server, *evil) == [403] * len(evil), f"answers {statuses(server, *evil)}")
+        check(statuses(server, *own) == [200] * len(own), f"answers {statuses(server, *own)} to its own names")
+        found, _, body = server.request("POST", "/v1/completions", {"prompt": "A"}, {"Host": "evil.example"})
+        check(found == 403 and json.loads(body)["error"]["code"] == "host_not_allowed", f"answers {found}: {body!r}")
+    with Server(program, "--allowed-host", "chat.example.org", "--allowed-host", "other") as server:
+        check(statuses(server, "Chat.Example.org:80", "other", "evil.example") == [200, 200, 403], "allows others")
+    with Server(program, "--allowed-host", "*") as server:
+        check(statuses(server, *evil) == [200] * len(evil), "does not allow all")
+    with Server(program, "--api-key", "secret") as server:
+        check(statuses(server, "evil.example") == [401], "looks at names although it has keys")
+
+
+@case("receipts of answers pass audits, and are signed with the operator's key")
+def _(program):
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        secret, public, lines = str(folder / "key.pem"), str(folder / "public.pem"), folder / "receipts.jsonl"
+        openssl("genpkey", "-algorithm", "ed25519", "-out", secret)
+        openssl("pkey", "-in", secret, "-pubout", "-out", public)
+        with Server(program, "--receipt-key", secret) as server:
+            options = {"seed": 3, "max_tokens": 20, "presence_penalty": 1, "logit_bias": {"11": -3}, "receipt": True}
+            chat = server.json("POST", "/v1/chat/completions", {**CHAT, **options, "n": 2, "response_format": {
+                "type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "array"}}}})
+            whole = server.json("POST", "/v1/completions", {"prompt": ["Once", "The"], "logprobs": 0, **options})
+            receipts = [choice["receipt"] for answer in (chat, whole) for choice in answer["choices"]]
+        check(len(receipts) == 4 and all('"signature"' in receipt for receipt in receipts), f"gives {receipts}")
+        lines.write_text("".join(receipt + "\n" for receipt in receipts))
+        audit = subprocess.run([program, "audit", str(lines), "--public-key", public], capture_output=True, text=True)
+        check(audit.returncode == 0 and audit.stdout.count(": right:") == 4, audit.stdout + audit.stderr)
+        lines.write_text(receipts[0].replace('"seed":"3"', '"seed":"4"') + "\n")
+        audit = subprocess.run([program, "audit", str(lines)], capture_output=True, text=True)
+        check(audit.returncode == 1 and ": wrong:" in audit.stdout, audit.stdout)
+        result = subprocess.run([program, "serve", "--port", "0", "--receipt-key", public], capture_output=True,
+                                text=True, timeout=60)
+        check(result.returncode != 0 and "PRIVATE KEY" in result.stderr, f"takes a public key: {result.stderr}")
+
+
+@case("speculation is counted, in metrics and in an answer's timings")
+def _(program):
+    with Server(program) as server:
+        answer = server.json("POST", "/v1/completions", {
+            "prompt": "the the the the the the the the the the", "max_tokens": 300, "ignore_eos": True,
+            "temperature": 0})
+        text = server.request("GET", "/metrics")[2].decode()
+
+    def value(name, labels=""):
+        head = f'vllm:{name}{{model_name="demo",engine="0"{labels}}} '
+        found = [line for line in text.splitlines() if line.startswith(head)]
+        check(len(found) == 1, f"has {len(found)} samples of {name}")
+        return float(found[0].split()[-1])
+
+    drafted, accepted = value("spec_decode_num_draft_tokens_total"), value("spec_decode_num_accepted_tokens_total")
+    drafts = value("spec_decode_num_drafts_total")
+    timings = answer["timings"]
+    check(drafted == timings.get("draft_n", 0) and accepted == timings.get("draft_n_accepted", 0), f"gives {timings}")
+    positions = [value("spec_decode_num_accepted_tokens_per_pos_total", f',position="{place}"') for place in range(7)]
+    check(sum(positions) == accepted <= drafted <= 7 * drafts, f"counts {positions}")
+    check(positions == sorted(positions, reverse=True) and drafts > 0, f"counts {positions} of {drafts} guesses")
+    tokens, steps = value("iteration_tokens_total_sum"), value("iteration_tokens_total_count")
+    check(tokens == 300 + answer["usage"]["prompt_tokens"], f"counts {tokens} tokens")
+    check(steps <= 301, f"counts {steps} steps")

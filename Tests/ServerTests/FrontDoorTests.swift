@@ -24,6 +24,29 @@ struct FrontDoorTests {
     #expect(try await server.send("GET", "/v1/models/other").status == 404)
   }
 
+  @Test("answers to this computer's names, to addresses and to names that are allowed, and to all without a check")
+  func hosts() {
+    func fault(_ host: String?, _ check: HostCheck) -> String? {
+      var exchange = Exchange(id: "test", method: "GET", path: "/health")
+      if let host { exchange.headers = [HeaderField("Host", host)] }
+      return check.fault(exchange)
+    }
+    let local = HostCheck(local: ["Chat.example.org", "other:81"])
+    for host in [
+      "localhost", "LocalHost:9931", "localhost.", "a.localhost", "host.docker.internal:80", "127.0.0.1:9931",
+      "10.1.2.3", "[::1]:9931", "[2001:db8::1.2.3.4]", "chat.example.org", "CHAT.example.org:80", "other:81", "", nil,
+    ] {
+      #expect(fault(host, local) == nil, "\(host ?? "none")")
+    }
+    for host in [
+      "evil.example", "evil.example:9931", "127.0.0.1.evil.example", "1.2.3", "1.2.3.256", "localhost.evil.example",
+      "notlocalhost", "[evil.example]", "other:82", "[", ":80", "::",
+    ] {
+      #expect(fault(host, local) == host, "\(host)")
+      #expect(fault(host, .none) == nil && fault(host, HostCheck(local: ["*"])) == nil)
+    }
+  }
+
   @Test("lets in who has a key, in either field and any case, and everybody to the checks of health")
   func keys() async throws {
     let server = try await TestServer(keys: ["secret", "other"])

@@ -26,7 +26,14 @@ struct MetricsTests {
     #expect(samples["vllm:time_to_first_token_seconds_count\(Self.labels)"] == "2")
     #expect(samples["vllm:inter_token_latency_seconds_count\(Self.labels)"] == "8")
     #expect(samples["vllm:request_success_total\(Self.labels.dropLast()),finished_reason=\"length\"}"] == "2")
+    #expect(samples["vllm:prompt_tokens_by_source_total\(Self.labels.dropLast()),source=\"local_cache_hit\"}"] != nil)
+    // A prompt's last step gives the first token.
+    let steps = try #require(Double(samples["vllm:iteration_tokens_total_count\(Self.labels)"] ?? ""))
+    let tokens = try #require(Double(samples["vllm:iteration_tokens_total_sum\(Self.labels)"] ?? ""))
+    #expect(steps >= 2 && tokens >= 10 + 2 && tokens > steps)
     for name in [
+      "spec_decode_num_drafts_total", "spec_decode_num_draft_tokens_total", "spec_decode_num_accepted_tokens_total",
+      "request_max_num_generation_tokens_count", "request_prefill_kv_computed_tokens_sum",
       "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "prefix_cache_queries_total",
       "prefix_cache_hits_total",
     ] {

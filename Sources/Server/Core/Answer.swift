@@ -3,6 +3,7 @@ import BitNetInference
 package struct Answer: Sendable {
   private let choices: [ChoiceRun]
   private let choicesPerPrompt: Int
+  private let metrics: ModelMetrics
 
   /// Starts generations for all prompts and choices.
   ///
@@ -18,6 +19,7 @@ package struct Answer: Sendable {
     }
     self.choices = choices
     choicesPerPrompt = request.choiceCount
+    metrics = served.metrics
   }
 
   /// Runs the answer to its end.
@@ -65,11 +67,15 @@ package struct Answer: Sendable {
       }
       group.cancelAll()
     }
-    return await usage()
+    let (usage, longest) = await usage()
+    metrics.longestGeneration.observe(Double(longest))
+    return usage
   }
 
-  private func usage() async -> AnswerUsage {
+  /// What all choices have taken, and the tokens of the longest.
+  private func usage() async -> (AnswerUsage, longest: Int) {
     var total = AnswerUsage()
+    var longest = 0
     for (index, choice) in choices.enumerated() {
       let usage = await choice.usage
       // The choices of one prompt share it.
@@ -78,9 +84,12 @@ package struct Answer: Sendable {
         total.cachedTokens += usage.cachedTokens
       }
       total.generatedTokens += usage.generatedTokens
+      total.draftedTokens += usage.draftedTokens
+      total.acceptedTokens += usage.acceptedTokens
+      longest = max(longest, usage.generatedTokens)
       total.promptSeconds = max(total.promptSeconds, usage.promptSeconds)
       total.decodeSeconds = max(total.decodeSeconds, usage.decodeSeconds)
     }
-    return total
+    return (total, longest)
   }
 }

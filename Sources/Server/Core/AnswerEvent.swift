@@ -66,6 +66,9 @@ package struct AnswerUsage: Sendable {
   package var promptTokens = 0
   package var cachedTokens = 0
   package var generatedTokens = 0
+  /// Tokens that were guessed and run along with others, and those of them that came true.
+  package var draftedTokens = 0
+  package var acceptedTokens = 0
   /// Seconds from the request to the first generated token.
   package var promptSeconds = 0.0
   /// Seconds from the first generated token to the last.

@@ -215,6 +215,7 @@ actor ChoiceRun {
     metrics.decodeTime.observe(first.duration(to: last) / .seconds(1))
     metrics.inferenceTime.observe(admission.duration(to: last) / .seconds(1))
     metrics.promptLength.observe(Double(prompt.count))
+    metrics.computedLength.observe(Double(prompt.count - (stream?.cachedTokens ?? 0)))
     metrics.generationLength.observe(Double(generated))
     if generated > 1 {
       metrics.timePerOutputToken.observe(first.duration(to: last) / .seconds(1) / Double(generated - 1))
@@ -227,6 +228,8 @@ actor ChoiceRun {
     usage.promptTokens = prompt.count
     usage.cachedTokens = stream?.cachedTokens ?? 0
     usage.generatedTokens = generated
+    let speculation = stream?.speculation ?? .init()
+    (usage.draftedTokens, usage.acceptedTokens) = (speculation.drafted, speculation.accepted)
     let end = first ?? .now
     usage.promptSeconds = start.duration(to: end) / .seconds(1)
     usage.decodeSeconds = last.map { end.duration(to: $0) / .seconds(1) } ?? 0

@@ -13,16 +13,29 @@ package struct FrontDoor: Sendable {
   private let core: ServerCore
   private let keys: KeyRing
   private let crossOrigin: CrossOrigin
+  private let hosts: HostCheck
 
-  package init(_ routes: [Route], core: ServerCore, keys: KeyRing = .init(), crossOrigin: CrossOrigin = .init()) {
+  package init(
+    _ routes: [Route], core: ServerCore, keys: KeyRing = .init(), crossOrigin: CrossOrigin = .init(),
+    hosts: HostCheck = .none
+  ) {
     table = RouteTable(routes)
     self.core = core
     self.keys = keys
     self.crossOrigin = crossOrigin
+    self.hosts = hosts
   }
 
   /// Looks at a request's head.
   package func admit(_ exchange: Exchange) -> Admission {
+    if let host = hosts.fault(exchange) {
+      return .reply(
+        refusal(
+          RequestError(
+            status: 403, type: "invalid_request_error", code: "host_not_allowed",
+            message: "Host is \(quoted(host)); expected localhost, an address, or a name of --allowed-host"),
+          .openAI, exchange))
+    }
     if let reply = crossOrigin.preflight(exchange) { return .reply(reply) }
     switch table.match(exchange.method, exchange.path) {
     case .none:

@@ -127,6 +127,8 @@
         }
       }
       headers = request.headers.map { HeaderField($0.name.rawName, $0.value) }
+      // Which the framework keeps apart.
+      if let host = request.head.authority { headers.append(HeaderField("Host", host)) }
     }
 
     private static let idName = HTTPField.Name("X-Request-Id")!

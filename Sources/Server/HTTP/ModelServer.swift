@@ -26,6 +26,7 @@
       package var limits = ServerLimits()
       package var settings = ServerCore.Settings()
       package var crossOrigin = CrossOrigin()
+      package var hosts = HostCheck.none
       package var keys: [String] = []
       /// The PEM files of a certificate and its private key; nil without TLS.
       package var certificate: (path: String, keyPath: String)?
@@ -69,7 +70,8 @@
     /// Serves until the task is cancelled or its service group shuts down. New work is then refused, and the answers
     /// that run may finish within the limit.
     package func run() async throws {
-      let door = FrontDoor(core.routes, core: core, keys: keys, crossOrigin: configuration.crossOrigin)
+      let door = FrontDoor(
+        core.routes, core: core, keys: keys, crossOrigin: configuration.crossOrigin, hosts: configuration.hosts)
       let responder = FrontResponder<BasicRequestContext>(
         door: door, bodyBytes: configuration.limits.bodyBytes, metrics: core.metrics, logger: logger)
       let (limits, certificates, connections) = (configuration.limits, certificates, connections)

@@ -46,14 +46,16 @@ extension AnswerUsage {
     }
     let computed = promptTokens - cachedTokens
     let later = max(0, generatedTokens - 1)
-    return [
+    return .object([
       "cache_n": .integer(cachedTokens), "prompt_n": .integer(computed), "prompt_ms": rounded(promptSeconds * 1000),
       "prompt_per_token_ms": rounded(promptSeconds * 1000 / Double(max(1, computed))),
       "prompt_per_second": rounded(promptSeconds > 0 ? Double(computed) / promptSeconds : 0),
       "predicted_n": .integer(generatedTokens), "predicted_ms": rounded(decodeSeconds * 1000),
       "predicted_per_token_ms": rounded(decodeSeconds * 1000 / Double(max(1, later))),
       "predicted_per_second": rounded(decodeSeconds > 0 ? Double(later) / decodeSeconds : 0),
-    ]
+      "draft_n": draftedTokens > 0 ? .integer(draftedTokens) : nil,
+      "draft_n_accepted": draftedTokens > 0 ? .integer(acceptedTokens) : nil,
+    ])
   }
 }
 

@@ -33,16 +33,8 @@ final class Histogram: Sendable {
     }
   }
 
-  /// For each bound, how many values were at most that; the number of all values; their sum.
-  var snapshot: (cumulative: [Int], count: Int, sum: Double) {
-    let (counts, sum) = state.withLock { ($0.counts, $0.sum) }
-    var total = 0
-    let cumulative = counts.map { count in
-      total += count
-      return total
-    }
-    return (Array(cumulative.dropLast()), total, sum)
-  }
+  /// How many values fell into each range, the last one included; the sum of all values.
+  var snapshot: (counts: [Int], sum: Double) { state.withLock { ($0.counts, $0.sum) } }
 }
 
 /// Text in the format of Prometheus, version 0.0.4.
@@ -63,12 +55,23 @@ struct PrometheusText {
   }
 
   mutating func histogram(_ name: String, _ labels: [(String, String)], _ histogram: Histogram) {
-    let (cumulative, count, sum) = histogram.snapshot
-    for (bound, count) in zip(histogram.bounds, cumulative) {
-      sample(name + "_bucket", labels + [("le", Self.number(bound))], Double(count))
+    let (counts, sum) = histogram.snapshot
+    self.histogram(name, labels, bounds: histogram.bounds, counts: counts, sum: sum)
+  }
+
+  /// - Parameters:
+  ///   - bounds: the largest values of the ranges, ascending.
+  ///   - counts: the values in each range and, last, above all bounds.
+  ///   - sum: of all values.
+  mutating func histogram(
+    _ name: String, _ labels: [(String, String)], bounds: [Double], counts: [Int], sum: Double
+  ) {
+    var total = 0
+    for (bound, count) in zip(bounds.map(Self.number) + ["+Inf"], counts) {
+      total += count
+      sample(name + "_bucket", labels + [("le", bound)], Double(total))
     }
-    sample(name + "_bucket", labels + [("le", "+Inf")], Double(count))
-    sample(name + "_count", labels, Double(count))
+    sample(name + "_count", labels, Double(total))
     sample(name + "_sum", labels, sum)
   }
 

@@ -41,6 +41,24 @@ extension ServerCore {
       model.metrics.cachedTokens.total
     }
     counter("generation_tokens", "Generated tokens.") { model, _ in model.metrics.generatedTokens.total }
+    text.begin(
+      "vllm:prompt_tokens_by_source_total", "counter", "Prompt tokens, by where their keys and values were from.")
+    for model in catalog.models {
+      let (all, cached) = (model.metrics.promptTokens.total, model.metrics.cachedTokens.total)
+      for (source, count) in [("local_compute", max(0, all - cached)), ("local_cache_hit", cached)] {
+        text.sample("vllm:prompt_tokens_by_source_total", labels(model) + [("source", source)], Double(count))
+      }
+    }
+    counter("spec_decode_num_drafts", "Guesses that steps have verified.") { $1.speculation.drafts }
+    counter("spec_decode_num_draft_tokens", "Tokens of guesses.") { $1.speculation.drafted }
+    counter("spec_decode_num_accepted_tokens", "Tokens of guesses that came true.") { $1.speculation.accepted }
+    let accepted = "vllm:spec_decode_num_accepted_tokens_per_pos_total"
+    text.begin(accepted, "counter", "How often a guess's token at a position, from 0, came true.")
+    for (model, load) in zip(catalog.models, loads) {
+      for (position, count) in load.speculation.acceptedAt.enumerated() {
+        text.sample(accepted, labels(model) + [("position", "\(position)")], Double(count))
+      }
+    }
     text.begin("vllm:request_success_total", "counter", "Generations that ended, by reason.")
     for model in catalog.models {
       for (reason, count) in model.metrics.successes {
@@ -55,6 +73,12 @@ extension ServerCore {
         Double(model.metrics.rejections.total))
     }
 
+    text.begin("vllm:iteration_tokens_total", "histogram", "Tokens of a step, of prompts and new ones.")
+    for (model, load) in zip(catalog.models, loads) {
+      text.histogram(
+        "vllm:iteration_tokens_total", labels(model), bounds: StepTokens.bounds.map { Double($0) },
+        counts: load.stepTokens.counts, sum: Double(load.stepTokens.sum))
+    }
     histogram("time_to_first_token_seconds", "Time from a request to its first token.") { $0.timeToFirstToken }
     histogram("inter_token_latency_seconds", "Time between two tokens.") { $0.interTokenLatency }
     histogram("request_time_per_output_token_seconds", "Mean time between a request's tokens.") {
@@ -71,6 +95,12 @@ extension ServerCore {
     }
     histogram("request_prompt_tokens", "Tokens of a request's prompt.") { $0.promptLength }
     histogram("request_generation_tokens", "Tokens that a request generated.") { $0.generationLength }
+    histogram("request_max_num_generation_tokens", "Tokens of the longest choice of a request.") {
+      $0.longestGeneration
+    }
+    histogram("request_prefill_kv_computed_tokens", "Tokens of a request's prompt that the cache did not hold.") {
+      $0.computedLength
+    }
     histogram("request_params_max_tokens", "The most tokens that a request asked for.") { $0.mostTokens }
     histogram("request_params_n", "The choices that a request asked for.") { $0.choiceCount }
     metrics.write(to: &text)

@@ -18,7 +18,9 @@ package final class ModelMetrics: Sendable {
   let decodeTime = Histogram(requestTimes)
   let inferenceTime = Histogram(requestTimes)
   let promptLength = Histogram(lengths)
+  let computedLength = Histogram(lengths)
   let generationLength = Histogram(lengths)
+  let longestGeneration = Histogram(lengths)
   let mostTokens = Histogram(lengths)
   let choiceCount = Histogram([1, 2, 5, 10, 20])
 
