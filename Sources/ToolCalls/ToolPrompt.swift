@@ -10,7 +10,9 @@ package enum ToolPrompt {
   /// - Parameters:
   ///   - chat: messages in OpenAI's form, with texts as contents.
   ///   - tools: the functions in OpenAI's form.
-  package static func plain(_ chat: ChatInput, tools: [JSONTree]) -> ChatInput {
+  ///   - inUser: whether the first message of the user describes them instead, for templates that refuse a system
+  ///     message.
+  package static func plain(_ chat: ChatInput, tools: [JSONTree], inUser: Bool = false) -> ChatInput {
     let hasCalls = chat.messages.contains { !calls(of: $0).isEmpty }
     guard hasCalls || !tools.isEmpty else { return chat }
     var chat = chat
@@ -18,7 +20,9 @@ package enum ToolPrompt {
     chat.messages = plain(chat.messages)
     guard !tools.isEmpty else { return chat }
     let description = description(of: tools)
-    if let first = chat.messages.first, first["role"] == "system" {
+    if inUser, let index = chat.messages.firstIndex(where: { $0["role"] == "user" }) {
+      chat.messages[index] = message("user", [description, text(of: chat.messages[index])], separator: "\n\n")
+    } else if let first = chat.messages.first, first["role"] == "system" {
       chat.messages[0] = message("system", [text(of: first), description].filter { !$0.isEmpty }, separator: "\n\n")
     } else {
       chat.messages.insert(message("system", [description]), at: 0)

@@ -199,6 +199,9 @@ struct ToolPromptTests {
     let system = ToolPrompt.plain(
       ChatInput(messages: [message("system", "Be short."), message("user", "Hi")]), tools: [Self.tool])
     #expect(texts(system)[0].hasPrefix("system: Be short.\n\nYou can call these functions."))
+    let user = ToolPrompt.plain(ChatInput(messages: [message("user", "Hi")]), tools: [Self.tool], inUser: true)
+    #expect(texts(user).count == 1)
+    #expect(texts(user)[0].hasPrefix("user: You can call these functions.") && texts(user)[0].hasSuffix("\n\nHi"))
     #expect(texts(ToolPrompt.plain(ChatInput(messages: [message("tool", "x")]), tools: [])) == ["tool: x"])
   }
 

@@ -300,6 +300,21 @@ struct ToolTemplateTests {
     """
   }
 
+  @Test("are described to the user's side where the template refuses a system message")
+  func noSystem() async throws {
+    let template = """
+      {% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}\
+      {{ message.role }}: {{ message.content }}
+      {% endfor %}
+      """
+    let server = try await TestServer(template: template)
+    let body = #""messages": [{"role": "user", "content": "Hi"}], "tools": \#(Functions.nested)"#
+    let prompt = try await server.post("/apply-template", "{\(body)}").json()["prompt"].string()
+    #expect(prompt.hasPrefix("user: You can call these functions."))
+    let output = try await server.post("/v1/chat/completions", "{\(body), \"tool_choice\": \"required\"}")
+    #expect(try Array(output.json()["choices"].elements())[0]["finish_reason"].string() == "tool_calls")
+  }
+
   @Test("are written by the template, and called in its form", arguments: 0..<templates.count)
   func families(_ index: Int) async throws {
     let (name, text) = Self.templates[index]

@@ -27,7 +27,13 @@ struct RequestedTools: Sendable {
 
   /// The chat with its functions, as the model's template writes it or, where that has no tools, in texts.
   func chat(_ chat: ChatInput, for served: ServedModel) -> ChatInput {
-    guard served.toolStyle != nil else { return ToolPrompt.plain(chat, tools: shown) }
+    guard served.toolStyle != nil else {
+      let plain = ToolPrompt.plain(chat, tools: shown)
+      guard !shown.isEmpty, let template = try? served.chatTemplate(), (try? template.prompt(for: plain)) == nil else {
+        return plain
+      }
+      return ToolPrompt.plain(chat, tools: shown, inUser: true)
+    }
     var chat = chat
     if !shown.isEmpty { chat.tools = shown }
     return chat
