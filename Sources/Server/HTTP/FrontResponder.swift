@@ -128,7 +128,7 @@
       }
       headers = request.headers.map { HeaderField($0.name.rawName, $0.value) }
       // Which the framework keeps apart.
-      if let host = request.head.authority { headers.append(HeaderField("Host", host)) }
+      if let host = request.head.authority { headers.insert(HeaderField("Host", host), at: 0) }
     }
 
     private static let idName = HTTPField.Name("X-Request-Id")!
