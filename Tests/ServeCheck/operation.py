@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 
 from harness import Server, case, check, post, read_all, status, wait
@@ -165,17 +166,21 @@ def _(program):
 @case("a full queue gives 429 and Retry-After")
 def _(program):
     with Server(program, "--max-running", "1", "--max-waiting", "1") as server:
-        # A reader that takes nothing lets its request pause, so that it holds its place.
-        body = {"prompt": "a", "max_tokens": 500, "ignore_eos": True, "stream": True, "logprobs": 5}
-        busy = [server.connect() for _ in range(2)]
-        for connection in busy:
-            connection.sendall(post("/v1/completions", body))
-            time.sleep(0.05)
-        found, fields, data = server.request("POST", "/v1/completions", body)
-        check(found == 429 and fields["Retry-After"] == "1", f"gives {found}, {fields}")
-        check(json.loads(data)["error"]["code"] == "queue_full", f"says {data}")
-        for connection in busy:
-            connection.close()
+        # One runs and one waits: of many at the same moment, others find the queue full.
+        body = {"prompt": "a", "max_tokens": 400, "ignore_eos": True}
+        found = []
+        callers = [threading.Thread(target=lambda: found.append(server.request("POST", "/v1/completions", body)))
+                   for _ in range(16)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        statuses = sorted(answer[0] for answer in found)
+        check(len(found) == 16 and set(statuses) == {200, 429}, f"gives {statuses}")
+        for status_code, fields, data in found:
+            if status_code == 429:
+                check(fields["Retry-After"] == "1", f"gives {fields}")
+                check(json.loads(data)["error"]["code"] == "queue_full", f"says {data}")
         small = {"prompt": "a", "max_tokens": 1}
         wait(lambda: server.request("POST", "/v1/completions", small)[0] == 200, "stays full")
     with Server(program, "--timeout", "0.2") as server:
