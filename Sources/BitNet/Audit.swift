@@ -97,6 +97,15 @@ extension LanguageModel {
   /// The constraint of a receipt's format; nil for any text.
   private func constraint(of receipt: Receipt) throws(AuditError) -> (any TokenConstraint)? {
     guard let format = receipt.format else { return nil }
+    let size = format.alternatives.joined().reduce(0) { size, part in
+      switch part {
+      case .text(let text): size + text.utf8.count
+      case .json(let schema): size + schema.count
+      }
+    }
+    guard size <= 1 << 20 else {
+      throw AuditError("the receipt's response_format has \(size) bytes; expected at most \(1 << 20)")
+    }
     guard format.alternatives.count <= 1024, format.alternatives.allSatisfy({ $0.count <= 1024 }) else {
       throw AuditError(
         "the receipt's response_format has \(format.alternatives.count) alternatives or long ones; expected at most "

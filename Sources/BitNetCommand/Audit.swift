@@ -11,8 +11,9 @@ struct Audit: AsyncParsableCommand {
       Reads receipts that `generate --receipt` and `chat --receipt` wrote, or a server returned, one on each line, or \
       the answers of `generate --jsonl --receipts`. For each it prints whether the model, given the receipt's prompt, \
       parameters and seed, generates exactly the receipt's tokens, or the first token that differs. All tokens go \
-      through the model as a prompt does, so an audit takes a fraction of the generation's time. The model's digest is computed from its weights first. The device, \
-      the number of threads and the format of the model's files make no difference.
+      through the model as a prompt does, so an audit takes a fraction of the generation's time. The model's digest is \
+      computed from its weights first. The device, the number of threads and the format of the model's files make no \
+      difference. Lines of a batch that are errors are left out.
 
       The exit status is 1 if a receipt is wrong.
 
@@ -85,21 +86,42 @@ struct Audit: AsyncParsableCommand {
     do { return try ReceiptKey(pem: text, kind: .open) } catch { throw CommandError("\(publicKey): \(error)") }
   }
 
-  /// The lines of a file, without empty ones, with their names.
+  /// The receipts in a file, with their names.
   private func read(_ path: String) throws -> [(name: String, bytes: [UInt8])] {
     let lines = try ByteInput.contents(of: path).split(
       separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     let full = lines.enumerated().filter { !$1.isEmpty }
-    return full.map { (full.count == 1 ? path : "\(path), line \($0 + 1)", Self.receipt(in: Array($1))) }
+    return full.flatMap { number, line in
+      let name = full.count == 1 ? path : "\(path), line \(number + 1)"
+      let found = Self.receipts(in: Array(line))
+      return found.enumerated().map { (found.count == 1 ? name : "\(name), choice \($0 + 1)", $1) }
+    }
   }
 
-  /// The receipt inside the answer of a batch; other lines are receipts themselves.
-  private static func receipt(in line: [UInt8]) -> [UInt8] {
+  /// The receipts inside the answer of a batch or of a server: none where it is an error. Other lines are receipts
+  /// themselves.
+  private static func receipts(in line: [UInt8]) -> [[UInt8]] {
     let limits = JSONLimits(byteCount: line.count, depth: 64)
-    guard let field = try? JSONDocument(line, limits: limits).root["receipt"], field.kind == .string,
-      let text = try? field.string(), text.hasPrefix("{")
-    else { return line }
-    return Array(text.utf8)
+    func inside(_ answer: JSONValue) -> [UInt8]? {
+      guard let field = try? answer["receipt"], field.kind == .string, let text = try? field.string(),
+        text.hasPrefix("{")
+      else { return nil }
+      return Array(text.utf8)
+    }
+    guard let root = try? JSONDocument(line, limits: limits).root else { return [line] }
+    if let own = inside(root) { return [own] }
+    guard var fields = try? root.fields(), let body = try? answer(in: root) else { return [line] }
+    if fields["receipt"].ifPresent != nil { return [line] }
+    // OpenAI's form has errors of a line beside the answer, and those of a request in its place.
+    if fields["error"].ifPresent != nil || (try? body["error"].ifPresent) != nil { return [] }
+    let found = (try? body["choices"].elements().compactMap(inside)) ?? []
+    return found.isEmpty ? [line] : found
+  }
+
+  /// The answer of a server in a line of OpenAI's batch files, or the line itself.
+  private static func answer(in line: JSONValue) throws(JSONError) -> JSONValue {
+    guard let response = try line["response"].ifPresent, let body = try response["body"].ifPresent else { return line }
+    return body
   }
 
   private func check(

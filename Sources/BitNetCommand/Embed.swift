@@ -8,7 +8,7 @@ struct Embed: AsyncParsableCommand {
     abstract: "Turn texts into vectors that tell how close they are in meaning.",
     discussion: """
       Takes texts as arguments, or one text from each line of standard input. Prints a JSON line for each: \
-      {"index": …, "tokens": …, "embedding": […]}. A file whose name ends in .npy gets a NumPy array of 32-bit floats \
+      {"embedding": […], "index": …, "tokens": …}. A file whose name ends in .npy gets a NumPy array of 32-bit floats \
       instead, one row for each text.
 
       Examples:

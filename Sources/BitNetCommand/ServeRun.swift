@@ -20,7 +20,8 @@
     }
 
     func run() async throws {
-      let server = try await makeServer()
+      let socket = try options.address.unixSocket.map { try SocketFile($0) }
+      let server = try await makeServer(socket)
       let task = Task { try await server.run() }
       let end = SignalHandler([SIGTERM, SIGINT]) { number in
         // The second signal does not wait.
@@ -32,7 +33,7 @@
       defer {
         end.cancel()
         reload.cancel()
-        if let path = options.address.unixSocket { unlink(path) }
+        socket?.remove()
       }
       do {
         try await task.value
@@ -41,7 +42,7 @@
       }
     }
 
-    private func makeServer() async throws -> ModelServer {
+    private func makeServer(_ socket: SocketFile?) async throws -> ModelServer {
       let address = options.address
       let keys = try options.access.allKeys()
       var configuration = ModelServer.Configuration(
@@ -54,7 +55,7 @@
       }
       configuration.crossOrigin = CrossOrigin(origins: options.access.origins)
       configuration.keys = keys
-      let isLocal = address.unixSocket == nil && ["127.0.0.1", "::1", "localhost"].contains(address.host)
+      let isLocal = address.unixSocket == nil && Self.isLoopback(address.host)
       if isLocal, keys.isEmpty { configuration.hosts = HostCheck(local: options.access.hosts) }
       if let certificate = address.certificate, let key = address.certificateKey {
         configuration.certificate = (certificate, key)
@@ -73,10 +74,32 @@
       return try ModelServer(
         models, embedders: embedders, configuration: configuration, logger: logger
       ) { port in
+        socket?.claim()
         let scheme = address.certificate == nil ? "http" : "https"
         let host = address.host.contains(":") ? "[\(address.host)]" : address.host
         let place = address.unixSocket ?? "\(scheme)://\(host):\(port ?? address.port)"
         try? ByteOutput.standard.write("listening on \(place)\n")
+      }
+    }
+
+    /// Whether only programs on this machine reach a host, which is a name or an address.
+    private static func isLoopback(_ host: String) -> Bool {
+      if host.lowercased() == "localhost" { return true }
+      var hints = addrinfo()
+      hints.ai_flags = AI_NUMERICHOST
+      var found: UnsafeMutablePointer<addrinfo>?
+      guard getaddrinfo(host, nil, &hints, &found) == 0, let address = found?.pointee.ai_addr else { return false }
+      defer { freeaddrinfo(found) }
+      switch Int32(address.pointee.sa_family) {
+      case AF_INET:
+        return address.withMemoryRebound(to: sockaddr_in.self, capacity: 1) {
+          UInt32(bigEndian: $0.pointee.sin_addr.s_addr) >> 24 == 127
+        }
+      case AF_INET6:
+        return address.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
+          withUnsafeBytes(of: $0.pointee.sin6_addr) { $0.dropLast().allSatisfy { $0 == 0 } && $0.last == 1 }
+        }
+      default: return false
       }
     }
 

@@ -51,32 +51,29 @@ package enum ToolPrompt {
     var result: [ChatInput.Message] = []
     /// Names of called functions by the calls' identifiers.
     var names: [String: String] = [:]
-    /// Names of called functions without a result, for results that name no call.
-    var open: [String] = []
-    /// Whether the last message is one of results, which the user's text joins.
-    var hasResults = false
+    /// Called functions without a result, for results that name no call.
+    var open = OpenCalls()
+    /// Results since the last other message, which are one message of the user and which the user's text joins.
+    var results: [String] = []
     for message in messages {
       switch message["role"] {
       case "tool", "function":
-        var name = message["tool_call_id"]?.text.flatMap { names[$0] } ?? message["name"]?.text
-        if let known = name, let index = open.firstIndex(of: known) {
-          open.remove(at: index)
-        } else if name == nil, !open.isEmpty {
-          name = open.removeFirst()
-        }
-        let line = (name.map { "The function \($0) returned: " } ?? "The function returned: ") + text(of: message)
-        if hasResults, let last = result.popLast() {
-          result.append(self.message("user", [text(of: last), line]))
-        } else {
-          result.append(self.message("user", [line]))
-        }
-        hasResults = true
+        let known = message["tool_call_id"]?.text.flatMap { names[$0] } ?? message["name"]?.text
+        let name = open.close(known)
+        results.append(
+          (name.map { "The function \($0) returned: " } ?? "The function returned: ") + text(of: message))
         continue
-      case "user" where hasResults:
-        let last = result.removeLast()
-        result.append(self.message("user", [text(of: last), text(of: message)]))
+      case "user" where !results.isEmpty:
+        result.append(self.message("user", results + [text(of: message)]))
+        results = []
+        continue
+      default:
+        if !results.isEmpty { result.append(self.message("user", results)) }
+        results = []
+      }
+      switch message["role"] {
       case "assistant" where !calls(of: message).isEmpty:
-        open = []
+        open = OpenCalls()
         var lines = [text(of: message)].filter { !$0.isEmpty }
         for call in calls(of: message) {
           let function = call["function"] ?? call
@@ -90,8 +87,8 @@ package enum ToolPrompt {
         result.append(self.message("assistant", lines))
       default: result.append(message)
       }
-      hasResults = false
     }
+    if !results.isEmpty { result.append(self.message("user", results)) }
     return result
   }
 
@@ -112,6 +109,42 @@ package enum ToolPrompt {
   /// JSON on one line.
   private static func written(_ tree: JSONTree) -> String {
     String(decoding: (try? tree.serialized()) ?? [], as: UTF8.self)
+  }
+}
+
+/// The names of called functions whose results are to come, in the order of the calls.
+private struct OpenCalls {
+  private var names: [String] = []
+  private var next = 0
+  /// How many calls of a name are open, and how many of them from `next` on have a result out of order.
+  private var counts: [String: (open: Int, skipped: Int)] = [:]
+
+  mutating func append(_ name: String) {
+    names.append(name)
+    counts[name, default: (0, 0)].open += 1
+  }
+
+  /// Takes a result.
+  ///
+  /// - Parameter name: what it names; nil for nothing.
+  /// - Returns: the name; the first open call's if the result names none.
+  mutating func close(_ name: String?) -> String? {
+    if let name {
+      if let count = counts[name], count.open > 0 { counts[name] = (count.open - 1, count.skipped + 1) }
+      return name
+    }
+    while next < names.count {
+      let first = names[next]
+      next += 1
+      guard let count = counts[first] else { continue }
+      if count.skipped > 0 {
+        counts[first]?.skipped -= 1
+      } else {
+        counts[first]?.open -= 1
+        return first
+      }
+    }
+    return nil
   }
 }
 

@@ -62,6 +62,14 @@ struct BatchTests {
     #expect(forged != run.text)
     let wrong = try await BitNetProgram.run(["audit", "-"], input: Data(forged.utf8))
     #expect(wrong.status == 1 && wrong.text.contains("line 1: right") && wrong.text.contains("line 2: wrong"))
+    // A line that is an error has no receipt; one of OpenAI's form has them in its choices.
+    let first = run.text.split(separator: "\n")[0]
+    let receipt = first[first.range(of: #""receipt":"#)!.upperBound...].dropLast()
+    let others =
+      #"{"line":1,"error":"prompt is missing"}"# + "\n" + #"{"response":{"body":{"choices":[{"receipt":"#
+      + receipt + "}]}}}\n"
+    let mixed = try await BitNetProgram.run(["audit", "-"], input: Data(others.utf8))
+    #expect(mixed.status == 0 && mixed.text.hasPrefix("-, line 2: right"), "\(mixed.text)\(mixed.errors)")
     let alone = try await BitNetProgram.run(["generate", "--prompt", "A", "--receipts"])
     #expect(alone.status != 0 && alone.errors.contains("--receipts is given without --jsonl"), "\(alone.errors)")
   }

@@ -9,9 +9,12 @@ final class BatchOutput: Sendable {
   /// The numbers of the lines whose answers an earlier run wrote.
   let answered: Set<Int>
 
-  /// - Parameter path: the file, which is created or continued; "-" for standard output.
-  /// - Throws: `CommandError` for a file that is not the output of an earlier run, or that another run is writing.
-  init(_ path: String) throws {
+  /// - Parameters:
+  ///   - path: the file, which is created or continued; "-" for standard output.
+  ///   - input: the file of the lines to answer; "-" for standard input.
+  /// - Throws: `CommandError` for a file that is not the output of an earlier run, that another run is writing, or that
+  ///   is the input.
+  init(_ path: String, input: String) throws {
     guard path != "-" else {
       (name, output, answered) = ("standard output", .standard, [])
       return
@@ -25,6 +28,9 @@ final class BatchOutput: Sendable {
       answered = []
       return
     }
+    var source = stat()
+    guard input == "-" || stat(input, &source) != 0 || source.st_dev != status.st_dev || source.st_ino != status.st_ino
+    else { throw CommandError("\(path) is the input too; expected another file for the answers") }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw CommandError("\(path) is being written by another process; expected a file for this run alone")
     }
@@ -55,6 +61,14 @@ final class BatchOutput: Sendable {
         )
       }
       end = off_t(reader.bytesRead)
+    }
+    // What follows is cut off, so it must be the beginning of an answer.
+    let beginning = Array(#"{"line":"#.utf8)
+    var rest = [UInt8](repeating: 0, count: beginning.count)
+    let count = pread(descriptor, &rest, rest.count, end)
+    guard count >= 0, rest.prefix(count).elementsEqual(beginning.prefix(count)) else {
+      throw CommandError(
+        "the last line of \(path) is no answer of an earlier run; expected the output of one, or a new file")
     }
     return (answered, end)
   }

@@ -33,7 +33,9 @@ struct CallReader {
     var events: [AnswerEvent.Kind] = []
     for event in parser.append(text) + (isLast ? parser.finish() : []) where !isOver {
       switch event {
-      case .text(let text): events.append(.text(text, []))
+      case .text(let text):
+        // A call that is forced is all of the answer: where it is cut before its name is known, this is its beginning.
+        if !calls.use.isForced { events.append(.text(text, [])) }
       case .begin(let name):
         count += 1
         events.append(.call(count - 1, .begin(id: identifier(name), name: name)))

@@ -34,7 +34,7 @@ package struct FrontDoor: Sendable {
           RequestError(
             status: 403, type: "invalid_request_error", code: "host_not_allowed",
             message: "Host is \(quoted(host)); expected localhost, an address, or a name of --allowed-host"),
-          .openAI, exchange))
+          .ofPath(exchange.path), exchange))
     }
     if let reply = crossOrigin.preflight(exchange) { return .reply(reply) }
     switch table.match(exchange.method, exchange.path) {
@@ -43,8 +43,9 @@ package struct FrontDoor: Sendable {
         refusal(
           RequestError(
             status: 404, type: "invalid_request_error", code: "unknown_url",
-            message: "\(exchange.method) \(quoted(exchange.path)) is unknown; GET / lists what there is"),
-          .openAI, exchange))
+            message:
+              "\(exchange.method) \(quoted(exchange.path)) is unknown; expected a path such as /v1/chat/completions"),
+          .ofPath(exchange.path), exchange))
     case .otherMethods(let methods):
       if exchange.method == "OPTIONS" {
         let allow = HeaderField("Allow", methods.joined(separator: ", "))
@@ -56,7 +57,7 @@ package struct FrontDoor: Sendable {
             status: 405, type: "invalid_request_error", code: "method_not_allowed",
             message: "the method of \(exchange.path) is \(exchange.method); expected \(methods[0])",
             headers: [.init("Allow", methods.joined(separator: ", "))]),
-          .openAI, exchange))
+          .ofPath(exchange.path), exchange))
     case .route(let route, let parameters):
       if let error = fault(exchange, route) { return .reply(refusal(error, route.errors, exchange)) }
       return .route(route, parameters: parameters)

@@ -4,6 +4,11 @@ package struct ErrorForm: Sendable {
   package let body: @Sendable (RequestError) -> [UInt8]
 
   package init(_ body: @escaping @Sendable (RequestError) -> [UInt8]) { self.body = body }
+
+  /// The form of errors that come before a route is found, by the beginning of the path.
+  static func ofPath(_ path: String) -> ErrorForm {
+    path.hasPrefix("/api/") ? .ollama : path.hasPrefix("/v1/messages") ? .anthropic : .openAI
+  }
 }
 
 /// What answers the requests of one method and path.
