@@ -173,11 +173,12 @@
         context.write(wrapOutboundOut(.head(head)), promise: promise)
       case .end(let trailers):
         current?.hasAllOfResponse = true
-        guard current?.closes ?? true else {
-          context.write(wrapOutboundOut(.end(trailers)), promise: promise)
-          return endExchangeIfDone(context)
+        // A server may have begun to drain since the head: closing at once would lose what is not flushed yet.
+        if current?.closes ?? true || isQuiescing || hasInputEnded {
+          return close(after: .end(trailers), context, promise)
         }
-        close(after: .end(trailers), context, promise)
+        context.write(wrapOutboundOut(.end(trailers)), promise: promise)
+        endExchangeIfDone(context)
       case let part: context.write(wrapOutboundOut(part), promise: promise)
       }
     }
