@@ -55,7 +55,9 @@ public final class LanguageModel: Sendable {
   ) {
     configuration = loaded.weights.configuration
     self.tokenizer = tokenizer
-    warning = loaded.warning
+    warning =
+      loaded.warning
+      ?? (loaded.embedding == nil ? nil : "the model is one for embedding, so the texts that it generates mean little")
     modelFingerprint = ModelFingerprint(digest: digest)
     do {
       chatTemplate = try loaded.chatTemplate.map { (jinja) throws(JinjaError) in

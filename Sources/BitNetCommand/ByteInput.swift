@@ -11,26 +11,35 @@ struct ByteInput {
   static var standardIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
 
   /// All bytes of a file; of standard input for "-".
-  static func contents(of path: String) throws -> [UInt8] {
-    if path == "-" { return try standard.readToEnd() }
+  ///
+  /// - Parameter limit: the most bytes that it may have.
+  static func contents(of path: String, limit: Int = .max) throws -> [UInt8] {
+    if path == "-" { return try standard.readToEnd(limit: limit) }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
     defer { close(descriptor) }
-    return try ByteInput(descriptor: descriptor, name: path).readToEnd()
+    return try ByteInput(descriptor: descriptor, name: path).readToEnd(limit: limit)
   }
 
   /// The text of a file; of standard input for "-".
-  static func text(of path: String) throws -> String {
-    let bytes = try contents(of: path)
+  ///
+  /// - Parameter limit: the most bytes that it may have.
+  static func text(of path: String, limit: Int = .max) throws -> String {
+    let bytes = try contents(of: path, limit: limit)
     guard let text = String(validating: bytes, as: UTF8.self) else {
       throw CommandError("\(path == "-" ? standard.name : path) is not UTF-8 text")
     }
     return text
   }
 
-  func readToEnd() throws -> [UInt8] {
+  func readToEnd(limit: Int = .max) throws -> [UInt8] {
     var bytes: [UInt8] = []
-    while let chunk = try read() { bytes += chunk }
+    while let chunk = try read() {
+      bytes += chunk
+      guard bytes.count <= limit else {
+        throw CommandError("\(name) has more than \(size(limit)); expected at most as many")
+      }
+    }
     return bytes
   }
 
@@ -49,14 +58,23 @@ struct ByteInput {
   }
 }
 
+/// A line has more bytes than ``LineReader/longestLine``.
+struct LineTooLongError: Error, CustomStringConvertible {
+  /// The line's number, from 1.
+  let number: Int
+  let input: String
+
+  var description: String {
+    "line \(number) of \(input) has more than \(size(LineReader.longestLine)); expected at most as many"
+  }
+}
+
 /// The lines of an input, without their line ends.
 struct LineReader {
   /// The longest line in bytes: 64 MiB.
   static let longestLine = 64 << 20
 
   private let input: ByteInput
-  /// The most bytes of a line.
-  private let limit: Int
   private var buffer: [UInt8] = []
   private var start = 0
   private var isAtEnd = false
@@ -67,12 +85,10 @@ struct LineReader {
   /// Whether the line that was returned last has a line end.
   private(set) var endsWithBreak = false
 
-  init(_ input: ByteInput = .standard, limit: Int = .max) {
-    self.input = input
-    self.limit = limit
-  }
+  init(_ input: ByteInput = .standard) { self.input = input }
 
-  /// - Throws: `CommandError` for a line that is longer than ``longestLine``, or an input that cannot be read.
+  /// - Throws: `LineTooLongError`, after which ``skipLine()`` leads to the next line; `CommandError` for an input that
+  ///   cannot be read.
   mutating func next() throws -> ArraySlice<UInt8>? {
     var searched = start
     while true {
@@ -92,18 +108,29 @@ struct LineReader {
         return buffer[start...]
       }
       guard buffer.count - start <= Self.longestLine else {
-        throw CommandError(
-          "line \(lineNumber + 1) of \(input.name) has more than \(Self.longestLine) bytes; expected at most as many")
+        throw LineTooLongError(number: lineNumber + 1, input: input.name)
       }
       buffer.removeFirst(start)
       searched = buffer.count
       start = 0
-      guard buffer.count <= limit else {
-        throw CommandError(
-          "line \(lineNumber + 1) of \(input.name) is longer than \(size(limit)); expected shorter lines")
-      }
       if let bytes = try input.read() { buffer += bytes } else { isAtEnd = true }
     }
+  }
+
+  /// Passes over a line of any length.
+  mutating func skipLine() throws {
+    let number = lineNumber + 1
+    while !buffer[start...].contains(UInt8(ascii: "\n")) {
+      bytesRead += buffer.count - start
+      (buffer, start) = ([], 0)
+      guard let bytes = try input.read() else {
+        isAtEnd = true
+        break
+      }
+      buffer = bytes
+    }
+    _ = try next()
+    lineNumber = number
   }
 
   /// The next line as text.

@@ -130,7 +130,7 @@ struct Embed: AsyncParsableCommand {
     while let line = try source.read() {
       struct Input: Decodable { let text: String }
       let place = "line \(line.number) of \(inputName)"
-      texts.append(try decodeJSON(Input.self, line.bytes, place: place, expected: #"{"text": "…"}"#).text)
+      texts.append(try decodeJSON(Input.self, line.bytes.get(), place: place, expected: #"{"text": "…"}"#).text)
     }
     return texts
   }

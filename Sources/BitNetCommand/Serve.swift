@@ -127,9 +127,9 @@ struct ServeAccess: ParsableArguments {
     name: .customLong("allowed-host"), parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
       """
-      Without keys, a server on a loopback address answers only requests to localhost or an address, so that no web \
-      site can reach it under a name of its own. This allows another name in the field Host, as of a proxy on this \
-      computer; * allows all. May be repeated.
+      Without keys, a server on a loopback address answers only requests whose field Host is localhost or an address, \
+      so that no web site can reach it under a name of its own. This allows one more name, such as the one that a \
+      proxy on this computer passes on; * allows all. May be repeated.
       """, valueName: "name"))
   var hosts: [String] = []
 
@@ -142,7 +142,7 @@ struct ServeAccess: ParsableArguments {
   /// - Throws: `CommandError` for a file that cannot be read or has no key: it would let everybody in.
   func allKeys() throws -> [String] {
     guard let keyFile else { return keys }
-    let text = try ByteInput.text(of: keyFile)
+    let text = try ByteInput.text(of: keyFile, limit: 1 << 20)
     let found = KeyRing.keys(inFile: text)
     guard !found.isEmpty else { throw CommandError("--api-key-file \(keyFile) has no key; expected one on each line") }
     return keys + found

@@ -21,6 +21,7 @@
 
     func run() async throws {
       let socket = try options.address.unixSocket.map { try SocketFile($0) }
+      if socket == nil { try ListenCheck.check(host: options.address.host, port: options.address.port) }
       let server = try await makeServer(socket)
       let task = Task { try await server.run() }
       let end = SignalHandler([SIGTERM, SIGINT]) { number in
@@ -165,15 +166,8 @@
     }
 
     private static func startError(_ error: any Error, _ address: ServeAddress) -> any Error {
-      let text = "\(error)"
       let place = address.unixSocket ?? "\(address.host):\(address.port)"
-      if text.contains("errno: \(EADDRINUSE)") {
-        return CommandError("\(place) is in use by another program; expected a free one, as --port 0 finds")
-      }
-      if text.contains("errno: \(EACCES)") {
-        return CommandError("\(place) is not allowed; expected a port from 1024 on, or the rights of an administrator")
-      }
-      return error is ServerStartError || error is CommandError ? error : CommandError("\(place): \(text)")
+      return error is ServerStartError || error is CommandError ? error : CommandError("\(place): \(error)")
     }
   }
 #endif

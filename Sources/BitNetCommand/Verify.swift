@@ -14,10 +14,10 @@ struct Verify: ParsableCommand {
     abstract: "Check that this machine computes the right results, bit for bit.",
     discussion: """
       On a GPU, compares the results of every kernel with scalar code, and the engine's logits and tokens, for random \
-      models (for embedding too) and for the chosen model, with those of the CPU engine. On the CPU, compares the logits and tokens of \
-      each instruction set with those of the reference engine. With eight shapes or more, the check of a GPU includes \
-      matrices and a layer as large as those of BitNet b1.58 2B-4T. A check that fails does not stop the others. The \
-      exit status is 1 if anything differs or fails.
+      models (for embedding too) and for the chosen model, with those of the CPU engine. On the CPU, compares the \
+      logits and tokens of each instruction set with those of the reference engine. With eight shapes or more, the \
+      check of a GPU includes matrices and a layer as large as those of BitNet b1.58 2B-4T. A check that fails does \
+      not stop the others. The exit status is 1 if anything differs or fails.
 
       --checks selects parts of the checks on a GPU:
         kernels      every kernel on its own, with its registers and local memory

@@ -8,11 +8,10 @@
 // The 16 threads that share queries are half of a warp, so that scores, softmax and weights never leave it: the block's
 // barriers are for keys and values alone, one of which is loaded while the other is used. Launch: 128 threads; grid
 // (keyValueHeads, tiles, parts of a group of more than 64 heads); shared memory sizeof(TileScratch).
-#include "cache.cuh"
+#include "attention_tile.cuh"
 
-constexpr int tileThreads = 128, tileQueries = 64, maximumSize = 128;
-constexpr int ownQueries = 8, ownKeys = 4, sharers = 16;  // queries and keys of a thread; threads that share queries
-constexpr int keyStride = maximumSize + 8;
+constexpr int tileQueries = 64, ownQueries = 8;  // of a block and of a thread
+constexpr int maximumSize = tileElements;
 
 /// Strides are chosen so that neighbouring threads read from different banks. Query q is row q % 8 of group q / 8.
 struct alignas(16) TileScratch {
@@ -22,23 +21,6 @@ struct alignas(16) TileScratch {
   float shares[tileQueries / ownQueries][ownQueries * chunkLength + 16];
 };
 static_assert(sizeof(TileScratch) == tileScratchBytes);
-
-/// Eight bfloat16 values as floats.
-struct Run {
-  float element[8];
-
-  __device__ __forceinline__ explicit Run(const uint16_t *from) {
-    const uint4 v = *(const uint4 *)from;
-    element[0] = lowBFloat16(v.x), element[1] = highBFloat16(v.x), element[2] = lowBFloat16(v.y),
-    element[3] = highBFloat16(v.y);
-    element[4] = lowBFloat16(v.z), element[5] = highBFloat16(v.z), element[6] = lowBFloat16(v.w),
-    element[7] = highBFloat16(v.w);
-  }
-  __device__ __forceinline__ void add(float weight, float (&sum)[8]) const {
-#pragma unroll
-    for (int e = 0; e < 8; e++) sum[e] = __fmaf_rn(weight, element[e], sum[e]);
-  }
-};
 
 /// Starts copying the 64 rows of a page part.
 __device__ __forceinline__ void copyPart(uint16_t (&to)[chunkLength][keyStride], const uint16_t *from, int padded) {
@@ -55,67 +37,8 @@ __device__ __forceinline__ void copyPart(uint16_t (&to)[chunkLength][keyStride],
   ptx::commitAsync();
 }
 
-/// A thread's part of the scores of a chunk: its queries (rows of maximumSize) with keys x, x + 16, x + 32, x + 48.
+/// A thread's part of the scores of a chunk: its queries with keys x, x + 16, x + 32, x + 48.
 typedef float Scores[ownQueries][ownKeys];
-
-/// Adds the runs of one lane of the canonical order.
-__device__ __forceinline__ void addLane(Scores &sum, const float *queries, const uint16_t *keys, int lane, int padded) {
-#pragma unroll 1
-  for (int run = lane; 8 * run < padded; run += 4) {
-    uint4 packed[ownKeys];
-#pragma unroll
-    for (int j = 0; j < ownKeys; j++) packed[j] = *(const uint4 *)(keys + 16 * j * keyStride + 8 * run);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float key[ownKeys][4];
-#pragma unroll
-      for (int j = 0; j < ownKeys; j++) {
-        const unsigned first = half ? packed[j].z : packed[j].x, second = half ? packed[j].w : packed[j].y;
-        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second),
-        key[j][3] = highBFloat16(second);
-      }
-#pragma unroll
-      for (int i = 0; i < ownQueries; i++) {
-        const float4 query = *(const float4 *)(queries + i * maximumSize + 8 * run + 4 * half);
-#pragma unroll
-        for (int j = 0; j < ownKeys; j++) {
-          sum[i][j] = __fmaf_rn(query.x, key[j][0], sum[i][j]);
-          sum[i][j] = __fmaf_rn(query.y, key[j][1], sum[i][j]);
-          sum[i][j] = __fmaf_rn(query.z, key[j][2], sum[i][j]);
-          sum[i][j] = __fmaf_rn(query.w, key[j][3], sum[i][j]);
-        }
-      }
-    }
-  }
-}
-
-/// The value of each thread combined with those of the other fifteen that share its queries.
-template <class Combine> __device__ __forceinline__ float amongSharers(float x, Combine combine) {
-#pragma unroll
-  for (int half = sharers / 2; half > 0; half /= 2) x = combine(x, __shfl_xor_sync(0xFFFFFFFFu, x, half));
-  return x;
-}
-
-/// Copies the tile's queries: row q is head firstHead + q % heads of token q / heads. Rows beyond the queries and
-/// elements beyond the head become zero.
-__device__ __forceinline__ void copyQueries(TileScratch &scratch, const Heads &h, const QueryTile &tile, int firstHead,
-                                            int heads, const float *qkv) {
-  constexpr int quads = maximumSize / 4;
-#pragma unroll 1
-  for (int place = threadIdx.x; place < tileQueries * quads; place += tileThreads) {
-    const int q = place / quads, i = place % quads * 4, token = q / heads;
-    float *to = &scratch.queries[q / ownQueries][q % ownQueries * maximumSize + i];
-    const bool isQuery = token < tile.tokens;
-    const float *from =
-        qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
-    if (h.size % 4 == 0) {
-      const bool valid = isQuery && i < h.size;
-      ptx::copyAsync16Zero(to, from + (valid ? i : 0), valid);
-    } else {
-      for (int e = 0; e < 4; e++) to[e] = isQuery && i + e < h.size ? from[i + e] : 0.0f;
-    }
-  }
-}
 
 extern "C" __global__ void __launch_bounds__(128, 2)
 attend_prompt(const AttendPromptParameters p) {
@@ -130,7 +53,7 @@ attend_prompt(const AttendPromptParameters p) {
   const int chunks = (tile.firstPosition + tile.tokens - 1) / chunkLength + 1;
 
   uint16_t *page = pageOf(p.pages, tile.slot, 0);
-  copyQueries(scratch, h, tile, head * group + firstOfGroup, heads, p.qkv);
+  copyQueries<ownQueries>(scratch.queries, h, tile, head * group + firstOfGroup, heads, p.qkv, 0);
   copyPart(scratch.keys, partOfPage(page, h, p.layer, false, head), h.padded);
   // Warps beyond the tile's queries only copy.
   const bool works = threadIdx.x / warpThreads * (warpThreads / sharers) * ownQueries < queries;
@@ -156,10 +79,10 @@ attend_prompt(const AttendPromptParameters p) {
     if (works) {
       // Lanes in the order 0, 2, 1, 3, in which they are combined.
       Scores score = {};
-      addLane(score, ownRows, &scratch.keys[x][0], 0, h.padded);
+      addLane<ownQueries>(score, ownRows, &scratch.keys[x][0], 0, h.padded);
       {
         Scores other = {};
-        addLane(other, ownRows, &scratch.keys[x][0], 2, h.padded);
+        addLane<ownQueries>(other, ownRows, &scratch.keys[x][0], 2, h.padded);
 #pragma unroll
         for (int i = 0; i < ownQueries; i++)
 #pragma unroll
@@ -170,10 +93,10 @@ attend_prompt(const AttendPromptParameters p) {
       for (int i = 0; i < ownQueries; i++)
 #pragma unroll
         for (int j = 0; j < ownKeys; j++) shares[i * chunkLength + x + 16 * j] = score[i][j], score[i][j] = 0;
-      addLane(score, ownRows, &scratch.keys[x][0], 1, h.padded);
+      addLane<ownQueries>(score, ownRows, &scratch.keys[x][0], 1, h.padded);
       {
         Scores other = {};
-        addLane(other, ownRows, &scratch.keys[x][0], 3, h.padded);
+        addLane<ownQueries>(other, ownRows, &scratch.keys[x][0], 3, h.padded);
 #pragma unroll
         for (int i = 0; i < ownQueries; i++)
 #pragma unroll

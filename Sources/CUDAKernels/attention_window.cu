@@ -10,13 +10,11 @@
 // 8 elements, in registers; the 16 threads that share queries are half of a warp, as in attend_prompt. Launch: 128
 // threads; grid (tiles, keyValueHeads, slices of a head times parts of a group of more than 32 heads); shared memory
 // sizeof(WindowScratch).
-#include "cache.cuh"
+#include "attention_tile.cuh"
 
-constexpr int tileThreads = 128, tileQueries = windowTileQueries, sliceSize = windowSlice;
-constexpr int ownQueries = 4, ownKeys = 4, sharers = 16;  // queries and keys of a thread; threads that share queries
-constexpr int headLanes = 4;                              // of the canonical sum over a head, in runs of 8 elements
-constexpr int keyStride = sliceSize + 8;
-static_assert(tileQueries * sharers == tileThreads * ownQueries && chunkLength == ownKeys * sharers);
+constexpr int tileQueries = windowTileQueries, ownQueries = 4;  // of a block and of a thread
+constexpr int sliceSize = windowSlice;
+static_assert(tileQueries * sharers == tileThreads * ownQueries && sliceSize == tileElements);
 
 /// Strides are chosen so that neighbouring threads read from different banks. Query q is row q % 4 of group q / 4.
 struct alignas(16) WindowScratch {
@@ -43,67 +41,8 @@ __device__ __forceinline__ void copySlice(uint16_t (&to)[chunkLength][keyStride]
   ptx::commitAsync();
 }
 
-/// Copies a slice of the tile's queries: row q is head firstHead + q % heads of token q / heads. Rows beyond the
-/// queries and elements beyond the head become zero.
-__device__ __forceinline__ void copyQueries(WindowScratch &scratch, const Heads &h, const QueryTile &tile,
-                                            int firstHead, int heads, const float *qkv, int slice) {
-  constexpr int quads = sliceSize / 4;
-#pragma unroll 1
-  for (int place = threadIdx.x; place < tileQueries * quads; place += tileThreads) {
-    const int q = place / quads, inSlice = place % quads * 4, i = slice * sliceSize + inSlice, token = q / heads;
-    float *to = &scratch.queries[q / ownQueries][q % ownQueries * sliceSize + inSlice];
-    const bool isQuery = token < tile.tokens;
-    const float *from =
-        qkv + (isQuery ? (size_t)(tile.firstRow + token) * widthOf(h) + (firstHead + q % heads) * h.size : 0);
-    if (h.size % 4 == 0) {
-      const bool valid = isQuery && i < h.size;
-      ptx::copyAsync16Zero(to, from + (valid ? i : 0), valid);
-    } else {
-      for (int e = 0; e < 4; e++) to[e] = isQuery && i + e < h.size ? from[i + e] : 0.0f;
-    }
-  }
-}
-
-/// A thread's part of the scores of a chunk: its queries (rows of sliceSize) with keys x, x + 16, x + 32, x + 48.
+/// A thread's part of the scores of a chunk: its queries with keys x, x + 16, x + 32, x + 48.
 typedef float Scores[ownQueries][ownKeys];
-
-/// Adds the runs of one lane of the canonical order that are in a slice of `width` elements.
-__device__ __forceinline__ void addLane(Scores &sum, const float *queries, const uint16_t *keys, int lane, int width) {
-#pragma unroll 1
-  for (int run = lane; 8 * run < width; run += headLanes) {
-    uint4 packed[ownKeys];
-#pragma unroll
-    for (int j = 0; j < ownKeys; j++) packed[j] = *(const uint4 *)(keys + sharers * j * keyStride + 8 * run);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float key[ownKeys][4];
-#pragma unroll
-      for (int j = 0; j < ownKeys; j++) {
-        const unsigned first = half ? packed[j].z : packed[j].x, second = half ? packed[j].w : packed[j].y;
-        key[j][0] = lowBFloat16(first), key[j][1] = highBFloat16(first), key[j][2] = lowBFloat16(second),
-        key[j][3] = highBFloat16(second);
-      }
-#pragma unroll
-      for (int i = 0; i < ownQueries; i++) {
-        const float4 query = *(const float4 *)(queries + i * sliceSize + 8 * run + 4 * half);
-#pragma unroll
-        for (int j = 0; j < ownKeys; j++) {
-          sum[i][j] = __fmaf_rn(query.x, key[j][0], sum[i][j]);
-          sum[i][j] = __fmaf_rn(query.y, key[j][1], sum[i][j]);
-          sum[i][j] = __fmaf_rn(query.z, key[j][2], sum[i][j]);
-          sum[i][j] = __fmaf_rn(query.w, key[j][3], sum[i][j]);
-        }
-      }
-    }
-  }
-}
-
-/// The value of each thread combined with those of the other fifteen that share its queries.
-template <class Combine> __device__ __forceinline__ float amongSharers(float x, Combine combine) {
-#pragma unroll
-  for (int half = sharers / 2; half > 0; half /= 2) x = combine(x, __shfl_xor_sync(0xFFFFFFFFu, x, half));
-  return x;
-}
 
 /// The positions `low` to `high - 1`.
 struct Range {
@@ -120,16 +59,10 @@ __device__ __forceinline__ Range seenBy(const AttendWindowParameters &p, const Q
 template <class IsSeen>
 __device__ __forceinline__ void addValue(float (&sum)[ownQueries][8], const uint16_t *from, const float *shares,
                                          IsSeen isSeen) {
-  const uint4 v = *(const uint4 *)from;
-  const float value[8] = {lowBFloat16(v.x), highBFloat16(v.x), lowBFloat16(v.y), highBFloat16(v.y),
-                          lowBFloat16(v.z), highBFloat16(v.z), lowBFloat16(v.w), highBFloat16(v.w)};
+  const Run value(from);
 #pragma unroll
-  for (int i = 0; i < ownQueries; i++) {
-    if (!isSeen(i)) continue;
-    const float share = shares[i * chunkLength];
-#pragma unroll
-    for (int e = 0; e < 8; e++) sum[i][e] = __fmaf_rn(share, value[e], sum[i][e]);
-  }
+  for (int i = 0; i < ownQueries; i++)
+    if (isSeen(i)) value.add(shares[i * chunkLength], sum[i]);
 }
 
 extern "C" __global__ void __launch_bounds__(128, 2)
@@ -148,7 +81,7 @@ attend_window(const AttendWindowParameters p) {
             chunks = (seenBy(p, tile, end, tile.tokens - 1).high - 1) / chunkLength + 1;
 
   uint16_t *page = pageOf(p.pages, tile.slot, firstChunk);
-  copyQueries(scratch, h, tile, firstHead, heads, p.qkv, 0);
+  copyQueries<ownQueries>(scratch.queries, h, tile, firstHead, heads, p.qkv, 0);
   copySlice(scratch.keys, partOfPage(page, h, p.layer, false, head), h, 0);
   // Warps beyond the tile's queries only copy.
   const bool works = threadIdx.x / warpThreads * (warpThreads / sharers) * ownQueries < queries;
@@ -180,11 +113,11 @@ attend_window(const AttendWindowParameters p) {
       if (works) {
 #pragma unroll
         for (int lane = 0; lane < headLanes; lane++)
-          addLane(score[lane], ownRows, &scratch.keys[x][0], lane, widthOfSlice(h, slice));
+          addLane<ownQueries>(score[lane], ownRows, &scratch.keys[x][0], lane, widthOfSlice(h, slice));
       }
       if (slice == slices - 1) break;
       __syncthreads();  // all threads are done with these queries and keys
-      copyQueries(scratch, h, tile, firstHead, heads, p.qkv, slice + 1);
+      copyQueries<ownQueries>(scratch.queries, h, tile, firstHead, heads, p.qkv, (slice + 1) * sliceSize);
       copySlice(scratch.keys, partOfPage(page, h, p.layer, false, head), h, slice + 1);
     }
     if (chunk + 1 < chunks) page = pageOf(p.pages, tile.slot, chunk + 1);  // used when the scores are there
@@ -236,7 +169,7 @@ attend_window(const AttendWindowParameters p) {
     ptx::waitAsync<0>();
     __syncthreads();  // the values have arrived, and all threads are done with the queries and keys
     if (chunk + 1 < chunks) {
-      if (slices > 1) copyQueries(scratch, h, tile, firstHead, heads, p.qkv, 0);
+      if (slices > 1) copyQueries<ownQueries>(scratch.queries, h, tile, firstHead, heads, p.qkv, 0);
       copySlice(scratch.keys, partOfPage(page, h, p.layer, false, head), h, 0);
     }
 

@@ -45,7 +45,10 @@ package enum SchedulerError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .queueFull(let waiting): "the queue is full with \(plural(waiting, "request")); try again later"
     case .nothingAllowed:
-      "the vocabulary has no token that goes on with the response format; expected a token for each of its bytes"
+      """
+      no token goes on with the response format; expected a vocabulary with a token for each of its bytes, and none of \
+      them among the tokens that end an answer
+      """
     case .deadline: "the deadline passed before the generation ended"
     }
   }

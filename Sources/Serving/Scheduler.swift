@@ -63,6 +63,12 @@ package actor Scheduler {
     sharedLoad.withLock { $0.cachePages = pages }
   }
 
+  /// The most requests that can be there at the same time, running or waiting.
+  package var room: Int {
+    let (sum, overflows) = policy.running.addingReportingOverflow(policy.waiting)
+    return overflows ? .max : sum
+  }
+
   /// Starts a request.
   ///
   /// - Throws: `EngineError` when this engine cannot serve the request; `SchedulerError.queueFull`.

@@ -109,6 +109,8 @@ struct EmbedderTests {
       do { try await body() } catch { return "\(error)" }
       return nil
     }
+    let generator = try await LanguageModel.load(Fixture.embedding[0].path, options: options)
+    #expect(generator.warning?.contains("for embedding") == true)
     #expect(
       await refusal { _ = try await embedder.embed(["ok", "far too long"]) }
         == "text 2 is 13 tokens long; expected 1 to 8, the context; shorten or divide it")

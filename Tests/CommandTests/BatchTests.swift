@@ -35,7 +35,7 @@ struct BatchTests {
     #expect(answers[3].contains("max_token is unknown; expected line, id, prompt or messages"))
     #expect(answers[4].hasPrefix(#"{"line":6,"error":{"message":"the JSON text at line 1"#))
     #expect(answers[6].contains("chat template is missing"))
-    #expect(answers[7].contains("temperature is 1e+09"))
+    #expect(answers[7].contains("temperature is 1e9"))
     for concurrency in ["1", "3"] {
       #expect(try await Self.run("--jsonl", "-", "--concurrency", concurrency).text == run.text)
     }
@@ -72,6 +72,48 @@ struct BatchTests {
     #expect(mixed.status == 0 && mixed.text.hasPrefix("-, line 2: right"), "\(mixed.text)\(mixed.errors)")
     let alone = try await BitNetProgram.run(["generate", "--prompt", "A", "--receipts"])
     #expect(alone.status != 0 && alone.errors.contains("--receipts is given without --jsonl"), "\(alone.errors)")
+  }
+
+  @Test("refuses to write to its input, and to cut a file that is not the output of a batch")
+  func foreignOutput() async throws {
+    try await TemporaryFolder.with { folder in
+      for (name, text) in [
+        ("input", #"{"prompt": "my only copy"}"#), ("diary", "one long line without an end"),
+        ("poem", #"{"line": 1, "words": "Once"}"# + "\n"),
+      ] {
+        let output = folder[name]
+        try Data(text.utf8).write(to: output)
+        let input = name == "input" ? output.path : "-"
+        let run = try await Self.run("--jsonl", input, "--output", output.path, input: Self.lines[0])
+        #expect(run.status == 1 && run.errors.contains("expected"), "\(run.errors)")
+        #expect(try Data(contentsOf: output) == Data(text.utf8))
+      }
+    }
+  }
+
+  @Test("answers the lines around one that is too long")
+  func longLine() async throws {
+    let long = #"{"prompt": ""# + String(repeating: "a", count: 65 << 20) + #""}"#
+    let lines = [#"{"prompt": "A"}"#, long, #"{"prompt": "The"}"#, long].joined(separator: "\n")
+    let run = try await Self.run("--jsonl", "-", input: lines)
+    let answers = run.text.split(separator: "\n").map(String.init)
+    #expect(run.status == 1 && answers.count == 4)
+    for (index, answer) in answers.enumerated() {
+      #expect(answer.hasPrefix(#"{"line":\#(index + 1),"#), "\(answer)")
+      #expect(answer.contains("has more than 67.1 MB") == (index % 2 == 1), "\(answer)")
+    }
+  }
+
+  @Test("takes the values of parameters that the server takes")
+  func parameters() async throws {
+    let greedy = #"{"prompt": "The fox", "temperature": 0}"#
+    let lines = [
+      greedy, #"{"prompt": "The fox", "temperature": 1e-9}"#, #"{"prompt": "The fox", "temperature": 1, "top_p": 0}"#,
+      #"{"prompt": "The fox", "temperature": 0, "top_k": -1, "seed": -1}"#,
+    ]
+    let run = try await Self.run("--jsonl", "-", input: lines.joined(separator: "\n"))
+    let texts = run.text.split(separator: "\n").map { $0[$0.range(of: #""text""#)!.lowerBound...] }
+    #expect(run.status == 0 && texts.count == 4 && Set(texts).count == 1, "\(run.text)\(run.errors)")
   }
 
   @Test("goes on where an earlier run ended")
@@ -131,11 +173,12 @@ struct BatchTests {
       #"{"custom_id": "h", "url": "/v1/completions", "body": "A"}"#,
       #"{"custom_id": "i", "method": "GET", "url": "/v1/completions", "body": {"prompt": "A"}}"#,
       #"{"custom_id": "j", "url": "/v1/completions", "body": {"prompt": "A"}, "metadata": 1}"#,
+      #"{"custom_id": "k", "url": "/v1/completions", "body": {"prompt": "A"}, "line": "last"}"#,
     ].joined(separator: "\n")
     let run = try await Self.run("--jsonl", "-", "--seed", "3", input: lines)
     #expect(run.status == 1)
     let answers = run.text.split(separator: "\n").map(String.init)
-    #expect(answers.count == 11)
+    #expect(answers.count == 12)
     #expect(
       answers[0].hasPrefix(
         #"{"line":1,"id":"batch_req_1","custom_id":"a","response":{"status_code":200,"request_id":"line-1","body":{"#
@@ -151,7 +194,7 @@ struct BatchTests {
     for (index, message) in [
       (5, "body.stream is true; expected false"), (6, "bitnet embed --jsonl answers it"), (7, "custom_id is 7"),
       (8, #"body is \"A\"; expected an object"#), (9, #"method is \"GET\"; expected \"POST\""#),
-      (10, "metadata is unknown; expected custom_id, method, url and body"),
+      (10, "metadata is unknown; expected custom_id, method, url and body"), (11, #"line is \"last\""#),
     ] {
       #expect(answers[index].contains(refused) && answers[index].contains(message), "\(answers[index])")
     }

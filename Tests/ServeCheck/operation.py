@@ -46,6 +46,11 @@ def _(program):
     with Server(program) as server:
         errors = fails("--port", str(server.port))
         check("in use" in errors.lower(), f"says {errors}")
+        late = fails("--port", str(server.port), "missing.safetensors")
+        check("in use" in late.lower(), f"loads models first: {late}")
+    for host in ["no such host", "[::1]", "203.0.113.7"]:
+        errors = fails("--port", "0", "--host", host)
+        check(errors.startswith(f'Error: --host is "{host}"') and errors.count("\n") == 1, f"says {errors}")
     check("65535" in fails("--port", "65536"), "takes a port out of range")
     check("missing.safetensors" in fails("--port", "0", "missing.safetensors"), "says nothing of the file")
 
@@ -130,7 +135,19 @@ def _(program):
                 connection.connect(path)
                 connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 check(status(read_all(connection)) == 200, "answers nothing on its socket")
+            again = [program, "serve", "--unix-socket", path]
+            second = subprocess.run(again, capture_output=True, text=True, timeout=60)
+            check(second.returncode == 1 and "in use by another server" in second.stderr, f"says {second.stderr}")
+            check(pathlib.Path(path).exists(), "a second server removes the socket of the first")
             check(server.terminate() == 0 and not pathlib.Path(path).exists(), "leaves its socket behind")
+        pathlib.Path(path).write_text("precious")
+        other = subprocess.run(again, capture_output=True, text=True, timeout=60)
+        check(other.returncode == 1 and pathlib.Path(path).read_text() == "precious", f"says {other.stderr}")
+        with socket.socket(socket.AF_UNIX) as left:
+            pathlib.Path(path).unlink()
+            left.bind(path)
+        with Server(program, "--unix-socket", path) as server:
+            check(server.terminate() == 0, "does not start where an earlier server left its socket")
 
 
 @case("metrics under vLLM's names, which move")
@@ -181,6 +198,8 @@ def _(program):
             if status_code == 429:
                 check(fields["Retry-After"] == "1", f"gives {fields}")
                 check(json.loads(data)["error"]["code"] == "queue_full", f"says {data}")
+        more = server.json("POST", "/v1/completions", {"prompt": "a", "max_tokens": 1, "n": 3}, status=400)
+        check(more["error"]["param"] == "n" and "at most 2" in more["error"]["message"], f"says {more}")
         small = {"prompt": "a", "max_tokens": 1}
         wait(lambda: server.request("POST", "/v1/completions", small)[0] == 200, "stays full")
     with Server(program, "--timeout", "0.2") as server:
@@ -198,11 +217,15 @@ def _(program):
             found.append(status(server.raw(request.encode())))
         return found
 
-    evil = ["evil.example", "evil.example:9931", "127.0.0.1.evil.example", "localhost.evil.example", "[evil]"]
+    evil = ["evil.example", "evil.example:9931", "127.0.0.1.evil.example", "localhost.evil.example", "[evil]",
+            "[::1]evil.example", "localhost:evil"]
     own = ["localhost", "LOCALHOST:9931", "127.0.0.1", "127.0.0.1:1", "[::1]:80", "me.localhost", "localhost.", None]
     with Server(program) as server:
         check(statuses(server, *evil) == [403] * len(evil), f"answers {statuses(server, *evil)}")
         check(statuses(server, *own) == [200] * len(own), f"answers {statuses(server, *own)} to its own names")
+        for fields in ["", "Host: localhost\r\nHost: evil.example\r\n"]:
+            answer = server.raw(f"GET /v1/models HTTP/1.1\r\n{fields}Connection: close\r\n\r\n".encode())
+            check(status(answer) == 400 and b"malformed_http" in answer, f"answers {answer!r}")
         found, _, body = server.request("POST", "/v1/completions", {"prompt": "A"}, {"Host": "evil.example"})
         check(found == 403 and json.loads(body)["error"]["code"] == "host_not_allowed", f"answers {found}: {body!r}")
     with Server(program, "--allowed-host", "chat.example.org", "--allowed-host", "other") as server:

@@ -43,6 +43,14 @@ struct ConstrainedChatTests {
       #expect(error.message.contains(text), "\(error.message)")
       #expect(error.parameter?.hasPrefix("response_format") == true)
     }
+    let endless = #"{\#(Self.messages), "response_format": {"type": "json_object"}, "ignore_eos": true}"#
+    #expect(try await server.error(Self.path, endless).parameter == "ignore_eos")
+    // A call that is forced has no room for the format, which is wrong all the same.
+    let beside = #"""
+      {\#(Self.messages), "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "kangaroo"}}},
+       "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}
+      """#
+    #expect(try await server.error(Self.path, beside).parameter?.hasPrefix("response_format") == true)
   }
 
   @Test("follow biases of tokens")

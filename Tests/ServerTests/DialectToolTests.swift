@@ -155,6 +155,26 @@ struct DialectToolTests {
     #expect(Set([chat, anthropic, responses, ollama]).count == 1, "\([chat, anthropic, responses, ollama])")
   }
 
+  @Test("take calls back that were cut")
+  func cutHistory() async throws {
+    let server = try await TestServer()
+    let chat = try await server.post(
+      "/v1/chat/completions",
+      #"""
+      {"model": "demo", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant",
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "say", "arguments": "{\"a\""}}]}]}
+      """#)
+    let responses = try await server.post(
+      "/v1/responses",
+      #"""
+      {"max_output_tokens": 1, "input": [{"role": "user", "content": "Hi"},
+        {"type": "function_call", "call_id": "1", "name": "say", "arguments": "{\"a\"", "status": "incomplete"}]}
+      """#)
+    #expect(chat.status == 200 && responses.status == 200, "\(chat.text) \(responses.text)")
+    #expect(
+      try chat.json()["usage"]["prompt_tokens"].integer() == responses.json()["usage"]["input_tokens"].integer())
+  }
+
   @Test("of Ollama take formats, and JSON that is called a form by programs")
   func ollama() async throws {
     let server = try await TestServer()

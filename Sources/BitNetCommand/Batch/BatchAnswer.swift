@@ -4,12 +4,14 @@ import BitNetJSON
 struct BatchAnswer: Sendable {
   let json: JSONTree
   /// Tokens that were generated, or that vectors were made from.
-  var tokens = 0
-  var isFailure = false
+  let tokens: Int
+  let isFailure: Bool
 
-  init(_ json: JSONTree, tokens: Int) {
+  /// - Parameter isFailure: whether the answer is an error in a form of its own.
+  init(_ json: JSONTree, tokens: Int, isFailure: Bool = false) {
     self.json = json
     self.tokens = tokens
+    self.isFailure = isFailure
   }
 
   /// - Parameters:
@@ -17,15 +19,8 @@ struct BatchAnswer: Sendable {
   ///   - id: the line's own name.
   init(_ error: any Error, line: Int, id: JSONTree?) {
     let message = (error as? JSONError)?.description ?? "\(error)"
-    json = .object(["line": .integer(line), "id": id, "error": ["message": .string(message)]])
-    isFailure = true
-  }
-
-  /// - Parameter isFailure: whether the answer is an error in a form of its own.
-  init(_ json: JSONTree, tokens: Int, isFailure: Bool) {
-    self.json = json
-    self.tokens = tokens
-    self.isFailure = isFailure
+    self.init(
+      .object(["line": .integer(line), "id": id, "error": ["message": .string(message)]]), tokens: 0, isFailure: true)
   }
 }
 
@@ -38,11 +33,11 @@ protocol BatchAnswerer: Sendable {
   func answer(_ line: [UInt8], place: Int, isWhole: Bool) async -> BatchAnswer
 }
 
-extension BatchAnswerer {
+extension BatchAnswer {
   /// The number of a line: its field "line", which a program that divides a batch among processes writes, or its place.
   ///
   /// - Throws: `JSONError` or `CommandError` for a field that says something else than the place in a whole batch.
-  func number(_ field: JSONValue, place: Int, isWhole: Bool) throws -> Int {
+  static func number(_ field: JSONValue, place: Int, isWhole: Bool) throws -> Int {
     let number = try field.ifPresent?.integer(in: 1...Int(Int32.max)) ?? place
     guard !isWhole || number == place else {
       throw CommandError(

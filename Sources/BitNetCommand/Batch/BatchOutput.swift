@@ -47,14 +47,20 @@ final class BatchOutput: Sendable {
 
   func write(_ line: [UInt8]) throws { try output.write(line) }
 
+  /// Every answer has one of these.
+  private static let answers = ["text", "embedding", "response", "error"]
+
   /// The numbers of the answered lines, and where the last whole line ends.
   private static func scan(_ descriptor: Int32, path: String) throws -> (answered: Set<Int>, end: off_t) {
-    var reader = LineReader(ByteInput(descriptor: descriptor, name: path), limit: BatchTask.limits.byteCount)
+    var reader = LineReader(ByteInput(descriptor: descriptor, name: path))
     var answered: Set<Int> = []
     var end: off_t = 0
     while let line = try reader.next(), reader.endsWithBreak {
       do throws(JSONError) {
-        answered.insert(try JSONDocument(Array(line), limits: BatchTask.limits).root["line"].integer(in: 1...Int.max))
+        let answer = try JSONDocument(Array(line), limits: BatchTask.limits).root
+        let names = try answer.members().map { (name, _) throws(JSONError) in try name.string() }
+        guard names.contains(where: answers.contains) else { throw answer.error(expected: "an answer") }
+        answered.insert(try answer["line"].integer(in: 1...Int.max))
       } catch {
         throw CommandError(
           "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one, or a new file"

@@ -18,8 +18,8 @@ struct BatchPrompts: BatchAnswerer {
     var (line, id): (Int, JSONTree?) = (place, nil)
     do {
       let json = try JSONDocument(bytes, limits: BatchTask.limits).root
-      if json.kind == .object { line = try number(json["line"], place: place, isWhole: isWhole) }
-      if BatchRequests.holds(json) { return await requests.answer(json, line: line) }
+      if BatchRequests.holds(json) { return await requests.answer(json, place: place, isWhole: isWhole) }
+      if json.kind == .object { line = try BatchAnswer.number(json["line"], place: place, isWhole: isWhole) }
       let task = try BatchTask(json, line: line, defaults: options)
       id = task.id
       let response = try await generation(for: task).response()

@@ -41,14 +41,16 @@ struct BatchRequests: Sendable {
     ["custom_id", "method", "url", "body"].contains { (try? json[$0])?.kind != nil }
   }
 
-  /// - Parameter line: the line's number, from 1.
-  func answer(_ json: JSONValue, line: Int) async -> BatchAnswer {
-    var id = JSONTree.null
+  /// - Parameters:
+  ///   - place: the line's number in the input, from 1.
+  ///   - isWhole: whether the input is a whole batch.
+  func answer(_ json: JSONValue, place: Int, isWhole: Bool) async -> BatchAnswer {
+    var (line, id) = (place, JSONTree.null)
     do {
       var fields = try json.fields()
-      _ = fields["line"]
       let name = fields["custom_id"]
       id = .string(try name.string())
+      line = try BatchAnswer.number(fields["line"], place: place, isWhole: isWhole)
       let method = fields["method"]
       guard try method.ifPresent?.string() ?? "POST" == "POST" else { throw method.error(expected: "\"POST\"") }
       let url = fields["url"]

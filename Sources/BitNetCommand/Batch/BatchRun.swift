@@ -32,7 +32,11 @@ struct BatchRun: Sendable {
         group.addTask {
           while let line = try await source.next() {
             await sink.begin(line.index)
-            let answer = await answerer.answer(line.bytes, place: line.number, isWhole: output != "-")
+            let answer =
+              switch line.bytes {
+              case .success(let bytes): await answerer.answer(bytes, place: line.number, isWhole: output != "-")
+              case .failure(let error): BatchAnswer(error, line: line.number, id: nil)
+              }
             try await sink.write(
               answer.json.serialized() + [UInt8(ascii: "\n")], index: line.index, tokens: answer.tokens,
               isFailure: answer.isFailure)
@@ -47,10 +51,10 @@ struct BatchRun: Sendable {
     if !isQuiet {
       let seconds = start.duration(to: clock.now) / .seconds(1)
       let rate = seconds > 0 ? (Double(progress.tokens) / seconds).decimals(1) : "0"
-      let failed = progress.failures > 0 ? "; \(plural(progress.failures, "line")) failed" : ""
+      let failed = progress.failures > 0 ? ", \(plural(progress.failures, "line")) failed" : ""
       ByteOutput.note(
-        "\(plural(progress.lines, "answer")), \(plural(progress.tokens, "token")), "
-          + "\(rate) per second in \(duration(seconds))\(failed)")
+        "\(plural(progress.lines - progress.failures, "answer"))\(failed), \(plural(progress.tokens, "token")), "
+          + "\(rate) per second in \(duration(seconds))")
     }
     return progress.failures == 0
   }

@@ -22,7 +22,7 @@ final class BatchSource: @unchecked Sendable {
       guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
       input = ByteInput(descriptor: descriptor, name: path)
     }
-    reader = LineReader(input, limit: BatchTask.limits.byteCount)
+    reader = LineReader(input)
     self.answered = answered
   }
 
@@ -33,7 +33,8 @@ final class BatchSource: @unchecked Sendable {
     let number: Int
     /// How many lines were returned before it.
     let index: Int
-    let bytes: [UInt8]
+    /// Its bytes, unless it has too many.
+    let bytes: Result<[UInt8], LineTooLongError>
   }
 
   /// The next line that is not empty and has no answer yet; nil at the end. Waits for the program at the other end of a
@@ -46,13 +47,22 @@ final class BatchSource: @unchecked Sendable {
 
   /// As `next`, on the caller's thread; never beside it.
   func read() throws -> Line? {
-    while let line = try reader.next() {
-      let isBlank = line.allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }
+    while let bytes = try readLine() {
+      let isBlank = (try? bytes.get().allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) ?? false
       if isBlank || answered.contains(reader.lineNumber) { continue }
       returned += 1
-      return Line(number: reader.lineNumber, index: returned - 1, bytes: Array(line))
+      return Line(number: reader.lineNumber, index: returned - 1, bytes: bytes)
     }
     return nil
+  }
+
+  private func readLine() throws -> Result<[UInt8], LineTooLongError>? {
+    do {
+      return try reader.next().map { .success(Array($0)) }
+    } catch let error as LineTooLongError {
+      try reader.skipLine()
+      return .failure(error)
+    }
   }
 
   /// The number of lines of a file that are not empty; nil for a pipe.

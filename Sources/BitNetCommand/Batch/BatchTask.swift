@@ -1,6 +1,7 @@
 import BitNet
 import BitNetInference
 import BitNetJSON
+import BitNetServer
 import BitNetTokenization
 
 /// What a line of a batch asks for.
@@ -37,6 +38,9 @@ struct BatchTask {
     options = try Self.options(&fields, defaults: defaults, line: line)
     asksForTokens = fields["logprobs"].ifPresent != nil
     if let unknown = fields.unread.first {
+      if ["tools", "documents", "chat_template_kwargs"].contains(unknown) {
+        throw fields[unknown].error(found: "beside prompt", expected: "messages")
+      }
       throw fields[unknown].error(
         found: "unknown",
         expected: """
@@ -47,7 +51,7 @@ struct BatchTask {
   }
 
   /// Of a line: a prompt of a whole context fits many times.
-  static let limits = JSONLimits(byteCount: 64 << 20, depth: 64)
+  static let limits = JSONLimits(byteCount: LineReader.longestLine, depth: 64)
 
   private static func chat(_ messages: JSONValue, _ fields: inout JSONFields) throws -> ChatInput {
     var chat = ChatInput(messages: [])
@@ -70,21 +74,8 @@ struct BatchTask {
     var options = defaults
     options.sampling.seed &+= UInt64(line - 1)
     if let value = fields["max_tokens"].ifPresent { options.maximumTokens = try value.integer(in: 1...Int(Int32.max)) }
-    if let value = fields["temperature"].ifPresent { options.sampling.temperature = Float(try value.number()) }
-    if let value = fields["top_k"].ifPresent { options.sampling.topK = try value.integer(in: 0...Int(Int32.max)) }
-    if let value = fields["top_p"].ifPresent { options.sampling.topP = Float(try value.number()) }
-    if let value = fields["min_p"].ifPresent { options.sampling.minP = Float(try value.number()) }
-    if let value = fields["repetition_penalty"].ifPresent {
-      options.sampling.repetitionPenalty = Float(try value.number())
-    }
-    if let value = fields["presence_penalty"].ifPresent { options.sampling.presencePenalty = Float(try value.number()) }
-    if let value = fields["frequency_penalty"].ifPresent {
-      options.sampling.frequencyPenalty = Float(try value.number())
-    }
-    if let value = fields["seed"].ifPresent { options.sampling.seed = try value.integer(as: UInt64.self) }
-    if let value = fields["stop"].ifPresent {
-      options.stopTexts = value.kind == .array ? try value.elements().map { try $0.string() } : [try value.string()]
-    }
+    try SamplingFields.read(&fields, into: &options.sampling)
+    if let value = fields["stop"].ifPresent { options.stopTexts = try SamplingFields.stops(value) }
     if let value = fields["ignore_eos"].ifPresent { options.ignoresEndTokens = try value.bool() }
     if let value = fields["logprobs"].ifPresent { options.logProbabilities = try value.integer(in: 0...Int(Int32.max)) }
     return options

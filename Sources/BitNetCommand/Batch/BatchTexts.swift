@@ -14,8 +14,8 @@ struct BatchTexts: BatchAnswerer {
     var (line, id): (Int, JSONTree?) = (place, nil)
     do {
       let json = try JSONDocument(bytes, limits: BatchTask.limits).root
-      if json.kind == .object { line = try number(json["line"], place: place, isWhole: isWhole) }
-      if BatchRequests.holds(json) { return await requests.answer(json, line: line) }
+      if BatchRequests.holds(json) { return await requests.answer(json, place: place, isWhole: isWhole) }
+      if json.kind == .object { line = try BatchAnswer.number(json["line"], place: place, isWhole: isWhole) }
       id = try json["id"].ifPresent.map(JSONTree.init)
       let text = try json["text"].string()
       let found = try await embedder.embeddings(of: [text], prompt: prefix, dimensions: dimensions)

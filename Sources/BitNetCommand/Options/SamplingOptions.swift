@@ -42,13 +42,15 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Values above 0 make tokens less likely that the answer already has, below 0 more likely. -2 to 2.",
+      "How much less likely each token becomes once the answer has it; below 0, more likely. -2 to 2.",
       valueName: "number"))
   var presencePenalty: Float?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("The same once for each time that the answer has the token. -2 to 2.", valueName: "number"))
+    help: ArgumentHelp(
+      "How much less likely a token becomes with each time that the answer has it; below 0, more likely. -2 to 2.",
+      valueName: "number"))
   var frequencyPenalty: Float?
 
   @Option(

@@ -55,6 +55,8 @@ struct RequestedTools: Sendable {
     }
     answer.calls = AnswerCalls(use: use, prefix: prefix)
     if use.isForced {
+      // Which a call makes void, but not right.
+      _ = try format?.constraint(served)
       // A call is complete in any case: nothing ends it before.
       answer.stopTexts = []
       answer.ignoresEndTokens = false

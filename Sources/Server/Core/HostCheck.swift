@@ -21,15 +21,21 @@ package struct HostCheck: Sendable {
   package func fault(_ exchange: Exchange) -> String? {
     // Programs may leave the field out (HTTP/1.0), browsers cannot.
     guard let names, let host = exchange.header("host")?.lowercased(), !host.isEmpty else { return nil }
-    let name = Self.name(host)
+    guard let name = Self.name(host) else { return host }
     let isLocal = name == "localhost" || name.hasSuffix(".localhost") || name.hasSuffix(".internal")
     return isLocal || Self.isAddress(name) || names.contains(name) || names.contains(host) ? nil : host
   }
 
-  /// The host without the port, and without the full stop that ends a complete name.
-  private static func name(_ host: String) -> String {
-    if host.hasPrefix("[") { return String(host.prefix { $0 != "]" }.dropFirst()) }
-    let name = host.prefix { $0 != ":" }
+  /// The host without the port, and without the full stop that ends a complete name; nil for what is no host.
+  private static func name(_ host: String) -> String? {
+    let isBracketed = host.hasPrefix("[")
+    let name = isBracketed ? host.prefix { $0 != "]" }.dropFirst() : host.prefix { $0 != ":" }
+    var rest = host[name.endIndex...]
+    if isBracketed {
+      guard rest.first == "]" else { return nil }
+      rest.removeFirst()
+    }
+    guard rest.isEmpty || rest.first == ":" && rest.dropFirst().allSatisfy({ "0"..."9" ~= $0 }) else { return nil }
     return String(name.hasSuffix(".") ? name.dropLast() : name)
   }
 

@@ -38,6 +38,17 @@ package struct ServerCore: Sendable {
       throw RequestError.invalid(
         "logit_bias has the token \(bias.token); expected tokens from 0 to \(vocabulary - 1)", parameter: "logit_bias")
     }
+    let (count, room) = (request.prompts.count * request.choiceCount, await served.model.scheduler.room)
+    guard count <= room else {
+      throw RequestError.invalid(
+        "the request asks for \(count) texts, prompts times n; expected at most \(room), which this server runs or lets "
+          + "wait", parameter: request.choiceCount > 1 ? "n" : "prompt")
+    }
+    guard request.constraint == nil || !request.ignoresEndTokens || !request.stopTokens.isEmpty else {
+      throw RequestError.invalid(
+        "ignore_eos is true beside a format of the text; expected false, as the format says where the text ends",
+        parameter: "ignore_eos")
+    }
     if let limit = settings.tokenLimit { request.maximumTokens = min(request.maximumTokens ?? limit, limit) }
     if let limit = settings.timeLimit { request.deadline = .now + limit }
     served.metrics.choiceCount.observe(Double(request.choiceCount))

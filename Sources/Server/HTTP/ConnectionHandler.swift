@@ -16,6 +16,7 @@
     /// A request that is not answered to its end.
     private struct Current {
       let version: HTTPVersion
+      let errors: ErrorForm
       var closes: Bool
       var bodyBytes = 0
       var hasAllOfRequest = false
@@ -25,7 +26,6 @@
 
     private let limits: ServerLimits
     private let state: ConnectionState
-    private let errors: ErrorForm
     private var current: Current?
     /// Parts of later requests.
     private var held: [HTTPServerRequestPart] = []
@@ -40,10 +40,9 @@
     private var deadline: Scheduled<Void>?
     private var writeDeadline: Scheduled<Void>?
 
-    init(limits: ServerLimits, state: ConnectionState, errors: ErrorForm, isQuiescing: Bool) {
+    init(limits: ServerLimits, state: ConnectionState, isQuiescing: Bool) {
       self.limits = limits
       self.state = state
-      self.errors = errors
       self.isQuiescing = isQuiescing
     }
 
@@ -107,7 +106,15 @@
       switch part {
       case .head(let head):
         isFirst = false
-        current = Current(version: head.version, closes: !head.isKeepAlive || head.version == .http1_0)
+        current = Current(
+          version: head.version, errors: .ofPath(Exchange.decoded(head.uri)),
+          closes: !head.isKeepAlive || head.version == .http1_0)
+        let hosts = head.headers["host"].count
+        guard hosts == 1 || hosts == 0 && head.version == .http1_0 else {
+          return refuse(
+            .malformed("the request has \(hosts == 0 ? "no field Host" : "\(hosts) fields Host"); expected one"),
+            context)
+        }
         if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }), length > limits.bodyBytes {
           return refuse(tooLong, context)
         }
@@ -146,9 +153,7 @@
         ? RequestError(
           status: 431, type: "invalid_request_error", code: "head_too_large",
           message: "the request's head is longer than \(limits.headBytes) bytes, the most that this server takes")
-        : RequestError(
-          status: 400, type: "invalid_request_error", code: "malformed_http",
-          message: "the request is not valid HTTP/1.1: \(error)")
+        : .malformed("the request is not valid HTTP/1.1: \(error)")
       if current?.hasAllOfRequest == true { heldFault = fault } else { refuse(fault, context) }
     }
 
@@ -204,7 +209,7 @@
       // A response that has begun cannot become an error.
       guard current?.hasHead != true else { return closeNow(context) }
       var body = context.channel.allocator.buffer(capacity: 256)
-      body.writeBytes(errors.body(error))
+      body.writeBytes((current?.errors ?? .openAI).body(error))
       let headers: HTTPHeaders = [
         "content-type": "application/json", "content-length": "\(body.readableBytes)", "connection": "close",
       ]
@@ -276,6 +281,12 @@
       cancelDeadlines()
       state.clientLeft()
       context.fireChannelInactive()
+    }
+  }
+
+  extension RequestError {
+    fileprivate static func malformed(_ message: String) -> RequestError {
+      RequestError(status: 400, type: "invalid_request_error", code: "malformed_http", message: message)
     }
   }
 

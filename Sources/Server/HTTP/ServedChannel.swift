@@ -34,8 +34,7 @@
           withPipeliningAssistance: false, withErrorHandling: false, withOutboundHeaderValidation: true,
           withEncoderConfiguration: .init(), withDecoderLimitConfiguration: decoder)
         try pipeline.addHandler(
-          ConnectionHandler(
-            limits: limits, state: state, errors: .openAI, isQuiescing: connections.add(channel)))
+          ConnectionHandler(limits: limits, state: state, isQuiescing: connections.add(channel)))
         try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: certificates != nil))
         return Value(
           asyncChannel: try NIOAsyncChannel(

@@ -110,13 +110,20 @@ enum ChatFields {
   private static func function(_ json: JSONValue) throws -> JSONTree {
     _ = try json["name"].string()
     guard case .object(var function) = try JSONTree(json) else { throw json.error(expected: "an object") }
-    // A call that was cut has arguments that are no JSON, and keeps them.
-    if let arguments = function.firstIndex(where: { $0.name == "arguments" }),
-      case .string(let text) = function[arguments].value,
-      let object = try? JSONDocument(Array(text.utf8)).root, object.kind == .object
+    if let index = function.firstIndex(where: { $0.name == "arguments" }),
+      case .string(let text) = function[index].value
     {
-      function[arguments].value = try JSONTree(object)
+      function[index].value = arguments(text)
     }
     return .object(function)
+  }
+
+  /// The arguments of an earlier call, which clients send as a string: the object that it holds. A call that was cut has
+  /// arguments that are no JSON, and keeps them.
+  static func arguments(_ text: String) -> JSONTree {
+    guard let object = try? JSONDocument(Array(text.utf8)).root, object.kind == .object,
+      let tree = try? JSONTree(object)
+    else { return .string(text) }
+    return tree
   }
 }

@@ -1,8 +1,8 @@
-import BitNetInference
-import BitNetJSON
+package import BitNetInference
+package import BitNetJSON
 
 /// The fields that OpenAI's two forms of completion share, and those that vLLM adds to them.
-enum SamplingFields {
+package enum SamplingFields {
   static let largestChoiceCount = 128
   private static let largestStopCount = 64
   private static let longestStop = 1000
@@ -16,9 +16,12 @@ enum SamplingFields {
   ) throws {
     request.choiceCount = try fields["n"].ifPresent?.integer(in: 1...largestChoiceCount) ?? 1
     if let best = fields["best_of"].ifPresent, try best.integer() != request.choiceCount {
-      throw RequestError.unsupported(best, expected: "n, or none")
+      throw RequestError.unsupported(best, expected: "the value of n, or none")
     }
-    request.sampling = try sampling(&fields, suggested: suggested)
+    // OpenAI's temperature is 1 where none is given. A model's authors know better.
+    request.sampling = suggested.temperature > 0 ? suggested : SamplingParameters(temperature: 1)
+    request.sampling.seed = UInt64.random(in: 0 ... .max)
+    try read(&fields, into: &request.sampling)
     request.stopTexts = try stops(fields["stop"])
     request.stopTokens = Set(
       try fields["stop_token_ids"].ifPresent?.elements().map { try $0.integer(as: TokenID.self, in: 0 ... .max) } ?? [])
@@ -45,11 +48,13 @@ enum SamplingFields {
     return biases
   }
 
-  private static func sampling(
-    _ fields: inout JSONFields, suggested: SamplingParameters
-  ) throws -> SamplingParameters {
-    // OpenAI's temperature is 1 where none is given. A model's authors know better.
-    var sampling = suggested.temperature > 0 ? suggested : SamplingParameters(temperature: 1)
+  /// Reads how to sample.
+  ///
+  /// - Parameter sampling: what applies where a field is missing.
+  /// - Throws: `JSONError` naming the field.
+  package static func read(
+    _ fields: inout JSONFields, into sampling: inout SamplingParameters
+  ) throws(JSONError) {
     if let temperature = try fields["temperature"].ifPresent?.number(in: 0...100) {
       sampling.temperature = temperature < 1e-6 ? 0 : Float(temperature)
     }
@@ -68,15 +73,19 @@ enum SamplingFields {
       sampling.frequencyPenalty = Float(value)
     }
     let seeds = Int128(Int64.min)...Int128(UInt64.max)
-    sampling.seed =
-      try fields["seed"].ifPresent.map { UInt64(truncatingIfNeeded: try $0.integer(as: Int128.self, in: seeds)) }
-      ?? UInt64.random(in: 0 ... .max)
-    return sampling
+    if let seed = try fields["seed"].ifPresent?.integer(as: Int128.self, in: seeds) {
+      sampling.seed = UInt64(truncatingIfNeeded: seed)
+    }
   }
 
   /// The texts that end an answer: one, or a list.
-  static func stops(_ field: JSONValue) throws -> [String] {
+  ///
+  /// - Throws: `JSONError` or `RequestError` naming the field.
+  package static func stops(_ field: JSONValue) throws -> [String] {
     guard let field = field.ifPresent else { return [] }
+    guard field.kind == .string || field.kind == .array else {
+      throw field.error(expected: "a string or an array of strings")
+    }
     let values = field.kind == .string ? [field] : Array(try field.elements())
     guard values.count <= largestStopCount else {
       throw RequestError.invalid(

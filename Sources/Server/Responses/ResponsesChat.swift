@@ -70,13 +70,11 @@ enum ResponsesChat {
   }
 
   private static func call(_ item: JSONValue) throws -> JSONTree {
-    let arguments = try item["arguments"]
-    // Templates expect an object, and clients send it as a string.
-    let object = try? JSONDocument(Array(arguments.string().utf8)).root
-    guard let object, object.kind == .object else { throw arguments.error(expected: "a JSON object as a string") }
-    return [
+    [
       "id": .string(try item["call_id"].string()), "type": "function",
-      "function": ["name": .string(try item["name"].string()), "arguments": try JSONTree(object)],
+      "function": [
+        "name": .string(try item["name"].string()), "arguments": ChatFields.arguments(try item["arguments"].string()),
+      ],
     ]
   }
 
