@@ -1,7 +1,9 @@
 // The instruction sets that this machine has.
 #include "CTernary.h"
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -10,7 +12,18 @@
 extern const TernaryKernels ternary_kernels_portable;
 #if defined(__x86_64__)
 extern const TernaryKernels ternary_kernels_avx2, ternary_kernels_avxvnni, ternary_kernels_avx512,
-    ternary_kernels_avx512_zen;
+    ternary_kernels_avx512_zen, ternary_kernels_avx512_zen4;
+
+/// AMD's family 25 is Zen 3 and Zen 4, of which Zen 4 has AVX-512.
+static int isFamily25(void) {
+  unsigned a = 0, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (a >> 8 & 15) + (a >> 20 & 255) == 25;
+}
+
+static const TernaryKernels *avx512(void) {
+  if (!__builtin_cpu_is("amd")) return &ternary_kernels_avx512;
+  return isFamily25() ? &ternary_kernels_avx512_zen4 : &ternary_kernels_avx512_zen;
+}
 #elif defined(__aarch64__)
 extern const TernaryKernels ternary_kernels_neon, ternary_kernels_neon_i8mm;
 
@@ -38,7 +51,7 @@ const TernaryKernels *const *ternary_kernels_available(void) {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni"))
-    list[count++] = __builtin_cpu_is("amd") ? &ternary_kernels_avx512_zen : &ternary_kernels_avx512;
+    list[count++] = avx512();
   if (__builtin_cpu_supports("avxvnni") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     list[count++] = &ternary_kernels_avxvnni;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[count++] = &ternary_kernels_avx2;

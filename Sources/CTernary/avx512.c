@@ -18,6 +18,8 @@
     _mm_prefetch((p) + 1024 + 64 * line, _MM_HINT_T0);       \
   }
 
+#define TALL_FROM 4
+
 #include "avx512.inc"
 
 #pragma clang attribute pop

@@ -1,6 +1,6 @@
-// Kernels for AMD's processors with AVX-512 and VNNI. They are those of avx512.c with other prefetches: with the two
-// steps that suit Intel's processors, one token's stream reaches 83 % of a Zen 5 core's bandwidth, with one step into
-// L1 all of it.
+// Kernels for AMD's processors with AVX-512 and VNNI, except for Zen 4. They are those of avx512.c with other prefetches:
+// with the two steps that suit Intel's processors, one token's stream reaches 83 % of a Zen 5 core's bandwidth, with one
+// step into L1 all of it.
 #include "CTernary.h"
 
 #if defined(__x86_64__)
@@ -16,6 +16,8 @@
 // activations and partial results out of the third level.
 #define STREAM(p, lines) \
   UNROLL for (int line = 0; line < lines; line++) _mm_prefetch((p) + 4096 + 64 * line, _MM_HINT_NTA);
+
+#define TALL_FROM 4
 
 #include "avx512.inc"
 

@@ -545,6 +545,15 @@ static _Noreturn void usage(const char *problem) {
   exit(64);
 }
 
+#if defined(__x86_64__)
+// Variants of a set for other processors than this one, which can run them as well.
+extern const TernaryKernels ternary_kernels_avx512, ternary_kernels_avx512_zen, ternary_kernels_avx512_zen4;
+static const TernaryKernels *const variants[] = {
+    &ternary_kernels_avx512, &ternary_kernels_avx512_zen, &ternary_kernels_avx512_zen4, NULL};
+#else
+static const TernaryKernels *const variants[] = {NULL};
+#endif
+
 int main(int count, char **arguments) {
   const char *only = getenv("BITNET_INSTRUCTION_SET");
   for (int i = 1; i < count; i++) {
@@ -563,6 +572,8 @@ int main(int count, char **arguments) {
     if (known[i] != sets[0] && (!only || !strcmp(known[i]->name, only))) {
       sets[setCount++] = known[i];
       found = true;
+      for (int j = 0; variants[j] && setCount < MAX_SETS; j++)
+        if (variants[j] != known[i] && !strcmp(variants[j]->name, known[i]->name)) sets[setCount++] = variants[j];
     }
   if (!found) usage("this machine has no such instruction set");
 
