@@ -19,7 +19,7 @@
       #endif
       var list: UnsafeMutablePointer<addrinfo>?
       guard getaddrinfo(host, "\(port)", &hints, &list) == 0, let found = list?.pointee else {
-        throw CommandError("--host is \"\(host)\", which is unknown; \(Self.expected)")
+        throw CommandError("--host is \"\(host)\", which is unknown; \(Self.expected), without brackets")
       }
       defer { freeaddrinfo(list) }
       let descriptor = socket(found.ai_family, found.ai_socktype, found.ai_protocol)
@@ -38,7 +38,7 @@
         CommandError("\(place) is in use by another program; expected a free port, as --port 0 finds")
       case EACCES:
         CommandError("\(place) is not allowed; expected a port from 1024 on, or the rights of an administrator")
-      case EADDRNOTAVAIL:
+      case EADDRNOTAVAIL, EINVAL:
         CommandError("--host is \"\(host)\", which is no address of this computer; \(Self.expected)")
       default: CommandError("\(place) cannot be listened at: \(String(cString: strerror(number)))")
       }

@@ -98,7 +98,11 @@
         }
       case AF_INET6:
         return address.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
-          withUnsafeBytes(of: $0.pointee.sin6_addr) { $0.dropLast().allSatisfy { $0 == 0 } && $0.last == 1 }
+          withUnsafeBytes(of: $0.pointee.sin6_addr) { bytes in
+            // ::1, and addresses of IPv4 in the form ::ffff:127.0.0.1.
+            bytes.dropLast().allSatisfy { $0 == 0 } && bytes.last == 1
+              || bytes.prefix(10).allSatisfy { $0 == 0 } && bytes[10...12].elementsEqual([255, 255, 127])
+          }
         }
       default: return false
       }

@@ -79,7 +79,8 @@ struct BatchTests {
     try await TemporaryFolder.with { folder in
       for (name, text) in [
         ("input", #"{"prompt": "my only copy"}"#), ("diary", "one long line without an end"),
-        ("poem", #"{"line": 1, "words": "Once"}"# + "\n"),
+        ("poem", #"{"line": 1, "words": "Once"}"# + "\n"), ("vector", #"{"line": 1, "embedding": [1]}"# + "\n"),
+        ("twins", #"{"line": 1, "text": "Once"}"# + "\n" + #"{"line": 1, "text": "Twice"}"# + "\n"),
       ] {
         let output = folder[name]
         try Data(text.utf8).write(to: output)

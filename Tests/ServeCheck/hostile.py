@@ -55,6 +55,10 @@ def _(program):
             answer = connection.recv(4096)
             check(status(answer) == 413, f"answers {answer[:80]!r}")
         check(time.monotonic() - start < 2, "waits for the body")
+        for path, form in [("/v1/messages", b'{"type":"error","error":{'), ("/api/chat", b'{"error":"')]:
+            other = head.replace(b"/v1/chat/completions", path.encode())
+            answer = server.raw(other + b"Content-Length: 100000000\r\n\r\n")
+            check(status(answer) == 413 and form in answer, f"answers {path} with {answer!r}")
         answer = server.raw(head + b"Content-Length: 100000000\r\n\r\n" + bytes(100_000_000))
         check(status(answer) == 413, f"answers {answer[:80]!r}")
         chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"

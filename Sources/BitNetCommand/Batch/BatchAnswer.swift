@@ -26,6 +26,9 @@ struct BatchAnswer: Sendable {
 
 /// Answers lines of a batch; what one gets does not depend on the others.
 protocol BatchAnswerer: Sendable {
+  /// The field of an answer that has what was asked for, except in answers to requests.
+  static var content: String { get }
+
   /// - Parameters:
   ///   - line: the line's bytes, without its end.
   ///   - place: the line's number in the input, from 1.

@@ -12,9 +12,10 @@ final class BatchOutput: Sendable {
   /// - Parameters:
   ///   - path: the file, which is created or continued; "-" for standard output.
   ///   - input: the file of the lines to answer; "-" for standard input.
+  ///   - content: the field that answers have, unless they are errors or answers to requests.
   /// - Throws: `CommandError` for a file that is not the output of an earlier run, that another run is writing, or that
   ///   is the input.
-  init(_ path: String, input: String) throws {
+  init(_ path: String, input: String, content: String) throws {
     guard path != "-" else {
       (name, output, answered) = ("standard output", .standard, [])
       return
@@ -34,7 +35,7 @@ final class BatchOutput: Sendable {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw CommandError("\(path) is being written by another process; expected a file for this run alone")
     }
-    let (answered, end) = try Self.scan(descriptor, path: path)
+    let (answered, end) = try Self.scan(descriptor, path: path, content: content)
     self.answered = answered
     // A line that was being written when the earlier run ended is computed again.
     guard end == status.st_size || ftruncate(descriptor, end) == 0 else {
@@ -47,11 +48,10 @@ final class BatchOutput: Sendable {
 
   func write(_ line: [UInt8]) throws { try output.write(line) }
 
-  /// Every answer has one of these.
-  private static let answers = ["text", "embedding", "response", "error"]
-
   /// The numbers of the answered lines, and where the last whole line ends.
-  private static func scan(_ descriptor: Int32, path: String) throws -> (answered: Set<Int>, end: off_t) {
+  private static func scan(
+    _ descriptor: Int32, path: String, content: String
+  ) throws -> (answered: Set<Int>, end: off_t) {
     var reader = LineReader(ByteInput(descriptor: descriptor, name: path))
     var answered: Set<Int> = []
     var end: off_t = 0
@@ -59,8 +59,10 @@ final class BatchOutput: Sendable {
       do throws(JSONError) {
         let answer = try JSONDocument(Array(line), limits: BatchTask.limits).root
         let names = try answer.members().map { (name, _) throws(JSONError) in try name.string() }
-        guard names.contains(where: answers.contains) else { throw answer.error(expected: "an answer") }
-        answered.insert(try answer["line"].integer(in: 1...Int.max))
+        let isNew = answered.insert(try answer["line"].integer(in: 1...Int.max)).inserted
+        guard isNew, names.contains(where: [content, "response", "error"].contains) else {
+          throw answer.error(expected: "an answer")
+        }
       } catch {
         throw CommandError(
           "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one, or a new file"

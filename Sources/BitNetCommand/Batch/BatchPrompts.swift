@@ -5,6 +5,8 @@ import BitNetTokenization
 
 /// Answers lines with a prompt or a chat, or with a request.
 struct BatchPrompts: BatchAnswerer {
+  static let content = "text"
+
   let model: LanguageModel
   let requests: BatchRequests
   /// What applies where a line says nothing.

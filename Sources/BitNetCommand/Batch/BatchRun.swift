@@ -15,7 +15,7 @@ struct BatchRun: Sendable {
 
   /// - Returns: whether every line has an answer that is no error.
   func run() async throws -> Bool {
-    let file = try BatchOutput(output, input: input)
+    let file = try BatchOutput(output, input: input, content: type(of: answerer).content)
     let source = try BatchSource(input, answered: file.answered)
     let total = isQuiet ? nil : try BatchSource.count(input)
     if !isQuiet, !file.answered.isEmpty {

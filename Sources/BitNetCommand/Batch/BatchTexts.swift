@@ -3,6 +3,8 @@ import BitNetJSON
 
 /// Answers lines with a text, or with a request, by vectors.
 struct BatchTexts: BatchAnswerer {
+  static let content = "embedding"
+
   let embedder: Embedder
   let requests: BatchRequests
   /// What goes before each text; nil for the model's default.

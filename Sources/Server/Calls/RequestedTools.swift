@@ -55,7 +55,7 @@ struct RequestedTools: Sendable {
     }
     answer.calls = AnswerCalls(use: use, prefix: prefix)
     if use.isForced {
-      // Which a call makes void, but not right.
+      // The call leaves no room for the format, but a wrong format is still an error.
       _ = try format?.constraint(served)
       // A call is complete in any case: nothing ends it before.
       answer.stopTexts = []

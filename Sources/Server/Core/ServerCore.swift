@@ -60,6 +60,9 @@ package struct ServerCore: Sendable {
       if case .nothingAllowed = error, request.calls != nil {
         throw RequestError.invalid(error.description, parameter: "tools")
       }
+      if case .nothingAllowed = error, !request.stopTokens.isEmpty {
+        throw RequestError.invalid(error.description, parameter: "stop_token_ids")
+      }
       throw error
     }
   }
