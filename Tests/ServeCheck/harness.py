@@ -38,7 +38,7 @@ class Server:
             env={"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **variables}, stdout=subprocess.PIPE,
             stderr=self.errors, text=True)
         self.line = self.process.stdout.readline()
-        found = re.search(r"listening on (https?)://([^:]+):(\d+)", self.line)
+        found = re.search(r"listening on (https?)://(\[[^]]+\]|[^:]+):(\d+)", self.line)
         self.scheme, self.port = (found[1], int(found[3])) if found else (None, None)
 
     def __enter__(self):
