@@ -8,8 +8,7 @@ final class PrefixTree<Page: AnyObject> {
     let tokens: [Int32]
     let page: Page
     fileprivate(set) weak var parent: Node?
-    /// The children by their first token.
-    fileprivate(set) var children: [Int32: [Node]] = [:]
+    fileprivate var children = Children()
     /// How many sequences hold the page.
     fileprivate(set) var users = 0
     // The list of all nodes by last use, latest first.
@@ -25,7 +24,37 @@ final class PrefixTree<Page: AnyObject> {
     var isFull: Bool { tokens.count == attentionChunkLength }
   }
 
-  private var rootChildren: [Int32: [Node]] = [:]
+  /// The children of a node in the lexicographic order of their tokens. No child's tokens begin another's, so whatever
+  /// begins a list of tokens, or has most in common with it, is next to the list's place.
+  fileprivate struct Children {
+    private(set) var nodes: [Node] = []
+
+    /// How many children come before a list of tokens.
+    private func place(of tokens: ArraySlice<Int32>) -> Int {
+      var (low, high) = (0, nodes.count)
+      while low < high {
+        let middle = (low + high) / 2
+        let other = nodes[middle].tokens[...]
+        let common = commonPrefix(other, tokens)
+        let isBefore =
+          common < tokens.count
+          && (common == other.count || other[common] < tokens[tokens.startIndex + common])
+        if isBefore { low = middle + 1 } else { high = middle }
+      }
+      return low
+    }
+
+    /// The children that can have the longest common prefix with a list of tokens.
+    func neighbours(of tokens: ArraySlice<Int32>) -> ArraySlice<Node> {
+      let place = place(of: tokens)
+      return nodes[max(place - 1, 0)..<min(place + 1, nodes.count)]
+    }
+
+    mutating func insert(_ node: Node) { nodes.insert(node, at: place(of: node.tokens[...])) }
+    mutating func remove(_ node: Node) { nodes.remove(at: place(of: node.tokens[...])) }
+  }
+
+  private var rootChildren = Children()
   private var latest: Node?
   private weak var oldest: Node?
   /// How many nodes, and therefore pages, the tree has.
@@ -42,35 +71,38 @@ final class PrefixTree<Page: AnyObject> {
     while let current = node {
       node = current.next
       current.next = nil
-      current.children = [:]
+      current.children = Children()
     }
   }
 
-  private func children(of node: Node?, startingWith token: Int32) -> [Node] {
-    (node.map { $0.children[token] } ?? rootChildren[token]) ?? []
-  }
+  private func children(of node: Node?) -> Children { node?.children ?? rootChildren }
 
   /// The full child of a node (nil: the root) that holds exactly these tokens.
   func child(of node: Node?, _ tokens: ArraySlice<Int32>) -> Node? {
-    children(of: node, startingWith: tokens.first!).first { $0.isFull && $0.tokens.elementsEqual(tokens) }
+    children(of: node).neighbours(of: tokens).first { $0.isFull && $0.tokens[...] == tokens }
   }
 
   /// The page of the child that has the longest common prefix with these tokens, and the prefix's length.
   func closestChild(of node: Node?, _ tokens: ArraySlice<Int32>) -> (page: Page, count: Int)? {
-    guard let first = tokens.first else { return nil }
-    return children(of: node, startingWith: first).map { ($0.page, commonPrefix($0.tokens[...], tokens)) }.max {
+    children(of: node).neighbours(of: tokens).map { ($0.page, commonPrefix($0.tokens[...], tokens)) }.max {
       $0.1 < $1.1
     }
   }
 
-  /// Adds a child, with one user if it is held.
+  /// Whether a child of a node holds all of these tokens, and perhaps more.
+  func holds(_ tokens: ArraySlice<Int32>, below node: Node?) -> Bool {
+    children(of: node).neighbours(of: tokens).contains { commonPrefix($0.tokens[...], tokens) == tokens.count }
+  }
+
+  /// Adds a child, with one user if it is held, whose tokens no child holds yet. It replaces the leaf that holds the
+  /// first of them.
   func add(_ tokens: ArraySlice<Int32>, page: Page, to parent: Node?, isHeld: Bool) -> Node {
-    let node = Node(tokens: Array(tokens), page: page, parent: parent)
-    if let parent {
-      parent.children[tokens.first!, default: []].append(node)
-    } else {
-      rootChildren[tokens.first!, default: []].append(node)
+    for leaf in children(of: parent).neighbours(of: tokens)
+    where commonPrefix(leaf.tokens[...], tokens) == leaf.tokens.count {
+      remove(leaf)
     }
+    let node = Node(tokens: Array(tokens), page: page, parent: parent)
+    if let parent { parent.children.insert(node) } else { rootChildren.insert(node) }
     count += 1
     unused += 1
     pushFront(node)
@@ -93,17 +125,8 @@ final class PrefixTree<Page: AnyObject> {
   }
 
   /// Removes a leaf from the tree.
-  func remove(_ node: Node) {
-    let first = node.tokens[0]
-    func without(_ nodes: [Node]?) -> [Node]? {
-      let rest = (nodes ?? []).filter { $0 !== node }
-      return rest.isEmpty ? nil : rest
-    }
-    if let parent = node.parent {
-      parent.children[first] = without(parent.children[first])
-    } else {
-      rootChildren[first] = without(rootChildren[first])
-    }
+  private func remove(_ node: Node) {
+    if let parent = node.parent { parent.children.remove(node) } else { rootChildren.remove(node) }
     unlink(node)
     count -= 1
     if node.users == 0 { unused -= 1 }
@@ -111,7 +134,7 @@ final class PrefixTree<Page: AnyObject> {
 
   /// Removes a leaf that a single sequence holds; returns false for any other node.
   func takeBack(_ node: Node) -> Bool {
-    guard node.users == 1, node.children.isEmpty else { return false }
+    guard node.users == 1, node.children.nodes.isEmpty else { return false }
     remove(node)
     return true
   }
@@ -121,24 +144,13 @@ final class PrefixTree<Page: AnyObject> {
     var node = oldest
     while let current = node {
       // Usually the first node: ancestors of held nodes are held, and no unused node is older than its children.
-      if current.users == 0, current.children.isEmpty {
+      if current.users == 0, current.children.nodes.isEmpty {
         remove(current)
         return true
       }
       node = current.previous
     }
     return false
-  }
-
-  /// Drops the partial leaves below a node that hold a prefix of these tokens. Returns false if a child already holds
-  /// all of them.
-  func replacesLeaves(of node: Node?, _ tokens: ArraySlice<Int32>) -> Bool {
-    for leaf in children(of: node, startingWith: tokens.first!) {
-      let common = commonPrefix(leaf.tokens[...], tokens)
-      if common == tokens.count { return false }
-      if common == leaf.tokens.count, !leaf.isFull, leaf.users == 0 { remove(leaf) }
-    }
-    return true
   }
 
   private func touch(_ node: Node) {
@@ -166,5 +178,12 @@ final class PrefixTree<Page: AnyObject> {
 
 /// The length of two lists' common prefix.
 func commonPrefix(_ one: ArraySlice<Int32>, _ other: ArraySlice<Int32>) -> Int {
-  zip(one, other).prefix { $0 == $1 }.count
+  one.withUnsafeBufferPointer { one in
+    other.withUnsafeBufferPointer { other in
+      let limit = min(one.count, other.count)
+      var count = 0
+      while count < limit, one[count] == other[count] { count += 1 }
+      return count
+    }
+  }
 }

@@ -217,13 +217,17 @@ package enum Sampler {
 
   /// The index of the largest logit; among equal logits, the smallest index.
   static func mostLikely(_ logits: UnsafeBufferPointer<Float>) -> Int {
-    var best = 0
-    var largest = -Float.infinity
-    for index in logits.indices where logits[index] > largest {
-      largest = logits[index]
-      best = index
+    typealias Lanes = SIMD16<Float>
+    var lanes = Lanes(repeating: -.infinity)
+    let bytes = UnsafeRawBufferPointer(logits)
+    let whole = bytes.count / MemoryLayout<Lanes>.size
+    for vector in 0..<whole {
+      let next = bytes.loadUnaligned(fromByteOffset: vector * MemoryLayout<Lanes>.size, as: Lanes.self)
+      lanes.replace(with: next, where: next .> lanes)
     }
-    return best
+    var largest = lanes.max()
+    for logit in logits[(whole * Lanes.scalarCount)...] where logit > largest { largest = logit }
+    return largest > -.infinity ? logits.firstIndex(of: largest)! : 0
   }
 
   private static func penalize(_ logits: UnsafeMutableBufferPointer<Float>, history: [Int32], penalty: Float) {
@@ -242,7 +246,6 @@ package enum Sampler {
     let largest = logits[best]
     guard largest.isFinite else { return best }
     return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: logits.count) { weights in
-      weights.initialize(repeating: 0)
       var total = compute(logits, largest, weights.baseAddress!)
       var last = (logit: -Float.infinity, index: logits.count)  // the last kept token in the order of the filters
       if parameters.topK > 0 || parameters.topP < 1 || parameters.minP > 0 {
@@ -271,6 +274,13 @@ package enum Sampler {
     logit > last.logit || (logit == last.logit && index <= last.index)
   }
 
+  /// A number that is the smaller, the larger the logit; equal for both zeros. Not for NaN.
+  @inline(__always)
+  private static func descendingKey(_ logit: Float) -> UInt32 {
+    let bits = (logit + 0).bitPattern
+    return bits >> 31 == 0 ? ~bits ^ 0x8000_0000 : bits
+  }
+
   /// The last token that top-k, top-p and min-p keep, and the total weight of all kept tokens.
   ///
   /// Candidates are sorted in slices of descending logit, because most of a vocabulary is too unlikely to matter.
@@ -281,14 +291,19 @@ package enum Sampler {
     let leastWeight = max(1, UInt64((parameters.minP * one).rounded(.up)))
     let limit = parameters.topK > 0 ? parameters.topK : logits.count
     var order: [Int] = []
+    var slice: [UInt64] = []
     var upper = Float.infinity
     func extend() -> Bool {
       guard upper > largest - 30 else { return false }  // e^-30 has weight 0
       // Go down by at least one Float: above 2^27, `top - 6` rounds to `top`.
       let top = min(largest, upper)
       let lower = min(top - 6, top.nextDown)
-      let slice = logits.indices.filter { logits[$0] <= upper && logits[$0] > lower }
-      order += slice.sorted { logits[$0] > logits[$1] || (logits[$0] == logits[$1] && $0 < $1) }
+      slice.removeAll(keepingCapacity: true)
+      for index in logits.indices where logits[index] <= upper && logits[index] > lower {
+        slice.append(UInt64(descendingKey(logits[index])) << 32 | UInt64(index))
+      }
+      slice.sort()
+      order += slice.lazy.map { Int($0 & 0xFFFF_FFFF) }
       upper = lower
       return true
     }

@@ -108,7 +108,7 @@ package struct SequenceStore<Page: AnyObject> {
     let start = sequence.path.count * attentionChunkLength
     let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan<Page>.pending }
     ownPages -= sequence.ownPageCount()
-    if isTrusted, sharesPages, !tail.isEmpty, tree.replacesLeaves(of: sequence.path.last, tail) {
+    if isTrusted, sharesPages, !tail.isEmpty, !tree.holds(tail, below: sequence.path.last) {
       _ = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
     }
     for node in sequence.path.reversed() { tree.release(node) }

@@ -99,6 +99,16 @@ struct SamplerTests {
     #expect(draw([.nan, .nan], SamplingParameters(temperature: 1), position: 0).token == 0)
   }
 
+  @Test("takes the first of the largest logits of any number when greedy", arguments: 1...200)
+  func greedy(count: Int) {
+    var generator = SeededGenerator(seed: UInt64(count))
+    let values: [Float] = [.nan, -.infinity, -2, -0.0, 0, 1, 1.5, .infinity]
+    let logits = (0..<count).map { _ in values[Int.random(in: 0..<values.count, using: &generator)] }
+    let largest = logits.filter { !$0.isNaN }.max() ?? -.infinity
+    let first = largest > -.infinity ? logits.firstIndex(of: largest)! : 0
+    #expect(draw(logits, .greedy, position: 0).token == Int32(first))
+  }
+
   @Test("penalises tokens that the sequence holds")
   func repetition() {
     var parameters = SamplingParameters.greedy

@@ -1,11 +1,18 @@
 import BitNetInference
+import BitNetRandomModels
+import TestSupport
 import Testing
 
 @Suite("A sequence store")
 struct SequenceStoreTests {
-  private final class Page {}
+  private final class Page {
+    /// By position, the tokens up to it, as keys and values depend on them.
+    var contents: [[Int32]]
 
-  private static var source: SequenceStore<Page>.Source { .init(make: { Page() }, copy: { _ in Page() }) }
+    init(_ contents: [[Int32]] = .init(repeating: [], count: attentionChunkLength)) { self.contents = contents }
+  }
+
+  private static var source: SequenceStore<Page>.Source { .init(make: { Page() }, copy: { Page($0.contents) }) }
 
   private static func admit(
     _ tokens: [Int32], _ store: inout SequenceStore<Page>
@@ -35,5 +42,57 @@ struct SequenceStoreTests {
     #expect(fourth.cached == 0)
     store.remove(fourth.id)
     #expect(try Self.admit(tokens, &store).cached == 199)
+  }
+
+  @Test(
+    "starts with the longest prefix that any sequence has computed",
+    arguments: [(0, 10_000), (1, 10_000), (2, 12), (3, 12)])
+  func longestPrefix(seed: UInt64, limit: Int) throws {
+    var random = SeededGenerator(seed: seed)
+    var store = SequenceStore<Page>(limit: limit)
+    var live: [(id: SequenceID, tokens: [Int32])] = []
+    var computed: [[Int32]] = []
+    for _ in 0..<400 {
+      if live.count == 3 { store.remove(live.remove(at: .random(in: 0..<3, using: &random)).id) }
+      // The beginning of an earlier one, and something new.
+      let old = computed.randomElement(using: &random) ?? []
+      let fresh = (0..<Int.random(in: 1...80, using: &random)).map { _ in Int32.random(in: 0..<2, using: &random) }
+      var tokens = Array((old.prefix(.random(in: 0...old.count, using: &random)) + fresh).prefix(200))
+      let made = store.make(startingWith: tokens, from: Self.source)
+      let longest = computed.map { commonPrefixLength($0, tokens.dropLast()) }.max() ?? 0
+      #expect(limit < 10_000 ? made.cached <= longest : made.cached == longest, "seed \(seed)")
+      for place in 0..<made.cached { expectComputed(store, made.id, tokens, place) }
+      var start = made.cached
+      if Bool.random(using: &random), start > 0 {
+        start = .random(in: 0..<start, using: &random)
+        tokens = Array(tokens.prefix(start + 1))
+        try store.truncate(made.id, to: start, from: Self.source)
+      }
+      _ = try store.admit(
+        Batch([.init(sequence: made.id, tokens: Array(tokens[start...]), rows: .none)]), vocabulary: 2,
+        contextLength: 1000, from: Self.source)
+      for place in start..<tokens.count {
+        store.pages(of: made.id)[place / attentionChunkLength].contents[place % attentionChunkLength] =
+          Array(tokens[...place])
+      }
+      for place in tokens.indices { expectComputed(store, made.id, tokens, place) }
+      live.append((made.id, tokens))
+      computed.append(tokens)
+      #expect(store.pageCount <= limit && store.heldPageCount <= store.pageCount)
+    }
+    for sequence in live {
+      for place in sequence.tokens.indices { expectComputed(store, sequence.id, sequence.tokens, place) }
+      store.remove(sequence.id)
+    }
+    #expect(store.heldPageCount == 0)
+  }
+
+  private func commonPrefixLength(_ one: [Int32], _ other: ArraySlice<Int32>) -> Int {
+    zip(one, other).prefix { $0 == $1 }.count
+  }
+
+  private func expectComputed(_ store: SequenceStore<Page>, _ id: SequenceID, _ tokens: [Int32], _ place: Int) {
+    let page = store.pages(of: id)[place / attentionChunkLength]
+    #expect(page.contents[place % attentionChunkLength].elementsEqual(tokens[...place]), "position \(place) of \(id)")
   }
 }
