@@ -169,6 +169,12 @@ let package = Package(
       name: "FuzzLoaders",
       dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
       path: "Tests/Fuzzing"),
+    .executableTarget(
+      name: "KernelFuzz",
+      dependencies: [
+        "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetDiagnostics",
+      ],
+      path: "Tests/KernelFuzz"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),
     .testTarget(name: "JSONTests", dependencies: ["BitNetJSON"]),
     .executableTarget(

@@ -1,0 +1,54 @@
+// Compares the kernels and engines of a GPU with scalar code and the CPU engine, as `bitnet verify` does, for random
+// shapes and models. Small, so that it is compiled quickly for the sanitizers, with which it runs every kernel on the
+// driver that stands in for a GPU.
+//
+// usage: KernelFuzz [SEED]
+//
+// The exit status is 1 if anything differs or fails, and 2 without a GPU.
+
+import BitNetCPUEngine
+import BitNetCUDADriver
+import BitNetCUDAEngine
+import BitNetDeviceCheck
+import BitNetDiagnostics
+
+#if canImport(Darwin)
+  import Darwin
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Glibc
+#endif
+
+let shapes = 2
+guard let seed = CommandLine.arguments.count < 2 ? 1 : UInt64(CommandLine.arguments[1]) else {
+  print("the seed is \"\(CommandLine.arguments[1])\"; expected a number")
+  exit(2)
+}
+let verification: Verification
+do {
+  verification = try Verification(device: 0, seed: seed)
+} catch {
+  print(error)
+  exit(2)
+}
+print("\(verification.device.name), seed \(seed)")
+
+var failures = 0
+func report(_ check: EqualityCheck) {
+  if !check.isEqual { failures += 1 }
+  let name = [check.name, check.candidate].compactMap(\.self).joined(separator: ", ")
+  print("\(name): \(check.compared) numbers of \(check.cases), \(check.error ?? check.first ?? "equal")")
+}
+
+verification.kernelChecks(shapes: shapes, isShort: true, report)
+verification.products(shapes: shapes, isShort: true, report)
+let cpu = EngineComparison.Candidate(name: "the CPU engine") { try CPUEngine(weights: $0) }
+for isCooperative in [false, true] {
+  let candidates = verification.engines(isCooperative: isCooperative)
+  let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
+  comparison.randomModels(shapes, isShort: true, report)
+  // The cooperative kernels leave the arithmetic of these models to the others.
+  if !isCooperative { comparison.embeddingModels(shapes, isShort: true, report) }
+}
+exit(failures == 0 ? 0 : 1)
