@@ -33,10 +33,11 @@ class Server:
 
     def __init__(self, program, *arguments, variables={}, name=None):
         self.errors = tempfile.TemporaryFile("w+")
+        sanitizers = {name: value for name, value in os.environ.items() if name in ("ASAN_OPTIONS", "LSAN_OPTIONS")}
         self.process = subprocess.Popen(
             [program, "serve", *([] if "--unix-socket" in arguments else ["--port", "0"]), *arguments],
-            env={"PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **variables}, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True)
+            env={**sanitizers, "PATH": os.environ["PATH"], "HOME": tempfile.gettempdir(), **variables},
+            stdout=subprocess.PIPE, stderr=self.errors, text=True)
         self.line = self.process.stdout.readline()
         found = re.search(r"listening on (https?)://(\[[^]]+\]|[^:]+):(\d+)", self.line)
         self.scheme, self.port = (found[1], int(found[3])) if found else (None, None)
