@@ -49,7 +49,8 @@ final class CachePage {
       owner = buffer
       base = buffer.bytes.bindMemory(to: UInt16.self).baseAddress!
     } else {
-      let buffer = AlignedBuffer(count: layout.byteCount)
+      // What has not been stored is not read, except where the result is dropped.
+      let buffer = AlignedBuffer(uninitializedCount: layout.byteCount)
       owner = buffer
       base = buffer.bytes.bindMemory(to: UInt16.self).baseAddress!
     }

@@ -215,18 +215,37 @@ package enum Sampler {
     return largest + naturalLogarithm(total) - Double(logits[Int(token)])
   }
 
+  private typealias Lanes = SIMD16<Float>
+
+  @inline(__always)
+  private static func vector(_ logits: UnsafeBufferPointer<Float>, at start: Int) -> Lanes {
+    UnsafeRawBufferPointer(logits).loadUnaligned(fromByteOffset: start * MemoryLayout<Float>.size, as: Lanes.self)
+  }
+
+  /// Calls `body` with the indices of the logits that are `least` or more, in order, and with some others, until it
+  /// returns false. Most of a vocabulary is below what matters, so that comparing many at once saves most of the time.
+  @inline(__always)
+  private static func forEachIndex(
+    _ logits: UnsafeBufferPointer<Float>, from least: Float, _ body: (Int) -> Bool
+  ) {
+    let least = Lanes(repeating: least)
+    for start in stride(from: 0, to: logits.count, by: Lanes.scalarCount) {
+      let end = min(start + Lanes.scalarCount, logits.count)
+      if end - start == Lanes.scalarCount, !any(vector(logits, at: start) .>= least) { continue }
+      for index in start..<end where !body(index) { return }
+    }
+  }
+
   /// The index of the largest logit; among equal logits, the smallest index.
   static func mostLikely(_ logits: UnsafeBufferPointer<Float>) -> Int {
-    typealias Lanes = SIMD16<Float>
     var lanes = Lanes(repeating: -.infinity)
-    let bytes = UnsafeRawBufferPointer(logits)
-    let whole = bytes.count / MemoryLayout<Lanes>.size
-    for vector in 0..<whole {
-      let next = bytes.loadUnaligned(fromByteOffset: vector * MemoryLayout<Lanes>.size, as: Lanes.self)
+    let whole = logits.count / Lanes.scalarCount * Lanes.scalarCount
+    for start in stride(from: 0, to: whole, by: Lanes.scalarCount) {
+      let next = vector(logits, at: start)
       lanes.replace(with: next, where: next .> lanes)
     }
     var largest = lanes.max()
-    for logit in logits[(whole * Lanes.scalarCount)...] where logit > largest { largest = logit }
+    for logit in logits[whole...] where logit > largest { largest = logit }
     return largest > -.infinity ? logits.firstIndex(of: largest)! : 0
   }
 
@@ -255,11 +274,15 @@ package enum Sampler {
       let random = Philox.random64(key: parameters.seed, counter: UInt64(position))
       let target = random.multipliedFullWidth(by: total).high
       var sum: UInt64 = 0
-      for index in logits.indices where isKept(logits[index], index, last) {
+      var chosen = best
+      forEachIndex(logits, from: last.logit) { index in
+        guard isKept(logits[index], index, last) else { return true }
         sum += weights[index]
-        if sum > target { return index }
+        guard sum > target else { return true }
+        chosen = index
+        return false
       }
-      return best
+      return chosen
     }
   }
 
@@ -299,8 +322,11 @@ package enum Sampler {
       let top = min(largest, upper)
       let lower = min(top - 6, top.nextDown)
       slice.removeAll(keepingCapacity: true)
-      for index in logits.indices where logits[index] <= upper && logits[index] > lower {
-        slice.append(UInt64(descendingKey(logits[index])) << 32 | UInt64(index))
+      forEachIndex(logits, from: lower) { index in
+        if logits[index] <= upper && logits[index] > lower {
+          slice.append(UInt64(descendingKey(logits[index])) << 32 | UInt64(index))
+        }
+        return true
       }
       slice.sort()
       order += slice.lazy.map { Int($0 & 0xFFFF_FFFF) }

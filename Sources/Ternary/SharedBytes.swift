@@ -48,18 +48,30 @@ package protocol PageReleasing: AnyObject {
   func releasePages(of bytes: UnsafeRawBufferPointer)
 }
 
-/// Zeroed memory aligned to a cache line, freed with the object.
+/// Memory aligned to a cache line, freed with the object.
 package final class AlignedBuffer: @unchecked Sendable {
   // Unchecked: only the owner fills the buffer; it is shared only as `SharedBytes`, which are read-only.
   package static let alignment = 64
   package let bytes: UnsafeMutableRawBufferPointer
 
+  /// Zeroed memory.
+  ///
   /// - Parameter count: bytes, 0 or more; the allocation is rounded up to whole cache lines.
-  package init(count: Int) {
-    let whole = max(Self.alignment, (count + Self.alignment - 1) / Self.alignment * Self.alignment)
-    let base = UnsafeMutableRawPointer.allocate(byteCount: whole, alignment: Self.alignment)
-    base.initializeMemory(as: UInt8.self, repeating: 0, count: whole)
+  package convenience init(count: Int) {
+    self.init(uninitializedCount: count)
+    bytes.baseAddress!.initializeMemory(as: UInt8.self, repeating: 0, count: Self.wholeLines(count))
+  }
+
+  /// Memory that holds anything.
+  ///
+  /// - Parameter count: as of `init(count:)`.
+  package init(uninitializedCount count: Int) {
+    let base = UnsafeMutableRawPointer.allocate(byteCount: Self.wholeLines(count), alignment: Self.alignment)
     bytes = UnsafeMutableRawBufferPointer(start: base, count: count)
+  }
+
+  private static func wholeLines(_ count: Int) -> Int {
+    max(alignment, (count + alignment - 1) / alignment * alignment)
   }
 
   deinit { bytes.baseAddress?.deallocate() }

@@ -85,7 +85,9 @@ enum Proof {
     }
     if chance(5) {
       options.format = try chance(2) ? .json : .jsonSchema(#"{"type": "array", "items": {"enum": [1, "the", null]}}"#)
-      options.stopTokens.insert(token())
+      // A format cannot go on without the tokens of single bytes, which come first in the vocabulary.
+      func word() -> Int32 { Int32.random(in: 1000..<vocabulary, using: &generator) }
+      options.stopTokens = Set(options.stopTokens.map { _ in word() } + [word()])
     }
     return Request(
       prompt: prompt, options: options,

@@ -20,7 +20,6 @@ import BitNetDiagnostics
   import Glibc
 #endif
 
-let shapes = 2
 guard let seed = CommandLine.arguments.count < 2 ? 1 : UInt64(CommandLine.arguments[1]) else {
   print("the seed is \"\(CommandLine.arguments[1])\"; expected a number")
   exit(2)
@@ -34,21 +33,25 @@ do {
 }
 print("\(verification.device.name), seed \(seed)")
 
-var failures = 0
-func report(_ check: EqualityCheck) {
-  if !check.isEqual { failures += 1 }
-  let name = [check.name, check.candidate].compactMap(\.self).joined(separator: ", ")
-  print("\(name): \(check.compared) numbers of \(check.cases), \(check.error ?? check.first ?? "equal")")
+/// Runs all checks, and returns how many failed.
+func failures(_ verification: Verification, seed: UInt64) -> Int {
+  let shapes = 2
+  var failures = 0
+  func report(_ check: EqualityCheck) {
+    if !check.isEqual { failures += 1 }
+    print("\(check.name): \(check.compared) numbers of \(check.cases), \(check.error ?? check.first ?? "equal")")
+  }
+  verification.kernelChecks(shapes: shapes, isShort: true, report)
+  verification.products(shapes: shapes, isShort: true, report)
+  let cpu = EngineComparison.Candidate(name: "the CPU engine") { try CPUEngine(weights: $0) }
+  for isCooperative in [false, true] {
+    let candidates = verification.engines(isCooperative: isCooperative)
+    let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
+    comparison.randomModels(shapes, isShort: true, report)
+    // The cooperative kernels leave the arithmetic of these models to the others.
+    if !isCooperative { comparison.embeddingModels(shapes, isShort: true, report) }
+  }
+  return failures
 }
 
-verification.kernelChecks(shapes: shapes, isShort: true, report)
-verification.products(shapes: shapes, isShort: true, report)
-let cpu = EngineComparison.Candidate(name: "the CPU engine") { try CPUEngine(weights: $0) }
-for isCooperative in [false, true] {
-  let candidates = verification.engines(isCooperative: isCooperative)
-  let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
-  comparison.randomModels(shapes, isShort: true, report)
-  // The cooperative kernels leave the arithmetic of these models to the others.
-  if !isCooperative { comparison.embeddingModels(shapes, isShort: true, report) }
-}
-exit(failures == 0 ? 0 : 1)
+exit(failures(verification, seed: seed) == 0 ? 0 : 1)
