@@ -24,14 +24,15 @@ public struct Generation: AsyncSequence, Sendable {
   let options: GenerationOptions
 
   /// Starts generating when the iterator's `next()` is first called.
-  public func makeAsyncIterator() -> Iterator { Iterator(generation: self) }
+  public func makeAsyncIterator() -> Iterator { Iterator(generation: self, takesWhole: false) }
 
   /// Generates to the end.
   ///
   /// - Throws: ``BitNetError``; `CancellationError` when the task is cancelled.
   public func response() async throws -> Response {
     var response = Response(text: "", tokens: [], finish: .length, statistics: GenerationStatistics())
-    for try await piece in self {
+    var iterator = Iterator(generation: self, takesWhole: true)
+    while let piece = try await iterator.next() {
       response.text += piece.text
       response.tokens.append(piece.token)
       response.statistics = piece.statistics
@@ -44,17 +45,22 @@ public struct Generation: AsyncSequence, Sendable {
   /// One pass through a generation.
   public struct Iterator: AsyncIteratorProtocol {
     private let generation: Generation
+    /// Whether nobody sees the pieces before the generation has ended.
+    private let takesWhole: Bool
     private var run: Run?
     private var isDone = false
 
-    fileprivate init(generation: Generation) { self.generation = generation }
+    fileprivate init(generation: Generation, takesWhole: Bool) {
+      self.generation = generation
+      self.takesWhole = takesWhole
+    }
 
     /// The next piece; nil after the last one.
     public mutating func next() async throws -> GeneratedPiece? {
       guard !isDone else { return nil }
       do {
         try Task.checkCancellation()
-        if run == nil { run = try await Run(generation) }
+        if run == nil { run = try await Run(generation, takesWhole: takesWhole) }
         let piece = try await run!.next()
         if piece?.finish != nil { end() }
         return piece
@@ -82,7 +88,7 @@ private struct Run {
   private var assembly: TextAssembly
   private var statistics = GenerationStatistics()
 
-  init(_ generation: Generation) async throws {
+  init(_ generation: Generation, takesWhole: Bool) async throws {
     let model = generation.model
     let options = generation.options
     start = clock.now
@@ -109,7 +115,9 @@ private struct Run {
     tokens = try await model.scheduler.start(
       Request(
         prompt: prompt, sampling: options.sampling, logProbabilities: options.logProbabilities,
-        biases: biases, constraint: constraint, limit: limit, stops: stopTokens))
+        biases: biases, constraint: constraint, limit: limit, stops: stopTokens,
+        // Stop texts are found by reading, and a chat keeps what was read of an answer that is cancelled.
+        readsInGroups: takesWhole && options.stopTexts.isEmpty && answer == nil))
     statistics.promptTokens = prompt.count
     await answer?.attach(tokens)
   }

@@ -17,11 +17,14 @@ package struct Request: Sendable {
   package var stops: Set<Int32>
   /// When to give up; nil if never.
   package var deadline: ContinuousClock.Instant?
+  /// Whether the reader wants the tokens in the end, not each at once: after the first one, a reader that waits is woken
+  /// for several at a time.
+  package var readsInGroups: Bool
 
   package init(
     prompt: [Int32], sampling: SamplingParameters = .greedy, logProbabilities: Int? = nil,
     biases: [TokenBias] = [], constraint: (any TokenConstraint)? = nil, limit: Int, stops: Set<Int32> = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: ContinuousClock.Instant? = nil, readsInGroups: Bool = false
   ) {
     self.prompt = prompt
     self.sampling = sampling
@@ -31,6 +34,7 @@ package struct Request: Sendable {
     self.limit = limit
     self.stops = stops
     self.deadline = deadline
+    self.readsInGroups = readsInGroups
   }
 }
 

@@ -75,7 +75,7 @@ package actor Scheduler {
   package func start(_ request: Request) throws -> TokenStream {
     try check(request)
     guard waiting.count < policy.waiting else { throw SchedulerError.queueFull(waiting: waiting.count) }
-    let feed = TokenFeed { [weak self] in
+    let feed = TokenFeed(readsInGroups: request.readsInGroups) { [weak self] in
       guard let self else { return }
       Task { await self.step() }
     }

@@ -37,6 +37,9 @@ package final class TokenStream: Sendable {
 final class TokenFeed: Sendable {
   /// A request pauses while its reader is this many tokens behind.
   static let capacity = 16
+  /// How many tokens a reader that reads in groups is woken for. Waking one takes as long as computing a small model's
+  /// token.
+  private static let group = 8
 
   private struct State {
     var unread: [SampledToken] = []
@@ -47,13 +50,19 @@ final class TokenFeed: Sendable {
     var cachedTokens = 0
     var speculation = SpeculationCounts()
     var admission: ContinuousClock.Instant?
+    /// How many unread tokens wake the reader.
+    var wanted = 1
   }
 
+  private let readsInGroups: Bool
   private let state = Mutex(State())
   /// Called when the scheduler can continue with this request.
   private let wake: @Sendable () -> Void
 
-  init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
+  init(readsInGroups: Bool, wake: @escaping @Sendable () -> Void) {
+    self.readsInGroups = readsInGroups
+    self.wake = wake
+  }
 
   var cachedTokens: Int { state.withLock { $0.cachedTokens } }
   var speculation: SpeculationCounts { state.withLock { $0.speculation } }
@@ -78,25 +87,27 @@ final class TokenFeed: Sendable {
   func setSpeculation(_ counts: SpeculationCounts) { state.withLock { $0.speculation = counts } }
 
   func add(_ token: SampledToken) {
-    let reader = state.withLock { state -> CheckedContinuation<SampledToken?, any Error>? in
-      guard let reader = state.reader else {
-        state.unread.append(token)
-        return nil
-      }
+    let (reader, first) = state.withLock { state -> (CheckedContinuation<SampledToken?, any Error>?, SampledToken?) in
+      state.unread.append(token)
+      guard let reader = state.reader, state.unread.count >= state.wanted else { return (nil, nil) }
       state.reader = nil
-      return reader
+      if readsInGroups { state.wanted = Self.group }
+      return (reader, state.unread.removeFirst())
     }
-    reader?.resume(returning: token)
+    reader?.resume(returning: first)
   }
 
   func finish(_ result: Result<Void, any Error>) {
-    let reader = state.withLock { state -> CheckedContinuation<SampledToken?, any Error>? in
-      guard state.end == nil else { return nil }
+    let (reader, first) = state.withLock { state -> (CheckedContinuation<SampledToken?, any Error>?, SampledToken?) in
+      guard state.end == nil else { return (nil, nil) }
       state.end = result
-      defer { state.reader = nil }
-      return state.reader
+      guard let reader = state.reader else { return (nil, nil) }
+      state.reader = nil
+      // What a cancelled request has left unread is dropped.
+      if case .failure(is CancellationError) = result { return (reader, nil) }
+      return (reader, state.unread.isEmpty ? nil : state.unread.removeFirst())
     }
-    reader?.resume(with: result.map { nil })
+    if let first { reader?.resume(returning: first) } else { reader?.resume(with: result.map { nil }) }
   }
 
   func cancel() {
