@@ -173,6 +173,7 @@ let package = Package(
       name: "KernelFuzz",
       dependencies: [
         "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetDeviceCheck", "BitNetDiagnostics",
+        "BitNetModelFiles", "TestSupport",
       ],
       path: "Tests/KernelFuzz"),
     .testTarget(name: "TernaryTests", dependencies: ["BitNetModelFiles", "BitNetTernary", "TestSupport"]),

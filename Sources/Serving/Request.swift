@@ -17,8 +17,8 @@ package struct Request: Sendable {
   package var stops: Set<Int32>
   /// When to give up; nil if never.
   package var deadline: ContinuousClock.Instant?
-  /// Whether the reader wants the tokens in the end, not each at once: after the first one, a reader that waits is woken
-  /// for several at a time.
+  /// Whether the reader needs the tokens only at the end: after the first one, a waiting reader is woken for several at
+  /// a time.
   package var readsInGroups: Bool
 
   package init(

@@ -1,5 +1,5 @@
 // Compares the kernels and engines of a GPU with scalar code and the CPU engine, as `bitnet verify` does, for random
-// shapes and models. Small, so that it is compiled quickly for the sanitizers, with which it runs every kernel on the
+// shapes and models and the demo model. Small, so that it is compiled quickly for the sanitizers, with which it runs every kernel on the
 // driver that stands in for a GPU.
 //
 // usage: KernelFuzz [SEED]
@@ -11,6 +11,8 @@ import BitNetCUDADriver
 import BitNetCUDAEngine
 import BitNetDeviceCheck
 import BitNetDiagnostics
+import BitNetModelFiles
+import TestSupport
 
 #if canImport(Darwin)
   import Darwin
@@ -33,12 +35,13 @@ do {
 }
 print("\(verification.device.name), seed \(seed)")
 
-/// Runs all checks, and returns how many failed.
-func failures(_ verification: Verification, seed: UInt64) -> Int {
+/// Runs all checks, and returns whether all results are equal.
+func check(_ verification: Verification, seed: UInt64) throws -> Bool {
+  let weights = try ModelLoader.load(path: Repository.path("Sources/DemoModel/demo.safetensors")).weights
   let shapes = 2
-  var failures = 0
+  var isEqual = true
   func report(_ check: EqualityCheck) {
-    if !check.isEqual { failures += 1 }
+    isEqual = isEqual && check.isEqual
     print("\(check.name): \(check.compared) numbers of \(check.cases), \(check.error ?? check.first ?? "equal")")
   }
   verification.kernelChecks(shapes: shapes, isShort: true, report)
@@ -48,10 +51,11 @@ func failures(_ verification: Verification, seed: UInt64) -> Int {
     let candidates = verification.engines(isCooperative: isCooperative)
     let comparison = EngineComparison(expected: cpu, candidates: candidates, seed: seed)
     comparison.randomModels(shapes, isShort: true, report)
+    comparison.model(weights, label: "the demo model", tokens: 2, report)
     // The cooperative kernels leave the arithmetic of these models to the others.
     if !isCooperative { comparison.embeddingModels(shapes, isShort: true, report) }
   }
-  return failures
+  return isEqual
 }
 
-exit(failures(verification, seed: seed) == 0 ? 0 : 1)
+exit(try check(verification, seed: seed) ? 0 : 1)

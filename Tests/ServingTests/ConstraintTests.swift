@@ -107,11 +107,14 @@ struct ConstraintTests {
       }
     }
     let healthy = try await scheduler.start(Request(prompt: [1, 2], limit: 30))
-    let dead = try await scheduler.start(
-      Request(prompt: [1], constraint: Dead(vocabulary: vocabulary), limit: 30, stops: [2]))
-    var tokens = 0
-    await #expect(throws: SchedulerError.nothingAllowed) { while try await dead.next() != nil { tokens += 1 } }
-    #expect(tokens == 3)
+    for readsInGroups in [false, true] {
+      let dead = try await scheduler.start(
+        Request(
+          prompt: [1], constraint: Dead(vocabulary: vocabulary), limit: 30, stops: [2], readsInGroups: readsInGroups))
+      var tokens = 0
+      await #expect(throws: SchedulerError.nothingAllowed) { while try await dead.next() != nil { tokens += 1 } }
+      #expect(tokens == 3, "those before the error, in groups \(readsInGroups)")
+    }
     #expect(try await Self.tokens(healthy).count == 30)
     await #expect(
       throws: EngineError.parameter(

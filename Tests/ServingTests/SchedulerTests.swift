@@ -51,7 +51,8 @@ struct SchedulerTests {
       return Request(
         prompt: Array(prompt), sampling: sampling,
         logProbabilities: Int.random(in: 0...4, using: &generator) == 0 ? 2 : nil,
-        limit: Int.random(in: 1...80, using: &generator), stops: Set(tokens(2)))
+        limit: Int.random(in: 1...80, using: &generator), stops: Set(tokens(2)),
+        readsInGroups: Bool.random(using: &generator))
     }
   }
 
