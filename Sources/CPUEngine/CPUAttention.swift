@@ -9,7 +9,11 @@ extension CPUForwardPass {
     let plan = model.attention
     let attention = LayerAttention(self, queries.rows, output.rows, layer: layer)
     member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
-    plan.pieces.withUnsafeBufferPointer { pieces in member.phase(pieces.count) { attention.compute(pieces[$0]) } }
+    plan.pieces.withUnsafeBufferPointer { pieces in
+      member.phase(pieces.count) {
+        attention.compute(pieces[$0], following: $0 + 1 < pieces.count ? attention.firstKeys(of: pieces[$0 + 1]) : nil)
+      }
+    }
     plan.combinations.withUnsafeBufferPointer { combinations in
       member.phase(combinations.count) { attention.compute(combinations[$0]) }
     }
@@ -76,16 +80,30 @@ private struct LayerAttention {
     return seen.lowerBound / attentionChunkLength..<(seen.upperBound - 1) / attentionChunkLength + 1
   }
 
-  func compute(_ piece: AttentionPlan.Piece) {
+  /// The keys with which a piece starts.
+  func firstKeys(of piece: AttentionPlan.Piece) -> UnsafePointer<UInt16> {
+    let t = piece.tokens.lowerBound
+    let (chunk, group) =
+      piece.part.map { $0.range.lowerBound.quotientAndRemainder(dividingBy: layout.queryGroupCount) }
+      ?? (chunks(t).lowerBound, piece.groups.lowerBound)
+    return keys(t, chunk: chunk, group: group)
+  }
+
+  private func keys(_ t: Int, chunk: Int, group: Int) -> UnsafePointer<UInt16> {
+    UnsafePointer(tokens[t].pages[chunk] + layout.start(layer: layer, head: layout.queryGroup(group).head))
+  }
+
+  /// - Parameter following: the keys with which the piece after this one starts, to be fetched ahead.
+  func compute(_ piece: AttentionPlan.Piece, following: UnsafePointer<UInt16>?) {
     if let part = piece.part {
-      compute(part, of: piece.tokens.lowerBound)
+      compute(part, of: piece.tokens.lowerBound, following: following)
     } else {
-      compute(piece.tokens, piece.groups)
+      compute(piece.tokens, piece.groups, following: following)
     }
   }
 
   /// The attention of some tokens and groups to all positions before them and their own.
-  private func compute(_ range: Range<Int>, _ groups: Range<Int>) {
+  private func compute(_ range: Range<Int>, _ groups: Range<Int>, following: UnsafePointer<UInt16>?) {
     let partial = scratch + (layout.scratchPartials - 1) * layout.partialCount
     func running(_ t: Int, _ group: Int) -> UnsafeMutablePointer<Float> {
       scratch + ((t - range.lowerBound) * groups.count + group - groups.lowerBound) * layout.partialCount
@@ -98,7 +116,9 @@ private struct LayerAttention {
           let own = chunks(t)
           guard own.contains(chunk) else { continue }
           let isFirst = chunk == own.lowerBound
-          attend(t, chunk: chunk, group: group, next: next, into: isFirst ? running(t, group) : partial)
+          attend(
+            t, chunk: chunk, group: group, next: next, following: following,
+            into: isFirst ? running(t, group) : partial)
           if !isFirst { kernels.mergeChunk(running(t, group), partial, layout.queryGroup(group).count, size) }
         }
       }
@@ -111,14 +131,15 @@ private struct LayerAttention {
     }
   }
 
-  private func compute(_ part: AttentionPlan.Part, of t: Int) {
+  private func compute(_ part: AttentionPlan.Part, of t: Int, following: UnsafePointer<UInt16>?) {
     let chunks = chunks(t)
     for index in part.range {
       let (chunk, group) = index.quotientAndRemainder(dividingBy: layout.queryGroupCount)
       guard chunks.contains(chunk) else { continue }
       let next = (index + 1).quotientAndRemainder(dividingBy: layout.queryGroupCount)
       let partial = partials(of: part.cut, group) + chunk * layout.partialCount
-      attend(t, chunk: chunk, group: group, next: (next.quotient, next.remainder), into: partial)
+      attend(
+        t, chunk: chunk, group: group, next: (next.quotient, next.remainder), following: following, into: partial)
     }
   }
 
@@ -136,16 +157,18 @@ private struct LayerAttention {
     partials! + (cut.partials + group * cut.chunks) * layout.partialCount
   }
 
-  /// The attention of token t to one chunk, for one group of query heads. `next`: the chunk and group that come after.
+  /// The attention of token t to one chunk, for one group of query heads. `next`: the chunk and group that come after;
+  /// beyond the token's last chunk, the piece that follows.
   private func attend(
-    _ t: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int), into partial: UnsafeMutablePointer<Float>
+    _ t: Int, chunk: Int, group: Int, next: (chunk: Int, group: Int), following: UnsafePointer<UInt16>?,
+    into partial: UnsafeMutablePointer<Float>
   ) {
-    let (seen, pages) = (seen(t), tokens[t].pages)
-    let (head, firstQuery, count) = layout.queryGroup(group)
-    let keys = UnsafePointer(pages[chunk] + layout.start(layer: layer, head: head))
+    let seen = seen(t)
+    let (_, firstQuery, count) = layout.queryGroup(group)
+    let keys = keys(t, chunk: chunk, group: group)
     let nextKeys =
       next.chunk <= (seen.upperBound - 1) / attentionChunkLength
-      ? UnsafePointer(pages[next.chunk] + layout.start(layer: layer, head: layout.queryGroup(next.group).head)) : keys
+      ? self.keys(t, chunk: next.chunk, group: next.group) : following ?? keys
     let start = chunk * attentionChunkLength
     let end = min(attentionChunkLength, seen.upperBound - start)
     if seen.lowerBound > start {

@@ -11,7 +11,7 @@ package final class CPUEngine: Engine {
   package let contextLength: Int
   package let instructionSet: InstructionSet
   private let model: CPUModel
-  private var store: SequenceStore<CachePage>
+  private var store: SequenceStore
   private var done = FinishedSteps()
 
   /// - Parameters:
@@ -83,10 +83,10 @@ package final class CPUEngine: Engine {
     Capacity(stepsAhead: 1, stepTokens: CPUModel.sliceLength, cachePages: store.limit)
   }
 
-  private var source: SequenceStore<CachePage>.Source {
+  private var source: SequenceStore.Source {
     .init(
       make: { [layout = model.layout] in CachePage(layout) },
-      copy: { [layout = model.layout] in CachePage(copy: $0, layout) })
+      copy: { [layout = model.layout] in CachePage(copy: $0, positions: $1, layout) })
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {

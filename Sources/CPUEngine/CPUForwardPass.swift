@@ -97,8 +97,9 @@ final class CPUForwardPass {
     let codes = Codes(rows: space.codes, sums: space.sums, scales: space.scales)
     let scratch = space.scratch[member.index]
     let epsilon = Float(configuration.normEpsilon)
+    let pending = x
     member.phase(tokens.count) { t in
-      let row = complete(x, row: t)
+      let row = complete(pending, row: t)
       codes.scales[t] =
         if let norm {
           norm.withUnsafeBufferPointer {
@@ -124,8 +125,9 @@ final class CPUForwardPass {
     let (scratch, second) = (space.scratch[member.index], space.second[member.index])
     let epsilon = Float(configuration.normEpsilon)
     let partEpsilon = Float(configuration.projectionNormEpsilon ?? configuration.normEpsilon)
+    let pending = x
     member.phase(tokens.count) { t in
-      var row = complete(x, row: t)
+      var row = complete(pending, row: t)
       if let norm {
         norm.withUnsafeBufferPointer { kernels.normalize(row, $0.baseAddress!, epsilon, x.width, scratch) }
         row = scratch

@@ -69,7 +69,7 @@ final class CPUModel {
 
   /// The results of a step besides the cache, filled in by the members of the team.
   struct Results {
-    let plan: StepPlan<CachePage>
+    let plan: StepPlan
     /// `[outputs]`
     let rows: UnsafeMutableBufferPointer<RowResult>
     /// `[outputs]`, of those that are chosen from candidates.
@@ -80,7 +80,7 @@ final class CPUModel {
   func angles(ofLayer index: Int) -> CPURotaryTable.Angles { rotary[rotaryIndices[index % rotaryIndices.count]].angles }
 
   /// Runs all rows of a plan, in order, and returns what is wanted of them.
-  func run(_ plan: StepPlan<CachePage>) -> [RowResult] {
+  func run(_ plan: StepPlan) -> [RowResult] {
     copiedTiles?.advance(&weights, team: team)
     let end = (plan.rows.map(\.position).max() ?? -1) + 1
     for table in rotary { table.extend(to: end) }
@@ -89,7 +89,7 @@ final class CPUModel {
     var pages: [UnsafeMutablePointer<UInt16>] = []
     for entry in plan.entries {
       firstPages.append(pages.count)
-      pages += entry.pages.lazy.map(\.base)
+      pages += entry.pages.lazy.map { unsafeDowncast($0, to: CachePage.self).base }
     }
     var candidates = [CPUScreenedHead.Candidates](repeating: .init(), count: plan.outputs.count)
     var results = [RowResult](repeating: .values([]), count: plan.outputs.count)
@@ -121,7 +121,7 @@ final class CPUModel {
     return results
   }
 
-  private func output(_ index: Int, _ output: StepPlan<CachePage>.Output) -> CPUForwardPass.Token.Output {
+  private func output(_ index: Int, _ output: StepPlan.Output) -> CPUForwardPass.Token.Output {
     switch output.want {
     // Where the screened head can serve and is likely to save time.
     case .token(let sampling, nil, let adjustment)

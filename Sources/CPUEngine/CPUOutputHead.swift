@@ -61,10 +61,10 @@ extension CPUForwardPass {
   func deliverLogits(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
     let (width, vocabulary) = (hidden.stride, configuration.vocabularySize)
     // A few rows at a time: the logits of all of them may take more memory than the model.
-    for start in stride(from: 0, to: outputs.full.count, by: Workspace.logitRows) {
-      let group = outputs.full[start..<min(start + Workspace.logitRows, outputs.full.count)]
+    for start in stride(from: 0, to: outputs.full.count, by: space.logitRows) {
+      let group = outputs.full[start..<min(start + space.logitRows, outputs.full.count)]
       let logits = space.logits
-      member.phase(vocabulary, unit: 16, perMember: Self.headPieces) { rows in
+      member.phase(vocabulary, unit: 16, perMember: headPieces) { rows in
         let first = weights.head.row(rows.lowerBound).baseAddress!
         kernels.head(
           first, width, rows.count, first + rows.count * width, hidden[start], width, group.count,
@@ -96,13 +96,14 @@ extension CPUForwardPass {
     }
   }
 
-  private static let headPieces = 32
+  /// Pieces of the head for each member. Each piece of short rows turns the vectors of all tokens, so these are fewer.
+  private var headPieces: Int { weights.head.columns <= 1024 ? 16 : 32 }
 
   /// The head from the start of the member's share on: of the int8 copy, if there is one.
   var headShare: UnsafeRawBufferPointer {
     if let screen = model.screen { return screen.share(of: member) }
     let head = weights.head
-    let row = member.shareStart(head.rows, unit: 16, perMember: Self.headPieces)
+    let row = member.shareStart(head.rows, unit: 16, perMember: headPieces)
     return UnsafeRawBufferPointer(
       start: head.bytes.baseAddress + 2 * row * head.columns, count: 2 * (head.rows - row) * head.columns)
   }

@@ -56,9 +56,16 @@ final class CachePage {
     }
   }
 
-  /// A page with the keys and values of another.
-  convenience init(copy other: CachePage, _ layout: Layout) {
+  /// A page with the keys and values of the first positions of another.
+  convenience init(copy other: CachePage, positions: Int, _ layout: Layout) {
     self.init(layout)
-    base.update(from: other.base, count: layout.byteCount / MemoryLayout<UInt16>.size)
+    for layer in 0..<layout.layers {
+      for head in 0..<layout.heads {
+        let start = layout.start(layer: layer, head: head)
+        (base + start).update(from: other.base + start, count: (positions + 15) / 16 * 16 * layout.headSize)
+        let values = start + layout.keyCount
+        (base + values).update(from: other.base + values, count: positions * layout.paddedHeadSize)
+      }
+    }
   }
 }

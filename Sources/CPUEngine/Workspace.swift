@@ -24,9 +24,11 @@ struct Workspace {
   let second: Rows<Float>
   /// Of a slice, at most.
   let tokens: Int
-  /// Logits of some rows, `[logitRows][vocabulary]`.
+  /// Logits of some rows, `[logitRows][vocabulary and a vector]`.
   let logits: Rows<Float>
-  static let logitRows = 16
+  /// How many rows have their logits at a time: as many as make it pay to read the head once, if that takes no more
+  /// than four megabytes, but always 16.
+  let logitRows: Int
   private let buffers: [AlignedBuffer]
 
   var byteCount: Int { buffers.reduce(0) { $0 + $1.bytes.count } }
@@ -59,7 +61,10 @@ struct Workspace {
     dots = allocateRows(Int32.self, tokens, weights.layers.flatMap(\.matrices).map(\.paddedRows).max() ?? 0)
     scratch = allocateRows(Float.self, threads, Tile.padded(max(hidden, innerWidth, attention), to: 16))
     second = allocateRows(Float.self, hasPartNorms ? threads : 0, Tile.padded(max(hidden, innerWidth), to: 16))
-    logits = allocateRows(Float.self, Self.logitRows, configuration.vocabularySize)
+    let vocabulary = configuration.vocabularySize
+    logitRows = min(max((4 << 20) / (vocabulary * MemoryLayout<Float>.stride), 16), 64)
+    // A vector more, since rows that are a power of two apart would compete for the same lines of a cache.
+    logits = allocateRows(Float.self, logitRows, Tile.padded(vocabulary, to: 16) + 16)
     self.buffers = buffers
   }
 }

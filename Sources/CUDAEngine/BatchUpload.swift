@@ -85,7 +85,7 @@ struct BatchUpload {
 
   /// Sends the arrays for some rows of a plan. The copies before have arrived.
   mutating func send(
-    _ plan: StepPlan<PagePool.Page>, _ range: Range<Int>, _ configuration: ModelConfiguration, on stream: CUDAStream
+    _ plan: StepPlan, _ range: Range<Int>, _ configuration: ModelConfiguration, on stream: CUDAStream
   ) throws(CUDAError) -> DeviceBatch {
     let rows = Array(plan.rows[range])
     let isPrompt = rows.map { plan.entries[$0.entry].count > 1 }
@@ -100,7 +100,7 @@ struct BatchUpload {
     let allTiles = Self.tiles(rows, all, longest: windowTile)
     let wanted = rows.indices.filter { rows[$0].output != nil }
     let sampling = wanted.map { plan.outputs[rows[$0].output!].deviceSampling ?? .greedy }
-    let pages = plan.entries.map { $0.pages.map(\.address) }
+    let pages = plan.entries.map(\.addresses)
     let capacity = pages.map(\.count).max() ?? 0
     let table = pages.flatMap { $0 + Array(repeating: 0, count: capacity - $0.count) }
     let firstOutput = wanted.first.map { rows[$0].output! } ?? 0
@@ -134,7 +134,7 @@ struct BatchUpload {
 
   /// Neighbouring tokens of one sequence, up to `longest` of them. A tile's cost grows with the positions before its
   /// end: the longest come first, so that none of them runs alone at the end.
-  private static func tiles(_ rows: [StepPlan<PagePool.Page>.Row], _ members: [Int], longest: Int) -> [QueryTile] {
+  private static func tiles(_ rows: [StepPlan.Row], _ members: [Int], longest: Int) -> [QueryTile] {
     var tiles: [QueryTile] = []
     for index in members {
       let (slot, position) = (Int32(rows[index].entry), Int32(rows[index].position))

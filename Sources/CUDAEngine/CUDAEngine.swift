@@ -41,7 +41,7 @@ package final class CUDAEngine: Engine {
   private let pass: CUDAForwardPass
   private let decodeStep: DecodeStep?
   private let pool: PagePool
-  private var store: SequenceStore<PagePool.Page>
+  private var store: SequenceStore
   private var done = FinishedSteps()
   /// Steps of the cooperative kernel that are under way, the oldest first.
   private var flights: [Flight] = []
@@ -51,7 +51,7 @@ package final class CUDAEngine: Engine {
 
   private struct Flight {
     let ticket: StepTicket
-    let plan: StepPlan<PagePool.Page>
+    let plan: StepPlan
     let rounds: [UInt32]
   }
 
@@ -142,13 +142,13 @@ package final class CUDAEngine: Engine {
       buffers: pass.bufferByteCount, cache: pool.byteCount)
   }
 
-  private var source: SequenceStore<PagePool.Page>.Source {
+  private var source: SequenceStore.Source {
     .init(
       make: { [pool] () throws(EngineError) in
         do throws(CUDAError) { try pool.reserve(1) } catch { throw EngineError(page: error) }
         return pool.take()
       },
-      copy: { [pool, stream = pass.library.stream] (page) throws(EngineError) in
+      copy: { [pool, stream = pass.library.stream] (page: PagePool.Page, _) throws(EngineError) in
         do throws(CUDAError) {
           try pool.reserve(1)
           let copy = pool.take()
@@ -211,7 +211,7 @@ package final class CUDAEngine: Engine {
         if goesOn {
           for (index, entry) in plan.entries.enumerated() where entry.pages.count > residents[index].pages {
             let held = residents[index].pages
-            try decodeStep.setPages(entry.pages[held...].map(\.address), of: index, from: held)
+            try decodeStep.setPages(Array(entry.addresses[held...]), of: index, from: held)
           }
         } else {
           // The last sampler may still be writing into the arrays.
@@ -219,7 +219,7 @@ package final class CUDAEngine: Engine {
           try decodeStep.prepare(
             plan.entries.enumerated().map { index, entry in
               .init(
-                id: plan.rows[index].token, position: entry.start, pages: entry.pages.map(\.address),
+                id: plan.rows[index].token, position: entry.start, pages: entry.addresses,
                 sampling: sampling[index])
             })
         }
@@ -290,7 +290,7 @@ package final class CUDAEngine: Engine {
   }
 
   /// Runs a plan with one kernel an operation, slice by slice.
-  private func run(_ plan: StepPlan<PagePool.Page>) throws(CUDAError) -> [RowResult] {
+  private func run(_ plan: StepPlan) throws(CUDAError) -> [RowResult] {
     var results: [RowResult] = []
     for slice in plan.slices(of: pass.space.rows, holdingWholeEntries: configuration.isBidirectional) {
       try pass.reserve(rows: slice.count)

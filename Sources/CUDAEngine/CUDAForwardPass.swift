@@ -66,7 +66,7 @@ final class CUDAForwardPass {
   /// Runs some rows of a plan through the model, at most `space.rows`.
   ///
   /// - Returns: a result for each of the rows after which something is wanted, in their order.
-  func forward(_ rows: Range<Int>, of plan: StepPlan<PagePool.Page>) throws(CUDAError) -> [RowResult] {
+  func forward(_ rows: Range<Int>, of plan: StepPlan) throws(CUDAError) -> [RowResult] {
     try extendRotary(to: (plan.rows[rows].map(\.position).max() ?? -1) + 1)
     let batch = try upload.send(plan, rows, configuration, on: library.stream)
     let (x, qkv, heads, inner) = (space.x, space.qkv, space.inner, space.inner)
@@ -114,7 +114,7 @@ final class CUDAForwardPass {
   ///
   /// - Parameter firstRow: the row of the plan that is the first in the pass's buffers.
   private func hiddenStates(
-    _ outputs: ArraySlice<StepPlan<PagePool.Page>.Output>, _ batch: DeviceBatch, firstRow: Int
+    _ outputs: ArraySlice<StepPlan.Output>, _ batch: DeviceBatch, firstRow: Int
   ) throws(CUDAError) -> [RowResult] {
     guard let first = outputs.first, let last = outputs.last else {
       try library.stream.synchronize()
@@ -136,7 +136,7 @@ final class CUDAForwardPass {
   ///
   /// - Returns: the tokens; none where only hidden states are wanted.
   private func chooseTokens(
-    _ group: DeviceBatch.OutputGroup, _ wanted: ArraySlice<StepPlan<PagePool.Page>.Output>
+    _ group: DeviceBatch.OutputGroup, _ wanted: ArraySlice<StepPlan.Output>
   ) throws(CUDAError) -> [Int32] {
     let count = wanted.count
     guard !wanted.allSatisfy(\.isHidden) else { return [] }
@@ -162,7 +162,7 @@ final class CUDAForwardPass {
   ///
   /// - Parameter firstRow: the row of the plan that is the first in the pass's buffers.
   private func deliver(
-    _ wanted: ArraySlice<StepPlan<PagePool.Page>.Output>, _ tokens: [Int32], of plan: StepPlan<PagePool.Page>,
+    _ wanted: ArraySlice<StepPlan.Output>, _ tokens: [Int32], of plan: StepPlan,
     firstRow: Int
   ) throws(CUDAError) -> [RowResult] {
     // Where no token was chosen, nothing has waited for the layers yet, and copies to the host do not.

@@ -55,3 +55,8 @@ final class PagePool {
   /// A page that was reserved.
   func take() -> Page { Page(free.removeLast(), self) }
 }
+
+extension StepPlan.Entry {
+  /// Where the entry's pages are on the device.
+  var addresses: [UInt64] { pages.map { unsafeDowncast($0, to: PagePool.Page.self).address } }
+}

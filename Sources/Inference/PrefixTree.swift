@@ -3,10 +3,10 @@
 /// A node holds up to `attentionChunkLength` tokens that follow its parent's; only leaves can have fewer. In a causal
 /// model, keys and values depend only on a token and those before it, so every sequence that begins with the path to a
 /// node can use the node's page.
-final class PrefixTree<Page: AnyObject> {
+final class PrefixTree {
   final class Node {
     let tokens: [Int32]
-    let page: Page
+    let page: AnyObject
     fileprivate(set) weak var parent: Node?
     fileprivate var children = Children()
     /// How many sequences hold the page.
@@ -15,7 +15,7 @@ final class PrefixTree<Page: AnyObject> {
     fileprivate var next: Node?
     fileprivate weak var previous: Node?
 
-    fileprivate init(tokens: [Int32], page: Page, parent: Node?) {
+    fileprivate init(tokens: [Int32], page: AnyObject, parent: Node?) {
       self.tokens = tokens
       self.page = page
       self.parent = parent
@@ -83,7 +83,7 @@ final class PrefixTree<Page: AnyObject> {
   }
 
   /// The page of the child that has the longest common prefix with these tokens, and the prefix's length.
-  func closestChild(of node: Node?, _ tokens: ArraySlice<Int32>) -> (page: Page, count: Int)? {
+  func closestChild(of node: Node?, _ tokens: ArraySlice<Int32>) -> (page: AnyObject, count: Int)? {
     children(of: node).neighbours(of: tokens).map { ($0.page, commonPrefix($0.tokens[...], tokens)) }.max {
       $0.1 < $1.1
     }
@@ -96,7 +96,7 @@ final class PrefixTree<Page: AnyObject> {
 
   /// Adds a child, with one user if it is held, whose tokens no child holds yet. It replaces the leaf that holds the
   /// first of them.
-  func add(_ tokens: ArraySlice<Int32>, page: Page, to parent: Node?, isHeld: Bool) -> Node {
+  func add(_ tokens: ArraySlice<Int32>, page: AnyObject, to parent: Node?, isHeld: Bool) -> Node {
     for leaf in children(of: parent).neighbours(of: tokens)
     where commonPrefix(leaf.tokens[...], tokens) == leaf.tokens.count {
       remove(leaf)

@@ -14,7 +14,7 @@ package final class ReferenceEngine: Engine {
   private let weights: ModelWeights
   /// By the base of the rotary embedding; nil is the model's own.
   private var rotary: [Double?: RotaryTable] = [:]
-  private var store: SequenceStore<ReferencePage>
+  private var store: SequenceStore
   private var done = FinishedSteps()
 
   /// - Parameter contextLength: positions a sequence can hold; the model's own when nil.
@@ -43,8 +43,10 @@ package final class ReferenceEngine: Engine {
   /// More pages than scalar code fills in days.
   private static let cachePages = 1 << 20
 
-  private var source: SequenceStore<ReferencePage>.Source {
-    .init(make: { [layers = configuration.layerCount] in ReferencePage(layers: layers) }, copy: { ReferencePage($0) })
+  private var source: SequenceStore.Source {
+    .init(
+      make: { [layers = configuration.layerCount] in ReferencePage(layers: layers) },
+      copy: { page, _ in ReferencePage(page) })
   }
 
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
@@ -85,7 +87,7 @@ package final class ReferenceEngine: Engine {
       .flatMap(\.hidden)
   }
 
-  private func admit(_ batch: Batch) throws(EngineError) -> StepPlan<ReferencePage> {
+  private func admit(_ batch: Batch) throws(EngineError) -> StepPlan {
     if configuration.isBidirectional { try store.requireWholeTexts(batch) }
     return try store.admit(
       batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
@@ -94,7 +96,7 @@ package final class ReferenceEngine: Engine {
   /// Runs all rows of a plan. Double holds the results of either precision exactly.
   ///
   /// - Returns: one for each output.
-  private func rows(of plan: StepPlan<ReferencePage>) -> [ReferenceRow] {
+  private func rows(of plan: StepPlan) -> [ReferenceRow] {
     // Concrete types here, so that the compiler specialises the generic pass for each.
     switch precision {
     case .float: rows(of: plan, in: Float.self)
@@ -102,7 +104,7 @@ package final class ReferenceEngine: Engine {
     }
   }
 
-  private func rows<Scalar: ReferenceScalar>(of plan: StepPlan<ReferencePage>, in: Scalar.Type) -> [ReferenceRow] {
+  private func rows<Scalar: ReferenceScalar>(of plan: StepPlan, in: Scalar.Type) -> [ReferenceRow] {
     let end = plan.entries.map { $0.start + $0.count }.max() ?? 0
     for theta in rotary.keys { rotary[theta]?.extend(to: end) }
     var results: [ReferenceRow] = []
@@ -111,7 +113,8 @@ package final class ReferenceEngine: Engine {
       let rows = plan.rows[first..<first + entry.count]
       first += entry.count
       let pass = ReferenceForwardPass<Scalar>(
-        weights: weights, rotary: rotary, pages: entry.pages, positions: entry.start..<entry.start + entry.count)
+        weights: weights, rotary: rotary, pages: entry.pages.map { unsafeDowncast($0, to: ReferencePage.self) },
+        positions: entry.start..<entry.start + entry.count)
       results += pass.forward(rows.map(\.token), wanted: rows.map { $0.output.map { plan.outputs[$0].want } })
     }
     return results

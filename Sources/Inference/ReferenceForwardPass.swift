@@ -4,7 +4,7 @@ import BitNetTernary
 ///
 /// It takes neighbouring tokens of one sequence, whose keys and values it stores in the sequence's pages.
 struct ReferenceForwardPass<Scalar: ReferenceScalar> {
-  typealias Want = StepPlan<ReferencePage>.Output.Want
+  typealias Want = StepPlan.Output.Want
 
   let weights: ModelWeights
   /// By the base of the rotary embedding, nil being the model's own. The tables cover `positions`.

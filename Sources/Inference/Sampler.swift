@@ -158,12 +158,15 @@ package enum Sampler {
       chosen = mostLikely(logits)
     } else {
       chosen = withUnsafeTemporaryAllocation(of: Float.self, capacity: logits.count) { adjusted in
-        _ = adjusted.initialize(from: logits)
-        penalize(adjusted, history: history, penalty: parameters.repetitionPenalty)
-        let view = UnsafeBufferPointer(adjusted)
-        if parameters.temperature == 0 { return mostLikely(view) }
-        for index in adjusted.indices { adjusted[index] /= parameters.temperature }
-        return draw(view, parameters: parameters, position: position, weights)
+        var unscaled = logits
+        if parameters.repetitionPenalty != 1 {
+          _ = adjusted.initialize(from: logits)
+          penalize(adjusted, history: history, penalty: parameters.repetitionPenalty)
+          unscaled = UnsafeBufferPointer(adjusted)
+        }
+        if parameters.temperature == 0 { return mostLikely(unscaled) }
+        divide(unscaled, by: parameters.temperature, into: adjusted)
+        return draw(UnsafeBufferPointer(adjusted), parameters: parameters, position: position, weights)
       }
     }
     guard let logProbabilities else { return SampledToken(token: Int32(chosen), logProbability: nil, alternatives: []) }
@@ -249,6 +252,20 @@ package enum Sampler {
     return largest > -.infinity ? logits.firstIndex(of: largest)! : 0
   }
 
+  /// Initialises `quotients`, which may be the same memory.
+  private static func divide(
+    _ logits: UnsafeBufferPointer<Float>, by temperature: Float, into quotients: UnsafeMutableBufferPointer<Float>
+  ) {
+    let divisor = Lanes(repeating: temperature)
+    let whole = logits.count / Lanes.scalarCount * Lanes.scalarCount
+    let bytes = UnsafeMutableRawBufferPointer(quotients)
+    for start in stride(from: 0, to: whole, by: Lanes.scalarCount) {
+      bytes.storeBytes(
+        of: vector(logits, at: start) / divisor, toByteOffset: start * MemoryLayout<Float>.size, as: Lanes.self)
+    }
+    for index in whole..<logits.count { quotients.initializeElement(at: index, to: logits[index] / temperature) }
+  }
+
   private static func penalize(_ logits: UnsafeMutableBufferPointer<Float>, history: [Int32], penalty: Float) {
     guard penalty != 1 else { return }
     for token in Set(history) where logits.indices.contains(Int(token)) {
@@ -304,56 +321,74 @@ package enum Sampler {
     return bits >> 31 == 0 ? ~bits ^ 0x8000_0000 : bits
   }
 
+  /// Tokens in the order of descending logits, equal ones by id. They are sorted in slices, because most of a vocabulary
+  /// is too unlikely to matter.
+  private struct Order {
+    let logits: UnsafeBufferPointer<Float>
+    let largest: Float
+    private(set) var tokens: [Int] = []
+    /// Keys above ids.
+    private var slice: [UInt64] = []
+    private var upper = Float.infinity
+
+    init(_ logits: UnsafeBufferPointer<Float>, largest: Float) {
+      self.logits = logits
+      self.largest = largest
+    }
+
+    /// Adds the next slice; returns false when only tokens of weight 0 are left.
+    mutating func extend() -> Bool {
+      guard upper > largest - 30 else { return false }  // e^-30 has weight 0
+      // Go down by at least one Float: above 2^27, `top - 3` rounds to `top`.
+      let top = min(largest, upper)
+      let lower = min(top - 3, top.nextDown)
+      let upper = upper
+      var slice: [UInt64] = []
+      swap(&slice, &self.slice)  // its memory is used again
+      slice.removeAll(keepingCapacity: true)
+      Sampler.forEachIndex(logits, from: lower) { index in
+        if logits[index] <= upper && logits[index] > lower {
+          slice.append(UInt64(Sampler.descendingKey(logits[index])) << 32 | UInt64(index))
+        }
+        return true
+      }
+      slice.sort()
+      tokens.append(contentsOf: slice.lazy.map { Int($0 & 0xFFFF_FFFF) })
+      swap(&slice, &self.slice)
+      self.upper = lower
+      return true
+    }
+  }
+
   /// The last token that top-k, top-p and min-p keep, and the total weight of all kept tokens.
-  ///
-  /// Candidates are sorted in slices of descending logit, because most of a vocabulary is too unlikely to matter.
   private static func filter(
     _ logits: UnsafeBufferPointer<Float>, _ weights: UnsafeBufferPointer<UInt64>, largest: Float, total: UInt64,
     parameters: SamplingParameters
   ) -> (last: (logit: Float, index: Int), total: UInt64) {
     let leastWeight = max(1, UInt64((parameters.minP * one).rounded(.up)))
     let limit = parameters.topK > 0 ? parameters.topK : logits.count
-    var order: [Int] = []
-    var slice: [UInt64] = []
-    var upper = Float.infinity
-    func extend() -> Bool {
-      guard upper > largest - 30 else { return false }  // e^-30 has weight 0
-      // Go down by at least one Float: above 2^27, `top - 6` rounds to `top`.
-      let top = min(largest, upper)
-      let lower = min(top - 6, top.nextDown)
-      slice.removeAll(keepingCapacity: true)
-      forEachIndex(logits, from: lower) { index in
-        if logits[index] <= upper && logits[index] > lower {
-          slice.append(UInt64(descendingKey(logits[index])) << 32 | UInt64(index))
-        }
-        return true
-      }
-      slice.sort()
-      order += slice.lazy.map { Int($0 & 0xFFFF_FFFF) }
-      upper = lower
-      return true
-    }
+    var order = Order(logits, largest: largest)
     // top-p is a share of the weight that top-k keeps, so its goal is known only after top-k.
     var all = total
     if parameters.topK > 0 {
-      while order.count < limit, extend() {}
-      all = order.prefix(limit).reduce(0) { $0 + weights[$1] }
+      while order.tokens.count < limit, order.extend() {}
+      all = order.tokens.prefix(limit).reduce(0) { $0 + weights[$1] }
     }
     let goal = parameters.topP < 1 ? UInt64((Double(parameters.topP) * Double(all)).rounded(.up)) : all
     var kept = 0
     var sum: UInt64 = 0
     while kept < limit, sum < goal {
-      if kept == order.count {
-        guard extend() else { break }
+      if kept == order.tokens.count {
+        guard order.extend() else { break }
         continue
       }
-      let token = order[kept]
+      let token = order.tokens[kept]
       if weights[token] < leastWeight { break }
       sum += weights[token]
       kept += 1
     }
-    if order.isEmpty { _ = extend() }
-    let token = order[max(kept, 1) - 1]
+    if order.tokens.isEmpty { _ = order.extend() }
+    let token = order.tokens[max(kept, 1) - 1]
     return ((logits[token], token), max(sum, weights[token]))
   }
 

@@ -4,13 +4,16 @@
 /// sequences, by their tokens. A new sequence refers to the pages of its prefix in the tree, and gets a copy of a page
 /// that it shares in part. When the budget is used up, the store drops the least recently used pages that no sequence
 /// holds.
-package struct SequenceStore<Page: AnyObject> {
-  private typealias Node = PrefixTree<Page>.Node
+///
+/// Pages are objects of a class of the engine, all from the same `Source`. The store is not generic over the class,
+/// because each step would then look up types at run time for every sequence.
+package struct SequenceStore {
+  private typealias Node = PrefixTree.Node
 
   private struct Sequence {
     /// The sequence's tokens; `StepPlan.pending` where a running step chooses the token.
     var tokens: [Int32] = []
-    var pages: [Page] = []
+    var pages: [AnyObject] = []
     /// The tree's nodes for the first pages. A page can differ from its node's page, if another sequence filled a page
     /// with the same tokens first.
     var path: [Node] = []
@@ -25,14 +28,19 @@ package struct SequenceStore<Page: AnyObject> {
     }
   }
 
-  /// Makes a page, or a copy of one. Both throw when there is no memory.
+  /// Makes a page, or one with the first positions of another. Both throw when there is no memory.
   package struct Source {
-    let make: () throws(EngineError) -> Page
-    let copy: (Page) throws(EngineError) -> Page
+    let make: () throws(EngineError) -> AnyObject
+    let copy: (AnyObject, Int) throws(EngineError) -> AnyObject
 
-    package init(make: @escaping () throws(EngineError) -> Page, copy: @escaping (Page) throws(EngineError) -> Page) {
+    package init<Page: AnyObject>(
+      make: @escaping () throws(EngineError) -> Page,
+      copy: @escaping (_ page: Page, _ positions: Int) throws(EngineError) -> Page
+    ) {
       self.make = make
-      self.copy = copy
+      self.copy = { (page, positions) throws(EngineError) in
+        try copy(unsafeDowncast(page, to: Page.self), positions)
+      }
     }
   }
 
@@ -42,7 +50,7 @@ package struct SequenceStore<Page: AnyObject> {
   private let sharesPages: Bool
   private var sequences: [SequenceID: Sequence] = [:]
   private var next = 0
-  private var tree = PrefixTree<Page>()
+  private var tree = PrefixTree()
   /// False after a step has failed, whose pages may hold anything, until all sequences have ended: until then no page is
   /// shared.
   private var isTrusted = true
@@ -78,7 +86,7 @@ package struct SequenceStore<Page: AnyObject> {
     for node in sequence.path.reversed() { tree.hold(node) }
     let rest = usable[sequence.tokens.count...]
     if let (page, count) = closest(to: rest, after: sequence.path), count > 0, (try? makeRoom(for: 1)) != nil,
-      let copy = try? source.copy(page)
+      let copy = try? source.copy(page, count)
     {
       sequence.pages.append(copy)
       sequence.tokens += rest.prefix(count)
@@ -90,7 +98,7 @@ package struct SequenceStore<Page: AnyObject> {
 
   /// The page after a path with the longest common prefix with these tokens, from the tree or from a sequence that is
   /// still filling the page, and the prefix's length.
-  private func closest(to tokens: ArraySlice<Int32>, after path: [Node]) -> (Page, Int)? {
+  private func closest(to tokens: ArraySlice<Int32>, after path: [Node]) -> (AnyObject, Int)? {
     guard !tokens.isEmpty else { return nil }
     var best = tree.closestChild(of: path.last, tokens).map { ($0.page, $0.count) }
     let start = path.count * attentionChunkLength
@@ -106,7 +114,7 @@ package struct SequenceStore<Page: AnyObject> {
     guard var sequence = sequences.removeValue(forKey: id) else { return }
     publish(&sequence)
     let start = sequence.path.count * attentionChunkLength
-    let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan<Page>.pending }
+    let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan.pending }
     ownPages -= sequence.ownPageCount()
     if isTrusted, sharesPages, !tail.isEmpty, !tree.holds(tail, below: sequence.path.last) {
       _ = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
@@ -141,7 +149,9 @@ package struct SequenceStore<Page: AnyObject> {
         sequence.path.removeLast()
       } else {
         try makeRoom(for: 1)
-        sequence.pages[whole] = try makePage { () throws(EngineError) in try source.copy(sequence.pages[whole]) }
+        sequence.pages[whole] = try makePage { () throws(EngineError) in
+          try source.copy(sequence.pages[whole], length - whole * attentionChunkLength)
+        }
       }
       ownPages += 1
     }
@@ -154,29 +164,29 @@ package struct SequenceStore<Page: AnyObject> {
   }
 
   /// The pages of a sequence.
-  package func pages(of id: SequenceID) -> [Page] { sequences[id]?.pages ?? [] }
+  package func pages(of id: SequenceID) -> [AnyObject] { sequences[id]?.pages ?? [] }
 
   // MARK: Steps
 
   /// Checks a whole batch before it appends any tokens and the pages they need.
   package mutating func admit(
     _ batch: Batch, vocabulary: Int, contextLength: Int, from source: Source
-  ) throws(EngineError) -> StepPlan<Page> {
+  ) throws(EngineError) -> StepPlan {
     let needed = try check(batch, vocabulary: vocabulary, contextLength: contextLength)
     try makeRoom(for: needed)
-    var made: [Page] = []
+    var made: [AnyObject] = []
     for _ in 0..<needed { made.append(try makePage(source.make)) }
     ownPages += needed
-    var entries: [StepPlan<Page>.Entry] = []
-    var rows: [StepPlan<Page>.Row] = []
-    var outputs: [StepPlan<Page>.Output] = []
+    var entries: [StepPlan.Entry] = []
+    var rows: [StepPlan.Row] = []
+    var outputs: [StepPlan.Output] = []
     for (index, entry) in batch.entries.enumerated() {
       var sequence = sequences.removeValue(forKey: entry.sequence)!  // present: checked above
       let start = sequence.tokens.count
       switch (entry.input, sequence.next) {
       case (.tokens(let tokens), _): sequence.tokens += tokens
       case (.sampled, .known(let token)): sequence.tokens.append(token)
-      case (.sampled, _): sequence.tokens.append(StepPlan<Page>.pending)
+      case (.sampled, _): sequence.tokens.append(StepPlan.pending)
       }
       while sequence.pages.count * attentionChunkLength < sequence.tokens.count {
         sequence.pages.append(made.removeLast())
@@ -207,13 +217,13 @@ package struct SequenceStore<Page: AnyObject> {
   }
 
   /// Records the tokens that a step chose. Later steps may have appended them as pending already.
-  package mutating func record(_ results: [StepResult], of plan: StepPlan<Page>) {
+  package mutating func record(_ results: [StepResult], of plan: StepPlan) {
     for (entry, result) in zip(plan.entries, results) where entry.choosesNext {
       guard var sequence = sequences.removeValue(forKey: entry.sequence) else { continue }
       let (position, token) = (entry.start + entry.count, result.tokens.last!.token)
       if sequence.tokens.count == position {
         sequence.next = .known(token)
-      } else if sequence.tokens.count > position, sequence.tokens[position] == StepPlan<Page>.pending {
+      } else if sequence.tokens.count > position, sequence.tokens[position] == StepPlan.pending {
         sequence.tokens[position] = token
         publish(&sequence)
       }
@@ -289,7 +299,7 @@ package struct SequenceStore<Page: AnyObject> {
   }
 
   /// Makes a page. Drops pages that no sequence holds while there is no memory for it.
-  private func makePage(_ make: () throws(EngineError) -> Page) throws(EngineError) -> Page {
+  private func makePage(_ make: () throws(EngineError) -> AnyObject) throws(EngineError) -> AnyObject {
     while true {
       do throws(EngineError) { return try make() } catch { guard tree.evict() else { throw error } }
     }
@@ -301,7 +311,7 @@ package struct SequenceStore<Page: AnyObject> {
     while sequence.tokens.count >= (sequence.path.count + 1) * attentionChunkLength {
       let place = sequence.path.count
       let tokens = sequence.tokens[place * attentionChunkLength..<(place + 1) * attentionChunkLength]
-      guard !tokens.contains(StepPlan<Page>.pending) else { return }
+      guard !tokens.contains(StepPlan.pending) else { return }
       if let node = tree.child(of: sequence.path.last, tokens) {
         tree.hold(node)
         sequence.path.append(node)
@@ -315,7 +325,7 @@ package struct SequenceStore<Page: AnyObject> {
 
 extension Batch.Want {
   /// - Parameter row: among the entry's rows with a result.
-  fileprivate func ofRow<Page>(_ row: Int) -> StepPlan<Page>.Output.Want {
+  fileprivate func ofRow(_ row: Int) -> StepPlan.Output.Want {
     switch self {
     case .token(let parameters, let logProbabilities, let adjustment):
       .token(parameters, logProbabilities: logProbabilities, adjustment: adjustment?.row(row))

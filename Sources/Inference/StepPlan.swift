@@ -1,5 +1,5 @@
 /// A checked batch with its pages, as rows for an engine to compute. `SequenceStore` makes it for every engine.
-package struct StepPlan<Page> {
+package struct StepPlan {
   /// One new token.
   package struct Row {
     /// The token's id; `pending` if a running step chooses it.
@@ -32,7 +32,7 @@ package struct StepPlan<Page> {
     package let start: Int
     package let count: Int
     /// The pages that cover positions 0 up to the entry's last token.
-    package let pages: [Page]
+    package let pages: [AnyObject]
     /// The tokens up to the entry's last, if the choice of a token depends on them; empty otherwise.
     let history: [Int32]
     /// Whether the entry chooses a token after its last row.
@@ -40,7 +40,7 @@ package struct StepPlan<Page> {
   }
 
   /// The placeholder for a token that a running step chooses.
-  package static var pending: Int32 { -1 }
+  package static let pending: Int32 = -1
 
   package let entries: [Entry]
   package let rows: [Row]

@@ -12,10 +12,18 @@ struct SequenceStoreTests {
     init(_ contents: [[Int32]] = .init(repeating: [], count: attentionChunkLength)) { self.contents = contents }
   }
 
-  private static var source: SequenceStore<Page>.Source { .init(make: { Page() }, copy: { Page($0.contents) }) }
+  private static var source: SequenceStore.Source {
+    .init(
+      make: { Page() },
+      copy: { (page: Page, positions) in
+        let page = Page(page.contents)
+        for place in positions..<attentionChunkLength { page.contents[place] = [] }
+        return page
+      })
+  }
 
   private static func admit(
-    _ tokens: [Int32], _ store: inout SequenceStore<Page>
+    _ tokens: [Int32], _ store: inout SequenceStore
   ) throws -> (id: SequenceID, cached: Int) {
     let made = store.make(startingWith: tokens, from: source)
     _ = try store.admit(
@@ -26,7 +34,7 @@ struct SequenceStoreTests {
 
   @Test("shares no page of a step that failed, and shares again after its sequences have ended")
   func failedStep() throws {
-    var store = SequenceStore<Page>(limit: 100)
+    var store = SequenceStore(limit: 100)
     let tokens = Array(Int32(0)..<200)
     let first = try Self.admit(tokens, &store)
     store.remove(first.id)
@@ -49,7 +57,7 @@ struct SequenceStoreTests {
     arguments: [(0, 10_000), (1, 10_000), (2, 12), (3, 12)])
   func longestPrefix(seed: UInt64, limit: Int) throws {
     var random = SeededGenerator(seed: seed)
-    var store = SequenceStore<Page>(limit: limit)
+    var store = SequenceStore(limit: limit)
     var live: [(id: SequenceID, tokens: [Int32])] = []
     var computed: [[Int32]] = []
     for _ in 0..<400 {
@@ -72,8 +80,7 @@ struct SequenceStoreTests {
         Batch([.init(sequence: made.id, tokens: Array(tokens[start...]), rows: .none)]), vocabulary: 2,
         contextLength: 1000, from: Self.source)
       for place in start..<tokens.count {
-        store.pages(of: made.id)[place / attentionChunkLength].contents[place % attentionChunkLength] =
-          Array(tokens[...place])
+        page(store, made.id, place).contents[place % attentionChunkLength] = Array(tokens[...place])
       }
       for place in tokens.indices { expectComputed(store, made.id, tokens, place) }
       live.append((made.id, tokens))
@@ -91,8 +98,12 @@ struct SequenceStoreTests {
     zip(one, other).prefix { $0 == $1 }.count
   }
 
-  private func expectComputed(_ store: SequenceStore<Page>, _ id: SequenceID, _ tokens: [Int32], _ place: Int) {
-    let page = store.pages(of: id)[place / attentionChunkLength]
+  private func page(_ store: SequenceStore, _ id: SequenceID, _ place: Int) -> Page {
+    store.pages(of: id)[place / attentionChunkLength] as! Page
+  }
+
+  private func expectComputed(_ store: SequenceStore, _ id: SequenceID, _ tokens: [Int32], _ place: Int) {
+    let page = page(store, id, place)
     #expect(page.contents[place % attentionChunkLength].elementsEqual(tokens[...place]), "position \(place) of \(id)")
   }
 }
