@@ -87,7 +87,7 @@ struct FrozenOutputsTests {
     "of random weights in the shape of 2B-4T are the committed ones",
     .enabled(
       if: ProcessInfo.processInfo.environment["BITNET_SLOW_TESTS"] != nil,
-      "it takes 2 GB and a minute: Scripts/nightly-check sets BITNET_SLOW_TESTS"))
+      "it takes 2 GB and a minute: Scripts/nightly sets BITNET_SLOW_TESTS"))
   func full2B() throws {
     try check("random-2b", ModelWeights(random: .bitNet2B4T, seed: 15), length: 40, tokens: 4)
   }
