@@ -24,10 +24,10 @@ struct Generate: AsyncParsableCommand {
       With --jsonl, each line of a file is an object with a "prompt", or with the "messages" of a chat for a model that \
       has a chat template, and perhaps an "id", "max_tokens", "temperature", "top_k", "top_p", "min_p", \
       "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "ignore_eos", "logprobs", "tools", \
-      "documents" or "chat_template_kwargs" of its own. Many lines are answered at a time; the answers do not depend on it. Each is a line with the number of its \
-      "line", the "id", the "text" and a "finish_reason", or an "error". A run that was killed goes on where it was \
-      when it is started again: the lines that --output has are kept. Without "seed", a line's seed is --seed (0 \
-      without it) plus the number of lines before it.
+      "documents" or "chat_template_kwargs" of its own. Many lines are answered at a time; the answers do not depend \
+      on it. Each is a line with the number of its "line", the "id", the "text" and a "finish_reason", or an "error". \
+      A run that was killed goes on where it was when it is started again: the lines that --output has are kept. \
+      Without "seed", a line's seed is --seed (0 without it) plus the number of lines before it.
 
       A line of --jsonl may also be a request of OpenAI's batch files, with "custom_id", "url" and "body", for \
       /v1/chat/completions or /v1/completions. Its answer has OpenAI's form too, and is that of bitnet serve; of \

@@ -11,7 +11,7 @@ extension CPUForwardPass {
     member.fetchWhileWaiting(share(after: .queryKeyValue, layer: layer))
     plan.pieces.withUnsafeBufferPointer { pieces in
       member.phase(pieces.count) {
-        attention.compute(pieces[$0], following: $0 + 1 < pieces.count ? attention.firstKeys(of: pieces[$0 + 1]) : nil)
+        attention.compute(pieces[$0], following: $0 + 1 < pieces.count ? attention.start(of: pieces[$0 + 1]).keys : nil)
       }
     }
     plan.combinations.withUnsafeBufferPointer { combinations in
@@ -25,15 +25,9 @@ extension CPUForwardPass {
     let (plan, layout) = (model.attention, model.layout)
     let index = member.firstPiece(of: plan.pieces.count)
     guard index < plan.pieces.count else { return UnsafeRawBufferPointer(start: nil, count: 0) }
-    let piece = plan.pieces[index]
-    let (chunk, group) =
-      piece.part.map { $0.range.lowerBound.quotientAndRemainder(dividingBy: layout.queryGroupCount) }
-      ?? (0, piece.groups.lowerBound)
-    let head = layout.queryGroup(group).head
-    let page = tokens[piece.tokens.lowerBound].pages[chunk]
+    let (keys, head) = LayerAttention(self, space.heads, space.inner, layer: layer).start(of: plan.pieces[index])
     return UnsafeRawBufferPointer(
-      UnsafeBufferPointer(
-        start: page + layout.start(layer: layer, head: head), count: (layout.heads - head) * layout.headCount))
+      UnsafeBufferPointer(start: keys, count: (layout.heads - head) * layout.headCount))
   }
 }
 
@@ -80,13 +74,13 @@ private struct LayerAttention {
     return seen.lowerBound / attentionChunkLength..<(seen.upperBound - 1) / attentionChunkLength + 1
   }
 
-  /// The keys with which a piece starts.
-  func firstKeys(of piece: AttentionPlan.Piece) -> UnsafePointer<UInt16> {
+  /// The keys with which a piece starts, and their head.
+  func start(of piece: AttentionPlan.Piece) -> (keys: UnsafePointer<UInt16>, head: Int) {
     let t = piece.tokens.lowerBound
     let (chunk, group) =
       piece.part.map { $0.range.lowerBound.quotientAndRemainder(dividingBy: layout.queryGroupCount) }
       ?? (chunks(t).lowerBound, piece.groups.lowerBound)
-    return keys(t, chunk: chunk, group: group)
+    return (keys(t, chunk: chunk, group: group), layout.queryGroup(group).head)
   }
 
   private func keys(_ t: Int, chunk: Int, group: Int) -> UnsafePointer<UInt16> {

@@ -97,7 +97,7 @@ extension CPUForwardPass {
   }
 
   /// Pieces of the head for each member. Each piece of short rows turns the vectors of all tokens, so these are fewer.
-  private var headPieces: Int { weights.head.columns <= 1024 ? 16 : 32 }
+  private var headPieces: Int { weights.head.columns <= Int(CTERNARY_TURNED_COLUMNS) ? 16 : 32 }
 
   /// The head from the start of the member's share on: of the int8 copy, if there is one.
   var headShare: UnsafeRawBufferPointer {

@@ -5,7 +5,7 @@
 /// that it shares in part. When the budget is used up, the store drops the least recently used pages that no sequence
 /// holds.
 ///
-/// Pages are objects of a class of the engine, all from the same `Source`. The store is not generic over the class,
+/// Pages are objects of the engine's own class, all from one `Source`. The store is not generic over that class,
 /// because each step would then look up types at run time for every sequence.
 package struct SequenceStore {
   private typealias Node = PrefixTree.Node
@@ -51,8 +51,8 @@ package struct SequenceStore {
   private var sequences: [SequenceID: Sequence] = [:]
   private var next = 0
   private var tree = PrefixTree()
-  /// False after a step has failed, whose pages may hold anything, until all sequences have ended: until then no page is
-  /// shared.
+  /// False after a step has failed, whose pages may hold anything, until all sequences have ended: until then no page
+  /// is shared.
   private var isTrusted = true
   /// How many pages sequences hold outside the tree.
   private var ownPages = 0

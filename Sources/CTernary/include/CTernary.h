@@ -123,6 +123,8 @@ typedef struct TernaryKernels {
 
 #define CTERNARY_CHUNK 64
 #define CTERNARY_MAX_GROUP 8
+/// The most columns of a head's row that is multiplied with sixteen tokens in a vector.
+#define CTERNARY_TURNED_COLUMNS 1024
 #define CTERNARY_PARTIAL(paddedSize) (CTERNARY_MAX_GROUP * (2 + (paddedSize)))
 
 /// Returns the instruction sets that this build supports and this machine has, best first; NULL ends the list.
