@@ -46,6 +46,28 @@ def _(program):
         check(whole.read_bytes() == killed.read_bytes(), "a resumed run gives other answers")
 
 
+@case("batch: a run that goes on tells of the errors of the one before")
+def _(program):
+    with tempfile.TemporaryDirectory() as folder:
+        lines, answers = pathlib.Path(folder, "in"), pathlib.Path(folder, "out")
+        command = [program, "generate", "--jsonl", str(lines), "--output", str(answers), "--max-tokens", "2"]
+        refused = {"custom_id": "a", "url": "/v1/completions", "body": {"prompt": "a", "temperature": -1}}
+        for wrong in ({"prompt": 1}, refused, refused | {"url": "/"}):
+            answers.unlink(missing_ok=True)
+            lines.write_text(json.dumps(wrong) + '\n{"prompt": "a"}\n')
+            for written in (True, False):
+                before = answers.read_bytes() if answers.exists() else None
+                result = subprocess.run(command, timeout=60, capture_output=True, text=True)
+                check(result.returncode == 1, f"hides that {wrong} was refused: {result.stderr}")
+                check((answers.read_bytes() != before) == written, f"writes again after {wrong}")
+            check("2 answers already, 1 of them with an error;" in result.stderr, result.stderr)
+            answers.write_bytes(answers.read_bytes().splitlines(True)[0])
+            check(subprocess.run(command, timeout=60, capture_output=True).returncode == 1, "hides it beside a new line")
+        lines.write_text('{"prompt": "a"}\n')
+        answers.unlink()
+        check(all(subprocess.run(command, timeout=60, capture_output=True).returncode == 0 for _ in range(2)), "fails")
+
+
 def request(number):
     """A line of OpenAI's batch files; some of them are refused."""
     url = ("/v1/completions", "/v1/chat/completions")[number % 2]

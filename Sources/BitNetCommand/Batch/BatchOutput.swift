@@ -8,6 +8,8 @@ final class BatchOutput: Sendable {
   private let output: ByteOutput
   /// The numbers of the lines whose answers an earlier run wrote.
   let answered: Set<Int>
+  /// How many of these answers are errors.
+  let failures: Int
 
   /// - Parameters:
   ///   - path: the file, which is created or continued; "-" for standard output.
@@ -17,7 +19,7 @@ final class BatchOutput: Sendable {
   ///   is the input.
   init(_ path: String, input: String, content: String) throws {
     guard path != "-" else {
-      (name, output, answered) = ("standard output", .standard, [])
+      (name, output, answered, failures) = ("standard output", .standard, [], 0)
       return
     }
     let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
@@ -26,7 +28,7 @@ final class BatchOutput: Sendable {
     name = path
     var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-      answered = []
+      (answered, failures) = ([], 0)
       return
     }
     var source = stat()
@@ -35,8 +37,8 @@ final class BatchOutput: Sendable {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw CommandError("\(path) is being written by another process; expected a file for this run alone")
     }
-    let (answered, end) = try Self.scan(descriptor, path: path, content: content)
-    self.answered = answered
+    let (answered, failures, end) = try Self.scan(descriptor, path: path, content: content)
+    (self.answered, self.failures) = (answered, failures)
     // A line that was being written when the earlier run ended is computed again.
     guard end == status.st_size || ftruncate(descriptor, end) == 0 else {
       throw CommandError.system("\(path) cannot be shortened to its last whole line")
@@ -48,12 +50,13 @@ final class BatchOutput: Sendable {
 
   func write(_ line: [UInt8]) throws { try output.write(line) }
 
-  /// The numbers of the answered lines, and where the last whole line ends.
+  /// The numbers of the answered lines, how many of the answers are errors, and where the last whole line ends.
   private static func scan(
     _ descriptor: Int32, path: String, content: String
-  ) throws -> (answered: Set<Int>, end: off_t) {
+  ) throws -> (answered: Set<Int>, failures: Int, end: off_t) {
     var reader = LineReader(ByteInput(descriptor: descriptor, name: path))
     var answered: Set<Int> = []
+    var failures = 0
     var end: off_t = 0
     while let line = try reader.next(), reader.endsWithBreak {
       do throws(JSONError) {
@@ -63,6 +66,8 @@ final class BatchOutput: Sendable {
         guard isNew, names.contains(where: [content, "response", "error"].contains) else {
           throw answer.error(expected: "an answer")
         }
+        let status = try answer["response"].ifPresent?["status_code"].integer()
+        if try answer["error"].ifPresent != nil || status ?? 200 != 200 { failures += 1 }
       } catch {
         throw CommandError(
           "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one, or a new file"
@@ -78,6 +83,6 @@ final class BatchOutput: Sendable {
       throw CommandError(
         "the last line of \(path) is no answer of an earlier run; expected the output of one, or a new file")
     }
-    return (answered, end)
+    return (answered, failures, end)
   }
 }

@@ -13,14 +13,15 @@ struct BatchRun: Sendable {
   let activity: String
   let isQuiet: Bool
 
-  /// - Returns: whether every line has an answer that is no error.
+  /// - Returns: whether every line has an answer that is no error, those of an earlier run included.
   func run() async throws -> Bool {
     let file = try BatchOutput(output, input: input, content: type(of: answerer).content)
     let source = try BatchSource(input, answered: file.answered)
     let total = isQuiet ? nil : try BatchSource.count(input)
     if !isQuiet, !file.answered.isEmpty {
       let found = plural(file.answered.count, "answer")
-      ByteOutput.note("\(file.name) has \(found) already; going on with the other lines")
+      let failed = file.failures > 0 ? ", \(file.failures) of them with an error" : ""
+      ByteOutput.note("\(file.name) has \(found) already\(failed); going on with the other lines")
     }
     let sink = BatchSink(file, inOrder: inOrder, window: 16 * concurrency)
     let meter = BatchMeter(activity, total: total.map { max(0, $0 - file.answered.count) })
@@ -56,7 +57,7 @@ struct BatchRun: Sendable {
         "\(plural(progress.lines - progress.failures, "answer"))\(failed), \(plural(progress.tokens, "token")), "
           + "\(rate) per second in \(duration(seconds))")
     }
-    return progress.failures == 0
+    return progress.failures + file.failures == 0
   }
 }
 
