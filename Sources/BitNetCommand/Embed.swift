@@ -109,7 +109,7 @@ struct Embed: AsyncParsableCommand {
     let answerer = BatchTexts(
       embedder: embedder, requests: try BatchRequests(served), prefix: prefix(for: embedder), dimensions: dimensions)
     let run = BatchRun(
-      answerer: answerer, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
+      answerers: [answerer], input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
       activity: "embedding", isQuiet: quiet)
     if try await !run.run() { throw ExitCode.failure }
   }

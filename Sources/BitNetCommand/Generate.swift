@@ -145,21 +145,23 @@ struct Generate: AsyncParsableCommand {
   }
 
   private func answerLines(of path: String) async throws {
-    let (model, _) = try await model.load(speculation: speculation.speculation.speculation)
-    var parameters = try sampling.parameters(for: model)
+    let models = try await model.loadForBatch(of: batch.width, speculation: speculation.speculation.speculation)
+    var parameters = try sampling.parameters(for: models[0])
     // The same text again when the run is resumed.
     parameters.seed = sampling.seed ?? 0
     let options = GenerationOptions(
       sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
       logProbabilities: receipts.logProbabilities(logprobs), logitBias: form.biases, format: try form.format())
     let key = try receipts.signer()
-    let served = ServedModel(name: ModelSource.servedName(of: self.model.source.model), model: model, created: 0)
-    let answerer = BatchPrompts(
-      model: model, requests: try BatchRequests(served, seed: parameters.seed, receiptKey: key), options: options,
-      receipts: wantsReceipts ? .init(key: key, showsTokens: logprobs != nil) : nil, chatFormat: chatFormat,
-      parsesSpecials: specials)
+    let answerers = try models.map { model in
+      let served = ServedModel(name: ModelSource.servedName(of: self.model.source.model), model: model, created: 0)
+      return BatchPrompts(
+        model: model, requests: try BatchRequests(served, seed: parameters.seed, receiptKey: key), options: options,
+        receipts: wantsReceipts ? .init(key: key, showsTokens: logprobs != nil) : nil, chatFormat: chatFormat,
+        parsesSpecials: specials)
+    }
     let run = BatchRun(
-      answerer: answerer, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
+      answerers: answerers, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
       activity: "answering", isQuiet: quiet)
     if try await !run.run() { throw ExitCode.failure }
   }

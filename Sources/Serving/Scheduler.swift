@@ -211,7 +211,7 @@ package actor Scheduler {
       }
       noteLoad()
       // Let new requests and calls of `perform` in.
-      await Task.yield()
+      await thread.yield()
     }
     noteLoad()
   }

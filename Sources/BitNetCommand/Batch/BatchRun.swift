@@ -3,7 +3,8 @@ import BitNetJSON
 
 /// Answers the lines of a file, many at a time.
 struct BatchRun: Sendable {
-  let answerer: any BatchAnswerer
+  /// One or more, which share the lines.
+  let answerers: [any BatchAnswerer]
   let input: String
   let output: String
   let inOrder: Bool
@@ -15,7 +16,7 @@ struct BatchRun: Sendable {
 
   /// - Returns: whether every line has an answer that is no error, those of an earlier run included.
   func run() async throws -> Bool {
-    let file = try BatchOutput(output, input: input, content: type(of: answerer).content)
+    let file = try BatchOutput(output, input: input, content: type(of: answerers[0]).content)
     let source = try BatchSource(input, answered: file.answered)
     let total = isQuiet ? nil : try BatchSource.count(input)
     if !isQuiet, !file.answered.isEmpty {
@@ -29,7 +30,8 @@ struct BatchRun: Sendable {
     let start = clock.now
     defer { meter.finish() }
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<concurrency {
+      for task in 0..<concurrency {
+        let answerer = answerers[task % answerers.count]
         group.addTask {
           while let line = try await source.next() {
             await sink.begin(line.index)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitNet
+import BitNetCPUEngine
 import BitNetServing
 
 /// Options that choose a model and the device it runs on.
@@ -27,6 +28,32 @@ struct ModelOptions: ParsableArguments {
       options.computesDigest = computesDigest
       options.speculation = speculation
     }
+  }
+
+  /// Parameters up to which a core computes a step by itself: a few megabytes of weights, which stay in its caches.
+  private static let smallModel = 16_000_000
+
+  /// Loads the model for a batch of `width` lines at a time. All threads go through a step of a large model together,
+  /// because each of them reads a part of the weights. A small model is loaded once for every thread, each with its share
+  /// of the lines, because there threads would mostly wait for each other.
+  func loadForBatch(of width: Int, speculation: Speculation) async throws -> [LanguageModel] {
+    let (model, _) = try await load(speculation: speculation)
+    let set = try engine.processor.chosenInstructionSet()
+    let threads = engine.processor.threads ?? CPUEngine.defaultThreads
+    // Sixteen sequences fill the vectors of the kernels.
+    let count = min(threads, width / 16, 16)
+    guard !model.device.isGPU, model.parameterCount <= Self.smallModel, count > 1 else { return [model] }
+    var models: [LanguageModel] = []
+    for _ in 0..<count {
+      let (copy, _) = try await engine.load(try source.path(), layout: source.layout) { options in
+        options.speculation = speculation
+        options.device = .cpu(
+          .init(threads: 1, instructionSet: set, copiesWeights: engine.mapped ? false : nil))
+        options.cacheBytes = (options.cacheBytes ?? Processors.current.memoryByteCount / 4) / count
+      }
+      models.append(copy)
+    }
+    return models
   }
 }
 
