@@ -92,7 +92,7 @@ package final class CPUEngine: Engine {
   package func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
     store.make(startingWith: tokens, from: source)
   }
-  package func removeSequence(_ id: SequenceID) { store.remove(id) }
+  package func removeSequence(_ id: SequenceID, keeping count: Int) { store.remove(id, keeping: count) }
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try store.tokens(of: id) }
   package func truncate(_ id: SequenceID, to length: Int) throws(EngineError) {
     try store.truncate(id, to: length, from: source)

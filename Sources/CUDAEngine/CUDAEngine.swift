@@ -164,9 +164,9 @@ package final class CUDAEngine: Engine {
     return store.make(startingWith: tokens, from: source)
   }
 
-  package func removeSequence(_ id: SequenceID) {
+  package func removeSequence(_ id: SequenceID, keeping count: Int) {
     if residents.contains(where: { $0.sequence == id }) { residents = [] }
-    store.remove(id)
+    store.remove(id, keeping: count)
   }
 
   package func tokens(of id: SequenceID) throws(EngineError) -> [Int32] {

@@ -17,8 +17,8 @@ package protocol Engine: AnyObject {
   /// - Returns: the sequence and how many tokens it holds.
   func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int)
   /// Ends a sequence; unknown ids are ignored. Its pages stay in the cache for sequences with a common prefix until
-  /// their memory is needed.
-  func removeSequence(_ id: SequenceID)
+  /// their memory is needed, but not for long where they hold tokens after the first `count`.
+  func removeSequence(_ id: SequenceID, keeping count: Int)
   /// The tokens that a sequence's cache holds. Waits for running steps.
   func tokens(of id: SequenceID) throws(EngineError) -> [Int32]
   /// Drops all but the first `length` tokens of a sequence. Waits for running steps.
@@ -80,6 +80,9 @@ package struct MemoryUse: Sendable, Equatable {
 extension Engine {
   /// Starts an empty sequence.
   package func makeSequence() -> SequenceID { makeSequence(startingWith: []).id }
+
+  /// Ends a sequence whose pages are all worth keeping.
+  package func removeSequence(_ id: SequenceID) { removeSequence(id, keeping: .max) }
 
   /// Runs a batch and returns each entry's results, in the order of the entries.
   package func step(_ batch: Batch) throws(EngineError) -> [StepResult] { try wait(for: submit(batch)) }

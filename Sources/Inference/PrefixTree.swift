@@ -11,6 +11,8 @@ final class PrefixTree {
     fileprivate var children = Children()
     /// How many sequences hold the page.
     fileprivate(set) var users = 0
+    /// Whether it is among `spares`.
+    fileprivate var isSpare = false
     // The list of all nodes by last use, latest first.
     fileprivate var next: Node?
     fileprivate weak var previous: Node?
@@ -61,6 +63,10 @@ final class PrefixTree {
   private(set) var count = 0
   /// How many nodes no sequence holds.
   private(set) var unused = 0
+  /// Unused nodes that are hardly worth their memory, oldest first.
+  private var spares: [Node] = []
+  /// A few stay, because what is just being written is often begun again.
+  private static let sparesKept = 8
 
   init() {}
 
@@ -112,6 +118,7 @@ final class PrefixTree {
 
   /// Adds a user and moves the node to the front of the list.
   func hold(_ node: Node) {
+    removeSpare(node)
     if node.users == 0 { unused -= 1 }
     node.users += 1
     touch(node)
@@ -124,8 +131,27 @@ final class PrefixTree {
     touch(node)
   }
 
+  /// Drops an unused node soon, rather than when the memory is needed.
+  func spare(_ node: Node) {
+    guard node.users == 0, !node.isSpare else { return }
+    node.isSpare = true
+    spares.append(node)
+    while spares.count > Self.sparesKept {
+      let oldest = spares[0]
+      removeSpare(oldest)
+      if oldest.children.nodes.isEmpty { remove(oldest) }
+    }
+  }
+
+  private func removeSpare(_ node: Node) {
+    guard node.isSpare else { return }
+    node.isSpare = false
+    spares.removeAll { $0 === node }
+  }
+
   /// Removes a leaf from the tree.
   private func remove(_ node: Node) {
+    removeSpare(node)
     if let parent = node.parent { parent.children.remove(node) } else { rootChildren.remove(node) }
     unlink(node)
     count -= 1

@@ -110,16 +110,22 @@ package struct SequenceStore {
     return best
   }
 
-  package mutating func remove(_ id: SequenceID) {
+  /// Ends a sequence. Pages stay for later sequences until their memory is needed; those with tokens after the first
+  /// `count`, not for long.
+  package mutating func remove(_ id: SequenceID, keeping count: Int) {
     guard var sequence = sequences.removeValue(forKey: id) else { return }
     publish(&sequence)
     let start = sequence.path.count * attentionChunkLength
     let tail = sequence.tokens[min(start, sequence.tokens.count)...].prefix { $0 != StepPlan.pending }
     ownPages -= sequence.ownPageCount()
     if isTrusted, sharesPages, !tail.isEmpty, !tree.holds(tail, below: sequence.path.last) {
-      _ = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
+      let node = tree.add(tail, page: sequence.pages[sequence.path.count], to: sequence.path.last, isHeld: false)
+      if start + tail.count > count { tree.spare(node) }
     }
-    for node in sequence.path.reversed() { tree.release(node) }
+    for (index, node) in sequence.path.enumerated().reversed() {
+      tree.release(node)
+      if (index + 1) * attentionChunkLength > count { tree.spare(node) }
+    }
     if !isTrusted, sequences.isEmpty {
       tree = PrefixTree()
       isTrusted = true

@@ -26,6 +26,9 @@ extension Scheduler {
     package var speculation: Speculation
     /// Guesses tokens, if there is speculation.
     package var drafter: any Drafter
+    /// Whether later prompts may begin with a prompt and its answer, as those of a chat do. The cache keeps only prompts
+    /// otherwise, so that answers use the same few pages again, which are in the processor's caches.
+    package var answersAreContinued = true
 
     package init(
       running: Int = 256, waiting: Int = .max, stepTokens: Int? = nil, speculation: Speculation = .off,

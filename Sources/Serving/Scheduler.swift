@@ -232,7 +232,9 @@ package actor Scheduler {
     job.isDone = true
     job.timer?.cancel()
     isShortOfPages = false
-    if let sequence = job.sequence { engine.removeSequence(sequence) }
+    if let sequence = job.sequence {
+      engine.removeSequence(sequence, keeping: policy.answersAreContinued ? .max : job.request.prompt.count)
+    }
     job.sequence = nil
     waiting.removeAll { $0 === job }
     running.removeAll { $0 === job }

@@ -106,7 +106,7 @@ struct EngineComparisonTests {
     func makeSequence(startingWith tokens: [Int32]) -> (id: SequenceID, cached: Int) {
       engine.makeSequence(startingWith: tokens)
     }
-    func removeSequence(_ id: SequenceID) { engine.removeSequence(id) }
+    func removeSequence(_ id: SequenceID, keeping count: Int) { engine.removeSequence(id, keeping: count) }
     func tokens(of id: SequenceID) throws(EngineError) -> [Int32] { try engine.tokens(of: id) }
     func truncate(_ id: SequenceID, to length: Int) throws(EngineError) { try engine.truncate(id, to: length) }
     func submit(_ batch: Batch) throws(EngineError) -> StepTicket {

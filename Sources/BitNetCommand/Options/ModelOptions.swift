@@ -37,7 +37,10 @@ struct ModelOptions: ParsableArguments {
   /// because each of them reads a part of the weights. A small model is loaded once for every thread, each with its share
   /// of the lines, because there threads would mostly wait for each other.
   func loadForBatch(of width: Int, speculation: Speculation) async throws -> [LanguageModel] {
-    let (model, _) = try await load(speculation: speculation)
+    let (model, _) = try await engine.load(try source.path(), layout: source.layout) { options in
+      options.speculation = speculation
+      options.policy.answersAreContinued = false
+    }
     let set = try engine.processor.chosenInstructionSet()
     let threads = engine.processor.threads ?? CPUEngine.defaultThreads
     // Sixteen sequences fill the vectors of the kernels.
@@ -47,6 +50,7 @@ struct ModelOptions: ParsableArguments {
     for _ in 0..<count {
       let (copy, _) = try await engine.load(try source.path(), layout: source.layout) { options in
         options.speculation = speculation
+        options.policy.answersAreContinued = false
         options.device = .cpu(
           .init(threads: 1, instructionSet: set, copiesWeights: engine.mapped ? false : nil))
         options.cacheBytes = (options.cacheBytes ?? Processors.current.memoryByteCount / 4) / count
