@@ -61,7 +61,7 @@ struct OutputArrays {
   var tokens: UInt64
   var positions: UInt64
 
-  fileprivate func skipping(_ count: Int) -> OutputArrays {
+  func skipping(_ count: Int) -> OutputArrays {
     var arrays = self
     arrays.rows += UInt64(MemoryLayout<Int32>.stride * count)
     arrays.sampling += UInt64(MemoryLayout<RowSampling>.stride * count)

@@ -5,9 +5,9 @@ package import BitNetInference
 /// Runs a model on an NVIDIA GPU: the canonical arithmetic in the kernels of Sources/CUDAKernels, with the CPU engine's
 /// results, bit for bit.
 ///
-/// Weights are uploaded once, as they are in the file. Prompts, mixed batches, large ones, and everything of models with
-/// a `ModelFeature` go through one kernel an operation; single tokens of up to eight sequences through one cooperative kernel for the whole model, whose steps
-/// run ahead of the host.
+/// Weights are uploaded once, as they are in the file. Steps of single tokens, of up to 64 sequences, run ahead of the
+/// host: those of up to eight as one cooperative kernel for the whole model, except in models with a `ModelFeature`.
+/// Everything else goes through one kernel an operation.
 package final class CUDAEngine: Engine {
   package struct Options: Sendable {
     /// Positions a sequence can hold; the model's own when nil.
@@ -15,7 +15,8 @@ package final class CUDAEngine: Engine {
     /// Whether an int8 copy of the LM head screens the vocabulary, for a quarter of its size in memory more (0.33
     /// GB for 2B-4T); nil to have it where it saves time and fits. Results are the same.
     package var screensHead: Bool?
-    /// Whether single tokens go through one cooperative kernel. Results are the same.
+    /// Whether steps of single tokens run ahead of the host, and through one cooperative kernel where they are few.
+    /// Results are the same.
     package var isCooperative: Bool
     /// Device memory for the keys and values of all sequences, and of those before them that later ones may begin like;
     /// nine tenths of the memory that the weights leave free when nil. In any case one whole context is tried.
@@ -43,9 +44,9 @@ package final class CUDAEngine: Engine {
   private let pool: PagePool
   private var store: SequenceStore
   private var done = FinishedSteps()
-  /// Steps of the cooperative kernel that are under way, the oldest first.
+  /// Decode steps that are under way, the oldest first.
   private var flights: [Flight] = []
-  /// The sequences whose state the cooperative kernel's arrays hold, as it will be after the last step that was
+  /// The sequences whose state the decode step's arrays hold, as it will be after the last step that was
   /// launched.
   private var residents: [Resident] = []
 
@@ -97,7 +98,7 @@ package final class CUDAEngine: Engine {
       library, weights, contextLength: contextLength, screened: options.screensHead,
       cooperative: options.isCooperative)
     pool = PagePool(context, c, contextLength: contextLength, paddedHeadSize: Int(pass.space.shape.padded))
-    decodeStep = try DecodeStep(pass)
+    decodeStep = options.isCooperative ? try DecodeStep(pass) : nil
     if let bytes = options.cacheBytes, bytes < 0 {
       throw EngineError.parameter(name: "the memory for the cache", found: "\(bytes) bytes", expected: "0 or more")
     }
@@ -129,11 +130,12 @@ package final class CUDAEngine: Engine {
   package func decodeStepFacts() -> DecodeStepFacts {
     guard let decodeStep else { return .init(isCooperative: false, hasGraph: false, graphError: nil) }
     var error: (any Error)?
-    do { try withDevice { try decodeStep.recordGraph(decodeStep.canRun(1) ? 1 : 2) } } catch let failure {
-      error = failure
+    let cooperative = [1, 2].first { decodeStep.isCooperative($0) }
+    if let cooperative {
+      do { try withDevice { try decodeStep.recordGraph(cooperative) } } catch let failure { error = failure }
     }
     error = error ?? decodeStep.recordingError
-    return .init(isCooperative: true, hasGraph: error == nil, graphError: error.map { "\($0)" })
+    return .init(isCooperative: cooperative != nil, hasGraph: error == nil, graphError: error.map { "\($0)" })
   }
 
   package var memory: MemoryUse {
@@ -182,13 +184,17 @@ package final class CUDAEngine: Engine {
     }
   }
 
-  package func submit(_ batch: Batch) throws(EngineError) -> StepTicket { try submit(batch) { try $0.launch($1) } }
+  package func submit(_ batch: Batch) throws(EngineError) -> StepTicket {
+    try submit(batch) { try $0.launch($1, positions: $2) }
+  }
 
-  /// - Parameter launch: launches the cooperative step of so many sequences.
-  private func submit(_ batch: Batch, launch: (DecodeStep, Int) throws -> Void) throws(EngineError) -> StepTicket {
+  /// - Parameter launch: launches the decode step of so many sequences, of which the longest has so many positions.
+  private func submit(
+    _ batch: Batch, launch: (_ step: DecodeStep, _ count: Int, _ positions: Int) throws -> Void
+  ) throws(EngineError) -> StepTicket {
     try withDevice { () throws in
       if configuration.isBidirectional { try store.requireWholeTexts(batch) }
-      let sampling = cooperativeSampling(batch)
+      let sampling = decodeSampling(batch)
       let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
       // A step that goes on where the last one ended finds everything on the device; others need the tokens on the
       // host.
@@ -207,11 +213,12 @@ package final class CUDAEngine: Engine {
         return done.add(answers)
       }
       do {
-        try pass.extendRotary(to: plan.entries.map { $0.start + 1 }.max()!)
+        let positions = plan.entries.map { $0.start + 1 }.max()!
+        try pass.extendRotary(to: positions)
         if goesOn {
           for (index, entry) in plan.entries.enumerated() where entry.pages.count > residents[index].pages {
             let held = residents[index].pages
-            try decodeStep.setPages(Array(entry.addresses[held...]), of: index, from: held)
+            try decodeStep.setPages(Array(entry.addresses[held...]), of: index, among: plan.entries.count, from: held)
           }
         } else {
           // The last sampler may still be writing into the arrays.
@@ -228,9 +235,9 @@ package final class CUDAEngine: Engine {
         }
         let adjustments = plan.outputs.map(\.deviceAdjustment)
         if adjustments.contains(where: { $0 != nil }) {
-          try decodeStep.launch(adjusting: adjustments)
+          try decodeStep.launch(adjusting: adjustments, positions: positions)
         } else {
-          try launch(decodeStep, plan.entries.count)
+          try launch(decodeStep, plan.entries.count, positions)
         }
       } catch {
         residents = []
@@ -306,17 +313,17 @@ package final class CUDAEngine: Engine {
   ///   - batch: single tokens of 1 to 8 sequences.
   ///   - steps: how many steps are run, 1 or more: the first find caches and clocks cold.
   package func traceDecoding(_ batch: Batch, steps: Int) throws(EngineError) -> DecodeTrace? {
-    guard cooperativeSampling(batch) != nil else { return nil }
+    guard decodeStep?.isCooperative(batch.entries.count) == true, decodeSampling(batch) != nil else { return nil }
     var (trace, batch): (DecodeTrace?, Batch) = (nil, batch)
     for _ in 0..<steps {
-      _ = try wait(for: submit(batch) { trace = try $0.trace($1) })
+      _ = try wait(for: submit(batch) { (step, count, _) in trace = try step.trace(count) })
       batch = batch.continued
     }
     return trace
   }
 
-  /// How the tokens of single-token entries are chosen, if the cooperative kernel takes them all together.
-  private func cooperativeSampling(_ batch: Batch) -> [SamplingParameters]? {
+  /// How the tokens of single-token entries are chosen, if the decode step takes them all together.
+  private func decodeSampling(_ batch: Batch) -> [SamplingParameters]? {
     let sampling = batch.entries.compactMap { $0.input.count == 1 && $0.rows != .none ? $0.want.deviceSampling : nil }
     return decodeStep?.canRun(batch.entries.count) == true && sampling.count == batch.entries.count ? sampling : nil
   }

@@ -69,6 +69,22 @@ final class CUDAForwardPass {
   func forward(_ rows: Range<Int>, of plan: StepPlan) throws(CUDAError) -> [RowResult] {
     try extendRotary(to: (plan.rows[rows].map(\.position).max() ?? -1) + 1)
     let batch = try upload.send(plan, rows, configuration, on: library.stream)
+    try computeLayers(batch)
+    // Head.
+    let outputs = plan.outputs[batch.outputRange]
+    if outputs.allSatisfy(\.isHidden) { return try hiddenStates(outputs, batch, firstRow: rows.lowerBound) }
+    var results: [RowResult] = []
+    for group in batch.outputGroups {
+      let wanted = plan.outputs[group.outputs]
+      let tokens = try chooseTokens(group, wanted)
+      results += try deliver(wanted, tokens, of: plan, firstRow: rows.lowerBound)
+    }
+    try library.stream.synchronize()
+    return results
+  }
+
+  /// Takes a batch from its tokens to the residual stream after the last layer.
+  func computeLayers(_ batch: DeviceBatch) throws(CUDAError) {
     let (x, qkv, heads, inner) = (space.x, space.qkv, space.inner, space.inner)
     try embed(batch, into: x)
     for (index, layer) in weights.layers.enumerated() {
@@ -88,17 +104,6 @@ final class CUDAForwardPass {
       // Down.
       try addProduct(layer, .down, batch, from: inner, to: x, norm: .feedForwardPost)
     }
-    // Head.
-    let outputs = plan.outputs[batch.outputRange]
-    if outputs.allSatisfy(\.isHidden) { return try hiddenStates(outputs, batch, firstRow: rows.lowerBound) }
-    var results: [RowResult] = []
-    for group in batch.outputGroups {
-      let wanted = plan.outputs[group.outputs]
-      let tokens = try chooseTokens(group, wanted)
-      results += try deliver(wanted, tokens, of: plan, firstRow: rows.lowerBound)
-    }
-    try library.stream.synchronize()
-    return results
   }
 
   /// The embeddings of the tokens, from which the residual stream starts.

@@ -86,13 +86,15 @@ extension CUDAForwardPass {
     min(try library.residentBlocks(kernel, sharedBytes: bytes), (configuration.vocabularySize + 7) / 8)
   }
 
-  /// Chooses the tokens of `count` outputs, whose logits and best keys are computed, and sends them to the host.
-  func sample(_ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
+  /// Chooses the tokens of `count` outputs, whose logits and best keys are computed, and sends them to the host as those
+  /// of the outputs from `first` on.
+  func sample(_ count: Int, _ arrays: OutputArrays, from first: Int = 0) throws(CUDAError) {
     try library.launch(
       .sampleRows, CUDAGrid(count), sharedBytes: sampleScratchBytes,
       SampleParameters(
         logits: space.logits.address, sampling: arrays.sampling, best: space.best, rows: arrays.rows,
-        tokens: arrays.tokens, positions: arrays.positions, candidates: space.candidates, delivery: messages.delivery,
+        tokens: arrays.tokens, positions: arrays.positions, candidates: space.candidates,
+        delivery: messages.delivery(from: first),
         vocabulary: Int32(configuration.vocabularySize)))
   }
 }

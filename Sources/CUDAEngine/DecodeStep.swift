@@ -2,14 +2,23 @@ import BitNetCUDADriver
 import BitNetInference
 import CBitNetCUDAKernels
 
-/// The cooperative decode step: one token of each of 1 to 8 sequences through the whole model in one launch.
+/// The decode step: one token of each of up to 64 sequences through the whole model.
 ///
 /// Its arrays keep their addresses and the sampler writes the next tokens into them, so that the step can be recorded
-/// once as a graph and launched again and again without the host.
+/// once as a graph and launched again and again without the host. One to eight sequences go through one cooperative
+/// launch, if the device and the model allow it; otherwise the graph has a kernel for each operation.
 final class DecodeStep {
   let pass: CUDAForwardPass
   private var library: KernelLibrary { pass.library }
-  /// A form of the step, and how it is launched.
+  /// What one graph computes.
+  private struct Form: Hashable {
+    let count: Int
+    /// Blocks for the chunks of a sequence's attention, where each operation is a kernel; 0 for the cooperative kernel.
+    let chunks: Int
+
+    var isCooperative: Bool { chunks == 0 }
+  }
+  /// A form of the cooperative kernel, and how it is launched.
   private struct Variant {
     let kernel: Kernel
     let traced: Kernel
@@ -17,28 +26,36 @@ final class DecodeStep {
     let blocks: Int
     let sharedBytes: Int
   }
-  /// For one sequence, and for any number up to `capacity`; nil where the device or the model's shape does not allow
+  /// For one sequence, and for any number up to `outputGroup`; nil where the device or the model's shape does not allow
   /// it.
   private let one: Variant?
   private let few: Variant?
-  /// DecodeSequences.
-  private let sequences: CUDABuffer
-  /// Page tables, `[capacity][space.chunkCapacity]` addresses.
-  private let tables: CUDABuffer
-  /// By number of sequences.
-  private var graphs: [Int: CUDAGraph] = [:]
+  /// The arrays of the cooperative kernel.
+  private let group: SequenceArrays
+  /// Those of steps with a kernel for each operation; nil for models that cannot be recorded so.
+  private let many: SequenceArrays?
+  private var graphs: [Form: CUDAGraph] = [:]
+  /// What has been launched kernel by kernel, which loads the kernels, and is worth a graph when it comes again.
+  private var firstTimes: Set<Form> = []
+  /// Why steps could not be recorded, by whether they were cooperative.
+  private var recordingErrors: [Bool: CUDAError] = [:]
   /// Why a step could not be recorded; nil while none has failed.
-  private(set) var recordingError: CUDAError?
-  static let capacity = outputGroup
+  var recordingError: CUDAError? { recordingErrors.values.first }
 
-  /// Returns nil where the device or the model's shape does not allow it.
+  /// Returns nil where the device or the model does not allow it.
   init?(_ pass: CUDAForwardPass) throws(CUDAError) {
-    guard pass.isCooperative else { return nil }
     let space = pass.space, weights = pass.weights
     self.pass = pass
-    let context = pass.library.context
-    sequences = try CUDABuffer(context, byteCount: MemoryLayout<DecodeSequences>.stride)
-    tables = try CUDABuffer(context, byteCount: 8 * Self.capacity * space.chunkCapacity)
+    group = try SequenceArrays(pass.library, capacity: outputGroup, pageCapacity: space.chunkCapacity)
+    // Tiles for attention to windows, or in both directions, are the host's for every step.
+    many =
+      pass.configuration.isBidirectional || pass.configuration.has(.attentionWindow)
+      ? nil : try SequenceArrays(pass.library, capacity: TokenMessages.capacity, pageCapacity: space.chunkCapacity)
+    guard pass.isCooperative else {
+      (one, few) = (nil, nil)
+      guard many != nil else { return nil }
+      return
+    }
 
     var model = DecodeModel()
     model.layers = weights.decodeLayers
@@ -47,8 +64,7 @@ final class DecodeStep {
     model.hidden = Int32(pass.configuration.hiddenSize)
     model.embedding = weights.embedding
     model.head = weights.outputHead
-    model.attention = pass.attention(
-      pages: Pages(addresses: tables.address, capacity: Int32(space.chunkCapacity), unused: 0), layer: 0)
+    model.attention = pass.attention(pages: group.pages, layer: 0)
     model.x = space.x.address
     model.qkv = space.qkv.address
     model.inner = space.inner.address
@@ -58,7 +74,7 @@ final class DecodeStep {
     model.stalls = pass.messages.stalls.deviceAddress
     one = try Self.oneSequence(pass, model)
     few = try Self.fewSequences(pass, model)
-    guard one != nil || few != nil else { return nil }
+    guard one != nil || few != nil || many != nil else { return nil }
   }
 
   /// The kernel of 512 threads a block, with as much of the weights under way as the device's shared memory takes.
@@ -131,86 +147,74 @@ final class DecodeStep {
       blocks: min(resident, max(blocks, (pass.weights.configuration.vocabularySize + 63) / 64)), sharedBytes: shared)
   }
 
-  /// The form in which `count` sequences go together; nil if they cannot.
+  /// How `count` sequences go through the cooperative kernel; nil if they cannot.
   private func variant(_ count: Int) -> Variant? {
-    guard 1...Self.capacity ~= count else { return nil }
+    guard 1...outputGroup ~= count else { return nil }
     return count == 1 ? one ?? few : few
   }
 
-  /// Whether `count` sequences can go together.
-  func canRun(_ count: Int) -> Bool { variant(count) != nil }
-
-  /// One sequence's state at the start of a run.
-  struct Start {
-    let id: Int32
-    let position: Int
-    let pages: [UInt64]
-    let sampling: SamplingParameters
+  /// - Parameter positions: of the longest sequence, its new token included.
+  private func form(_ count: Int, positions: Int) -> Form {
+    guard variant(count) == nil else { return Form(count: count, chunks: 0) }
+    // More blocks than a sequence has chunks return at once. Few numbers make few graphs.
+    let chunks = (positions + attentionChunkLength - 1) / attentionChunkLength
+    return Form(count: count, chunks: [1, 4, 16].first { chunks <= $0 } ?? 64)
   }
+
+  /// Whether `count` sequences can go together.
+  func canRun(_ count: Int) -> Bool {
+    isCooperative(count) || (many != nil && 1...min(TokenMessages.capacity, pass.space.rows) ~= count)
+  }
+
+  /// Whether they go through the cooperative kernel.
+  func isCooperative(_ count: Int) -> Bool { variant(count) != nil }
 
   /// Writes the sequences' state to the device. No step is running.
-  func prepare(_ starts: [Start]) throws(CUDAError) {
-    let places = starts.indices.map { Int32($0) }
-    var state = DecodeSequences()
-    fill(&state.tokens, with: starts.map(\.id))
-    fill(&state.positions, with: starts.map { Int32($0.position) })
-    fill(&state.slots, with: places)
-    fill(&state.rows, with: places)
-    fill(&state.windows, with: starts.map(\.sampling.window))
-    fill(&state.sampling, with: starts.map { RowSampling($0.sampling) })
-    try [state].withUnsafeBufferPointer { (state) throws(CUDAError) in
-      try sequences.copy(from: UnsafeRawBufferPointer(state))
-    }
-    for (index, start) in starts.enumerated() { try setPages(start.pages, of: index, from: 0) }
+  func prepare(_ starts: [SequenceArrays.Start]) throws(CUDAError) { try arrays(starts.count).write(starts) }
+
+  /// Adds pages to the table of one of `count` sequences, for the steps that are launched from now on.
+  func setPages(_ addresses: [UInt64], of index: Int, among count: Int, from first: Int) throws(CUDAError) {
+    try arrays(count).setPages(addresses, of: index, from: first)
   }
 
-  /// The arrays of DecodeSequences that the head and the sampler take.
-  private var arrays: OutputArrays {
-    func address<Field>(_ field: KeyPath<DecodeSequences, Field>) -> UInt64 {
-      sequences.address + UInt64(MemoryLayout<DecodeSequences>.offset(of: field)!)
-    }
-    return OutputArrays(
-      rows: address(\.rows), sampling: address(\.sampling), windows: address(\.windows), tokens: address(\.tokens),
-      positions: address(\.positions))
-  }
-
-  /// Adds pages to a sequence's table, in stream order: steps launched earlier do not see them, later steps do.
-  func setPages(_ addresses: [UInt64], of index: Int, from first: Int) throws(CUDAError) {
-    let place = tables.address + UInt64(8 * (index * pass.space.chunkCapacity + first))
-    // Ordinary memory is copied aside before the call returns.
-    try addresses.withUnsafeBufferPointer { (addresses) throws(CUDAError) in
-      try library.stream.copy(from: UnsafeRawBufferPointer(addresses), to: place)
-    }
-  }
+  private func arrays(_ count: Int) -> SequenceArrays { variant(count) == nil ? many! : group }
 
   /// Launches one step of `count` sequences.
-  func launch(_ count: Int) throws(CUDAError) {
-    if graphs[count] == nil { try recordGraph(count) }
-    if let graph = graphs[count] { try graph.launch(on: library.stream) } else { try record(count) }
+  ///
+  /// - Parameter positions: of the longest sequence, its new token included.
+  func launch(_ count: Int, positions: Int) throws(CUDAError) {
+    let form = form(count, positions: positions)
+    if graphs[form] == nil, form.isCooperative || !firstTimes.insert(form).inserted { try recordGraph(form) }
+    if let graph = graphs[form] { try graph.launch(on: library.stream) } else { try record(form) }
   }
 
   /// Launches one step that changes its sequences' logits. Its masks are new each time, so it is not recorded; and the
   /// screen bounds unchanged logits, so the whole head is computed.
   ///
   /// - Parameter adjustments: one for each sequence.
-  func launch(adjusting adjustments: [RowAdjustment?]) throws(CUDAError) {
+  func launch(adjusting adjustments: [RowAdjustment?], positions: Int) throws(CUDAError) {
     let count = adjustments.count
-    try launchLayers(variant(count)!, count, computesHead: false)
-    try pass.fullHead(count, arrays)
-    try pass.adjust(adjustments)
-    try pass.sample(count, arrays)
+    try launchLayers(form(count, positions: positions), computesHead: false)
+    try forEachGroup(of: count) { (group, outputs) throws(CUDAError) in
+      try pass.scaleOutputs(group.count, outputs)
+      try pass.fullHead(group.count, outputs)
+      try pass.adjust(Array(adjustments[group]))
+      try pass.sample(group.count, outputs, from: group.lowerBound)
+    }
   }
 
-  /// Loads the kernels of a step of `count` sequences and records it as a graph, without running it. If that fails,
-  /// steps are launched kernel by kernel: a driver that does not record cooperative launches still runs them.
-  func recordGraph(_ count: Int) throws(CUDAError) {
+  /// Records the cooperative step of `count` sequences as a graph, without running it. If that fails, steps are launched
+  /// kernel by kernel: a driver that does not record cooperative launches still runs them.
+  func recordGraph(_ count: Int) throws(CUDAError) { try recordGraph(Form(count: count, chunks: 0)) }
+
+  private func recordGraph(_ form: Form) throws(CUDAError) {
     // Loading a kernel is not allowed while a stream records.
-    try load(count)
-    guard graphs[count] == nil, recordingError == nil else { return }
+    if form.isCooperative { try load(form.count) }
+    guard graphs[form] == nil, recordingErrors[form.isCooperative] == nil else { return }
     do throws(CUDAError) {
-      graphs[count] = try library.stream.capture { () throws(CUDAError) in try record(count) }
+      graphs[form] = try library.stream.capture { () throws(CUDAError) in try record(form) }
     } catch {
-      recordingError = error
+      recordingErrors[form.isCooperative] = error
     }
   }
 
@@ -222,12 +226,24 @@ final class DecodeStep {
     if let screen = pass.screen { try pass.prepareScreen(screen, count) }
   }
 
-  private func record(_ count: Int) throws(CUDAError) {
-    let variant = variant(count)!
+  private func record(_ form: Form) throws(CUDAError) {
     // The kernel for one sequence leaves the head to one of its own.
-    let computesHead = pass.screen == nil && variant.kernel == .decodeFew
-    try launchLayers(variant, count, computesHead: computesHead)
-    try finish(count, hasLogits: computesHead)
+    let computesHead = pass.screen == nil && form.isCooperative && variant(form.count)!.kernel == .decodeFew
+    try launchLayers(form, computesHead: computesHead)
+    try finish(form.count, hasLogits: computesHead)
+  }
+
+  /// Launches the layers, and the head with them if the form computes it.
+  private func launchLayers(_ form: Form, computesHead: Bool) throws(CUDAError) {
+    if form.isCooperative { return try launchLayers(variant(form.count)!, form.count, computesHead: computesHead) }
+    let arrays = arrays(form.count), outputs = arrays.outputs
+    let none = DeviceBatch.Tiles(rows: 0, rowCount: 0, address: 0, count: 0)
+    // Every sequence has a row, and a row's number is its sequence's.
+    try pass.computeLayers(
+      DeviceBatch(
+        count: form.count, singleCount: form.count, mostChunks: form.chunks, slots: arrays.slots, ends: 0,
+        singleRows: outputs.rows, prompts: none, all: nil, pages: arrays.pages, outputs: outputs,
+        outputRange: 0..<form.count))
   }
 
   /// Launches the cooperative kernel itself.
@@ -240,7 +256,7 @@ final class DecodeStep {
       trace == nil ? variant.kernel : variant.traced, CUDAGrid(trace?.blocks ?? variant.blocks),
       sharedBytes: variant.sharedBytes, cooperative: true,
       DecodeParameters(
-        model: model, sequences: sequences.address, logits: pass.space.logits.address, best: pass.space.best,
+        model: model, sequences: group.address, logits: pass.space.logits.address, best: pass.space.best,
         count: Int32(count), computesHead: computesHead ? 1 : 0))
   }
 
@@ -267,12 +283,27 @@ final class DecodeStep {
 
   /// Launches the rest of the step after the layers: the head, unless logits are computed already, and the sampler.
   private func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
-    if let screen = pass.screen {
-      try pass.screenedHead(screen, count, arrays)
-    } else if !hasLogits {
-      try pass.fullHead(count, arrays)
+    try forEachGroup(of: count) { (group, outputs) throws(CUDAError) in
+      if !hasLogits {
+        try pass.scaleOutputs(group.count, outputs)
+        if let screen = pass.screen {
+          try pass.screenedHead(screen, group.count, outputs)
+        } else {
+          try pass.fullHead(group.count, outputs)
+        }
+      }
+      try pass.sample(group.count, outputs, from: group.lowerBound)
     }
-    try pass.sample(count, arrays)
+  }
+
+  /// Calls `body` with groups of outputs whose logits are computed together.
+  private func forEachGroup(
+    of count: Int, _ body: (_ group: Range<Int>, OutputArrays) throws(CUDAError) -> Void
+  ) throws(CUDAError) {
+    let outputs = arrays(count).outputs
+    for start in stride(from: 0, to: count, by: outputGroup) {
+      try body(start..<min(start + outputGroup, count), outputs.skipping(start))
+    }
   }
 }
 

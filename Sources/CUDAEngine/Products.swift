@@ -12,7 +12,7 @@ package struct Products {
   package enum Path: CaseIterable {
     /// One token, dp4a.
     case gemv
-    /// Groups of up to eight tokens, tensor cores.
+    /// Two to eight tokens, tensor cores.
     case few
     /// Many tokens, tensor cores, activations quantised beforehand; called by the rows and tokens of a block.
     case gemm32x64, gemm64x64, gemm128x64, gemm96x128, gemm128x128, gemm256x128
@@ -31,8 +31,9 @@ package struct Products {
     }
   }
 
-  /// Up to this many tokens go in groups of eight: beyond, reading the weights once for each 64 costs less.
-  private static let fewLimit = 32
+  /// Tokens that the kernels for few take at a time. More would read the weights again and quantise in every block, so
+  /// that a product of 64 tokens with codes quantised beforehand takes no longer.
+  private static let fewLimit = 8
 
   package let library: KernelLibrary
   private let device: CUDADevice

@@ -12,13 +12,15 @@ import Synchronization
 
 /// The tokens that samplers send to the host through pinned memory, one message for each output and round.
 final class TokenMessages {
-  /// `[roundCount][outputGroup]`: a round in the upper half, a token in the lower.
+  /// The outputs whose messages can be under way together.
+  static let capacity = 64
+  /// `[roundCount][capacity]`: a round in the upper half, a token in the lower.
   private let memory: CUDAHostBuffer
   private static let roundCount = 64
-  /// Rounds that each output has sent, counted by the sampler: `[outputGroup]`.
+  /// Rounds that each output has sent, counted by the sampler: `[capacity]`.
   private let sent: CUDABuffer
   /// Rounds that each output has been asked for.
-  private var asked = [UInt32](repeating: 0, count: outputGroup)
+  private var asked = [UInt32](repeating: 0, count: capacity)
   /// Where blocks that wait too long for the others say so: StallRecord `[stallRecords]`, zero until then.
   let stalls: CUDAHostBuffer
   private let library: KernelLibrary
@@ -32,21 +34,22 @@ final class TokenMessages {
     let context = library.context
     self.library = library
     self.layers = layers
-    memory = try CUDAHostBuffer(context, byteCount: 8 * Self.roundCount * outputGroup)
+    memory = try CUDAHostBuffer(context, byteCount: 8 * Self.roundCount * Self.capacity)
     memory.bytes.initializeMemory(as: UInt8.self, repeating: 0)
-    sent = try CUDABuffer(context, byteCount: 4 * outputGroup)
+    sent = try CUDABuffer(context, byteCount: 4 * Self.capacity)
     try sent.fill(byte: 0)
     stalls = try CUDAHostBuffer(context, byteCount: Int(stallRecords) * MemoryLayout<StallRecord>.stride)
     stalls.bytes.initializeMemory(as: UInt8.self, repeating: 0)
   }
 
-  var delivery: Delivery {
+  /// Where a sampler sends the tokens of outputs from `first` on.
+  func delivery(from first: Int) -> Delivery {
     Delivery(
-      messages: memory.deviceAddress, rounds: sent.address, messageRounds: Int32(Self.roundCount),
-      outputs: Int32(outputGroup))
+      messages: memory.deviceAddress + UInt64(8 * first), rounds: sent.address + UInt64(4 * first),
+      messageRounds: Int32(Self.roundCount), outputs: Int32(Self.capacity))
   }
 
-  /// The rounds of messages that a sampler of `count` outputs, launched just now, will send.
+  /// The rounds of messages that samplers of `count` outputs, launched just now, will send.
   func next(_ count: Int) -> [UInt32] {
     for output in 0..<count { asked[output] &+= 1 }
     return Array(asked[..<count])
@@ -57,7 +60,7 @@ final class TokenMessages {
     let messages = memory.bytes.baseAddress!.assumingMemoryBound(to: Atomic<UInt64>.self)
     let start = ContinuousClock.now
     return try rounds.enumerated().map { (output, round) throws(CUDAError) in
-      let place = messages + Int(round) % Self.roundCount * outputGroup + output
+      let place = messages + Int(round) % Self.roundCount * Self.capacity + output
       var spins = 0
       while true {
         let message = place.pointee.load(ordering: .acquiring)

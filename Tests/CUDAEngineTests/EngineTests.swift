@@ -123,7 +123,7 @@ struct EngineTests {
     }
   }
 
-  @Test("when one cooperative kernel decodes 2 to 8 sequences ahead of the host", arguments: [2, 3, 8])
+  @Test("when up to 64 sequences are decoded ahead of the host", arguments: [2, 3, 8, 9, 21, 64])
   func batchedDecoding(count: Int) throws {
     let fixture = Fixture.all[count % Fixture.all.count]
     let weights = try fixture.load().weights
@@ -131,13 +131,14 @@ struct EngineTests {
     let gpu = try CUDAEngine(
       weights: weights, device: device(seed: UInt64(count)), options: .init(screensHead: count == 3))
     // Use lengths around the end of a page, so that pages are added while steps are running.
-    let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(64 - $0 * 7)) }
+    let prompts = try (0..<count).map { Array(try fixture.prompt(64).prefix(max(64 - $0 * 7, 1 + $0 % 5))) }
     let sampling = (0..<count).map {
       SamplingParameters(temperature: $0 % 2 == 0 ? 0 : 0.8, topK: 20, seed: UInt64($0))
     }
     let ids = prompts.map { _ in gpu.makeSequence() }
     var found = prompts.map { _ in [Int32]() }
     var steps = 0
+    try standIn.get().resetCounters()
     try gpu.generate(
       Batch(zip(ids, prompts).enumerated().map { .init(sequence: $1.0, tokens: $1.1, want: .token(sampling[$0])) }),
       limit: 12
@@ -146,8 +147,10 @@ struct EngineTests {
       steps += 1
       return steps < 9
     }
+    // Each step after the prompts and the first time, which loads the kernels.
+    #expect(try standIn.get().counters().graphLaunches >= 7)
     for index in 0..<count {
-      #expect(try generate(cpu, prompts[index], count: 9, sampling[index]) == found[index])
+      #expect(try generate(cpu, prompts[index], count: 9, sampling[index]) == found[index], "sequence \(index)")
       #expect(try gpu.tokens(of: ids[index]) == prompts[index] + found[index].dropLast())
     }
     // Steps that ran ahead of the host have no effect on how the sequences continue.
@@ -223,10 +226,10 @@ struct EngineTests {
     }
   }
 
-  @Test("with masks and biases, whether or not single tokens go through the cooperative kernel", arguments: [2, 9])
+  @Test("with masks and biases, whether or not single tokens go through the cooperative kernel", arguments: [2, 9, 19])
   func adjustments(count: Int) throws {
     let weights = try Fixture.all[1].load().weights
-    let samplings = Array(variedSamplings.prefix(count))
+    let samplings = (0..<count).map { variedSamplings[$0 % variedSamplings.count] }
     let expected = try adjustedTokens(
       CPUEngine(weights: weights, threads: 1), samplings, steps: 5, seed: 3, logProbabilities: 1)
     for (cooperative, screened) in Self.variants {

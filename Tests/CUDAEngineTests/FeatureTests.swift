@@ -100,7 +100,11 @@ struct FeatureTests {
     let expected = try run(CPUEngine(weights: weights, threads: 1))
     let gpu = try CUDAEngine(
       weights: weights, device: device(seed: UInt64(seed % 3)), options: .init(screensHead: seed % 2 == 0))
+    try standIn.get().resetCounters()
     #expect(try run(gpu) == expected, "seed \(seed): \(configuration)")
+    // Where the host makes tiles for every step, there is no graph.
+    let hasGraph = !configuration.has(.attentionWindow)
+    #expect(try (standIn.get().counters().graphLaunches > 0) == hasGraph, "seed \(seed): \(configuration)")
   }
 
   @Test("for a text regardless of the texts beside it, with logits and hidden states mixed", arguments: 1...6)

@@ -137,7 +137,7 @@ struct BenchKernelsTests {
           if result.tokens == 1 {
             #expect(result.kernel == "gemv_exact")
           } else {
-            #expect(result.tokens <= 32 ? result.kernel == "few_exact" : result.kernel.hasPrefix("gemm"))
+            #expect(result.tokens <= 8 ? result.kernel == "few_exact" : result.kernel.hasPrefix("gemm"))
           }
         }
         let drawing = try XMLElements(plot)

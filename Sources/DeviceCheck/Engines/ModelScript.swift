@@ -9,6 +9,8 @@ extension EngineComparison {
     case drawn = "drawn tokens"
     /// Half of the sequences are greedy, the others are sampled.
     case together = "tokens of 4 sequences together"
+    /// More than one kernel takes together.
+    case many = "tokens of 12 sequences together"
   }
 }
 
@@ -18,7 +20,7 @@ struct ModelScript {
   private let vocabulary: Int
   private let prompts: [[Int32]]
   private let drawn: [SamplingParameters]
-  private static let sequences = 4
+  private static let (few, sequences) = (4, 12)
 
   /// - Parameter count: the number of tokens in each prompt, and in each continuation.
   init(_ configuration: ModelConfiguration, tokens count: Int, seed: UInt64) {
@@ -31,8 +33,16 @@ struct ModelScript {
     drawn = prompts.map { _ in SamplingParameters(temperature: 0.8, topK: 40, topP: 0.95, seed: generator.next()) }
   }
 
+  private var mixed: [SamplingParameters] { drawn.enumerated().map { $0 % 2 == 0 ? .greedy : $1 } }
+
   func cases(_ part: EngineComparison.ModelPart) -> String {
-    plural(part == .together ? Self.sequences : 1, "sequence")
+    let count =
+      switch part {
+      case .prompt, .greedy, .drawn: 1
+      case .together: Self.few
+      case .many: Self.sequences
+      }
+    return plural(count, "sequence")
   }
 
   func run(_ part: EngineComparison.ModelPart, _ engine: any Engine) throws -> [EngineOutput] {
@@ -44,7 +54,8 @@ struct ModelScript {
       return EngineOutput.list(output, place: "a prompt of \(count) tokens", vocabulary: vocabulary)
     case .greedy: return try continuations(engine, [.greedy])
     case .drawn: return try continuations(engine, [drawn[0]])
-    case .together: return try continuations(engine, drawn.enumerated().map { $0 % 2 == 0 ? .greedy : $1 })
+    case .together: return try continuations(engine, Array(mixed.prefix(Self.few)))
+    case .many: return try continuations(engine, mixed)
     }
   }
 

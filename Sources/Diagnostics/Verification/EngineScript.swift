@@ -71,7 +71,7 @@ struct EngineScript {
     }
 
     // One sequence alone, as many as the cooperative kernel takes, and more.
-    decodings = [1, number(2...8), number(9...12)].prefix(isShort ? 2 : 3).map { count in
+    decodings = [1, number(2...8), number(9...20)].prefix(isShort ? 2 : 3).map { count in
       let prompts = (0..<count).map { _ in tokens(number(1...(isShort ? 10 : 130))) }
       let limit = number(1...(isShort ? 6 : 30))
       return Decoding(
