@@ -4,7 +4,7 @@ import CBitNetCUDAKernels
 
 /// Rows of a plan that go through the layers together, and where their arrays are in device memory.
 struct DeviceBatch {
-  /// Up to `outputGroup` rows whose logits are computed together.
+  /// Up to `screenGroup` rows whose logits are computed together.
   struct OutputGroup {
     /// Among the plan's outputs.
     let outputs: Range<Int>
@@ -41,9 +41,9 @@ struct DeviceBatch {
 
   /// The outputs in groups. A sequence's rows and outputs follow one another, so a slice of rows has a range of them.
   var outputGroups: [OutputGroup] {
-    stride(from: outputRange.lowerBound, to: outputRange.upperBound, by: outputGroup).map { start in
+    stride(from: outputRange.lowerBound, to: outputRange.upperBound, by: screenGroup).map { start in
       OutputGroup(
-        outputs: start..<min(start + outputGroup, outputRange.upperBound),
+        outputs: start..<min(start + screenGroup, outputRange.upperBound),
         arrays: outputs.skipping(start - outputRange.lowerBound))
     }
   }

@@ -1,6 +1,6 @@
 import BitNetCUDADriver
 import BitNetInference
-import CBitNetCUDAKernels
+package import CBitNetCUDAKernels
 
 extension CUDAForwardPass {
   /// Shared memory of the head for groups of this many outputs.
@@ -11,6 +11,12 @@ extension CUDAForwardPass {
   /// Shared memory of the screen for groups of this many outputs: two planes of int8 activations besides the head's.
   private func screenBytes(_ screened: CUDAScreenedHead, _ width: Int) -> Int {
     headBytes(width) + width * (16 + 2 * Int(screened.screen.stride))
+  }
+
+  /// Shared memory of screen_many, where it takes `count` outputs; nil where screen_1 or screen_4 do.
+  private func screenManyBytes(_ screened: CUDAScreenedHead, _ count: Int) -> Int? {
+    let bytes = screened.screen.manyBytes
+    return count > 4 && bytes <= library.context.device.sharedMemoryPerBlock ? bytes : nil
   }
 
   /// A kernel of the head, the outputs that one of its blocks takes together, and the shared memory it needs.
@@ -40,7 +46,7 @@ extension CUDAForwardPass {
     return [8, 4].first { $0 <= widest && count > $0 / 4 && bytes($0) <= limit } ?? 1
   }
 
-  /// Computes the logits of `count` outputs (1 to 8) in full.
+  /// Computes the logits of `count` outputs (1 to `screenGroup`) in full.
   func fullHead(_ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
     let (head, input) = (fullHeadKernel(count), headInput)
     try library.launch(
@@ -53,14 +59,32 @@ extension CUDAForwardPass {
 
   /// The same with the screen: logits that cannot matter for the outputs' sampling are minus infinity.
   func screenedHead(_ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
-    let (screen, input) = (screenKernel(screened, count), headInput)
-    try library.launch(
-      screen.kernel,
-      CUDAGrid(try headBlocks(screen.kernel, screen.sharedBytes), (count + screen.width - 1) / screen.width),
-      sharedBytes: screen.sharedBytes,
-      ScreenParameters(
-        head: input.head, screen: screened.screen, x: input.x, rows: arrays.rows,
-        upper: space.logits.address, floors: space.floors, outputs: Int32(count)))
+    let input = headInput
+    if let bytes = screenManyBytes(screened, count) {
+      try library.launch(
+        .screenTokens, CUDAGrid(count), sharedBytes: headBytes(1),
+        ScreenTokensParameters(
+          head: input.head, x: input.x, rows: arrays.rows, facts: screened.tokenFacts.address,
+          codes: screened.tokenCodes.address, stride: screened.screen.stride))
+      // A warp takes sixteen rows at a time.
+      let blocks = min(
+        try library.residentBlocks(.screenMany, sharedBytes: bytes), (configuration.vocabularySize + 127) / 128)
+      try library.launch(
+        .screenMany, CUDAGrid(blocks), sharedBytes: bytes,
+        ScreenManyParameters(
+          screen: screened.screen, facts: screened.tokenFacts.address, codes: screened.tokenCodes.address,
+          upper: space.logits.address, floors: space.floors, vocabulary: Int32(configuration.vocabularySize),
+          hidden: Int32(configuration.hiddenSize), outputs: Int32(count)))
+    } else {
+      let screen = screenKernel(screened, count)
+      try library.launch(
+        screen.kernel,
+        CUDAGrid(try headBlocks(screen.kernel, screen.sharedBytes), (count + screen.width - 1) / screen.width),
+        sharedBytes: screen.sharedBytes,
+        ScreenParameters(
+          head: input.head, screen: screened.screen, x: input.x, rows: arrays.rows,
+          upper: space.logits.address, floors: space.floors, outputs: Int32(count)))
+    }
     try library.launch(
       .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
       RescoreParameters(
@@ -77,8 +101,13 @@ extension CUDAForwardPass {
 
   /// Loads the kernels of the screened head for `count` outputs.
   func prepareScreen(_ screened: CUDAScreenedHead, _ count: Int) throws(CUDAError) {
-    let screen = screenKernel(screened, count)
-    _ = try headBlocks(screen.kernel, screen.sharedBytes)
+    if let bytes = screenManyBytes(screened, count) {
+      try library.prepared(.screenTokens, sharedBytes: headBytes(1))
+      _ = try library.residentBlocks(.screenMany, sharedBytes: bytes)
+    } else {
+      let screen = screenKernel(screened, count)
+      _ = try headBlocks(screen.kernel, screen.sharedBytes)
+    }
     _ = try headBlocks(.screenRescore, headBytes(1))
   }
 
@@ -97,4 +126,9 @@ extension CUDAForwardPass {
         delivery: messages.delivery(from: first),
         vocabulary: Int32(configuration.vocabularySize)))
   }
+}
+
+extension Screen {
+  /// Shared memory of screen_many, whose blocks have the codes of all outputs.
+  package var manyBytes: Int { screenGroup * (8 * 8 + 16 + 2 * ((Int(stride) + 127) / 128 * 128 + 64)) }
 }

@@ -7,7 +7,10 @@ final class CUDAScreenedHead {
   let screen: Screen
   private let codes: CUDABuffer
   private let rows: CUDABuffer
-  var byteCount: Int { codes.byteCount + rows.byteCount }
+  /// What screen_tokens makes of up to `screenGroup` outputs.
+  let tokenFacts: CUDABuffer
+  let tokenCodes: CUDABuffer
+  var byteCount: Int { [codes, rows, tokenFacts, tokenCodes].reduce(0) { $0 + $1.byteCount } }
 
   /// Tables below this many values fit in the second-level cache, where screening gains nothing.
   private static let worthwhile = 64 << 20
@@ -30,6 +33,8 @@ final class CUDAScreenedHead {
     let stride = (weights.configuration.hiddenSize + 15) / 16 * 16
     codes = try CUDABuffer(library.context, byteCount: vocabulary * stride)
     rows = try CUDABuffer(library.context, byteCount: 16 * vocabulary)
+    tokenFacts = try CUDABuffer(library.context, byteCount: 16 * screenGroup)
+    tokenCodes = try CUDABuffer(library.context, byteCount: 2 * screenGroup * stride)
     screen = Screen(codes: codes.address, rows: rows.address, stride: Int32(stride), unused: 0)
     try library.launch(
       .screenBuild, CUDAGrid(min((vocabulary + 7) / 8, 4096)),

@@ -301,8 +301,8 @@ final class DecodeStep {
     of count: Int, _ body: (_ group: Range<Int>, OutputArrays) throws(CUDAError) -> Void
   ) throws(CUDAError) {
     let outputs = arrays(count).outputs
-    for start in stride(from: 0, to: count, by: outputGroup) {
-      try body(start..<min(start + outputGroup, count), outputs.skipping(start))
+    for start in stride(from: 0, to: count, by: screenGroup) {
+      try body(start..<min(start + screenGroup, count), outputs.skipping(start))
     }
   }
 }

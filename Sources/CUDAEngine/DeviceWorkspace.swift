@@ -39,7 +39,7 @@ final class DeviceWorkspace {
   /// The shape of the attention.
   let shape: Heads
   let partials: Partials
-  /// Largest keys and largest lower bounds of the outputs, `[outputGroup]` of 64 bits each, zero between steps; then
+  /// Largest keys and largest lower bounds of the outputs, `[screenGroup]` of 64 bits each, zero between steps; then
   /// counters.
   let best: UInt64
   let floors: UInt64
@@ -64,7 +64,7 @@ final class DeviceWorkspace {
     let bytesPerRow =
       4 * (2 * hidden + qkvWidth + innerWidth + branchWidth + gateUpWidth) + parts * max(hidden, innerWidth)
     let slice = Self.slices.first { $0 * bytesPerRow <= free / 32 } ?? Self.slices.last!
-    let rows = max(leastRows, min(slice, max(contextLength, outputGroup)))
+    let rows = max(leastRows, min(slice, max(contextLength, screenGroup)))
     self.rows = rows
     chunkCapacity = (contextLength + attentionChunkLength - 1) / attentionChunkLength
     let padded = (configuration.headSize + 7) / 8 * 8
@@ -92,7 +92,7 @@ final class DeviceWorkspace {
     quantized = QuantizedRows(
       codes: try allocate(parts * rows * codeStride).address, stride: codeStride,
       scales: try allocate(4 * parts * rows).address, sums: try allocate(4 * parts * rows).address)
-    logits = try allocate(4 * outputGroup * configuration.vocabularySize)
+    logits = try allocate(4 * screenGroup * configuration.vocabularySize)
 
     let chunks = headCount * chunkCapacity  // of one row
     attentionRows = min(rows, max(outputGroup, Self.partialBytes / (4 * chunks * (padded + 2))))
@@ -103,12 +103,12 @@ final class DeviceWorkspace {
       arrivals: try allocate(4 * attentionRows * configuration.keyValueHeadCount, cleared: true).address,
       capacity: Int32(chunkCapacity), unused: 0)
 
-    // Five small arrays of [outputGroup] in one buffer, 64 bytes each.
-    let small = try allocate(5 * 64, cleared: true).address
-    (best, floors, screenArrivals, survivors, barrier) = (small, small + 64, small + 128, small + 192, small + 256)
+    // Five small arrays of [screenGroup] in one buffer, 128 bytes each.
+    let small = try allocate(5 * 128, cleared: true).address
+    (best, floors, screenArrivals, survivors, barrier) = (small, small + 128, small + 256, small + 384, small + 512)
     candidates = Candidates(
-      keys: try allocate(8 * outputGroup * configuration.vocabularySize).address,
-      weights: try allocate(8 * outputGroup * configuration.vocabularySize).address)
+      keys: try allocate(8 * screenGroup * configuration.vocabularySize).address,
+      weights: try allocate(8 * screenGroup * configuration.vocabularySize).address)
     self.buffers = buffers
   }
 

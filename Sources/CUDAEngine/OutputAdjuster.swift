@@ -16,13 +16,13 @@ struct OutputAdjuster {
   /// Changes logits in place, and the best keys with them. Nothing is launched where nothing changes.
   ///
   /// - Parameters:
-  ///   - adjustments: one for each output of the group, at most `outputGroup`.
+  ///   - adjustments: one for each output of the group, at most `screenGroup`.
   ///   - logits: `[outputs][vocabulary]`
   ///   - best: `[outputs]`, as the head has raised them.
   mutating func adjust(_ adjustments: [RowAdjustment?], logits: UInt64, best: UInt64) throws(CUDAError) {
     guard adjustments.contains(where: { $0 != nil }) else { return }
     // Records first, then what they refer to, 16 bytes apart.
-    let records = MemoryLayout<OutputAdjustment>.stride * Int(outputGroup)
+    let records = MemoryLayout<OutputAdjustment>.stride * Int(screenGroup)
     var bytes = [UInt8](repeating: 0, count: records)
     var places: [(mask: Int?, biases: Int)] = []
     func add<Element: BitwiseCopyable>(_ values: [Element]) -> Int {

@@ -33,7 +33,13 @@ inline int dp4aSigned(int a, int b, int c) {
 inline void mma(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1,
                 Location where = Location::current()) {
   const unsigned a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
-  emulator::matrixProduct(c, a, b, where);
+  emulator::matrixProduct(c, a, b, false, where);
+}
+// The same with signed bytes in A.
+inline void mmaSigned(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1,
+                      Location where = Location::current()) {
+  const unsigned a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+  emulator::matrixProduct(c, a, b, true, where);
 }
 
 // Asynchronous copies land when their thread waits for their group; until then shared memory is unchanged.

@@ -57,7 +57,10 @@ struct VerifyTests {
 
     private static func modelNames(_ forms: [String], _ label: String = "the model") -> [String] {
       forms.flatMap { form in
-        ["logits of a prompt", "most likely tokens", "drawn tokens", "tokens of 4 sequences together"].map {
+        [
+          "logits of a prompt", "most likely tokens", "drawn tokens", "tokens of 4 sequences together",
+          "tokens of 12 sequences together",
+        ].map {
           "\($0), \(label), \(form)"
         }
       }
@@ -104,8 +107,8 @@ struct VerifyTests {
           })
         let engines = others.filter { !$0.name.hasPrefix("products") }
         #expect(engines.allSatisfy { $0.reference == "the CPU engine" && $0.name.hasSuffix($0.candidate ?? "-") })
-        // Three tokens of each of four sequences, and the logits after them.
-        #expect(checks.last?.compared == 4 * (3 + 512) && checks.last?.cases == "4 sequences")
+        // Three tokens of each of twelve sequences, and the logits after them.
+        #expect(checks.last?.compared == 12 * (3 + 512) && checks.last?.cases == "12 sequences")
         #expect(end.equal && end.failed == 0 && end.checks == checks.count)
 
         let table = try await BitNetProgram.run(
@@ -114,7 +117,7 @@ struct VerifyTests {
         #expect(table.status == 0, "\(table.errors)")
         #expect(table.text.hasPrefix("cuda:0 (CUDA on CPU (emulated), driver for CUDA 12.1), compared with CPU, "))
         #expect(
-          table.text.split(separator: "\n").count { $0.hasSuffix(" equal") } == Self.products.count + 14,
+          table.text.split(separator: "\n").count { $0.hasSuffix(" equal") } == Self.products.count + 16,
           "\(table.text)")
         #expect(table.text.hasSuffix("\neverything is equal, bit for bit\n"))
       }
@@ -174,8 +177,10 @@ struct VerifyTests {
           checks.dropLast(2).map(\.name) == Self.products + Self.simpleNames + Self.names(Self.cooperative))
         #expect(soak.allSatisfy { $0.name.hasPrefix("soak, ") })
         for check in checks {
-          // Prompts and their logits, and ragged batches that begin with prompts, need no cooperative launch.
-          let fails = check.candidate?.hasPrefix("one cooperative") == true && !check.name.hasPrefix("logits")
+          // Prompts and their logits, ragged batches that begin with prompts, and twelve sequences need no cooperative
+          // launch.
+          let needsNone = ["logits", "tokens of 12"].contains { check.name.hasPrefix($0) }
+          let fails = check.candidate?.hasPrefix("one cooperative") == true && !needsNone
           #expect(check.equal == (check.error == nil) && check.differing == 0 && check.first_difference == nil)
           if fails { #expect(check.error?.contains(reason) == true, "\(check.name): \(check.error ?? "-")") }
           if !check.name.contains("one cooperative") { #expect(check.equal && check.compared > 0, "\(check.name)") }
@@ -234,7 +239,7 @@ struct VerifyTests {
     #expect(machine.expected == "the reference engine, Float" && !lines.kinds.contains("kernel"))
     let sets = InstructionSet.available.map(\.rawValue)
     #expect(checks.map(\.name).filter { $0.hasPrefix("decoding, ") } == sets.map { "decoding, \($0)" })
-    #expect(checks.count == 8 * sets.count)
+    #expect(checks.count == 9 * sets.count)
     #expect(checks.allSatisfy { $0.compared > 0 && $0.differing == 0 && $0.equal })
     #expect(try lines.one("end", as: End.self).equal)
   }

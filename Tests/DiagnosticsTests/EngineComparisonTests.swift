@@ -51,11 +51,11 @@ struct EngineComparisonTests {
 
     checks = []
     wrong.model(weights, tokens: 5) { checks.append($0) }
-    #expect(checks.count == 12 && checks.prefix(4).allSatisfy { $0.isEqual && $0.compared > 0 })
+    #expect(checks.count == 15 && checks.prefix(5).allSatisfy { $0.isEqual && $0.compared > 0 })
     let vocabulary = configuration.vocabularySize
     #expect(checks[0].compared == 5 * vocabulary && checks[3].compared == 4 * (5 + vocabulary))
-    #expect(checks[4..<8].allSatisfy { $0.error == "the engine is broken" })
-    #expect(!checks[8].isEqual && checks[8].differing > 0)
+    #expect(checks[5..<10].allSatisfy { $0.error == "the engine is broken" })
+    #expect(!checks[10].isEqual && checks[10].differing > 0)
 
     let reversed = EngineComparison(
       expected: .init(name: "the reference") { _ in throw Broken() }, candidates: [Self.cpu("itself")], seed: 3)

@@ -166,8 +166,10 @@ typedef struct DecodeModel {
 } DecodeModel;
 
 enum {
-  /// Outputs that are computed together, and sequences of a decode step.
+  /// Outputs that a block of the head takes together at most, and sequences of the cooperative decode step.
   outputGroup = 8,
+  /// Outputs whose logits are kept together, and that screen_many takes in one block.
+  screenGroup = 16,
 };
 
 /// The sequences of a decode step. One struct in device memory, in which the sampler writes the next step's tokens and
@@ -451,6 +453,28 @@ typedef struct ScreenParameters {
   DEVICE(uint64) floors;   // [outputs]: raised to the key of the largest lower bound; zero before
   int outputs;
 } ScreenParameters;
+
+/// screen_tokens
+typedef struct ScreenTokensParameters {
+  Head head;
+  DEVICE(const float) x;      // as in HeadParameters
+  DEVICE(const int) rows;     // as in HeadParameters
+  DEVICE(float4) facts;       // [outputs]: unit, |x|, |x - x̂|, unused (see screen.cuh)
+  DEVICE(signed char) codes;  // [outputs][high, low][stride]
+  int stride;                 // as in Screen
+} ScreenTokensParameters;
+
+/// screen_many
+typedef struct ScreenManyParameters {
+  Screen screen;
+  DEVICE(const float4) facts;  // as screen_tokens stores them
+  DEVICE(const uint4) codes;
+  DEVICE(float) upper;    // as in ScreenParameters
+  DEVICE(uint64) floors;  // as in ScreenParameters
+  int vocabulary;
+  int hidden;
+  int outputs;
+} ScreenManyParameters;
 
 /// screen_rescore
 typedef struct RescoreParameters {

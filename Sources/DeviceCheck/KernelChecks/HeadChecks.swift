@@ -75,7 +75,7 @@ package struct ScreenCheck: KernelCheck {
 
   private let inputs: HeadInputs
   private let stage: Stage
-  /// The number of outputs at a time: 1 or 4.
+  /// The number of outputs at a time: 1, 4 or `screenGroup`.
   private let tokens: Int
   private let blocks: Int
   private let windows: [Float]
@@ -102,13 +102,41 @@ package struct ScreenCheck: KernelCheck {
       codes: try device.address(inputs.screen.codes), rows: try device.address(inputs.screen.norms),
       stride: Int32(stride), unused: 0)
     let (x, rows) = (try device.address(inputs.x), try device.address(inputs.rows))
-    try device.run(
-      tokens == 1 ? .screen1 : .screen4, CUDAGrid(blocks, (outputs + tokens - 1) / tokens),
-      sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride),
-      ScreenParameters(
-        head: head, screen: screen, x: x, rows: rows, upper: logits.address, floors: floor.address,
-        outputs: Int32(outputs)))
-    if stage == .bounds { return compareBounds(try logits.values(), floors: try floor.values()) }
+    func screenInGroups(of tokens: Int, _ upper: UInt64, _ floors: UInt64) throws {
+      try device.run(
+        tokens == 1 ? .screen1 : .screen4, CUDAGrid(blocks, (outputs + tokens - 1) / tokens),
+        sharedBytes: inputs.sharedBytes(tokens: tokens) + tokens * (16 + 2 * stride),
+        ScreenParameters(
+          head: head, screen: screen, x: x, rows: rows, upper: upper, floors: floors, outputs: Int32(outputs)))
+    }
+    if tokens == screenGroup {
+      let facts = try device.buffer([Float](repeating: 7, count: 4 * outputs))
+      let codes = try device.buffer([Int8](repeating: 0x55, count: 2 * stride * outputs))
+      try device.run(
+        .screenTokens, CUDAGrid(outputs), sharedBytes: inputs.sharedBytes(tokens: 1),
+        ScreenTokensParameters(
+          head: head, x: x, rows: rows, facts: facts.address, codes: codes.address, stride: Int32(stride)))
+      try device.run(
+        .screenMany, CUDAGrid(blocks, (outputs + tokens - 1) / tokens), sharedBytes: screen.manyBytes,
+        ScreenManyParameters(
+          screen: screen, facts: facts.address, codes: codes.address, upper: logits.address, floors: floor.address,
+          vocabulary: Int32(vocabulary), hidden: Int32(inputs.hidden), outputs: Int32(outputs)))
+    } else {
+      try screenInGroups(of: tokens, logits.address, floor.address)
+    }
+    if stage == .bounds {
+      var comparison = compareBounds(try logits.values(), floors: try floor.values())
+      if tokens == screenGroup {
+        // The products are integers, so the bounds are those of the other kernel.
+        let single = try device.buffer([Float](repeating: 7, count: outputs * vocabulary))
+        let singleFloor = try device.buffer([UInt64](repeating: 0, count: outputs))
+        try screenInGroups(of: 1, single.address, singleFloor.address)
+        comparison.compare(try logits.values(), try single.values(), "bounds", width: vocabulary)
+        comparison.compare(
+          try floor.values(), try singleFloor.values(of: UInt64.self), "largest lower bounds")
+      }
+      return comparison
+    }
 
     let best = try device.buffer([UInt64](repeating: 0, count: outputs))
     let arrivals = try device.buffer([UInt32](repeating: 0, count: outputs))

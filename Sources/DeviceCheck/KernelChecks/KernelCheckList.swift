@@ -17,7 +17,7 @@ package struct KernelCheckList {
     .gemm128x128Exact, .gemm128x128Project, .gemm128x128Add, .gemm128x128Activate,
     .gemm256x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate,
     .rotateAndAppend, .attendDecode, .attendPrompt, .head1, .head4, .head8,
-    .screenBuild, .screen1, .screen4, .screenRescore, .adjustRows, .sampleRows,
+    .screenBuild, .screen1, .screen4, .screenTokens, .screenMany, .screenRescore, .adjustRows, .sampleRows,
     .quantizeParts, .normalizeHeads, .addBranch, .gateRows, .scaleOutputs, .attendWindow,
   ]
 
@@ -82,7 +82,10 @@ package struct KernelCheckList {
     case .screenBuild: return ScreenCopyCheck(&generator)
     case .screen1: return ScreenCheck(&generator, .bounds, tokens: 1)
     case .screen4: return ScreenCheck(&generator, .bounds, tokens: 4)
-    case .screenRescore: return ScreenCheck(&generator, .logits, tokens: generator.chance(50) ? 1 : 4)
+    // Both together, on different shapes.
+    case .screenTokens, .screenMany: return ScreenCheck(&generator, .bounds, tokens: Int(screenGroup))
+    case .screenRescore:
+      return ScreenCheck(&generator, .logits, tokens: [1, 4, Int(screenGroup)][generator.int(0...2)])
     case .adjustRows: return AdjustmentCheck(&generator)
     case .sampleRows: return SamplerCheck(&generator)
     case .decodeOne, .decodeOneSmall, .decodeResident, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced,
@@ -138,6 +141,8 @@ private struct LargeCases {
     case .screenBuild: return ScreenCopyCheck(largeHead(), blocks: 300)
     case .screen1: return ScreenCheck(largeHead(), .bounds, tokens: 1, blocks: 100, &generator)
     case .screen4: return ScreenCheck(largeHead(), .bounds, tokens: 4, blocks: 100, &generator)
+    case .screenTokens, .screenMany:
+      return ScreenCheck(largeHead(), .bounds, tokens: Int(screenGroup), blocks: 100, &generator)
     case .screenRescore: return ScreenCheck(largeHead(), .logits, tokens: 4, blocks: 30, &generator)
     case .adjustRows: return AdjustmentCheck(&generator, vocabulary: 128_256)
     case .sampleRows: return SamplerCheck(&generator, vocabulary: 128_256)

@@ -157,13 +157,14 @@ uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t va
   return warp.outcomes[lane];
 }
 
-void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], Location where) {
+void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], bool isSigned, Location where) {
   schedulingPoint();
   Thread &thread = *execution.thread;
   MatrixOperands &operands = thread.warp->operands[thread.lane];
   memcpy(operands.a, a, sizeof a);
   memcpy(operands.b, b, sizeof b);
   operands.c = c;
+  operands.isSigned = isSigned;
   meet(uint32_t(Collective::matrix), ~uint32_t{0}, where);
 }
 

@@ -19,7 +19,7 @@ void blockBarrier(Location where);
 uint64_t collective(Collective kind, uint32_t mask, uint64_t value, Location where);
 uint64_t shuffle(Shuffle shuffle, uint32_t byteCount, uint32_t mask, uint64_t value, uint32_t operand, int width,
                  Location where);
-void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], Location where);
+void matrixProduct(int (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], bool isSigned, Location where);
 
 // Marks a point where a seeded run may switch to another thread.
 void mayBeInterrupted();

@@ -23,7 +23,7 @@ void multiply(const MatrixOperands (&lanes)[32]) {
   alignas(64) int16_t a[16][32];
   alignas(64) int16_t b[8][32];
   for (int row = 0; row < 16; row++)
-    for (int k = 0; k < 32; k++) a[row][k] = bytesOfA[row][k];
+    for (int k = 0; k < 32; k++) a[row][k] = lanes[0].isSigned ? int8_t(bytesOfA[row][k]) : int16_t(bytesOfA[row][k]);
   for (int column = 0; column < 8; column++)
     for (int k = 0; k < 32; k++) b[column][k] = bytesOfB[column][k];
   int32_t products[16][8];

@@ -1,4 +1,4 @@
-// mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 for a whole warp.
+// mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32, or .s8.s8., for a whole warp.
 #pragma once
 
 #include "threads.h"

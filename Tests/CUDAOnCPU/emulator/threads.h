@@ -73,6 +73,7 @@ struct MatrixOperands {
   unsigned a[4];
   unsigned b[2];
   int *c;
+  bool isSigned;  // A
 };
 
 struct Warp {
