@@ -84,10 +84,12 @@ struct EngineOptions: ParsableArguments {
   ///
   /// - Parameters:
   ///   - path: the model's file or folder; nil for the demo model.
+  ///   - showsWarning: whether to say what is wrong with the model's files.
   ///   - change: changes the options before they are used.
   /// - Returns: the model, and the seconds that loading took.
   func load(
-    _ path: String?, layout: I2SLayout, change: (inout LanguageModel.LoadOptions) -> Void = { _ in }
+    _ path: String?, layout: I2SLayout, showsWarning: Bool = true,
+    change: (inout LanguageModel.LoadOptions) -> Void = { _ in }
   ) async throws -> (model: LanguageModel, seconds: Double) {
     let clock = ContinuousClock()
     let start = clock.now
@@ -105,7 +107,7 @@ struct EngineOptions: ParsableArguments {
       model = try await LanguageModel.load(embedded: ModelSource.demo, options: options)
     }
     bar.finish()
-    if let warning = model.warning { ByteOutput.note("Warning: \(warning)") }
+    if showsWarning, let warning = model.warning { ByteOutput.note("Warning: \(warning)") }
     return (model, start.duration(to: clock.now) / .seconds(1))
   }
 }

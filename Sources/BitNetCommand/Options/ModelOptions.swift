@@ -48,7 +48,7 @@ struct ModelOptions: ParsableArguments {
     guard !model.device.isGPU, model.parameterCount <= Self.smallModel, count > 1 else { return [model] }
     var models: [LanguageModel] = []
     for _ in 0..<count {
-      let (copy, _) = try await engine.load(try source.path(), layout: source.layout) { options in
+      let (copy, _) = try await engine.load(try source.path(), layout: source.layout, showsWarning: false) { options in
         options.speculation = speculation
         options.policy.answersAreContinued = false
         options.device = .cpu(
