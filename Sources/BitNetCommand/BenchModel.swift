@@ -181,7 +181,7 @@ struct BenchModel: ParsableCommand {
   }
 
   private func makeEngine(_ weights: ModelWeights) throws -> (engine: any Engine, fallbackReason: String?) {
-    if case .cpu = model.engine.device { try refuseGPUOptions("; choose --device cuda") }
+    if case .cpu = try model.engine.device.only() { try refuseGPUOptions("; choose --device cuda") }
     // Results are checked by bitnet verify.
     var cuda = LanguageModel.CUDAOptions(checksDevice: false)
     cuda.usesCooperativeKernel = !noCooperative

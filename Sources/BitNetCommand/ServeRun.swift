@@ -142,21 +142,27 @@
         return .embedder(.init(name: names[0], aliases: aliases, embedder: embedder, created: created))
       }
       let limits = options.limits
-      let (model, seconds) = try await options.engine.load(path, layout: options.layout) {
-        $0.policy = Scheduler.Policy(running: limits.maxRunning, waiting: limits.maxWaiting)
+      var replicas: [LanguageModel] = []
+      for engine in options.engine.forEachDevice {
+        let (model, seconds) = try await engine.load(path, layout: options.layout, showsWarning: replicas.isEmpty) {
+          $0.policy = Scheduler.Policy(running: limits.maxRunning, waiting: limits.maxWaiting)
+        }
+        logger.info(
+          "model loaded",
+          metadata: [
+            "name": "\(names[0])", "engine": "\(model.engineDescription)", "context": "\(model.contextLength)",
+            "seconds": "\((seconds * 100).rounded() / 100)",
+          ])
+        replicas.append(model)
       }
-      logger.info(
-        "model loaded",
-        metadata: [
-          "name": "\(names[0])", "engine": "\(model.engineDescription)", "context": "\(model.contextLength)",
-          "seconds": "\((seconds * 100).rounded() / 100)",
-        ])
+      let model = replicas.removeFirst()
       if let fault = model.chatTemplateFault {
         logger.warning("chats are refused", metadata: ["name": "\(names[0])", "chat_template": "\(fault)"])
       } else if model.chatTemplate == nil {
         logger.info("the model has no chat template, so it continues chats as text", metadata: ["name": "\(names[0])"])
       }
-      return .model(.init(name: names[0], aliases: aliases, model: model, created: created))
+      return .model(
+        .init(name: names[0], aliases: aliases, model: model, otherReplicas: replicas, created: created))
     }
 
     private func reload(_ server: ModelServer) {

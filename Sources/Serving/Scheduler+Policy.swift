@@ -13,6 +13,11 @@ package struct StepTokens: Sendable {
     counts[Self.bounds.firstIndex { tokens <= $0 } ?? Self.bounds.count] += 1
     sum += tokens
   }
+
+  mutating func add(_ other: Self) {
+    for (range, count) in other.counts.enumerated() { counts[range] += count }
+    sum += other.sum
+  }
 }
 
 extension Scheduler {
@@ -62,5 +67,19 @@ extension Scheduler {
     package var stepTokens = StepTokens()
     /// What speculation has done.
     package var speculation = SpeculationCounts()
+
+    /// Adds the load of another engine of the same model.
+    package mutating func add(_ other: Self) {
+      let (own, others) = (cacheUse * Double(cachePages), other.cacheUse * Double(other.cachePages))
+      running += other.running
+      waiting += other.waiting
+      cachePages += other.cachePages
+      cacheUse = cachePages > 0 ? (own + others) / Double(cachePages) : 0
+      prefixQueries += other.prefixQueries
+      prefixHits += other.prefixHits
+      preemptions += other.preemptions
+      stepTokens.add(other.stepTokens)
+      speculation.add(other.speculation)
+    }
   }
 }

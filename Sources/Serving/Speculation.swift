@@ -40,6 +40,13 @@ package struct SpeculationCounts: Sendable, Equatable {
     self.accepted += accepted
     for place in 0..<accepted { acceptedAt[place] += 1 }
   }
+
+  mutating func add(_ other: Self) {
+    drafts += other.drafts
+    drafted += other.drafted
+    accepted += other.accepted
+    for (place, count) in other.acceptedAt.enumerated() { acceptedAt[place] += count }
+  }
 }
 
 /// The times that decode steps took, by their number of rows.

@@ -20,6 +20,28 @@ import Testing
       }
     }
 
+    @Test("several devices share the lines of a batch, whose answers are the same; other commands take one")
+    func severalDevices() async throws {
+      try await TemporaryFolder.with { folder in
+        let environment = try emulatedGPU(folder).merging(["CUDA_ON_CPU_DEVICES": "2"]) { $1 }
+        let lines = try folder.write((1...24).map { "{\"prompt\": \"A king had \($0) \"}\n" }.joined(), to: "lines")
+        let batch = ["generate", "--jsonl", lines, "--max-tokens", "4", "--quiet", "--device"]
+        let expected = try await BitNetProgram.run(batch + ["cpu"])
+        #expect(expected.status == 0 && expected.text.split(separator: "\n").count == 24, "\(expected.errors)")
+        for devices in ["cuda:0,cuda:1", "cpu,cuda:1", "cpu,cpu,cpu"] {
+          let found = try await BitNetProgram.run(batch + [devices], environment: environment)
+          #expect(found.status == 0 && found.text == expected.text, "\(devices): \(found.errors)")
+        }
+        let refused = try await BitNetProgram.run(Self.story + ["--device", "cpu,cuda:1"], environment: environment)
+        #expect(refused.status != 0 && refused.text.isEmpty)
+        #expect(refused.errors.contains("--device is cpu,cuda:1; expected one;"), "\(refused.errors)")
+        for wrong in ["cpu,", ",", "cuda:0,gpu"] {
+          let found = try await BitNetProgram.run(Self.story + ["--device", wrong], environment: environment)
+          #expect(found.status != 0 && found.errors.contains("'\(wrong)' is invalid"), "\(found.errors)")
+        }
+      }
+    }
+
     @Test("a chat and log probabilities are the same")
     func others() async throws {
       try await TemporaryFolder.with { folder in

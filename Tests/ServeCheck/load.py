@@ -7,8 +7,6 @@ import time
 
 from harness import Server, case, check
 
-SECONDS = 20
-CLIENTS = 64
 
 
 def body(number):
@@ -42,13 +40,16 @@ def text(server, number, leave=None):
         connection.close()
 
 
-@case("64 clients, some of whom leave: each answer is the same as alone")
-def _(program):
+def load(program, arguments, clients, seconds):
+    """Some clients leave; each of the other answers is the same as that of a lone server to a lone client."""
+    numbers = range(40)
     with Server(program) as server:
-        numbers = range(40)
         alone = {number: text(server, number) for number in numbers}
+    with Server(program, *arguments) as server:
+        for number in numbers:
+            check(text(server, number) == alone[number], f"answers request {number} in another way")
         before = server.memory()
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + seconds
         problems, count = [], [0]
 
         def client(number):
@@ -64,7 +65,7 @@ def _(program):
                 except Exception as error:
                     problems.append(f"{type(error).__name__}: {error}")
 
-        threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -74,3 +75,13 @@ def _(program):
         check(grown < 100 << 20, f"grows by {grown >> 20} MiB over {count[0]} requests")
         check(server.terminate() == 0, "does not end with 0")
         print(f"  {count[0]} requests, {grown >> 20} MiB more memory")
+
+
+@case("64 clients, some of whom leave: each answer is the same as alone")
+def _(program):
+    load(program, [], 64, 20)
+
+
+@case("two replicas of a model in one server: each answer is the same as alone")
+def _(program):
+    load(program, ["--device", "cpu,cpu", "--threads", "1"], 16, 6)

@@ -8,9 +8,10 @@ struct EngineOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one and no option of the CPU \
-      is given (--threads, --instruction-set, --mapped), otherwise the CPU.
+      is given (--threads, --instruction-set, --mapped), otherwise the CPU. For serve and generate --jsonl also several, \
+      as in cuda:0,cuda:1, which share the requests.
       """, valueName: "device"))
-  var device = DeviceChoice.auto
+  var device = DeviceList(.auto)
 
   @Option(
     parsing: .unconditional,
@@ -43,6 +44,15 @@ struct EngineOptions: ParsableArguments {
     help: "Skip the check before the first use of a GPU, which takes up to half a minute once.")
   var skipsDeviceCheck = false
 
+  /// The same options for each of several devices.
+  var forEachDevice: [EngineOptions] {
+    device.choices.map { choice in
+      var options = self
+      options.device = DeviceList(choice)
+      return options
+    }
+  }
+
   /// - Parameter cuda: how a GPU is used, besides what the flags say.
   func loadOptions(cuda: LanguageModel.CUDAOptions = .init()) throws -> LanguageModel.LoadOptions {
     let cpu = LanguageModel.CPUOptions(
@@ -51,7 +61,7 @@ struct EngineOptions: ParsableArguments {
     var cuda = cuda
     if skipsDeviceCheck { cuda.checksDevice = false }
     return .init(
-      device: device.device(cpu: cpu, cuda: cuda), contextLength: context,
+      device: try device.only().device(cpu: cpu, cuda: cuda), contextLength: context,
       cacheBytes: try cacheSize.map { try byteCount($0, of: "--cache-size") })
   }
 

@@ -33,26 +33,34 @@ struct ModelOptions: ParsableArguments {
   /// Parameters up to which a core computes a step by itself: a few megabytes of weights, which stay in its caches.
   private static let smallModel = 16_000_000
 
-  /// Loads the model for a batch of `width` lines at a time. All threads go through a step of a large model together,
-  /// because each of them reads a part of the weights. A small model is loaded once for every thread, each with its share
-  /// of the lines, because there threads would mostly wait for each other.
+  /// Loads the model for a batch of `width` lines at a time, once for each of several devices, which share the lines.
+  ///
+  /// All threads of a CPU go through a step of a large model together, because each of them reads a part of the weights.
+  /// A small model is loaded once for every thread, each with its share of the lines, because there threads would mostly
+  /// wait for each other.
   func loadForBatch(of width: Int, speculation: Speculation) async throws -> [LanguageModel] {
-    let (model, _) = try await engine.load(try source.path(), layout: source.layout) { options in
-      options.speculation = speculation
-      options.policy.answersAreContinued = false
+    func load(
+      _ engine: EngineOptions, showsWarning: Bool, change: (inout LanguageModel.LoadOptions) -> Void = { _ in }
+    ) async throws -> LanguageModel {
+      try await engine.load(try source.path(), layout: source.layout, showsWarning: showsWarning) { options in
+        options.speculation = speculation
+        options.policy.answersAreContinued = false
+        change(&options)
+      }.model
     }
+    var models: [LanguageModel] = []
+    for engine in engine.forEachDevice { models.append(try await load(engine, showsWarning: models.isEmpty)) }
+    guard models.count == 1 else { return models }
+    let model = models[0]
     let set = try engine.processor.chosenInstructionSet()
     let threads = engine.processor.threads ?? CPUEngine.defaultThreads
     // Sixteen sequences fill the vectors of the kernels.
     let count = min(threads, width / 16, 16)
-    guard !model.device.isGPU, model.parameterCount <= Self.smallModel, count > 1 else { return [model] }
-    var models: [LanguageModel] = []
+    guard !model.device.isGPU, model.parameterCount <= Self.smallModel, count > 1 else { return models }
+    models = []
     for _ in 0..<count {
-      let (copy, _) = try await engine.load(try source.path(), layout: source.layout, showsWarning: false) { options in
-        options.speculation = speculation
-        options.policy.answersAreContinued = false
-        options.device = .cpu(
-          .init(threads: 1, instructionSet: set, copiesWeights: engine.mapped ? false : nil))
+      let copy = try await load(engine, showsWarning: false) { options in
+        options.device = .cpu(.init(threads: 1, instructionSet: set, copiesWeights: engine.mapped ? false : nil))
         options.cacheBytes = (options.cacheBytes ?? Processors.current.memoryByteCount / 4) / count
       }
       models.append(copy)

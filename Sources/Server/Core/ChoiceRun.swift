@@ -8,6 +8,7 @@ import BitNetToolCalls
 actor ChoiceRun {
   let index: Int
   private let served: ServedModel
+  private let replica: LanguageModel
   private let request: AnswerRequest
   private let prompt: [TokenID]
   /// Nil if there is nothing to generate.
@@ -34,6 +35,7 @@ actor ChoiceRun {
   /// - Throws: `EngineError` or `SchedulerError` if it cannot be served.
   init(_ index: Int, prompt: [TokenID], of request: AnswerRequest, seed: UInt64, on served: ServedModel) async throws {
     let model = served.model
+    replica = served.replica(for: prompt)
     self.index = index
     self.served = served
     self.request = request
@@ -59,7 +61,7 @@ actor ChoiceRun {
     sampling.seed = seed
     record = try request.wantsReceipt ? Self.record(of: request, prompt, sampling, limit, stops, served) : nil
     calls = request.calls.map { CallReader($0, prompt: prompt, sampling: sampling, request, index: index) }
-    stream = try await model.scheduler.start(
+    stream = try await replica.scheduler.start(
       Request(
         prompt: prompt, sampling: sampling, logProbabilities: request.logProbabilities, biases: request.biases,
         constraint: request.constraint, limit: limit, stops: stops, deadline: request.deadline))
@@ -179,7 +181,7 @@ actor ChoiceRun {
     let first = AnswerToken(
       bytes: served.tokenizer.bytes(of: prompt[0]) ?? [], logProbability: nil, alternatives: [])
     guard let count = request.logProbabilities else { return [] }
-    return [first] + (try await served.model.scores(of: prompt, alternatives: count)).map { answerToken($0) }
+    return [first] + (try await replica.scores(of: prompt, alternatives: count)).map { answerToken($0) }
   }
 
   // MARK: Metrics

@@ -8,17 +8,23 @@ package struct ServedModel: Sendable {
   package let name: String
   /// Other names that requests may use.
   package let aliases: [String]
+  /// The first replica.
   package let model: LanguageModel
+  /// The same model on one or more devices, which share the requests.
+  package let replicas: [LanguageModel]
   /// Seconds since 1970.
   package let created: Int
   package let metrics = ModelMetrics()
   /// How the model's template has functions called; nil if it writes none.
   package let toolStyle: ToolCallStyle?
 
-  package init(name: String, aliases: [String] = [], model: LanguageModel, created: Int) {
+  package init(
+    name: String, aliases: [String] = [], model: LanguageModel, otherReplicas: [LanguageModel] = [], created: Int
+  ) {
     self.name = name
     self.aliases = aliases
     self.model = model
+    replicas = [model] + otherReplicas
     self.created = created
     toolStyle = model.toolTemplateText.flatMap { ToolCallStyle(template: $0) }
   }

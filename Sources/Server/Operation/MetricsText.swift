@@ -5,7 +5,7 @@ extension ServerCore {
   /// All metrics as Prometheus reads them.
   package func metricsText() -> String {
     var text = PrometheusText()
-    let loads = catalog.models.map { $0.model.scheduler.load }
+    let loads = catalog.models.map(\.load)
     func forEach(_ name: String, _ type: String, _ help: String, _ value: (ServedModel, Scheduler.Load) -> Double) {
       text.begin(name, type, help)
       for (model, load) in zip(catalog.models, loads) { text.sample(name, labels(model), value(model, load)) }

@@ -1,0 +1,53 @@
+import BitNet
+import BitNetDemoModel
+import BitNetInference
+import BitNetServer
+import BitNetServing
+import Testing
+
+@Suite("Replicas of a model on several devices")
+struct ReplicaTests {
+  private static func model() async throws -> LanguageModel {
+    try await LanguageModel.load(
+      embedded: UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size()),
+      options: .init(device: .cpu(.init(threads: 1)), cacheBytes: 0))
+  }
+
+  @Test("a prompt goes to the replica of its beginning, unless another one has less to do")
+  func choice() async throws {
+    let (one, other) = (try await Self.model(), try await Self.model())
+    let served = ServedModel(name: "demo", model: one, otherReplicas: [other], created: 1)
+    let prompts = (0..<64).map { number in (0..<80).map { TokenID((number * 37 + $0) % 4000) } }
+    let chosen = prompts.map { served.replica(for: $0) === one }
+    #expect(chosen.count { $0 } > 16 && chosen.count { !$0 } > 16)
+    #expect(prompts.map { served.replica(for: $0) === one } == chosen)
+    // What follows the beginning does not matter.
+    #expect(prompts.map { served.replica(for: $0 + [1, 2, 3]) === one } == chosen)
+
+    var streams: [TokenStream] = []
+    for _ in 0..<3 { streams.append(try await one.scheduler.start(Request(prompt: [1, 2], limit: 500))) }
+    #expect(prompts.allSatisfy { served.replica(for: $0) === other })
+    for _ in 0..<2 { streams.append(try await other.scheduler.start(Request(prompt: [1, 2], limit: 500))) }
+    #expect(prompts.map { served.replica(for: $0) === one } == chosen)
+    withExtendedLifetime(streams) {}
+  }
+
+  @Test("metrics are those of all replicas together")
+  func metrics() async throws {
+    let models = [try await Self.model(), try await Self.model()]
+    func pages(_ served: ServedModel) throws -> Int {
+      let text = ServerCore(try ModelCatalog([served])).metricsText()
+      let found = try #require(text.firstMatch(of: /num_gpu_blocks="(\d+)"/))
+      return try #require(Int(found.1))
+    }
+    let alone = try pages(ServedModel(name: "demo", model: models[0], created: 1))
+    let both = ServedModel(name: "demo", model: models[0], otherReplicas: [models[1]], created: 1)
+    #expect(try pages(both) == 2 * alone)
+    for model in models {
+      let stream = try await model.scheduler.start(Request(prompt: [1, 2, 3], limit: 4))
+      while try await stream.next() != nil {}
+    }
+    let text = ServerCore(try ModelCatalog([both])).metricsText()
+    #expect(text.contains(#"vllm:prefix_cache_queries_total{model_name="demo",engine="0"} 6"#), "\(text)")
+  }
+}
