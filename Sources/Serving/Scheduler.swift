@@ -44,6 +44,8 @@ package actor Scheduler {
   /// Whether a request had to give up its pages and none has ended since. Until one ends, further requests would have
   /// to do the same, so none is admitted.
   private var isShortOfPages = false
+  /// Whether the only request has given up its pages to start again, and no step has been submitted since.
+  private var hasStartedAlone = false
   /// The most prompt tokens of a step while no request is generating.
   private let promptTokens: Int
   private var stepTimes = StepTimes()
@@ -319,7 +321,7 @@ package actor Scheduler {
     let start = ContinuousClock.now
     let started: StepTicket?
     do {
-      started = try ticket(for: Batch(entries))
+      started = try ticket(for: Batch(entries), hasTexts: !taken.isEmpty)
     } catch {
       guard !taken.isEmpty else { throw error }
       // Without the texts the others may go on.
@@ -414,11 +416,22 @@ package actor Scheduler {
   }
 
   /// Submits a batch; returns nil if the cache has no room for it yet.
-  private func ticket(for batch: Batch) throws -> StepTicket? {
+  private func ticket(for batch: Batch, hasTexts: Bool) throws -> StepTicket? {
     do throws(EngineError) {
-      return try engine.submit(batch)
+      let ticket = try engine.submit(batch)
+      hasStartedAlone = false
+      return ticket
     } catch {
-      guard error.isCacheFull, flights.count + running.count + loans > 1 else { throw error }
+      guard error.isCacheFull else { throw error }
+      if flights.count + running.count + loans < 2 {
+        // There is room for a whole context. What takes it are pages that the request filled with the same tokens as
+        // another one before it: starting from its tokens, it gets that one's.
+        guard running.count == 1, !hasTexts, !hasStartedAlone else { throw error }
+        hasStartedAlone = true
+        preempt(0)
+        admit()
+        return nil
+      }
     }
     // Running steps may end requests and make room. Without any, a request must give up its pages.
     if flights.isEmpty { preempt(lastToRun) }

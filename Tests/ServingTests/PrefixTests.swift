@@ -2,11 +2,35 @@ import BitNetRandomModels
 import BitNetCPUEngine
 import BitNetInference
 import BitNetModelFiles
+import BitNetServing
 import TestSupport
 import Testing
 
 @Suite("Sequences with a common prefix")
 struct PrefixTests {
+  @Test("leave a request its whole context, also after it has filled pages with the same tokens as another one")
+  func samePages() async throws {
+    let weights = try Fixture.all[0].load().weights
+    // Five pages.
+    func engine() throws -> CPUEngine { try CPUEngine(weights: weights, contextLength: 300, threads: 1, cacheBytes: 0) }
+    let prompt = Array(try Fixture.all[0].prompt(200).prefix(66))
+    func tokens(_ requests: [Request]) async throws -> [[Int32]] {
+      let scheduler = Scheduler(try engine())
+      var streams: [TokenStream] = []
+      for request in requests { streams.append(try await scheduler.start(request)) }
+      var tokens = streams.map { _ in [Int32]() }
+      for (index, stream) in streams.enumerated() {
+        while let token = try await stream.next() { tokens[index].append(token.token) }
+      }
+      withExtendedLifetime(scheduler) {}
+      return tokens
+    }
+    let long = Request(prompt: prompt, limit: 234), short = Request(prompt: prompt, limit: 2)
+    let expected = try await tokens([long])[0]
+    #expect(expected.count == 234)
+    for _ in 0..<8 { #expect(try await tokens([short, long]) == [Array(expected.prefix(2)), expected]) }
+  }
+
   @Test(
     "share pages and give the results of separate sequences, truncated and removed in random order", arguments: 0..<6)
   func random(round: Int) throws {
