@@ -142,7 +142,8 @@ package struct Products {
   package func plan(_ path: Path, _ outcome: Outcome, _ matrix: Matrix) throws(CUDAError) -> (split: Int, blocks: Int) {
     let bytes = path == .gemv ? Self.gemvBytes(matrix) : Self.fewBytes(matrix)
     let resident = try library.residentBlocks(Self.kernel(path, outcome), sharedBytes: bytes)
-    return Self.plan(matrix, resident: resident, isPaired: outcome == .activate)
+    // The driver says why a block finds no room.
+    return Self.plan(matrix, resident: max(1, resident), isPaired: outcome == .activate)
   }
 
   /// The product of rows of floats with a matrix, with the norm (0: none) and the quantiser before it.
