@@ -163,11 +163,15 @@ let package = Package(
       dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary"],
       path: "Tests/TestSupport"),
     .target(
-      name: "ModelFilesSupport", dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetTernary", "TestSupport"],
+      name: "ModelFilesSupport",
+      dependencies: ["BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "BitNetTernary", "TestSupport"],
       path: "Tests/ModelFilesSupport"),
     .executableTarget(
       name: "FuzzLoaders",
-      dependencies: ["BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport"],
+      dependencies: [
+        "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "ModelFilesSupport", "BitNetTernary",
+        "TestSupport",
+      ],
       path: "Tests/Fuzzing"),
     .executableTarget(
       name: "KernelFuzz",
@@ -187,7 +191,8 @@ let package = Package(
     .testTarget(
       name: "ModelFilesTests",
       dependencies: [
-        "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "ModelFilesSupport", "BitNetTernary", "TestSupport",
+        "BitNetCPUEngine", "BitNetInference", "BitNetModelFiles", "BitNetRandomModels", "ModelFilesSupport",
+        "BitNetTernary", "TestSupport",
       ]),
     .testTarget(
       name: "HubTests", dependencies: ["BitNetHash", "BitNetHub", "BitNetModelFiles", "TestSupport"]),
@@ -202,7 +207,7 @@ let package = Package(
     .target(
       name: "CUDATestSupport", dependencies: ["BitNetCUDADriver", "CUDAOnCPU", "TestSupport"],
       path: "Tests/CUDATestSupport"),
-    .testTarget(name: "CUDADriverTests", dependencies: ["BitNetCUDADriver", "CUDATestSupport"]),
+    .testTarget(name: "CUDADriverTests", dependencies: ["BitNetCUDADriver", "CUDAOnCPU", "CUDATestSupport"]),
     .testTarget(
       name: "CUDAEngineTests",
       dependencies: [
@@ -232,8 +237,8 @@ let package = Package(
     .testTarget(
       name: "ServerTests",
       dependencies: [
-        "BitNet", "BitNetDemoModel", "BitNetInference", "BitNetJSON", "BitNetServer", "BitNetTokenization",
-        "TestSupport",
+        "BitNet", "BitNetDemoModel", "BitNetInference", "BitNetJSON", "BitNetServer", "BitNetServing",
+        "BitNetTokenization", "TestSupport",
       ]),
     .testTarget(name: "LoadClientTests", dependencies: ["BitNetJSON", "BitNetLoadClient"]),
     .testTarget(
@@ -247,8 +252,7 @@ let package = Package(
       name: "CommandTests",
       dependencies: [
         "BitNet", "BitNetCommand", "BitNetCPUEngine", "BitNetCUDADriver", "BitNetCUDAEngine", "BitNetInference",
-        "BitNetModelFiles",
-        "BitNetTokenization", "CUDAOnCPU", "TestSupport",
+        "BitNetModelFiles", "BitNetRandomModels", "BitNetTokenization", "CUDAOnCPU", "TestSupport",
       ]),
   ],
   swiftLanguageModes: [.v6],

@@ -49,7 +49,7 @@ package final class CPUEngine: Engine {
     model = try CPUModel(
       weights, team: ThreadTeam(count: threads ?? Self.defaultThreads), kernels: self.instructionSet.kernels,
       screensHead: screensHead, copiesTiles: copiesTiles)
-    let pages = (cacheBytes ?? Processors.current.memoryByteCount / 4) / model.layout.byteCount
+    let pages = (cacheBytes ?? Self.defaultCacheBytes) / model.layout.byteCount
     // With attention in both directions, keys and values depend on the tokens after them.
     store = SequenceStore(
       limit: max(pages, (self.contextLength + attentionChunkLength - 1) / attentionChunkLength),
@@ -59,6 +59,8 @@ package final class CPUEngine: Engine {
   /// Threads an engine has by default: one for each physical core that this process may use, and no more than a control
   /// group grants it time for.
   package static var defaultThreads: Int { Processors.current.threadCount }
+  /// Memory for keys and values by default, in bytes: a quarter of what this process may have.
+  package static var defaultCacheBytes: Int { Processors.current.memoryByteCount / 4 }
 
   /// Threads that work, the caller's included.
   package var threads: Int { model.team.count }

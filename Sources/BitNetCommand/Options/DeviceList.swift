@@ -19,8 +19,7 @@ struct DeviceList: ExpressibleByArgument, CustomStringConvertible {
   func only() throws -> DeviceChoice {
     guard choices.count == 1 else {
       throw CommandError(
-        "--device is \(self); expected one; serve and generate --jsonl take several, for models that generate texts"
-      )
+        "--device is \(self); expected one; serve and generate --jsonl take several, for models that generate texts")
     }
     return choices[0]
   }

@@ -61,7 +61,7 @@ struct ModelOptions: ParsableArguments {
     for _ in 0..<count {
       let copy = try await load(engine, showsWarning: false) { options in
         options.device = .cpu(.init(threads: 1, instructionSet: set, copiesWeights: engine.mapped ? false : nil))
-        options.cacheBytes = (options.cacheBytes ?? Processors.current.memoryByteCount / 4) / count
+        options.cacheBytes = (options.cacheBytes ?? CPUEngine.defaultCacheBytes) / count
       }
       models.append(copy)
     }

@@ -16,7 +16,7 @@ extension ServedModel {
       let load = replica.scheduler.load
       return load.running + load.waiting
     }
-    // FNV-1a, which is the same in every process.
+    // The steps of FNV-1a, by token: the same in every process, as Swift's own hash is not.
     let hash = prompt.prefix(Self.beginning).reduce(0xCBF2_9CE4_8422_2325 as UInt64) {
       ($0 ^ UInt64(UInt32(bitPattern: $1))) &* 0x100_0000_01B3
     }
