@@ -32,6 +32,26 @@ struct ReplicaTests {
     withExtendedLifetime(streams) {}
   }
 
+  @Test("a request is refused only when the queues of all replicas are full")
+  func fullQueues() async throws {
+    func model() async throws -> LanguageModel {
+      var options = LanguageModel.LoadOptions(device: .cpu(.init(threads: 1)))
+      options.policy = Scheduler.Policy(running: 1, waiting: 1)
+      return try await LanguageModel.load(
+        embedded: UnsafeRawBufferPointer(start: demo_model_bytes(), count: demo_model_size()), options: options)
+    }
+    let served = ServedModel(name: "demo", model: try await model(), otherReplicas: [try await model()], created: 1)
+    // One waits in each until the first step has begun, and one runs.
+    var streams: [TokenStream] = []
+    for _ in 0..<2 { streams.append(try await served.start(Request(prompt: [1, 2], limit: 500))) }
+    #expect(streams.count == 2)
+    await #expect(throws: SchedulerError.self) {
+      for _ in 0..<3 { streams.append(try await served.start(Request(prompt: [1, 2], limit: 500))) }
+    }
+    #expect(served.replicas.allSatisfy { $0.scheduler.load.running + $0.scheduler.load.waiting > 0 })
+    withExtendedLifetime(streams) {}
+  }
+
   @Test("metrics are those of all replicas together")
   func metrics() async throws {
     let models = [try await Self.model(), try await Self.model()]

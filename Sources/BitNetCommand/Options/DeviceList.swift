@@ -3,17 +3,18 @@ import ArgumentParser
 /// One device, or several that share the work.
 struct DeviceList: ExpressibleByArgument, CustomStringConvertible {
   let choices: [DeviceChoice]
+  /// As it was written.
+  let description: String
 
-  init(_ choice: DeviceChoice) { choices = [choice] }
+  init(_ choice: DeviceChoice) { (choices, description) = ([choice], choice.description) }
 
   /// Devices with commas between them; nil for anything else.
   init?(argument text: String) {
     let parts = text.split(separator: ",", omittingEmptySubsequences: false)
     choices = parts.compactMap { DeviceChoice(argument: String($0)) }
+    description = text
     guard choices.count == parts.count else { return nil }
   }
-
-  var description: String { choices.map(\.description).joined(separator: ",") }
 
   /// The device of a command that uses one.
   func only() throws -> DeviceChoice {

@@ -8,7 +8,6 @@ import BitNetToolCalls
 actor ChoiceRun {
   let index: Int
   private let served: ServedModel
-  private let replica: LanguageModel
   private let request: AnswerRequest
   private let prompt: [TokenID]
   /// Nil if there is nothing to generate.
@@ -35,7 +34,6 @@ actor ChoiceRun {
   /// - Throws: `EngineError` or `SchedulerError` if it cannot be served.
   init(_ index: Int, prompt: [TokenID], of request: AnswerRequest, seed: UInt64, on served: ServedModel) async throws {
     let model = served.model
-    replica = served.replica(for: prompt)
     self.index = index
     self.served = served
     self.request = request
@@ -61,7 +59,7 @@ actor ChoiceRun {
     sampling.seed = seed
     record = try request.wantsReceipt ? Self.record(of: request, prompt, sampling, limit, stops, served) : nil
     calls = request.calls.map { CallReader($0, prompt: prompt, sampling: sampling, request, index: index) }
-    stream = try await replica.scheduler.start(
+    stream = try await served.start(
       Request(
         prompt: prompt, sampling: sampling, logProbabilities: request.logProbabilities, biases: request.biases,
         constraint: request.constraint, limit: limit, stops: stops, deadline: request.deadline))
@@ -181,7 +179,8 @@ actor ChoiceRun {
     let first = AnswerToken(
       bytes: served.tokenizer.bytes(of: prompt[0]) ?? [], logProbability: nil, alternatives: [])
     guard let count = request.logProbabilities else { return [] }
-    return [first] + (try await replica.scores(of: prompt, alternatives: count)).map { answerToken($0) }
+    let scores = try await served.replica(for: prompt).scores(of: prompt, alternatives: count)
+    return [first] + scores.map { answerToken($0) }
   }
 
   // MARK: Metrics

@@ -1,5 +1,5 @@
 package import BitNet
-import BitNetServing
+package import BitNetServing
 import BitNetTokenization
 
 extension ServedModel {
@@ -7,6 +7,21 @@ extension ServedModel {
   private static let patience = 2
   /// The tokens of a prompt that choose among replicas: about a page of the cache.
   private static let beginning = 64
+
+  /// Starts a request on the replica for its prompt, or on another one if that one's queue is full: of requests that
+  /// arrive at once, each finds the replicas as busy as they were before.
+  package func start(_ request: Request) async throws -> TokenStream {
+    let first = replica(for: request.prompt)
+    do {
+      return try await first.scheduler.start(request)
+    } catch let full as SchedulerError {
+      guard case .queueFull = full else { throw full }
+      for other in replicas where other !== first {
+        do { return try await other.scheduler.start(request) } catch SchedulerError.queueFull { continue }
+      }
+      throw full
+    }
+  }
 
   /// The replica that should take a prompt: that of its beginning, whose cache holds what prompts with the same
   /// beginning left there, unless another one has less to do.
