@@ -14,7 +14,7 @@ extension LanguageModel {
     let vocabulary = configuration.vocabularySize
     // At most 32 MB of logits at a time; generations take their turns in between.
     let length = max(1, min(64, (8 << 20) / vocabulary))
-    let weights = InstructionSet.available[0].kernels.weights
+    let sampler = InstructionSet.available[0].kernels.sampler
     return try await withSequence { sequence in
       var scores: [SampledToken] = []
       for start in stride(from: 0, to: tokens.count - 1, by: length) {
@@ -28,7 +28,7 @@ extension LanguageModel {
             zip(0..., targets).map { row, target in
               Sampler.describe(
                 UnsafeBufferPointer(rebasing: logits[row * vocabulary..<(row + 1) * vocabulary]), chosen: Int(target),
-                alternatives: alternatives, weights: weights)
+                alternatives: alternatives, kernels: sampler)
             }
           }
         }

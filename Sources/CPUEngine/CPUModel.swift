@@ -73,7 +73,7 @@ final class CPUModel {
     /// `[outputs]`
     let rows: UnsafeMutableBufferPointer<RowResult>
     /// `[outputs]`, of those that are chosen from candidates.
-    let candidates: UnsafeMutableBufferPointer<CPUScreenedHead.Candidates>
+    let outcomes: UnsafeMutableBufferPointer<CPUScreenedHead.Outcome>
   }
 
   /// The angles of a layer, valid until the next step.
@@ -91,11 +91,11 @@ final class CPUModel {
       firstPages.append(pages.count)
       pages += entry.pages.lazy.map { unsafeDowncast($0, to: CachePage.self).base }
     }
-    var candidates = [CPUScreenedHead.Candidates](repeating: .init(), count: plan.outputs.count)
+    var outcomes = [CPUScreenedHead.Outcome](repeating: .init(), count: plan.outputs.count)
     var results = [RowResult](repeating: .values([]), count: plan.outputs.count)
-    candidates.withUnsafeMutableBufferPointer { candidates in
+    outcomes.withUnsafeMutableBufferPointer { outcomes in
       results.withUnsafeMutableBufferPointer { rows in
-        let results = Results(plan: plan, rows: rows, candidates: candidates)
+        let results = Results(plan: plan, rows: rows, outcomes: outcomes)
         pages.withUnsafeBufferPointer { pages in
           let tokens = plan.rows.indices.map { index in
             let row = plan.rows[index]
@@ -111,12 +111,10 @@ final class CPUModel {
         }
       }
     }
-    let weights = kernels.weights
     for case .candidates(let index, let choice) in wanted {
       // What a mask leaves says nothing about the rows that survive without one.
-      if choice.adjustment == nil { screen?.record(candidates[index], choice.sampling) }
-      results[index] = .token(
-        candidates[index].choose(choice.sampling, position: plan.outputs[index].position, weights: weights))
+      if choice.adjustment == nil { screen?.record(outcomes[index], choice.sampling) }
+      results[index] = .token(SampledToken(token: outcomes[index].token))
     }
     return results
   }
@@ -126,7 +124,7 @@ final class CPUModel {
     // Where the screened head can serve and is likely to save time.
     case .token(let sampling, nil, let adjustment)
     where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
-      .candidates(index: index, .init(sampling: sampling, adjustment: adjustment))
+      .candidates(index: index, .init(sampling: sampling, adjustment: adjustment, position: output.position))
     case .hidden: .whole(index: index, needsLogits: false)
     case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
     }

@@ -74,12 +74,12 @@ extension CPUForwardPass {
         let index = group[start + row].index
         results.rows[index] = results.plan.result(
           results.plan.outputs[index], logits: UnsafeBufferPointer(start: logits[row], count: vocabulary),
-          weights: kernels.weights)
+          kernels: kernels.sampler)
       }
     }
   }
 
-  /// The logits that can matter of the tokens that are chosen from candidates.
+  /// The tokens that are chosen from candidates.
   func deliverCandidates(_ hidden: Rows<Float>, _ outputs: SliceOutputs) {
     guard let screen = model.screen else { return }
     let (first, screened) = (outputs.full.count, outputs.screened)
@@ -88,11 +88,7 @@ extension CPUForwardPass {
       screen.screen(
         member, hidden: Rows(base: hidden[first + start], stride: hidden.stride), choices: group.map(\.choice),
         codes: space.codes, sums: space.sums)
-      member.phase(group.count) { row in
-        let output = group[start + row]
-        results.candidates[output.index] = screen.candidates(row, output.choice)
-      }
-
+      member.phase(group.count) { row in results.outcomes[group[start + row].index] = screen.outcome(row) }
     }
   }
 

@@ -30,24 +30,18 @@ final class CPUScreenedHead {
   struct Choice {
     let sampling: SamplingParameters
     let adjustment: RowAdjustment?
+    /// The position that the token will have.
+    let position: Int
   }
 
-  /// A token's logits that can matter.
-  struct Candidates {
-    /// Ascending.
-    var ids: [Int32] = []
-    var logits: [Float] = []
+  /// What was found of a token.
+  struct Outcome {
+    /// The chosen token.
+    var token: Int32 = 0
+    /// Rows that were computed in full.
+    var candidates = 0
     /// Rows that the upper halves of the activations did not rule out; nil if they were not tried alone.
     var coarseCount: Int?
-
-    func choose(_ parameters: SamplingParameters, position: Int, weights: Sampler.Weights) -> SampledToken {
-      logits.withUnsafeBufferPointer { logits in
-        ids.withUnsafeBufferPointer { ids in
-          SampledToken(
-            token: Sampler.choose(logits, ids: ids, parameters: parameters, position: position, weights: weights))
-        }
-      }
-    }
   }
 
   /// Bytes between two rows of the copy.
@@ -61,16 +55,24 @@ final class CPUScreenedHead {
   private let buffers: AlignedBuffer
   /// Steps, norms and errors of the rows, `[3][paddedRows]`.
   private let norms: UnsafeMutablePointer<Float>
-  /// Upper bounds, then, at each block's start, the logits of its survivors: `[groupLength][paddedRows]`.
+  /// Upper bounds: `[groupLength][paddedRows]`.
   private let uppers: UnsafeMutablePointer<Float>
-  /// Ids of the survivors, at each block's start: `[groupLength][paddedRows]`.
+  /// Ids and logits of the survivors, at each block's start: `[groupLength][paddedRows]`.
   private let survivors: UnsafeMutablePointer<Int32>
+  private let logits: UnsafeMutablePointer<Float>
   /// How many there are in each block, and the block's largest lower bound: `[groupLength][blocks]`.
   private let counts: UnsafeMutablePointer<Int32>
   private let floors: UnsafeMutablePointer<Float>
   /// Per thread: integer products `[2 · groupLength][blockRows]`.
   private let products: UnsafeMutablePointer<Int32>
-  private let thresholds: UnsafeMutablePointer<Float>
+  /// Which rows to compute for each token, at the first attempt and at those after it:
+  /// `[groupLength][ScreenedCut.attempts]`.
+  private let cuts: UnsafeMutablePointer<ScreenedCut>
+  /// What the blocks' rows weigh above and below each cut that is tried: `[groupLength][blocks][CTERNARY_CUTS]`.
+  private let above: UnsafeMutablePointer<Int32>
+  private let below: UnsafeMutablePointer<Float>
+  /// The chosen tokens of a group, nil for those that need more rows; written in one phase, read in the next.
+  private let outcomes: UnsafeMutableBufferPointer<Outcome?>
   private let tokens: UnsafeMutablePointer<CTernaryScreenNorms>
   /// Of the tokens when the lower halves of their activations count as errors.
   private let coarseTokens: UnsafeMutablePointer<CTernaryScreenNorms>
@@ -113,8 +115,9 @@ final class CPUScreenedHead {
     // One allocation for the buffers of a step; every part is a multiple of 64 bytes long.
     let sizes = [
       group * paddedRows, group * paddedRows, Tile.padded(group * blocks, to: 16), Tile.padded(group * blocks, to: 16),
-      team.count * 2 * group * Self.blockRows, Tile.padded(group, to: 16), Tile.padded(3 * group, to: 16),
-      Tile.padded(3 * group, to: 16), Tile.padded(group * blocks, to: 16), Self.blockRows,
+      team.count * 2 * group * Self.blockRows, Tile.padded(3 * group, to: 16),
+      Tile.padded(3 * group, to: 16), Tile.padded(group * blocks, to: 16), Self.blockRows, group * paddedRows,
+      Tile.padded(group * blocks * Self.cutCount, to: 16), Tile.padded(group * blocks * Self.cutCount, to: 16),
     ]
     buffers = AlignedBuffer(count: 4 * sizes.reduce(0, +))
     var next = buffers.bytes.baseAddress!
@@ -127,11 +130,16 @@ final class CPUScreenedHead {
     counts = take(Int32.self, 2)
     floors = take(Float.self, 3)
     products = take(Int32.self, 4)
-    thresholds = take(Float.self, 5)
-    tokens = take(CTernaryScreenNorms.self, 6)
-    coarseTokens = take(CTernaryScreenNorms.self, 7)
-    coarseCounts = take(Int32.self, 8)
-    zeros = take(Int32.self, 9)
+    tokens = take(CTernaryScreenNorms.self, 5)
+    coarseTokens = take(CTernaryScreenNorms.self, 6)
+    coarseCounts = take(Int32.self, 7)
+    zeros = take(Int32.self, 8)
+    logits = take(Float.self, 9)
+    above = take(Int32.self, 10)
+    below = take(Float.self, 11)
+    cuts = .allocate(capacity: group * ScreenedCut.attempts)
+    outcomes = .allocate(capacity: group)
+    outcomes.initialize(repeating: nil)
     zeros.update(repeating: 0, count: Self.blockRows)
     let base = codes.bytes.bindMemory(to: Int8.self).baseAddress!
     let norms = norms
@@ -161,6 +169,11 @@ final class CPUScreenedHead {
         table.bytes.slice(real.lowerBound * 2 * table.columns..<real.upperBound * 2 * table.columns)?.releasePages()
       }
     }
+  }
+
+  deinit {
+    cuts.deallocate()
+    outcomes.deallocate()
   }
 
   /// Stores sixteen rows, `[16][stride]`, as a panel.
@@ -195,12 +208,12 @@ final class CPUScreenedHead {
     count > Self.wholeLength && (coarseShare < 0.01 || tokensSinceCoarse >= 32 * Self.groupLength)
   }
 
-  /// Records how many candidates a token had.
-  func record(_ candidates: Candidates, _ sampling: SamplingParameters) {
+  /// Records what was found of a token.
+  func record(_ outcome: Outcome, _ sampling: SamplingParameters) {
     if dependsOnText(sampling) {
-      survivingShare = 0.75 * survivingShare + 0.25 * Double(candidates.ids.count) / Double(table.rows)
+      survivingShare = 0.75 * survivingShare + 0.25 * Double(outcome.candidates) / Double(table.rows)
     }
-    if let coarse = candidates.coarseCount {
+    if let coarse = outcome.coarseCount {
       coarseShare = 0.75 * coarseShare + 0.25 * Double(coarse) / Double(table.rows)
       tokensSinceCoarse = 0
     } else {
@@ -221,7 +234,7 @@ final class CPUScreenedHead {
     return UnsafeRawBufferPointer(rebasing: codes.bytes.dropFirst(block * Self.blockRows * stride))
   }
 
-  /// The work of one member of the team: the candidates of up to `groupLength` tokens.
+  /// The work of one member of the team: chooses up to `groupLength` tokens.
   ///
   /// - Parameters:
   ///   - hidden: the tokens' normalised rows.
@@ -257,29 +270,74 @@ final class CPUScreenedHead {
         }
       }
     }
+    // From here on, all members go through the same phases, which therefore depend on nothing that a phase finds.
+    let triesCuts = choices.contains { $0.sampling.takesShare }
     member.phase(count) { t in
-      thresholds[t] = choices[t].sampling.threshold(
-        lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
+      outcomes[t] = nil
+      let all = choices[t].sampling.cut(lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
+      (cuts + t * ScreenedCut.attempts).initialize(repeating: all, count: ScreenedCut.attempts)
     }
-    member.phase(blocks, unit: 1, perMember: 32) { range in
-      var places: [Int] = []
-      for block in range {
-        for t in 0..<count {
-          var survivors = findSurvivors(block, t, choices[t])
-          if isCoarse { coarseCounts[t * blocks + block] = Int32(survivors) }
-          if isCoarse, survivors > Self.blockRows / 8 {
-            let halves = [sums[t], sums[count + t]]
-            multiply(block, codes[t], count * codes.stride, halves, 2, products)
-            _ = bound(block, t, tokens[t], choices[t], high: products, low: products + Self.blockRows)
-            survivors = findSurvivors(block, t, choices[t])
-          }
-          counts[t * blocks + block] = Int32(survivors)
-          let start = t * paddedRows + block * Self.blockRows
-          places += start..<start + survivors
-        }
+    if triesCuts {
+      member.phase(blocks, unit: 1, perMember: 8) { range in
+        for t in 0..<count where choices[t].sampling.takesShare { weighCuts(range, t, choices[t].sampling) }
       }
-      rescore(places, hidden)
+      member.phase(count) { t in
+        guard choices[t].sampling.takesShare else { return }
+        let (start, length) = (t * blocks * Self.cutCount, blocks * Self.cutCount)
+        let chosen = cuts[t * ScreenedCut.attempts].chosen(
+          choices[t].sampling, above: UnsafeBufferPointer(start: above + start, count: length),
+          below: UnsafeBufferPointer(start: below + start, count: length))
+        (cuts[t * ScreenedCut.attempts], cuts[t * ScreenedCut.attempts + 1]) = chosen
+      }
     }
+    for attempt in 0..<(triesCuts ? ScreenedCut.attempts : 1) {
+      member.phase(blocks, unit: 1, perMember: attempt == 0 ? 32 : 8) { range in
+        computeSurvivors(range, attempt, choices, hidden, codes, sums, products)
+      }
+      member.phase(count) { t in
+        if outcomes[t] == nil { outcomes[t] = choose(t, cuts[t * ScreenedCut.attempts + attempt], choices[t]) }
+      }
+    }
+  }
+
+  /// What the rows of some blocks weigh above and below the cuts that are tried for token t.
+  private func weighCuts(_ range: Range<Int>, _ t: Int, _ sampling: SamplingParameters) {
+    let all = cuts[t * ScreenedCut.attempts]
+    all.tried(sampling).withUnsafeBufferPointer { tried in
+      for block in range {
+        let place = (t * blocks + block) * Self.cutCount
+        kernels.screenTails(
+          uppers + t * paddedRows + block * Self.blockRows, Self.blockRows, all.largest, 1 / sampling.temperature,
+          tried.baseAddress!, above + place, below + place)
+      }
+    }
+  }
+
+  /// Computes the logits of some blocks' rows for the tokens that are not yet chosen.
+  private func computeSurvivors(
+    _ range: Range<Int>, _ attempt: Int, _ choices: [Choice], _ hidden: Rows<Float>, _ codes: Rows<Int8>,
+    _ sums: UnsafeMutablePointer<Int32>, _ products: UnsafeMutablePointer<Int32>
+  ) {
+    let count = choices.count
+    var places: [Int] = []
+    for block in range {
+      for t in 0..<count where outcomes[t] == nil {
+        let cut = cuts[t * ScreenedCut.attempts + attempt]
+        var survivors = findSurvivors(block, t, cut.threshold, choices[t])
+        if isCoarse { coarseCounts[t * blocks + block] = Int32(survivors) }
+        // Rows that only the lower halves ruled out would be missing from what the cut's unseen rows may weigh.
+        if isCoarse, survivors > Self.blockRows / 8, cut.unseen == nil {
+          let halves = [sums[t], sums[count + t]]
+          multiply(block, codes[t], count * codes.stride, halves, 2, products)
+          _ = bound(block, t, tokens[t], choices[t], high: products, low: products + Self.blockRows)
+          survivors = findSurvivors(block, t, cut.threshold, choices[t])
+        }
+        counts[t * blocks + block] = Int32(survivors)
+        let start = t * paddedRows + block * Self.blockRows
+        places += start..<start + survivors
+      }
+    }
+    rescore(places, hidden)
   }
 
   /// The products of a block's rows with some vectors, `[vectors][blockRows]`.
@@ -326,11 +384,10 @@ final class CPUScreenedHead {
   }
 
   /// Lists the block's rows that can matter for token t, and returns how many there are.
-  private func findSurvivors(_ block: Int, _ t: Int, _ choice: Choice) -> Int {
+  private func findSurvivors(_ block: Int, _ t: Int, _ threshold: Float, _ choice: Choice) -> Int {
     let first = block * Self.blockRows
     let uppers = uppers + t * paddedRows + first
     let survivors = survivors + t * paddedRows + first
-    let threshold = thresholds[t]
     var count = 0
     for group in Swift.stride(from: 0, to: min(Self.blockRows, table.rows - first), by: Self.panelRows) {
       let bounds = UnsafeRawPointer(uppers + group).loadUnaligned(as: SIMD16<Float>.self)
@@ -345,46 +402,49 @@ final class CPUScreenedHead {
     return count
   }
 
-  /// Computes the logits of survivors, in the places of their bounds.
+  /// Computes the logits of survivors.
   private func rescore(_ places: [Int], _ hidden: Rows<Float>) {
     for (index, place) in places.enumerated() {
       // The rows lie anywhere in the table, so the next one is fetched during the work on one.
       let next = places[min(index + 1, places.count - 1)]
       kernels.head(
         table.row(Int(survivors[place])).baseAddress!, table.columns, 1, table.row(Int(survivors[next])).baseAddress!,
-        hidden[place / paddedRows], table.columns, 1, uppers + place, 1)
+        hidden[place / paddedRows], table.columns, 1, logits + place, 1)
     }
   }
 
-  /// The candidates of the group's token t, after `screen` has returned on all members.
-  func candidates(_ t: Int, _ choice: Choice) -> Candidates {
-    var result = Candidates()
+  /// Chooses token t among the rows that were computed; nil if others might change the choice.
+  private func choose(_ t: Int, _ cut: ScreenedCut, _ choice: Choice) -> Outcome? {
+    var ids: [Int32] = []
+    var found: [Float] = []
     for block in 0..<blocks where counts[t * blocks + block] > 0 {
       let start = t * paddedRows + block * Self.blockRows
       let count = Int(counts[t * blocks + block])
-      result.ids += UnsafeBufferPointer(start: survivors + start, count: count)
-      result.logits += UnsafeBufferPointer(start: uppers + start, count: count)
+      ids += UnsafeBufferPointer(start: survivors + start, count: count)
+      found += UnsafeBufferPointer(start: logits + start, count: count)
     }
-    choice.adjustment?.addBiases(to: &result.logits, ids: result.ids)
-    if isCoarse { result.coarseCount = (0..<blocks).reduce(0) { $0 + Int(coarseCounts[t * blocks + $1]) } }
-    return result
+    choice.adjustment?.addBiases(to: &found, ids: ids)
+    let token = found.withUnsafeBufferPointer { logits in
+      ids.withUnsafeBufferPointer { ids in
+        if let unseen = cut.unseen {
+          Sampler.choose(
+            logits, ids: ids, parameters: choice.sampling, position: choice.position, unseen: unseen,
+            kernels: kernels.sampler)
+        } else {
+          Sampler.choose(
+            logits, ids: ids, parameters: choice.sampling, position: choice.position, kernels: kernels.sampler)
+        }
+      }
+    }
+    guard let token else { return nil }
+    let coarseCount = isCoarse ? (0..<blocks).reduce(0) { $0 + Int(coarseCounts[t * blocks + $1]) } : nil
+    return Outcome(token: token, candidates: ids.count, coarseCount: coarseCount)
   }
-}
 
-extension SamplingParameters {
-  /// Logits below this cannot be chosen and do not change the choice.
-  ///
-  /// - Parameter lowerBounds: for each block of the vocabulary the largest lower bound of a logit.
-  fileprivate func threshold(lowerBounds: UnsafeBufferPointer<Float>) -> Float {
-    let largest = lowerBounds.max() ?? -.infinity
-    var threshold = largest - window
-    // As many logits as there are blocks above it are at least the k-th largest of them.
-    if temperature > 0, topK > 0, topK <= lowerBounds.count {
-      threshold = max(threshold, lowerBounds.sorted(by: >)[topK - 1])
-    }
-    // Room for the roundings of the division by the temperature and of the difference to the largest.
-    return threshold - 1e-5 * max(abs(largest), abs(threshold))
-  }
+  /// The token that was chosen for the group's token t, after `screen` has returned on all members.
+  func outcome(_ t: Int) -> Outcome { outcomes[t]! }
+
+  private static let cutCount = Int(CTERNARY_CUTS)
 }
 
 extension CTernaryScreenNorms {

@@ -44,13 +44,18 @@ public struct InstructionSet: RawRepresentable, Hashable, Sendable {
 }
 
 extension TernaryKernels {
-  /// Computes the sampler's weights.
-  package var weights: Sampler.Weights {
-    let kernel = tokenWeights
-    return { logits, largest, weights in
-      guard let first = logits.baseAddress else { return 0 }
-      return kernel(first, logits.count, largest, weights)
-    }
+  /// The sampler's loops over a vocabulary.
+  package var sampler: SamplerKernels {
+    let (tokenWeights, indicesFrom) = (tokenWeights, indicesFrom)
+    return SamplerKernels(
+      weights: { logits, largest, weights in
+        guard let first = logits.baseAddress else { return 0 }
+        return tokenWeights(first, logits.count, largest, weights)
+      },
+      indices: { logits, least, indices in
+        guard let first = logits.baseAddress else { return 0 }
+        return indicesFrom(first, logits.count, least, indices)
+      })
   }
 }
 

@@ -51,6 +51,9 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
   /// Whether the tokens inside `window` and, with top-k, among the k largest logits suffice to choose a token.
   package var looksAtLargestOnly: Bool { repetitionPenalty == 1 }
 
+  /// Whether top-p alone decides which tokens are kept.
+  package var takesShare: Bool { temperature > 0 && topP < 1 && topK == 0 && minP == 0 && repetitionPenalty == 1 }
+
   /// - Throws: `EngineError.parameter` naming the first value out of range.
   package func validate() throws(EngineError) {
     func check(_ name: String, _ found: Float, _ valid: Bool, _ expected: String) throws(EngineError) {
@@ -114,27 +117,6 @@ extension SamplingParameters {
 package enum Sampler {
   private static let one: Float = 0x1p40
 
-  /// Computes the weights of logits, `trunc(e^(l - largest) · 2^40)`, 0 for a NaN, and returns their sum.
-  ///
-  /// - Parameters:
-  ///   - logits: one or more.
-  ///   - largest: the largest of them.
-  ///   - weights: as many as there are logits; nil if only the sum is wanted.
-  package typealias Weights =
-    @Sendable (_ logits: UnsafeBufferPointer<Float>, _ largest: Float, _ weights: UnsafeMutablePointer<UInt64>?)
-    -> UInt64
-
-  /// The specification of weights; the CPU engine has kernels that compute the same.
-  package static let scalarWeights: Weights = { logits, largest, weights in
-    var total: UInt64 = 0
-    for index in logits.indices {
-      let weight = weight(logits[index], below: largest)
-      weights?[index] = weight
-      total += weight
-    }
-    return total
-  }
-
   /// - Parameters:
   ///   - logits: one for each token of the vocabulary; NaN counts as minus infinity.
   ///   - parameters: as `SamplingParameters.ofStep` gives them.
@@ -145,15 +127,15 @@ package enum Sampler {
   ///   - adjustment: changes to the logits before the token is chosen, which log probabilities do not see. Biases are
   ///     added first, before the repetition penalty; then the token is chosen among those that the mask allows, as if
   ///     the vocabulary had no others.
-  ///   - weights: computes weights.
+  ///   - kernels: the loops over the vocabulary.
   package static func sample(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
-    logProbabilities: Int? = nil, adjustment: RowAdjustment? = nil, weights: Weights = scalarWeights
+    logProbabilities: Int? = nil, adjustment: RowAdjustment? = nil, kernels: SamplerKernels = .scalar
   ) -> SampledToken {
     let chosen: Int
     if let adjustment {
       chosen = choose(
-        logits, parameters: parameters, history: history, position: position, adjustment: adjustment, weights: weights)
+        logits, parameters: parameters, history: history, position: position, adjustment: adjustment, kernels: kernels)
     } else if parameters.temperature == 0 && parameters.repetitionPenalty == 1 {
       chosen = mostLikely(logits)
     } else {
@@ -166,17 +148,17 @@ package enum Sampler {
         }
         if parameters.temperature == 0 { return mostLikely(unscaled) }
         divide(unscaled, by: parameters.temperature, into: adjusted)
-        return draw(UnsafeBufferPointer(adjusted), parameters: parameters, position: position, weights)
+        return draw(UnsafeBufferPointer(adjusted), parameters: parameters, position: position, kernels)
       }
     }
     guard let logProbabilities else { return SampledToken(token: Int32(chosen), logProbability: nil, alternatives: []) }
-    return describe(logits, chosen: chosen, alternatives: logProbabilities, weights: weights)
+    return describe(logits, chosen: chosen, alternatives: logProbabilities, kernels: kernels)
   }
 
   /// Chooses a token from changed logits.
   private static func choose(
     _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, history: [Int32], position: Int,
-    adjustment: RowAdjustment, weights: Weights
+    adjustment: RowAdjustment, kernels: SamplerKernels
   ) -> Int {
     var parameters = parameters
     var adjusted = Array(logits)
@@ -185,13 +167,13 @@ package enum Sampler {
     parameters.repetitionPenalty = 1
     guard let ids = adjustment.mask?.tokens else {
       return adjusted.withUnsafeBufferPointer {
-        Int(sample($0, parameters: parameters, history: [], position: position, weights: weights).token)
+        Int(sample($0, parameters: parameters, history: [], position: position, kernels: kernels).token)
       }
     }
     let allowed = ids.map { adjusted[Int($0)] }
     return allowed.withUnsafeBufferPointer { allowed in
       ids.withUnsafeBufferPointer {
-        Int(choose(allowed, ids: $0, parameters: parameters, position: position, weights: weights))
+        Int(choose(allowed, ids: $0, parameters: parameters, position: position, kernels: kernels))
       }
     }
   }
@@ -202,13 +184,60 @@ package enum Sampler {
   /// - Parameters:
   ///   - ids: the candidates' ids, ascending, one for each logit.
   ///   - parameters: parameters whose `looksAtLargestOnly` is true.
-  ///   - weights: computes weights.
+  ///   - kernels: the loops over the vocabulary.
   /// - Returns: the same token as `sample` with all logits.
   package static func choose(
     _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters,
-    position: Int, weights: Weights = scalarWeights
+    position: Int, kernels: SamplerKernels = .scalar
   ) -> Int32 {
-    ids[Int(sample(logits, parameters: parameters, history: [], position: position, weights: weights).token)]
+    ids[Int(sample(logits, parameters: parameters, history: [], position: position, kernels: kernels).token)]
+  }
+
+  /// What is known of the tokens that are not among the candidates.
+  package struct Unseen {
+    /// At least the sum of their weights.
+    package var weight: UInt64
+    /// Their logits are below this.
+    package var below: Float
+
+    /// Creates bounds; see the properties.
+    package init(weight: UInt64, below: Float) {
+      self.weight = weight
+      self.below = below
+    }
+  }
+
+  /// Chooses among candidates of which top-p may keep only a part, without the other tokens' logits.
+  ///
+  /// These count for the weight that top-p asks for. If it asks for the same tokens whether they have no weight or all
+  /// that they can have, and each of these tokens is a candidate, then the choice does not depend on them.
+  ///
+  /// - Parameters:
+  ///   - ids: the candidates' ids, ascending, one for each logit.
+  ///   - parameters: parameters whose `takesShare` is true.
+  ///   - unseen: bounds of the other tokens.
+  ///   - kernels: the loops over the vocabulary.
+  /// - Returns: the same token as `sample` with all logits; nil if it depends on the other tokens' logits.
+  package static func choose(
+    _ logits: UnsafeBufferPointer<Float>, ids: UnsafeBufferPointer<Int32>, parameters: SamplingParameters,
+    position: Int, unseen: Unseen, kernels: SamplerKernels = .scalar
+  ) -> Int32? {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: logits.count) { scaled in
+      divide(logits, by: parameters.temperature, into: scaled)
+      let scaled = UnsafeBufferPointer(scaled)
+      guard !scaled.isEmpty else { return nil }
+      let best = mostLikely(scaled)
+      guard scaled[best].isFinite else { return nil }
+      return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: logits.count) { weights in
+        let total = kernels.weights(scaled, scaled[best], weights.baseAddress!)
+        var order = TokenOrder(scaled, UnsafeBufferPointer(weights), best: best, kernels)
+        let kept = order.filter(parameters, total: total + unseen.weight)
+        guard kept.suffices, scaled[TokenOrder.token(kept.last)] > unseen.below / parameters.temperature,
+          order.filter(parameters, total: total).last == kept.last
+        else { return nil }
+        return ids[order.token(at: target(parameters, position: position, of: kept.weight), of: kept)]
+      }
+    }
   }
 
   /// The negative log probability of a token, in nats.
@@ -223,20 +252,6 @@ package enum Sampler {
   @inline(__always)
   private static func vector(_ logits: UnsafeBufferPointer<Float>, at start: Int) -> Lanes {
     UnsafeRawBufferPointer(logits).loadUnaligned(fromByteOffset: start * MemoryLayout<Float>.size, as: Lanes.self)
-  }
-
-  /// Calls `body` with the indices of the logits that are `least` or more, in order, and with some others, until it
-  /// returns false. Most of a vocabulary is below what matters, so that comparing many at once saves most of the time.
-  @inline(__always)
-  private static func forEachIndex(
-    _ logits: UnsafeBufferPointer<Float>, from least: Float, _ body: (Int) -> Bool
-  ) {
-    let least = Lanes(repeating: least)
-    for start in stride(from: 0, to: logits.count, by: Lanes.scalarCount) {
-      let end = min(start + Lanes.scalarCount, logits.count)
-      if end - start == Lanes.scalarCount, !any(vector(logits, at: start) .>= least) { continue }
-      for index in start..<end where !body(index) { return }
-    }
   }
 
   /// The index of the largest logit; among equal logits, the smallest index.
@@ -276,120 +291,30 @@ package enum Sampler {
 
   /// Draws one of the tokens kept by the filters.
   private static func draw(
-    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, position: Int, _ compute: Weights
+    _ logits: UnsafeBufferPointer<Float>, parameters: SamplingParameters, position: Int, _ kernels: SamplerKernels
   ) -> Int {
     let best = mostLikely(logits)
     let largest = logits[best]
     guard largest.isFinite else { return best }
     return withUnsafeTemporaryAllocation(of: UInt64.self, capacity: logits.count) { weights in
-      var total = compute(logits, largest, weights.baseAddress!)
-      var last = (logit: -Float.infinity, index: logits.count)  // the last kept token in the order of the filters
-      if parameters.topK > 0 || parameters.topP < 1 || parameters.minP > 0 {
-        (last, total) = filter(
-          logits, UnsafeBufferPointer(weights), largest: largest, total: total, parameters: parameters)
+      let total = kernels.weights(logits, largest, weights.baseAddress!)
+      guard parameters.topK > 0 || parameters.topP < 1 || parameters.minP > 0 else {
+        let target = target(parameters, position: position, of: total)
+        var sum: UInt64 = 0
+        return logits.indices.first { index in
+          sum += weights[index]
+          return sum > target
+        } ?? best
       }
-      let random = Philox.random64(key: parameters.seed, counter: UInt64(position))
-      let target = random.multipliedFullWidth(by: total).high
-      var sum: UInt64 = 0
-      var chosen = best
-      forEachIndex(logits, from: last.logit) { index in
-        guard isKept(logits[index], index, last) else { return true }
-        sum += weights[index]
-        guard sum > target else { return true }
-        chosen = index
-        return false
-      }
-      return chosen
+      var order = TokenOrder(logits, UnsafeBufferPointer(weights), best: best, kernels)
+      let kept = order.filter(parameters, total: total)
+      return order.token(at: target(parameters, position: position, of: kept.weight), of: kept)
     }
   }
 
-  @inline(__always)
-  private static func weight(_ logit: Float, below largest: Float) -> UInt64 {
-    let value = canonicalExponential(logit - largest)
-    return value > 0 ? UInt64(value * one) : 0  // a NaN has weight 0
-  }
-
-  @inline(__always)
-  private static func isKept(_ logit: Float, _ index: Int, _ last: (logit: Float, index: Int)) -> Bool {
-    logit > last.logit || (logit == last.logit && index <= last.index)
-  }
-
-  /// A number that is the smaller, the larger the logit; equal for both zeros. Not for NaN.
-  @inline(__always)
-  private static func descendingKey(_ logit: Float) -> UInt32 {
-    let bits = (logit + 0).bitPattern
-    return bits >> 31 == 0 ? ~bits ^ 0x8000_0000 : bits
-  }
-
-  /// Tokens in the order of descending logits, equal ones by id. They are sorted in slices, because most of a vocabulary
-  /// is too unlikely to matter.
-  private struct Order {
-    let logits: UnsafeBufferPointer<Float>
-    let largest: Float
-    private(set) var tokens: [Int] = []
-    /// Keys above ids.
-    private var slice: [UInt64] = []
-    private var upper = Float.infinity
-
-    init(_ logits: UnsafeBufferPointer<Float>, largest: Float) {
-      self.logits = logits
-      self.largest = largest
-    }
-
-    /// Adds the next slice; returns false when only tokens of weight 0 are left.
-    mutating func extend() -> Bool {
-      guard upper > largest - 30 else { return false }  // e^-30 has weight 0
-      // Go down by at least one Float: above 2^27, `top - 3` rounds to `top`.
-      let top = min(largest, upper)
-      let lower = min(top - 3, top.nextDown)
-      let upper = upper
-      var slice: [UInt64] = []
-      swap(&slice, &self.slice)  // its memory is used again
-      slice.removeAll(keepingCapacity: true)
-      Sampler.forEachIndex(logits, from: lower) { index in
-        if logits[index] <= upper && logits[index] > lower {
-          slice.append(UInt64(Sampler.descendingKey(logits[index])) << 32 | UInt64(index))
-        }
-        return true
-      }
-      slice.sort()
-      tokens.append(contentsOf: slice.lazy.map { Int($0 & 0xFFFF_FFFF) })
-      swap(&slice, &self.slice)
-      self.upper = lower
-      return true
-    }
-  }
-
-  /// The last token that top-k, top-p and min-p keep, and the total weight of all kept tokens.
-  private static func filter(
-    _ logits: UnsafeBufferPointer<Float>, _ weights: UnsafeBufferPointer<UInt64>, largest: Float, total: UInt64,
-    parameters: SamplingParameters
-  ) -> (last: (logit: Float, index: Int), total: UInt64) {
-    let leastWeight = max(1, UInt64((parameters.minP * one).rounded(.up)))
-    let limit = parameters.topK > 0 ? parameters.topK : logits.count
-    var order = Order(logits, largest: largest)
-    // top-p is a share of the weight that top-k keeps, so its goal is known only after top-k.
-    var all = total
-    if parameters.topK > 0 {
-      while order.tokens.count < limit, order.extend() {}
-      all = order.tokens.prefix(limit).reduce(0) { $0 + weights[$1] }
-    }
-    let goal = parameters.topP < 1 ? UInt64((Double(parameters.topP) * Double(all)).rounded(.up)) : all
-    var kept = 0
-    var sum: UInt64 = 0
-    while kept < limit, sum < goal {
-      if kept == order.tokens.count {
-        guard order.extend() else { break }
-        continue
-      }
-      let token = order.tokens[kept]
-      if weights[token] < leastWeight { break }
-      sum += weights[token]
-      kept += 1
-    }
-    if order.tokens.isEmpty { _ = order.extend() }
-    let token = order.tokens[max(kept, 1) - 1]
-    return ((logits[token], token), max(sum, weights[token]))
+  /// A random fraction of a weight.
+  private static func target(_ parameters: SamplingParameters, position: Int, of weight: UInt64) -> UInt64 {
+    Philox.random64(key: parameters.seed, counter: UInt64(position)).multipliedFullWidth(by: weight).high
   }
 
   /// Reports the log probabilities of the chosen and the most likely tokens under the unchanged logits.
@@ -397,12 +322,12 @@ package enum Sampler {
   /// - Parameters:
   ///   - chosen: a token's id, whether or not sampling would choose it.
   ///   - alternatives: how many of the most likely tokens to report.
-  ///   - weights: computes weights.
+  ///   - kernels: the loops over the vocabulary.
   package static func describe(
-    _ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int, weights: Weights = scalarWeights
+    _ logits: UnsafeBufferPointer<Float>, chosen: Int, alternatives: Int, kernels: SamplerKernels = .scalar
   ) -> SampledToken {
     let largest = logits[mostLikely(logits)]
-    let total = weights(logits, largest, nil)
+    let total = kernels.weights(logits, largest, nil)
     let normalizer = Double(largest) + naturalLogarithm(Double(total) / Double(one))
     func logProbability(_ index: Int) -> Float { Float(Double(logits[index]) - normalizer) }
     var top: [Int] = []

@@ -70,9 +70,9 @@ package struct StepPlan {
   ///
   /// - Parameters:
   ///   - logits: `[vocabulary]`, or `[hidden]` for `.hidden`.
-  ///   - weights: computes the weights of tokens.
+  ///   - kernels: the sampler's loops over the vocabulary.
   package func result(
-    _ output: Output, logits: UnsafeBufferPointer<Float>, weights: Sampler.Weights = Sampler.scalarWeights
+    _ output: Output, logits: UnsafeBufferPointer<Float>, kernels: SamplerKernels = .scalar
   ) -> RowResult {
     switch output.want {
     case .token(let parameters, let logProbabilities, let adjustment):
@@ -80,7 +80,7 @@ package struct StepPlan {
       return .token(
         Sampler.sample(
           logits, parameters: parameters, history: Array(history), position: output.position,
-          logProbabilities: logProbabilities, adjustment: adjustment, weights: weights))
+          logProbabilities: logProbabilities, adjustment: adjustment, kernels: kernels))
     case .surprise(let token): return .surprise(Sampler.surprise(at: token, logits))
     case .logits, .hidden: return .values(Array(logits))
     }

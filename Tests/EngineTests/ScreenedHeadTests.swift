@@ -261,6 +261,8 @@ struct ScreenedHeadTests {
       .init(temperature: 0.9, topP: 0.7, seed: 6),
       .init(temperature: 1, topK: 40, minP: 0.01, seed: 7), .init(temperature: 0.6, topP: 0.9, minP: 0.05, seed: 8),
       .init(temperature: 0.6, repetitionPenalty: 1.2, seed: 9), .init(temperature: 100, topK: 5, seed: 10),
+      .init(temperature: 0.05, topP: 0.95, seed: 11), .init(temperature: 2, topP: 0.5, seed: 12),
+      .init(temperature: 0.4, topP: 0.999, seed: 13), .init(temperature: 5, topP: 0.9, seed: 14),
     ]
     func run(_ engine: any Engine) throws -> [[Int32]] {
       let ids = samplings.map { _ in engine.makeSequence() }

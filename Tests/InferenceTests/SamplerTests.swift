@@ -91,6 +91,45 @@ struct SamplerTests {
     #expect(chiSquare < 20.5, "5 degrees of freedom: above 20.5 once in a thousand")
   }
 
+  @Test("chooses among candidates what it chooses among all, or says that the others matter")
+  func unseen() {
+    var chosen = 0
+    var refused = 0
+    for seed in 1...60 {
+      var generator = SeededGenerator(seed: UInt64(seed))
+      let count = Int.random(in: 1...400, using: &generator)
+      // Every third time from a coarse grid, so that some tie.
+      let spread = Float.random(in: 0.5...20, using: &generator)
+      var logits = (0..<count).map { _ in Float.random(in: -spread...spread, using: &generator) }
+      if seed % 3 == 0 { logits = logits.map { $0.rounded() } }
+      let parameters = SamplingParameters(
+        temperature: Float.random(in: 0.1...3, using: &generator), topP: Float.random(in: 0.05..<1, using: &generator),
+        seed: UInt64(seed))
+      let largest = logits.max()!
+      for position in 0..<200 {
+        let below = largest - parameters.temperature * Float.random(in: 0...16, using: &generator)
+        let seen = logits.indices.filter { logits[$0] >= below || Bool.random(using: &generator) && position % 2 == 0 }
+        let rest = Set(logits.indices).subtracting(seen)
+        let weight = rest.reduce(0.0) { $0 + exp(Double(logits[$1] - largest) / Double(parameters.temperature)) }
+        // A bound, at times much too high.
+        let bound = UInt64((weight * (position % 3 == 0 ? 1.001 : 4) + 1e-6) * 0x1p40)
+        let found = seen.map { logits[$0] }.withUnsafeBufferPointer { logits in
+          seen.map { Int32($0) }.withUnsafeBufferPointer { ids in
+            Sampler.choose(
+              logits, ids: ids, parameters: parameters, position: position, unseen: .init(weight: bound, below: below))
+          }
+        }
+        if let found {
+          #expect(found == draw(logits, parameters, position: position).token, "seed \(seed), position \(position)")
+          chosen += 1
+        } else {
+          refused += 1
+        }
+      }
+    }
+    #expect(chosen > 1000 && refused > 1000, "\(chosen) chosen, \(refused) refused")
+  }
+
   @Test("takes the smallest id among equal logits when greedy, and ignores NaN")
   func greedyTies() {
     #expect(draw([1, 3, 3, 2], .greedy, position: 0).token == 1)

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-_Static_assert(sizeof(TernaryKernels) == 20 * sizeof(void *),
+_Static_assert(sizeof(TernaryKernels) == 22 * sizeof(void *),
                "a kernel was added or removed; expected one function below for each");
 
 static bool quick;
@@ -451,9 +451,29 @@ static void tokenWeights(ptrdiff_t n) {
   }
 }
 
+// Indices of values, with NaNs and infinities among them.
+static void indicesFrom(ptrdiff_t n) {
+  begin("indicesFrom n=%td", n);
+  float *values = input(0, (size_t)n * 4);
+  for (ptrdiff_t i = 0; i < n; i++) values[i] = (float)below(1000) * 0.25f - 100;
+  for (ptrdiff_t i = 0; i < n; i += 9) values[i] = i % 2 ? NAN : i % 4 ? INFINITY : -INFINITY;
+  const float limits[] = {-INFINITY, -60, 100, 149, INFINITY, NAN};
+  const size_t bytes = (size_t)(n + 15) / 16 * 64;
+  for (const TernaryKernels *k; (k = nextSet());) {
+    int32_t *indices = output(1, bytes);
+    for (size_t l = 0; l < sizeof limits / sizeof *limits; l++) {
+      const ptrdiff_t count = k->indicesFrom(values, n, limits[l], indices);
+      ptrdiff_t right = 0;
+      for (ptrdiff_t i = 0; i < n; i++)
+        if (values[i] >= limits[l] && (right >= count || indices[right++] != i)) fail("an index is wrong");
+      if (count != right) fail("%td indices, not %td", count, right);
+    }
+  }
+}
+
 static void allTokenWeights(void) {
   static const int sizes[] = {1, 15, 16, 17, 300, 4096, 128256};
-  for (int s = 0; s < (quick ? 5 : 7); s++) tokenWeights(sizes[s]);
+  for (int s = 0; s < (quick ? 5 : 7); s++) tokenWeights(sizes[s]), indicesFrom(sizes[s]);
 }
 
 /// Checks the screened head: every set gives the same results, and the bounds hold.
@@ -531,6 +551,29 @@ static void screen(ptrdiff_t n, ptrdiff_t count, Floats kind) {
     if (*floor > largest) fail("the largest logit is %a; expected at least %a", (double)largest, (double)*floor);
     result(upper, each, FLOATS);
     result(floor, 4, FLOATS);
+  }
+
+  begin("screenTails rows=%td x=%s", count, floatNames[kind]);
+  float *bounds = input(12, each);
+  for (ptrdiff_t r = 0; r < count; r++) bounds[r] = r % 11 == 10 ? NAN : (float)below(4000) * 0.01f - 30;
+  const float cuts[CTERNARY_CUTS] = {9.5f, 8, 5, 0, -3, -10.25f, -20, -40};
+  for (const TernaryKernels *k; (k = nextSet());) {
+    int32_t *above = output(6, sizeof cuts);
+    float *under = output(7, sizeof cuts);
+    k->screenTails(bounds, count, 9, 0.75f, cuts, above, under);
+    for (int c = 0; c < CTERNARY_CUTS; c++) {
+      int32_t rows = 0;
+      double weight = 0;
+      for (ptrdiff_t r = 0; r < count; r++) {
+        rows += !(bounds[r] < cuts[c]);
+        if (bounds[r] < cuts[c]) weight += exp(((double)bounds[r] - 9) * 0.75);
+      }
+      if (above[c] != rows) fail("%d rows above cut %d; expected %d", above[c], c, rows);
+      if (fabs((double)under[c] - weight) > weight * 0x1p-10)
+        fail("the rows below cut %d weigh %g; expected %g", c, (double)under[c], weight);
+    }
+    result(above, sizeof cuts, INTEGERS);
+    result(under, sizeof cuts, FLOATS);
   }
 }
 

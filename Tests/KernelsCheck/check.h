@@ -17,7 +17,7 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-enum { MAX_SETS = 8, SLOTS = 12, MARGIN = 256, UNTOUCHED = 0xC7 };
+enum { MAX_SETS = 8, SLOTS = 13, MARGIN = 256, UNTOUCHED = 0xC7 };
 
 static const TernaryKernels *sets[MAX_SETS];  // portable first
 static int setCount;

@@ -95,6 +95,10 @@ typedef struct TernaryKernels {
   /// least as large as all logits that are numbers; weights: NULL if only the sum is wanted.
   uint64_t (*_Nonnull tokenWeights)(const float *_Nonnull logits, ptrdiff_t n, float largest, uint64_t *_Nullable weights);
 
+  /// Sets indices to those of values that are `least` or more, ascending, and returns how many they are. indices has
+  /// room for n, rounded up to a multiple of 16; what is there after the returned count has no meaning.
+  ptrdiff_t (*_Nonnull indicesFrom)(const float *_Nonnull values, ptrdiff_t n, float least, int32_t *_Nonnull indices);
+
   /// Sets out[t * outStride + r] to the exact product of int8 row r with vector t, for `rows` rows (a multiple of 16)
   /// of `stride` columns (a multiple of 64, zeros after the row's end). panels: [rows/16][stride/4][16 rows][4 columns].
   /// Rows must not contain -128, and stride is at most 131,072, so that 32 bits hold the products. codes:
@@ -119,9 +123,16 @@ typedef struct TernaryKernels {
   float (*_Nonnull screenBounds)(const float *_Nonnull steps, const float *_Nonnull norms, const float *_Nonnull errors,
                                  ptrdiff_t count, CTernaryScreenNorms token, ptrdiff_t n, const int32_t *_Nonnull high,
                                  const int32_t *_Nonnull low, float *_Nonnull upper);
+
+  /// Sets above[c] to how many of `count` (a multiple of 16) upper bounds are not below cuts[c], and below[c] to the sum
+  /// of e^((upper[r] - largest) · inverse) over those that are, within 2^-10 of it.
+  void (*_Nonnull screenTails)(const float *_Nonnull upper, ptrdiff_t count, float largest, float inverse,
+                               const float *_Nonnull cuts, int32_t *_Nonnull above, float *_Nonnull below);
 } TernaryKernels;
 
 #define CTERNARY_CHUNK 64
+/// The cuts that screenTails tries.
+#define CTERNARY_CUTS 8
 #define CTERNARY_MAX_GROUP 8
 /// The most columns of a head's row that is multiplied with sixteen tokens in a vector.
 #define CTERNARY_TURNED_COLUMNS 1024
