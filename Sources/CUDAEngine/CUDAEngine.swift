@@ -198,7 +198,9 @@ package final class CUDAEngine: Engine {
       let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
       // A step that goes on where the last one ended finds everything on the device; others need the tokens on the
       // host.
-      if goesOn { while flights.count >= Self.stepsAhead { try finishFlight() } } else { try settle() }
+      // The repetition penalty applies to the tokens of the steps that are under way.
+      let looksBack = sampling?.contains { $0.repetitionPenalty != 1 } ?? false
+      if goesOn && !looksBack { while flights.count >= Self.stepsAhead { try finishFlight() } } else { try settle() }
       let plan = try store.admit(
         batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
       guard let sampling, let decodeStep else {
@@ -233,7 +235,9 @@ package final class CUDAEngine: Engine {
         residents = zip(plan.entries, sampling).map {
           Resident(sequence: $0.sequence, sampling: $1, length: $0.start + 1, pages: $0.pages.count)
         }
-        let adjustments = plan.outputs.map(\.deviceAdjustment)
+        let adjustments = plan.outputs.map {
+          plan.deviceAdjustment($0, vocabulary: configuration.vocabularySize)
+        }
         if adjustments.contains(where: { $0 != nil }) {
           try decodeStep.launch(adjusting: adjustments, positions: positions)
         } else {
@@ -332,7 +336,7 @@ package final class CUDAEngine: Engine {
 extension Batch.Want {
   /// How the device chooses the token; nil where all logits must go to the host.
   fileprivate var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil, _) = self, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil, _) = self else { return nil }
     return parameters
   }
 }

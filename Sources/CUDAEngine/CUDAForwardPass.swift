@@ -76,7 +76,7 @@ final class CUDAForwardPass {
     var results: [RowResult] = []
     for group in batch.outputGroups {
       let wanted = plan.outputs[group.outputs]
-      let tokens = try chooseTokens(group, wanted)
+      let tokens = try chooseTokens(group, wanted, of: plan)
       results += try deliver(wanted, tokens, of: plan, firstRow: rows.lowerBound)
     }
     try library.stream.synchronize()
@@ -141,11 +141,11 @@ final class CUDAForwardPass {
   ///
   /// - Returns: the tokens; none where only hidden states are wanted.
   private func chooseTokens(
-    _ group: DeviceBatch.OutputGroup, _ wanted: ArraySlice<StepPlan.Output>
+    _ group: DeviceBatch.OutputGroup, _ wanted: ArraySlice<StepPlan.Output>, of plan: StepPlan
   ) throws(CUDAError) -> [Int32] {
     let count = wanted.count
     guard !wanted.allSatisfy(\.isHidden) else { return [] }
-    let adjustments = wanted.map(\.deviceAdjustment)
+    let adjustments = wanted.map { plan.deviceAdjustment($0, vocabulary: configuration.vocabularySize) }
     try scaleOutputs(count, group.arrays)
     // The screen bounds unchanged logits.
     if let screen, wanted.allSatisfy({ $0.deviceSampling != nil }), adjustments.allSatisfy({ $0 == nil }) {
@@ -159,7 +159,7 @@ final class CUDAForwardPass {
   }
 
   /// Changes the computed logits of a group of outputs before their tokens are chosen.
-  func adjust(_ adjustments: [RowAdjustment?]) throws(CUDAError) {
+  func adjust(_ adjustments: [DeviceAdjustment?]) throws(CUDAError) {
     try adjuster.adjust(adjustments, logits: space.logits.address, best: space.best)
   }
 
@@ -207,14 +207,8 @@ extension ModelConfiguration {
 extension StepPlan.Output {
   /// How the device chooses the token; nil where all logits must go to the host.
   var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil, _) = want, parameters.repetitionPenalty == 1 else { return nil }
+    guard case .token(let parameters, nil, _) = want else { return nil }
     return parameters
-  }
-
-  /// The changes to the logits before the device chooses the token; nil for none.
-  var deviceAdjustment: RowAdjustment? {
-    guard deviceSampling != nil, case .token(_, _, let adjustment) = want else { return nil }
-    return adjustment
   }
 
   fileprivate var isHidden: Bool { if case .hidden = want { true } else { false } }

@@ -192,7 +192,7 @@ final class DecodeStep {
   /// screen bounds unchanged logits, so the whole head is computed.
   ///
   /// - Parameter adjustments: one for each sequence.
-  func launch(adjusting adjustments: [RowAdjustment?], positions: Int) throws(CUDAError) {
+  func launch(adjusting adjustments: [DeviceAdjustment?], positions: Int) throws(CUDAError) {
     let count = adjustments.count
     try launchLayers(form(count, positions: positions), computesHead: false)
     try forEachGroup(of: count) { (group, outputs) throws(CUDAError) in

@@ -5,7 +5,7 @@
 // Bytes: one pass over the logits; then passes over the candidates, the tokens whose weight is not zero.
 // Bound by: latency. Greedy rows read eight bytes.
 // Launch: 1024 threads; one block an output; shared memory sizeof(SampleScratch). adjust_rows, before it, reads and
-// writes the logits of outputs with a mask or biases.
+// writes the logits of outputs with a mask, biases or a repetition penalty.
 #include "head.cuh"
 
 constexpr int sampleThreads = 1024, sampleWarps = sampleThreads / warpThreads, digits = 256;
@@ -234,8 +234,8 @@ sample_rows(const SampleParameters p) {
   }
 }
 
-/// Adds biases to an output's logits and excludes the tokens that its mask does not allow, before sample_rows. Without
-/// an adjustment, nothing of the output changes.
+/// Adds biases to an output's logits, applies the repetition penalty, and excludes the tokens that its mask does not
+/// allow, before sample_rows. Without an adjustment, nothing of the output changes.
 extern "C" __global__ void __launch_bounds__(1024, 1)
 adjust_rows(const AdjustParameters p) {
   DYNAMIC_SHARED(shared);
@@ -245,6 +245,11 @@ adjust_rows(const AdjustParameters p) {
   for (int i = threadIdx.x; i < how.biasCount; i += sampleThreads) {
     const Bias bias = how.biases[i];
     logits[bias.token] = __fadd_rn(logits[bias.token], bias.value);
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < how.penalizedCount; i += sampleThreads) {
+    float &logit = logits[how.penalized[i]];
+    logit = logit > 0 ? __fdiv_rn(logit, how.penalty) : __fmul_rn(logit, how.penalty);
   }
   __syncthreads();
   uint64 own = 0;

@@ -34,7 +34,7 @@ package struct StepPlan {
     /// The pages that cover positions 0 up to the entry's last token.
     package let pages: [AnyObject]
     /// The tokens up to the entry's last, if the choice of a token depends on them; empty otherwise.
-    let history: [Int32]
+    package let history: [Int32]
     /// Whether the entry chooses a token after its last row.
     let choosesNext: Bool
   }

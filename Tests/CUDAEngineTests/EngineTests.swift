@@ -266,6 +266,33 @@ struct EngineTests {
     #expect(expected.map(\.tokens.count) == [1, 1])
   }
 
+  @Test("with a repetition penalty, of tokens that steps under way choose", arguments: [1, 3, 9])
+  func repetition(count: Int) throws {
+    let fixture = Fixture.all[1]
+    let weights = try fixture.load().weights
+    let prompts = try (0..<count).map { Array(try fixture.prompt(64)[$0..<$0 + 4]) }
+    let samplings: [SamplingParameters] = [
+      .init(repetitionPenalty: 0.2), .init(temperature: 0.7, repetitionPenalty: 1.2, seed: 1), .greedy,
+      .init(temperature: 1, topK: 20, repetitionPenalty: 0.7, seed: 2),
+    ]
+    let cpu = try CPUEngine(weights: weights, threads: 1)
+    let expected = try prompts.indices.map { try generate(cpu, prompts[$0], count: 9, samplings[$0 % 4]) }
+    #expect(try expected[0] != generate(cpu, prompts[0], count: 9, .greedy), "the penalty changes nothing")
+    for (cooperative, screened) in Self.variants {
+      let gpu = try CUDAEngine(
+        weights: weights, device: device(), options: .init(screensHead: screened, isCooperative: cooperative))
+      var found = prompts.map { _ in [Int32]() }
+      let entries = prompts.indices.map {
+        Batch.Entry(sequence: gpu.makeSequence(), tokens: prompts[$0], want: .token(samplings[$0 % 4]))
+      }
+      try gpu.generate(Batch(entries), limit: 9) { tokens in
+        for (index, token) in tokens.enumerated() { found[index].append(token.token) }
+        return true
+      }
+      #expect(found == expected, "\(count) sequences, \(cooperative), \(screened)")
+    }
+  }
+
   @Test(
     "when rows are so long that shared memory holds the LM head's data for four outputs but not the screen's",
     arguments: [4160, 4608, 6144])

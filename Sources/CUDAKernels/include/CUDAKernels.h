@@ -499,7 +499,10 @@ typedef struct Bias {
 typedef struct OutputAdjustment {
   DEVICE(const unsigned) mask;  // a bit for each token that is allowed, [ceil(vocabulary / 32)]; null: all are
   DEVICE(const Bias) biases;    // [biasCount], each of another token
+  DEVICE(const int) penalized;  // [penalizedCount], distinct tokens
   int biasCount;
+  int penalizedCount;
+  float penalty;  // divides the positive logits of the penalised tokens and multiplies the others
   int isAdjusted;
 } OutputAdjustment;
 

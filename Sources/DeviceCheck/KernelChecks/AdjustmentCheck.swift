@@ -4,11 +4,13 @@ import BitNetInference
 package import BitNetRandomModels
 import CBitNetCUDAKernels
 
-/// The logits and best keys of several outputs after their biases and masks.
+/// The logits and best keys of several outputs after their biases, penalties and masks.
 package struct AdjustmentCheck: KernelCheck {
   private let vocabulary: Int
   private let logits: [[Float]]
   private let adjustments: [RowAdjustment?]
+  /// The repetition penalties of the outputs that change, and the tokens that they apply to.
+  private let penalties: [(value: Float, tokens: [Int32])]
 
   package init(_ generator: inout SplitMix64) {
     self.init(&generator, vocabulary: generator.int(1...(generator.chance(30) ? 5000 : 200)))
@@ -27,6 +29,13 @@ package struct AdjustmentCheck: KernelCheck {
       // At least one output changes, without which nothing is launched.
       output > 0 && generator.chance(30) ? nil : Self.adjustment(vocabulary, &generator)
     }
+    penalties = (0..<outputs).map { _ in Self.penalty(vocabulary, &generator) }
+  }
+
+  private static func penalty(_ vocabulary: Int, _ generator: inout SplitMix64) -> (value: Float, tokens: [Int32]) {
+    guard generator.chance(50) else { return (1, []) }
+    let tokens = Set((0..<generator.int(1...1500)).map { _ in Int32(generator.int(0...vocabulary - 1)) })
+    return (generator.float(0.1...3), tokens.sorted())
   }
 
   private static func adjustment(_ vocabulary: Int, _ generator: inout SplitMix64) -> RowAdjustment {
@@ -44,9 +53,10 @@ package struct AdjustmentCheck: KernelCheck {
   }
 
   package var shape: String {
-    let changes = adjustments.map { adjustment in
+    let changes = zip(adjustments, penalties).map { adjustment, penalty in
       guard let adjustment else { return "none" }
-      return "\(adjustment.mask.map { "\($0.count)" } ?? "all") allowed, \(adjustment.biases.count) biases"
+      return "\(adjustment.mask.map { "\($0.count)" } ?? "all") allowed, \(adjustment.biases.count) biases, "
+        + "penalty \(penalty.value) for \(penalty.tokens.count)"
     }
     return "vocabulary \(vocabulary), outputs: \(changes.joined(separator: "; "))"
   }
@@ -54,21 +64,23 @@ package struct AdjustmentCheck: KernelCheck {
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
     let found = try device.buffer(logits.flatMap { $0 })
     let best = try device.buffer(logits.map(ScalarArithmetic.bestKey))
-    let records = try adjustments.map { adjustment in
+    let records = try zip(adjustments, penalties).map { adjustment, penalty in
       guard let adjustment else { return OutputAdjustment() }
       return OutputAdjustment(
         mask: try adjustment.mask.map { try device.address($0.words) } ?? 0,
         biases: try device.address(
           adjustment.biases.map { Bias(token: $0.token, value: $0.value) } + [Bias(token: 0, value: 0)]),
-        biasCount: Int32(adjustment.biases.count), isAdjusted: 1)
+        penalized: try device.address(penalty.tokens + [0]), biasCount: Int32(adjustment.biases.count),
+        penalizedCount: Int32(penalty.tokens.count), penalty: penalty.value, isAdjusted: 1)
     }
     try device.run(
       .adjustRows, CUDAGrid(logits.count), sharedBytes: Int(sampleScratchBytes),
       AdjustParameters(
         logits: found.address, best: best.address, adjustments: device.address(records), vocabulary: Int32(vocabulary)))
 
-    let expected = zip(logits, adjustments).map { logits, adjustment in
-      adjustment.map { Self.adjusted(logits, $0) } ?? (logits, ScalarArithmetic.bestKey(logits))
+    let expected = logits.indices.map { output in
+      adjustments[output].map { Self.adjusted(logits[output], $0, penalties[output]) }
+        ?? (logits[output], ScalarArithmetic.bestKey(logits[output]))
     }
     var comparison = KernelComparison()
     comparison.compare(try found.values(), expected.flatMap(\.0), "logits", width: vocabulary)
@@ -76,9 +88,14 @@ package struct AdjustmentCheck: KernelCheck {
     return comparison
   }
 
-  private static func adjusted(_ logits: [Float], _ adjustment: RowAdjustment) -> ([Float], UInt64) {
+  private static func adjusted(
+    _ logits: [Float], _ adjustment: RowAdjustment, _ penalty: (value: Float, tokens: [Int32])
+  ) -> ([Float], UInt64) {
     var logits = logits
     for bias in adjustment.biases { logits[Int(bias.token)] += bias.value }
+    for token in penalty.tokens.map(Int.init) {
+      logits[token] = logits[token] > 0 ? logits[token] / penalty.value : logits[token] * penalty.value
+    }
     // The largest; among equal ones the first, of the allowed tokens alone.
     var best: Int?
     for id in logits.indices where adjustment.allows(id) {
