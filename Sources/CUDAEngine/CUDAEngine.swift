@@ -198,8 +198,10 @@ package final class CUDAEngine: Engine {
       let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
       // A step that goes on where the last one ended finds everything on the device; others need the tokens on the
       // host.
-      // The repetition penalty applies to the tokens of the steps that are under way.
-      let looksBack = sampling?.contains { $0.repetitionPenalty != 1 } ?? false
+      // The repetition penalty applies to the tokens of the steps that are under way, and their descriptions have one
+      // place.
+      let alternatives = batch.entries.compactMap(\.want.alternatives).max()
+      let looksBack = alternatives != nil || sampling?.contains { $0.repetitionPenalty != 1 } ?? false
       if goesOn && !looksBack { while flights.count >= Self.stepsAhead { try finishFlight() } } else { try settle() }
       let plan = try store.admit(
         batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)
@@ -238,8 +240,8 @@ package final class CUDAEngine: Engine {
         let adjustments = plan.outputs.map {
           plan.deviceAdjustment($0, vocabulary: configuration.vocabularySize)
         }
-        if adjustments.contains(where: { $0 != nil }) {
-          try decodeStep.launch(adjusting: adjustments, positions: positions)
+        if alternatives != nil || adjustments.contains(where: { $0 != nil }) {
+          try decodeStep.launch(adjusting: adjustments, describing: alternatives, positions: positions)
         } else {
           try launch(decodeStep, plan.entries.count, positions)
         }
@@ -265,8 +267,16 @@ package final class CUDAEngine: Engine {
   private func finishFlight() throws {
     let flight = flights.removeFirst()
     do {
+      let tokens = try pass.messages.wait(for: flight.rounds)
+      let wanted = flight.plan.outputs.map(\.alternatives)
+      // Descriptions come after the messages.
+      if wanted.contains(where: { $0 != nil }) { try pass.library.stream.synchronize() }
       let answers = flight.plan.collect(
-        try pass.messages.wait(for: flight.rounds).map { .token(SampledToken(token: $0)) })
+        tokens.enumerated().map { output, token in
+          .token(
+            wanted[output].map { pass.descriptions.token(token, of: output, alternatives: $0) }
+              ?? SampledToken(token: token))
+        })
       store.record(answers, of: flight.plan)
       done.add(answers, of: flight.ticket)
     } catch {
@@ -334,10 +344,20 @@ package final class CUDAEngine: Engine {
 }
 
 extension Batch.Want {
-  /// How the device chooses the token; nil where all logits must go to the host.
+  /// How the decode step chooses the token; nil where all logits must go to the host: for more alternatives than the
+  /// device finds, or for the log probabilities of logits that it changes.
   fileprivate var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, nil, _) = self else { return nil }
-    return parameters
+    guard case .token(let parameters, let alternatives, let adjustment) = self else { return nil }
+    guard let alternatives else { return parameters }
+    let isDescribed =
+      alternatives <= Int(mostAlternatives) && adjustment == nil && parameters.repetitionPenalty == 1
+    return isDescribed ? parameters : nil
+  }
+
+  /// How many alternatives are wanted with log probabilities; nil for no log probabilities.
+  fileprivate var alternatives: Int? {
+    guard case .token(_, let alternatives, _) = self else { return nil }
+    return alternatives
   }
 }
 

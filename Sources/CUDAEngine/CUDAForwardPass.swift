@@ -21,6 +21,7 @@ final class CUDAForwardPass {
   private let contextLength: Int
   private var upload: BatchUpload
   private var adjuster: OutputAdjuster
+  let descriptions: TokenDescriptions
   /// RMSNorm weights before the head, `[hidden]`.
   private let finalNorm: [Float]
 
@@ -42,6 +43,7 @@ final class CUDAForwardPass {
     self.rotary = rotary
     upload = try BatchUpload(library.context)
     adjuster = try OutputAdjuster(library, vocabulary: configuration.vocabularySize)
+    descriptions = try TokenDescriptions(library, vocabulary: configuration.vocabularySize)
     messages = try TokenMessages(library, layers: configuration.layerCount)
     isCooperative =
       cooperative && library.context.device.supportsCooperativeLaunch && configuration.hasPlainDecodeStep
@@ -210,6 +212,9 @@ extension StepPlan.Output {
     guard case .token(let parameters, nil, _) = want else { return nil }
     return parameters
   }
+
+  /// How many alternatives are wanted with log probabilities; nil for no log probabilities.
+  var alternatives: Int? { if case .token(_, let alternatives, _) = want { alternatives } else { nil } }
 
   fileprivate var isHidden: Bool { if case .hidden = want { true } else { false } }
 }

@@ -188,11 +188,15 @@ final class DecodeStep {
     if let graph = graphs[form] { try graph.launch(on: library.stream) } else { try record(form) }
   }
 
-  /// Launches one step that changes its sequences' logits. Its masks are new each time, so it is not recorded; and the
-  /// screen bounds unchanged logits, so the whole head is computed.
+  /// Launches one step that changes its sequences' logits or describes the chosen tokens. Its masks are new each time, so
+  /// it is not recorded; and the screen bounds unchanged logits, so the whole head is computed.
   ///
-  /// - Parameter adjustments: one for each sequence.
-  func launch(adjusting adjustments: [DeviceAdjustment?], positions: Int) throws(CUDAError) {
+  /// - Parameters:
+  ///   - adjustments: one for each sequence.
+  ///   - alternatives: the most tokens whose log probabilities are wanted besides the chosen one's; nil for none.
+  func launch(adjusting adjustments: [DeviceAdjustment?], describing alternatives: Int?, positions: Int)
+    throws(CUDAError)
+  {
     let count = adjustments.count
     try launchLayers(form(count, positions: positions), computesHead: false)
     try forEachGroup(of: count) { (group, outputs) throws(CUDAError) in
@@ -200,6 +204,9 @@ final class DecodeStep {
       try pass.fullHead(group.count, outputs)
       try pass.adjust(Array(adjustments[group]))
       try pass.sample(group.count, outputs, from: group.lowerBound)
+      guard let alternatives else { return }
+      try pass.descriptions.describe(
+        group.count, outputs, from: group.lowerBound, logits: pass.space.logits.address, alternatives: alternatives)
     }
   }
 

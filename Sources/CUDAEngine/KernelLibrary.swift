@@ -57,6 +57,7 @@ package enum Kernel: String, CaseIterable {
   case screenRescore = "screen_rescore"
   case adjustRows = "adjust_rows"
   case sampleRows = "sample_rows"
+  case describeRows = "describe_rows"
   case decodeOne = "decode_one"
   case decodeFew = "decode_few"
   case decodeOneSmall = "decode_one_small"
@@ -85,7 +86,7 @@ package enum Kernel: String, CaseIterable {
     case .attendWindow: "attention_window"
     case .head1, .head4, .head8: "head"
     case .screenBuild, .screen1, .screen4, .screenTokens, .screenMany, .screenRescore: "screen"
-    case .adjustRows, .sampleRows: "sample"
+    case .adjustRows, .sampleRows, .describeRows: "sample"
     case .decodeOne, .decodeOneSmall: "decode_one"
     case .decodeFew: "decode"
     case .decodeResident: "decode_resident"
@@ -108,7 +109,7 @@ package enum Kernel: String, CaseIterable {
     case .attendPrompt, .attendWindow: 128
     case .decodeOne, .decodeOneSmall, .decodeResident, .decodeOneTraced, .decodeOneSmallTraced, .decodeResidentTraced:
       512
-    case .adjustRows, .sampleRows: 1024
+    case .adjustRows, .sampleRows, .describeRows: 1024
     default: 256
     }
   }

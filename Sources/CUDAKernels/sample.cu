@@ -268,3 +268,35 @@ adjust_rows(const AdjustParameters p) {
     if (logitOfKey(key) == -__int_as_float(0x7F800000)) logits[idOfKey(key)] = 0;
   }
 }
+
+/// Describes the tokens that sample_rows has chosen from unchanged logits. A pass over the logits for the largest, one
+/// for the weights, and one for each alternative after the first.
+extern "C" __global__ void __launch_bounds__(1024, 1)
+describe_rows(const DescribeParameters p) {
+  DYNAMIC_SHARED(shared);
+  SampleScratch &scratch = *(SampleScratch *)shared;
+  const float *logits = p.logits + (size_t)blockIdx.x * p.vocabulary;
+  TokenDescription &description = p.descriptions[blockIdx.x];
+  uint64 before = ~0ull, first = 0;
+  for (int place = 0; place < mostAlternatives; place++) {
+    uint64 own = 0;
+    if (place == 0 || place < p.alternatives)
+      for (int id = threadIdx.x; id < p.vocabulary; id += sampleThreads) {
+        const float logit = logits[id];
+        const uint64 key = logit == logit ? logitKey(logit, id) : 0;
+        own = key < before && key > own ? key : own;
+      }
+    before = blockMax(own, scratch);
+    if (place == 0) first = before;
+    if (threadIdx.x == 0) description.top[place] = before;
+  }
+  const float largest = first ? logitOfKey(first) : -__int_as_float(0x7F800000);
+  uint64 own = 0;
+  for (int id = threadIdx.x; id < p.vocabulary; id += sampleThreads) own += weightBelow(logits[id], largest);
+  const uint64 total = blockSum(own, scratch);
+  if (threadIdx.x == 0) {
+    description.total = total;
+    description.logit = logits[p.tokens[p.rows[blockIdx.x]]];
+    description.unused = 0;
+  }
+}

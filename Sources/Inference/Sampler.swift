@@ -328,8 +328,6 @@ package enum Sampler {
   ) -> SampledToken {
     let largest = logits[mostLikely(logits)]
     let total = kernels.weights(logits, largest, nil)
-    let normalizer = Double(largest) + naturalLogarithm(Double(total) / Double(one))
-    func logProbability(_ index: Int) -> Float { Float(Double(logits[index]) - normalizer) }
     var top: [Int] = []
     if alternatives > 0 {
       for index in logits.indices where !logits[index].isNaN {
@@ -339,9 +337,27 @@ package enum Sampler {
         if top.count > alternatives { top.removeLast() }
       }
     }
+    return describe(
+      Int32(chosen), logit: logits[chosen], largest: largest, total: total,
+      top: top.map { (token: Int32($0), logit: logits[$0]) })
+  }
+
+  /// Reports log probabilities.
+  ///
+  /// - Parameters:
+  ///   - chosen: a token's id.
+  ///   - logit: its logit.
+  ///   - largest: the largest logit.
+  ///   - total: the sum of all weights relative to it.
+  ///   - top: the most likely tokens, to be reported too.
+  package static func describe(
+    _ chosen: Int32, logit: Float, largest: Float, total: UInt64, top: some Sequence<(token: Int32, logit: Float)>
+  ) -> SampledToken {
+    let normalizer = Double(largest) + naturalLogarithm(Double(total) / Double(one))
+    func logProbability(_ logit: Float) -> Float { Float(Double(logit) - normalizer) }
     return SampledToken(
-      token: Int32(chosen), logProbability: logProbability(chosen),
-      alternatives: top.map { .init(token: Int32($0), logProbability: logProbability($0)) })
+      token: chosen, logProbability: logProbability(logit),
+      alternatives: top.map { .init(token: $0.token, logProbability: logProbability($0.logit)) })
   }
 }
 

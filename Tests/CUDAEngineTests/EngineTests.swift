@@ -293,6 +293,38 @@ struct EngineTests {
     }
   }
 
+  @Test("with log probabilities of tokens that are chosen step after step", arguments: [1, 3, 18])
+  func logProbabilities(count: Int) throws {
+    let fixture = Fixture.all[1]
+    let weights = try fixture.load().weights
+    let prompts = try (0..<count).map { Array(try fixture.prompt(64)[$0..<$0 + 4]) }
+    let samplings: [SamplingParameters] = [.greedy, .init(temperature: 0.7, seed: 1), .init(temperature: 1, topK: 5)]
+    // Some want none, and one at a time more than the device finds.
+    func run(_ engine: any Engine, _ indices: Range<Int>, more: Int?) throws -> [[SampledToken]] {
+      let entries = indices.map { index in
+        Batch.Entry(
+          sequence: engine.makeSequence(), tokens: prompts[index],
+          want: .token(samplings[index % 3], logProbabilities: more ?? [nil, 0, 3, 20][(index + count) % 4]))
+      }
+      var found = indices.map { _ in [SampledToken]() }
+      try engine.generate(Batch(entries), limit: 5) { tokens in
+        for (index, token) in tokens.enumerated() { found[index].append(token) }
+        return true
+      }
+      return found
+    }
+    for more in [nil, 25] {
+      let cpu = try CPUEngine(weights: weights, threads: 1)
+      let expected = try prompts.indices.flatMap { try run(cpu, $0..<$0 + 1, more: more) }
+      for (cooperative, screened) in Self.variants {
+        let gpu = try CUDAEngine(
+          weights: weights, device: device(), options: .init(screensHead: screened, isCooperative: cooperative))
+        let found = try run(gpu, 0..<count, more: more)
+        #expect(found == expected, "\(count) sequences, \(cooperative), \(screened), \(more ?? 0)")
+      }
+    }
+  }
+
   @Test(
     "when rows are so long that shared memory holds the LM head's data for four outputs but not the screen's",
     arguments: [4160, 4608, 6144])

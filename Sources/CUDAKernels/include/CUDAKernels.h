@@ -527,6 +527,27 @@ typedef struct SampleParameters {
   int vocabulary;
 } SampleParameters;
 
+/// The most tokens whose log probabilities are reported besides the chosen one's.
+enum { mostAlternatives = 20 };
+
+/// What log probabilities are computed from.
+typedef struct TokenDescription {
+  unsigned long long total;                  // the weights of all tokens at temperature 1
+  unsigned long long top[mostAlternatives];  // the logitKeys of the most likely, then zeros; a NaN has none
+  float logit;                               // of the chosen token
+  int unused;
+} TokenDescription;
+
+/// describe_rows
+typedef struct DescribeParameters {
+  DEVICE(const float) logits;              // [outputs][vocabulary], unchanged since the head
+  DEVICE(const int) rows;                  // [outputs]: each output's row of the batch
+  DEVICE(const int) tokens;                // by row of the batch: the chosen token
+  DEVICE(TokenDescription) descriptions;   // [outputs]
+  int vocabulary;
+  int alternatives;  // at most mostAlternatives; the first is found in any case
+} DescribeParameters;
+
 /// decode_one, decode_one_small, decode_resident, decode_few
 typedef struct DecodeParameters {
   DecodeModel model;

@@ -18,6 +18,7 @@ package struct KernelCheckList {
     .gemm256x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate,
     .rotateAndAppend, .attendDecode, .attendPrompt, .head1, .head4, .head8,
     .screenBuild, .screen1, .screen4, .screenTokens, .screenMany, .screenRescore, .adjustRows, .sampleRows,
+    .describeRows,
     .quantizeParts, .normalizeHeads, .addBranch, .gateRows, .scaleOutputs, .attendWindow,
   ]
 
@@ -88,6 +89,7 @@ package struct KernelCheckList {
       return ScreenCheck(&generator, .logits, tokens: [1, 4, Int(screenGroup)][generator.int(0...2)])
     case .adjustRows: return AdjustmentCheck(&generator)
     case .sampleRows: return SamplerCheck(&generator)
+    case .describeRows: return DescriptionCheck(&generator)
     case .decodeOne, .decodeOneSmall, .decodeResident, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced,
       .decodeResidentTraced, .decodeFewTraced:
       preconditionFailure("\(kernel.rawValue) is checked with its engine")
@@ -146,6 +148,7 @@ private struct LargeCases {
     case .screenRescore: return ScreenCheck(largeHead(), .logits, tokens: 4, blocks: 30, &generator)
     case .adjustRows: return AdjustmentCheck(&generator, vocabulary: 128_256)
     case .sampleRows: return SamplerCheck(&generator, vocabulary: 128_256)
+    case .describeRows: return DescriptionCheck(&generator, vocabulary: 128_256)
     case .decodeOne, .decodeOneSmall, .decodeResident, .decodeFew, .decodeOneTraced, .decodeOneSmallTraced,
       .decodeResidentTraced, .decodeFewTraced:
       preconditionFailure("\(kernel.rawValue) is checked with its engine")

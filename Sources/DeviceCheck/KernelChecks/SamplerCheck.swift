@@ -46,7 +46,7 @@ package struct SamplerCheck: KernelCheck {
     }
   }
 
-  private static func logits(_ count: Int, _ generator: inout SplitMix64) -> [Float] {
+  static func logits(_ count: Int, _ generator: inout SplitMix64) -> [Float] {
     var logits = (0..<count).map { _ in generator.float(-12...12) }
     switch generator.int(0...7) {
     case 0: logits = logits.map { ($0 / 4).rounded() }  // ties

@@ -12,6 +12,7 @@ template <class T> inline T atomicAdd(T *address, std::type_identity_t<T> value)
 
 #define sample_rows selftest_planted_plain_addition
 #define adjust_rows selftest_planted_plain_adjustment
+#define describe_rows selftest_planted_plain_description
 #include "sample.cu"
 
 CUDA_KERNEL(selftest_planted_plain_addition);

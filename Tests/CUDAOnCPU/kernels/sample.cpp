@@ -2,3 +2,4 @@
 
 CUDA_KERNEL(sample_rows);
 CUDA_KERNEL(adjust_rows);
+CUDA_KERNEL(describe_rows);
