@@ -16,8 +16,7 @@ struct alignas(16) SampleScratch {
   uint64 warpWeights[sampleWarps];
   uint64 warpKeys[sampleWarps];
   unsigned warpCounts[sampleWarps];
-  uint64 key, weight;
-  unsigned count;
+  uint64 key, wanted;
   int chosen;
 };
 static_assert(sizeof(SampleScratch) == sampleScratchBytes);
@@ -73,10 +72,10 @@ __device__ __forceinline__ uint64 blockMax(uint64 v, SampleScratch &scratch) {
   return most;
 }
 
-/// The key at which a walk through the candidates in descending order has counted `count` of them (`byCount`), or
-/// gathered `weight`: found digit by digit from the top. The candidates suffice for that.
-__device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 weight, const uint64 *keys,
-                                        const uint64 *weights, int candidates, SampleScratch &scratch) {
+/// The key at which a walk through the candidates in descending order has counted `wanted` of them (`byCount`), or
+/// gathered that weight: found digit by digit from the top. The candidates suffice for that.
+__device__ __forceinline__ uint64 keyAt(bool byCount, uint64 wanted, const uint64 *keys, const uint64 *weights,
+                                        int candidates, SampleScratch &scratch) {
   uint64 prefix = 0;
   for (int shift = 56; shift >= 0; shift -= 8) {
     __syncthreads();
@@ -95,21 +94,35 @@ __device__ __forceinline__ uint64 keyAt(bool byCount, unsigned count, uint64 wei
         atomicAdd(&scratch.weights[digit], weights[i]);
     }
     __syncthreads();
-    if (threadIdx.x == 0) {
-      int digit = digits - 1;
-      for (; digit > 0; digit--) {
-        if (byCount ? scratch.counts[digit] >= count : scratch.weights[digit] >= weight) break;
-        count -= byCount ? scratch.counts[digit] : 0;
-        weight -= byCount ? 0 : scratch.weights[digit];
+    if (threadIdx.x < warpThreads) {
+      // A lane has eight digits, the first lane the highest.
+      constexpr int perLane = digits / warpThreads;
+      const int lane = threadIdx.x, top = digits - 1 - perLane * lane;
+      uint64 own = 0;
+#pragma unroll 2
+      for (int d = 0; d < perLane; d++) own += byCount ? scratch.counts[top - d] : scratch.weights[top - d];
+      uint64 through = own;
+#pragma unroll
+      for (int step = 1; step < warpThreads; step *= 2) {
+        const uint64 other = __shfl_up_sync(0xFFFFFFFFu, through, step);
+        if (lane >= step) through += other;
       }
-      scratch.key = prefix | (uint64)digit << shift;
-      scratch.count = count;
-      scratch.weight = weight;
+      const unsigned reached = __ballot_sync(0xFFFFFFFFu, through >= wanted);
+      if (lane == (reached ? __ffs(reached) - 1 : warpThreads - 1)) {
+        uint64 left = wanted - (through - own);
+        int digit = top;
+        for (; digit > top - perLane + 1; digit--) {
+          const uint64 at = byCount ? scratch.counts[digit] : scratch.weights[digit];
+          if (at >= left) break;
+          left -= at;
+        }
+        scratch.key = prefix | (uint64)digit << shift;
+        scratch.wanted = left;
+      }
     }
     __syncthreads();
     prefix = scratch.key;
-    count = scratch.count;
-    weight = scratch.weight;
+    wanted = scratch.wanted;
   }
   return prefix;
 }
@@ -129,35 +142,48 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
     return idOfKey(blockMax(own, scratch));
   }
 
-  // The candidates, in ascending id.
-  int candidates = 0;
+  // The candidates, in ascending id. A warp counts those of its share of the vocabulary, then stores them behind those
+  // of the warps before it, so that the block waits once and not for every thousand tokens.
+  const int share = (vocabulary + sampleThreads - 1) / sampleThreads * warpThreads, first = warp * share,
+            last = min(vocabulary, first + share);
+  int candidates = 0, place = 0;
+#pragma unroll 8
+  for (int base = first; base < last; base += warpThreads) {
+    const int id = base + lane;
+    const bool present =
+        id < last && weightBelow(__fdiv_rn(logits[min(id, last - 1)], sampling.temperature), largest) != 0;
+    place += __popc(__ballot_sync(0xFFFFFFFFu, present));
+  }
+  if (lane == 0) scratch.warpCounts[warp] = place;
+  __syncthreads();
+  place = 0;
+#pragma unroll 4
+  for (int w = 0; w < sampleWarps; w++) {
+    const int count = scratch.warpCounts[w];
+    if (w < warp) place += count;
+    candidates += count;
+  }
   uint64 own = 0;
-  for (int base = 0; base < vocabulary; base += sampleThreads) {
-    const int id = base + threadIdx.x;
-    const float logit = id < vocabulary ? __fdiv_rn(logits[id], sampling.temperature) : 0.0f;
-    const uint64 weight = id < vocabulary ? weightBelow(logit, largest) : 0;
+#pragma unroll 4
+  for (int base = first; base < last; base += warpThreads) {
+    const int id = base + lane;
+    const float logit = __fdiv_rn(logits[min(id, last - 1)], sampling.temperature);
+    const uint64 weight = id < last ? weightBelow(logit, largest) : 0;
     const unsigned present = __ballot_sync(0xFFFFFFFFu, weight != 0);
-    if (lane == 0) scratch.warpCounts[warp] = __popc(present);
-    __syncthreads();
-    int place = candidates + __popc(present & ((1u << lane) - 1));
-    for (int w = 0; w < sampleWarps; w++) {
-      const int count = scratch.warpCounts[w];
-      if (w < warp) place += count;
-      candidates += count;
-    }
     if (weight) {
-      keys[place] = logitKey(logit, id);
-      weights[place] = weight;
+      const int to = place + __popc(present & ((1u << lane) - 1));
+      keys[to] = logitKey(logit, id);
+      weights[to] = weight;
       own += weight;
     }
-    __syncthreads();
+    place += __popc(present);
   }
   uint64 total = blockSum(own, scratch);
 
   // Filters keep the keys from `least` on.
   uint64 least = 0;
   if (sampling.topK > 0 && sampling.topK < candidates) {
-    least = keyAt(true, sampling.topK, 0, keys, weights, candidates, scratch);
+    least = keyAt(true, sampling.topK, keys, weights, candidates, scratch);
     own = 0;
     for (int i = threadIdx.x; i < candidates; i += sampleThreads) own += keys[i] >= least ? weights[i] : 0;
     total = blockSum(own, scratch);
@@ -165,7 +191,7 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
   if (sampling.topP < 1) {
     const uint64 goal = (uint64)ceil((double)sampling.topP * (double)total);
     if (goal < total) {
-      const uint64 key = keyAt(false, 0, goal, keys, weights, candidates, scratch);
+      const uint64 key = keyAt(false, goal, keys, weights, candidates, scratch);
       least = key > least ? key : least;
     }
   }
