@@ -143,16 +143,17 @@
       }
       let limits = options.limits
       var replicas: [LanguageModel] = []
-      for engine in options.engine.forEachDevice {
-        let (model, seconds) = try await engine.load(path, layout: options.layout, showsWarning: replicas.isEmpty) {
+      let count = options.engine.device.choices.count
+      try await options.engine.forEachDevice { engine, place in
+        let (model, seconds) = try await engine.load(path, layout: options.layout, showsWarning: place == 0) {
           $0.policy = Scheduler.Policy(running: limits.maxRunning, waiting: limits.maxWaiting)
         }
-        logger.info(
-          "model loaded",
-          metadata: [
-            "name": "\(names[0])", "engine": "\(model.engineDescription)", "context": "\(model.contextLength)",
-            "seconds": "\((seconds * 100).rounded() / 100)",
-          ])
+        var facts: Logger.Metadata = [
+          "name": "\(names[0])", "engine": "\(model.engineDescription)", "context": "\(model.contextLength)",
+          "seconds": "\((seconds * 100).rounded() / 100)",
+        ]
+        if count > 1 { facts["replica"] = "\(place + 1) of \(count), \(engine.device)" }
+        logger.info("model loaded", metadata: facts)
         replicas.append(model)
       }
       let model = replicas.removeFirst()

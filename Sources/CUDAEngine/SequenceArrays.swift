@@ -61,8 +61,20 @@ struct SequenceArrays {
     try bytes.withUnsafeBufferPointer { (bytes) throws(CUDAError) in
       try state.copy(from: UnsafeRawBufferPointer(bytes))
     }
-    for (index, start) in starts.enumerated() { try setPages(start.pages, of: index, from: 0) }
+    guard starts.count * pageCapacity <= Self.fewPages else {
+      for (index, start) in starts.enumerated() { try setPages(start.pages, of: index, from: 0) }
+      return
+    }
+    var all = [UInt64](repeating: 0, count: starts.count * pageCapacity)
+    for (index, start) in starts.enumerated() {
+      let place = index * pageCapacity
+      all.replaceSubrange(place..<place + start.pages.count, with: start.pages)
+    }
+    try setPages(all, of: 0, from: 0)
   }
+
+  /// Pages of all tables up to which one copy of them takes less time than a copy for each sequence: 128 KiB.
+  private static let fewPages = 16 << 10
 
   /// Adds pages to a sequence's table, in stream order: steps launched earlier do not see them, later steps do.
   func setPages(_ addresses: [UInt64], of index: Int, from first: Int) throws(CUDAError) {

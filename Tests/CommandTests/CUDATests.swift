@@ -35,6 +35,8 @@ import Testing
         let refused = try await BitNetProgram.run(Self.story + ["--device", "cpu,cuda:1"], environment: environment)
         #expect(refused.status != 0 && refused.text.isEmpty)
         #expect(refused.errors.contains("--device is cpu,cuda:1; expected one;"), "\(refused.errors)")
+        let open = try await BitNetProgram.run(batch + ["auto,cpu"])
+        #expect(open.status != 0 && open.errors.contains("expected auto alone"), "\(open.errors)")
         for wrong in ["cpu,", ",", "cuda:0,gpu"] {
           let found = try await BitNetProgram.run(Self.story + ["--device", wrong], environment: environment)
           #expect(found.status != 0 && found.errors.contains("'\(wrong)' is invalid"), "\(found.errors)")

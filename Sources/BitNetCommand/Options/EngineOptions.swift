@@ -44,12 +44,25 @@ struct EngineOptions: ParsableArguments {
     help: "Skip the check before the first use of a GPU, which takes up to half a minute once.")
   var skipsDeviceCheck = false
 
-  /// The same options for each of several devices.
-  var forEachDevice: [EngineOptions] {
-    device.choices.map { choice in
+  func validate() throws {
+    if device.choices.count > 1, device.choices.contains(where: { if case .auto = $0 { true } else { false } }) {
+      throw ValidationError("--device is \(device); expected auto alone, or devices by name")
+    }
+  }
+
+  /// Does something for each of several devices, one after the other. Errors then name the device.
+  ///
+  /// - Parameter body: gets the options for a device, and its place in the list.
+  func forEachDevice(_ body: (_ engine: EngineOptions, _ place: Int) async throws -> Void) async throws {
+    guard device.choices.count > 1 else { return try await body(self, 0) }
+    for (place, choice) in device.choices.enumerated() {
       var options = self
       options.device = DeviceList(choice)
-      return options
+      do {
+        try await body(options, place)
+      } catch let error where !(error is CancellationError) {
+        throw CommandError("--device \(choice): \(error)")
+      }
     }
   }
 

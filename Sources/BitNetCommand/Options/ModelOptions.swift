@@ -49,7 +49,9 @@ struct ModelOptions: ParsableArguments {
       }.model
     }
     var models: [LanguageModel] = []
-    for engine in engine.forEachDevice { models.append(try await load(engine, showsWarning: models.isEmpty)) }
+    try await engine.forEachDevice { engine, place in
+      models.append(try await load(engine, showsWarning: place == 0))
+    }
     guard models.count == 1 else { return models }
     let model = models[0]
     let set = try engine.processor.chosenInstructionSet()
