@@ -84,7 +84,7 @@ final class CPUModel {
     copiedTiles?.advance(&weights, team: team)
     let end = (plan.rows.map(\.position).max() ?? -1) + 1
     for table in rotary { table.extend(to: end) }
-    let wanted = plan.rows.map { row in row.output.map { output($0, plan.outputs[$0]) } ?? .none }
+    let wanted = plan.rows.map { row in row.output.map { output($0, of: plan) } ?? .none }
     var firstPages: [Int] = []
     var pages: [UnsafeMutablePointer<UInt16>] = []
     for entry in plan.entries {
@@ -119,12 +119,16 @@ final class CPUModel {
     return results
   }
 
-  private func output(_ index: Int, _ output: StepPlan.Output) -> CPUForwardPass.Token.Output {
-    switch output.want {
+  private func output(_ index: Int, of plan: StepPlan) -> CPUForwardPass.Token.Output {
+    let output = plan.outputs[index]
+    return switch output.want {
     // Where the screened head can serve and is likely to save time.
-    case .token(let sampling, nil, let adjustment)
-    where sampling.looksAtLargestOnly && screen?.pays(sampling) == true:
-      .candidates(index: index, .init(sampling: sampling, adjustment: adjustment, position: output.position))
+    case .token(let sampling, nil, let adjustment) where screen?.pays(sampling) == true:
+      .candidates(
+        index: index,
+        .init(
+          sampling, adjustment, history: plan.entries[output.entry].history.prefix(output.position),
+          position: output.position))
     case .hidden: .whole(index: index, needsLogits: false)
     case .token, .surprise, .logits: .whole(index: index, needsLogits: true)
     }

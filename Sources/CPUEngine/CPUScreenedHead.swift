@@ -26,14 +26,6 @@ final class CPUScreenedHead {
   /// Columns whose integer products fit in 32 bits: 127 · 128 · 2^17 < 2^31.
   static let longestRow = 1 << 17
 
-  /// How a token is going to be chosen.
-  struct Choice {
-    let sampling: SamplingParameters
-    let adjustment: RowAdjustment?
-    /// The position that the token will have.
-    let position: Int
-  }
-
   /// What was found of a token.
   struct Outcome {
     /// The chosen token.
@@ -360,7 +352,7 @@ final class CPUScreenedHead {
   ) -> Float {
     let first = block * Self.blockRows
     let uppers = uppers + t * paddedRows + first
-    guard let adjustment = choice.adjustment else {
+    guard !choice.keepsLogits else {
       return kernels.screenBounds(
         norms + first, norms + paddedRows + first, norms + 2 * paddedRows + first, Self.blockRows, token,
         table.columns, high, low, uppers)
@@ -373,10 +365,12 @@ final class CPUScreenedHead {
         (usable + part * Self.blockRows).initialize(from: norms + part * paddedRows + first, count: Self.blockRows)
       }
       func exclude(_ row: Int) { for part in 0..<3 { usable[part * Self.blockRows + row] = .infinity } }
-      if let mask = adjustment.mask {
+      if let mask = choice.adjustment?.mask {
         for row in 0..<min(Self.blockRows, table.rows - first) where !mask[first + row] { exclude(row) }
       }
-      for bias in adjustment.biases(of: first..<first + Self.blockRows) { exclude(Int(bias.token) - first) }
+      let rows = first..<first + Self.blockRows
+      for bias in choice.adjustment?.biases(of: rows) ?? [] { exclude(Int(bias.token) - first) }
+      for token in choice.penalized(in: rows) { exclude(Int(token) - first) }
       return kernels.screenBounds(
         usable, usable + Self.blockRows, usable + 2 * Self.blockRows, Self.blockRows, token, table.columns, high, low,
         uppers)
@@ -423,7 +417,7 @@ final class CPUScreenedHead {
       ids += UnsafeBufferPointer(start: survivors + start, count: count)
       found += UnsafeBufferPointer(start: logits + start, count: count)
     }
-    choice.adjustment?.addBiases(to: &found, ids: ids)
+    choice.adjust(&found, ids: ids)
     let token = found.withUnsafeBufferPointer { logits in
       ids.withUnsafeBufferPointer { ids in
         if let unseen = cut.unseen {

@@ -48,9 +48,6 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
     return temperature * (min(logarithm, 27.9) + 0.1)
   }
 
-  /// Whether the tokens inside `window` and, with top-k, among the k largest logits suffice to choose a token.
-  package var looksAtLargestOnly: Bool { repetitionPenalty == 1 }
-
   /// Whether top-p alone decides which tokens are kept.
   package var takesShare: Bool { temperature > 0 && topP < 1 && topK == 0 && minP == 0 && repetitionPenalty == 1 }
 
@@ -183,7 +180,7 @@ package enum Sampler {
   ///
   /// - Parameters:
   ///   - ids: the candidates' ids, ascending, one for each logit.
-  ///   - parameters: parameters whose `looksAtLargestOnly` is true.
+  ///   - parameters: parameters without a repetition penalty.
   ///   - kernels: the loops over the vocabulary.
   /// - Returns: the same token as `sample` with all logits.
   package static func choose(
@@ -284,9 +281,13 @@ package enum Sampler {
   private static func penalize(_ logits: UnsafeMutableBufferPointer<Float>, history: [Int32], penalty: Float) {
     guard penalty != 1 else { return }
     for token in Set(history) where logits.indices.contains(Int(token)) {
-      let logit = logits[Int(token)]
-      logits[Int(token)] = logit > 0 ? logit / penalty : logit * penalty
+      logits[Int(token)] = penalized(logits[Int(token)], by: penalty)
     }
+  }
+
+  /// The logit of a token that the sequence holds.
+  package static func penalized(_ logit: Float, by penalty: Float) -> Float {
+    logit > 0 ? logit / penalty : logit * penalty
   }
 
   /// Draws one of the tokens kept by the filters.

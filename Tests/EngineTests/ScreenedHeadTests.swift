@@ -263,6 +263,8 @@ struct ScreenedHeadTests {
       .init(temperature: 0.6, repetitionPenalty: 1.2, seed: 9), .init(temperature: 100, topK: 5, seed: 10),
       .init(temperature: 0.05, topP: 0.95, seed: 11), .init(temperature: 2, topP: 0.5, seed: 12),
       .init(temperature: 0.4, topP: 0.999, seed: 13), .init(temperature: 5, topP: 0.9, seed: 14),
+      .init(temperature: 0.7, topP: 0.9, repetitionPenalty: 1.3, seed: 15), .init(repetitionPenalty: 0.3),
+      .init(temperature: 0.3, topK: 3, repetitionPenalty: 2, seed: 16),
     ]
     func run(_ engine: any Engine) throws -> [[Int32]] {
       let ids = samplings.map { _ in engine.makeSequence() }
