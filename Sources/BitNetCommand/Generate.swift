@@ -76,7 +76,10 @@ struct Generate: AsyncParsableCommand {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "With --json, print the log probability of each token and of this many most likely alternatives.",
+      """
+      With --json or --jsonl, print the log probability of each token and of this many most likely alternatives, before \
+      penalties, biases, temperature and filters.
+      """,
       valueName: "count"))
   var logprobs: Int?
 
@@ -163,7 +166,12 @@ struct Generate: AsyncParsableCommand {
     let run = BatchRun(
       answerers: answerers, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
       activity: "answering", isQuiet: quiet)
-    if try await !run.run() { throw ExitCode.failure }
+    let isComplete = try await run.run()
+    if !quiet {
+      let engine = models[0].engineDescription
+      ByteOutput.note("engine: \(models.count == 1 ? engine : models.map(\.engineDescription).joined(separator: "; "))")
+    }
+    guard isComplete else { throw ExitCode.failure }
   }
 
   private static func standardInput() throws -> String {

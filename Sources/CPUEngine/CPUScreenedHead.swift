@@ -263,7 +263,7 @@ final class CPUScreenedHead {
       }
     }
     // From here on, all members go through the same phases, which therefore depend on nothing that a phase finds.
-    let triesCuts = choices.contains { $0.sampling.takesShare }
+    let triesCuts = choices.contains { $0.sampling.usesTopPAlone }
     member.phase(count) { t in
       outcomes[t] = nil
       let all = choices[t].sampling.cut(lowerBounds: UnsafeBufferPointer(start: floors + t * blocks, count: blocks))
@@ -271,10 +271,10 @@ final class CPUScreenedHead {
     }
     if triesCuts {
       member.phase(blocks, unit: 1, perMember: 8) { range in
-        for t in 0..<count where choices[t].sampling.takesShare { weighCuts(range, t, choices[t].sampling) }
+        for t in 0..<count where choices[t].sampling.usesTopPAlone { weighCuts(range, t, choices[t].sampling) }
       }
       member.phase(count) { t in
-        guard choices[t].sampling.takesShare else { return }
+        guard choices[t].sampling.usesTopPAlone else { return }
         let (start, length) = (t * blocks * Self.cutCount, blocks * Self.cutCount)
         let chosen = cuts[t * ScreenedCut.attempts].chosen(
           choices[t].sampling, above: UnsafeBufferPointer(start: above + start, count: length),

@@ -30,7 +30,7 @@ struct ScreenedCut {
   /// The cuts of the first and the second attempt: the one with which least work is to be expected, and the deepest.
   ///
   /// - Parameters:
-  ///   - sampling: parameters whose `takesShare` is true.
+  ///   - sampling: parameters whose `usesTopPAlone` is true.
   ///   - above: how many rows are above each tried cut, `[blocks][CTERNARY_CUTS]`.
   ///   - below: what the rows below each tried cut weigh, as a share of the largest logit's weight, in the same order.
   func chosen(_ sampling: SamplingParameters, above: UnsafeBufferPointer<Int32>, below: UnsafeBufferPointer<Float>)

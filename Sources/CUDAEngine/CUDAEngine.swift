@@ -196,12 +196,12 @@ package final class CUDAEngine: Engine {
       if configuration.isBidirectional { try store.requireWholeTexts(batch) }
       let sampling = decodeSampling(batch)
       let goesOn = sampling.map { residentsContinue(batch, $0) } ?? false
-      // A step that goes on where the last one ended finds everything on the device; others need the tokens on the
-      // host.
-      // The repetition penalty applies to the tokens of the steps that are under way, and their descriptions have one
-      // place.
       let alternatives = batch.entries.compactMap(\.want.alternatives).max()
+      // The repetition penalty applies to the tokens of the steps that are under way, and there is room for the
+      // description of one token of a sequence.
       let looksBack = alternatives != nil || sampling?.contains { $0.repetitionPenalty != 1 } ?? false
+      // Otherwise, a step that goes on where the last one ended finds everything on the device; others need the tokens
+      // on the host.
       if goesOn && !looksBack { while flights.count >= Self.stepsAhead { try finishFlight() } } else { try settle() }
       let plan = try store.admit(
         batch, vocabulary: configuration.vocabularySize, contextLength: contextLength, from: source)

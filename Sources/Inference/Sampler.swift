@@ -49,7 +49,7 @@ public struct SamplingParameters: Sendable, Equatable, Codable {
   }
 
   /// Whether top-p alone decides which tokens are kept.
-  package var takesShare: Bool { temperature > 0 && topP < 1 && topK == 0 && minP == 0 && repetitionPenalty == 1 }
+  package var usesTopPAlone: Bool { temperature > 0 && topP < 1 && topK == 0 && minP == 0 && repetitionPenalty == 1 }
 
   /// - Throws: `EngineError.parameter` naming the first value out of range.
   package func validate() throws(EngineError) {
@@ -211,7 +211,7 @@ package enum Sampler {
   ///
   /// - Parameters:
   ///   - ids: the candidates' ids, ascending, one for each logit.
-  ///   - parameters: parameters whose `takesShare` is true.
+  ///   - parameters: parameters whose `usesTopPAlone` is true.
   ///   - unseen: bounds of the other tokens.
   ///   - kernels: the loops over the vocabulary.
   /// - Returns: the same token as `sample` with all logits; nil if it depends on the other tokens' logits.

@@ -57,4 +57,5 @@ package let variedSamplings: [SamplingParameters] = [
   .init(temperature: 0.01, seed: 3), .init(temperature: 1, topK: 3, topP: 0.8, seed: 4),
   .init(temperature: 0.8, minP: 0.2, seed: 5), .init(temperature: 0.6, repetitionPenalty: 1.2, seed: 6),
   .init(temperature: 100, topK: 5, seed: 7), .init(temperature: 1, topK: 40, minP: 0.01, seed: 8),
+  .init(temperature: 0.3, topP: 0.8, seed: 9), .init(temperature: 0.7, topP: 0.9, repetitionPenalty: 1.3, seed: 10),
 ]

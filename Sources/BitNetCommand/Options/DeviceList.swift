@@ -16,11 +16,14 @@ struct DeviceList: ExpressibleByArgument, CustomStringConvertible {
     guard choices.count == parts.count else { return nil }
   }
 
+  /// A list with each of the devices.
+  var each: [DeviceList] { description.split(separator: ",").compactMap { DeviceList(argument: String($0)) } }
+
   /// The device of a command that uses one.
   func only() throws -> DeviceChoice {
     guard choices.count == 1 else {
       throw CommandError(
-        "--device is \(self); expected one; serve and generate --jsonl take several, for models that generate texts")
+        "--device is \(self); expected one; only serve and generate --jsonl take several, and not for embedding models")
     }
     return choices[0]
   }

@@ -55,13 +55,13 @@ struct EngineOptions: ParsableArguments {
   /// - Parameter body: gets the options for a device, and its place in the list.
   func forEachDevice(_ body: (_ engine: EngineOptions, _ place: Int) async throws -> Void) async throws {
     guard device.choices.count > 1 else { return try await body(self, 0) }
-    for (place, choice) in device.choices.enumerated() {
+    for (place, device) in device.each.enumerated() {
       var options = self
-      options.device = DeviceList(choice)
+      options.device = device
       do {
         try await body(options, place)
       } catch let error where !(error is CancellationError) {
-        throw CommandError("--device \(choice): \(error)")
+        throw CommandError("--device \(device): \(error)")
       }
     }
   }
