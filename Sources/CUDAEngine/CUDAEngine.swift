@@ -144,6 +144,15 @@ package final class CUDAEngine: Engine {
       buffers: pass.bufferByteCount, cache: pool.byteCount)
   }
 
+  /// How many rows of the LM head were computed after the screen, for all tokens so far, modulo 2^32.
+  package func screenedRows() throws(EngineError) -> UInt32 {
+    try withDevice { () throws in
+      try settle()
+      try pass.library.stream.synchronize()
+      return try pass.space.survivingRows()
+    }
+  }
+
   private var source: SequenceStore.Source {
     .init(
       make: { [pool] () throws(EngineError) in

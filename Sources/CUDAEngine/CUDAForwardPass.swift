@@ -151,12 +151,13 @@ final class CUDAForwardPass {
     try scaleOutputs(count, group.arrays)
     // The screen bounds unchanged logits.
     if let screen, wanted.allSatisfy({ $0.deviceSampling != nil }), adjustments.allSatisfy({ $0 == nil }) {
-      try screenedHead(screen, count, group.arrays)
+      let cuts = wanted.contains { $0.deviceSampling!.narrowsScreen }
+      try chooseScreened(screen, count, group.arrays, cuts: cuts)
     } else {
       try fullHead(count, group.arrays)
+      try adjust(adjustments)
+      try sample(count, group.arrays)
     }
-    try adjust(adjustments)
-    try sample(count, group.arrays)
     return try messages.wait(for: messages.next(count))
   }
 

@@ -57,8 +57,39 @@ extension CUDAForwardPass {
         best: space.best, outputs: Int32(count)))
   }
 
-  /// The same with the screen: logits that cannot matter for the outputs' sampling are minus infinity.
-  func screenedHead(_ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays) throws(CUDAError) {
+  /// Chooses the tokens of `count` outputs (1 to `screenGroup`) with the screened head, and sends them to the host as
+  /// those of the outputs from `first` on.
+  ///
+  /// - Parameter cuts: whether top-k or top-p draws one of them.
+  func chooseScreened(
+    _ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays, from first: Int = 0, cuts: Bool
+  ) throws(CUDAError) {
+    let blocks = try bound(screened, count, arrays)
+    if cuts {
+      try library.launch(
+        .screenCuts, CUDAGrid(Int(cutBlocks), count), sharedBytes: Int(cutScratchBytes),
+        ScreenCutsParameters(
+          upper: screened.upper.address, floors: space.floors, blockFloors: screened.blockFloors,
+          windows: arrays.windows, sampling: arrays.sampling, below: screened.below, above: screened.above,
+          arrivals: screened.cutArrivals, cuts: screened.cuts, vocabulary: Int32(configuration.vocabularySize),
+          screenBlocks: Int32(blocks)))
+    }
+    for attempt in 0..<(cuts ? 2 : 1) {
+      let attempt = ScreenCuts(
+        cuts: cuts ? screened.cuts : 0, retries: screened.retries, attempt: Int32(attempt), unused: 0)
+      let input = headInput
+      try library.launch(
+        .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
+        RescoreParameters(
+          head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows, cuts: attempt,
+          upper: screened.upper.address, logits: space.logits.address, floors: space.floors, best: space.best,
+          arrivals: space.screenArrivals, survivors: space.survivors))
+      try sample(count, arrays, from: first, attempt)
+    }
+  }
+
+  /// Computes bounds of the logits of `count` outputs; returns how many blocks share the vocabulary.
+  private func bound(_ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays) throws(CUDAError) -> Int {
     let input = headInput
     if let bytes = screenManyBytes(screened, count) {
       try library.launch(
@@ -68,29 +99,25 @@ extension CUDAForwardPass {
           codes: screened.tokenCodes.address, stride: screened.screen.stride))
       // A warp takes sixteen rows at a time.
       let blocks = min(
-        try library.residentBlocks(.screenMany, sharedBytes: bytes), (configuration.vocabularySize + 127) / 128)
+        try library.residentBlocks(.screenMany, sharedBytes: bytes), (configuration.vocabularySize + 127) / 128,
+        Int(mostScreenBlocks))
       try library.launch(
         .screenMany, CUDAGrid(blocks), sharedBytes: bytes,
         ScreenManyParameters(
           screen: screened.screen, facts: screened.tokenFacts.address, codes: screened.tokenCodes.address,
-          upper: space.logits.address, floors: space.floors, vocabulary: Int32(configuration.vocabularySize),
-          hidden: Int32(configuration.hiddenSize), outputs: Int32(count)))
-    } else {
-      let screen = screenKernel(screened, count)
-      try library.launch(
-        screen.kernel,
-        CUDAGrid(try headBlocks(screen.kernel, screen.sharedBytes), (count + screen.width - 1) / screen.width),
-        sharedBytes: screen.sharedBytes,
-        ScreenParameters(
-          head: input.head, screen: screened.screen, x: input.x, rows: arrays.rows,
-          upper: space.logits.address, floors: space.floors, outputs: Int32(count)))
+          upper: screened.upper.address, floors: space.floors, blockFloors: screened.blockFloors,
+          vocabulary: Int32(configuration.vocabularySize), hidden: Int32(configuration.hiddenSize),
+          outputs: Int32(count)))
+      return blocks
     }
+    let screen = screenKernel(screened, count)
+    let blocks = min(try headBlocks(screen.kernel, screen.sharedBytes), Int(mostScreenBlocks))
     try library.launch(
-      .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
-      RescoreParameters(
-        head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows,
-        logits: space.logits.address, floors: space.floors, best: space.best, arrivals: space.screenArrivals,
-        survivors: space.survivors))
+      screen.kernel, CUDAGrid(blocks, (count + screen.width - 1) / screen.width), sharedBytes: screen.sharedBytes,
+      ScreenParameters(
+        head: input.head, screen: screened.screen, x: input.x, rows: arrays.rows, upper: screened.upper.address,
+        floors: space.floors, blockFloors: screened.blockFloors, outputs: Int32(count)))
+    return blocks
   }
 
   /// Loads the kernel of the full head for `count` outputs.
@@ -109,6 +136,7 @@ extension CUDAForwardPass {
       _ = try headBlocks(screen.kernel, screen.sharedBytes)
     }
     _ = try headBlocks(.screenRescore, headBytes(1))
+    try library.prepared(.screenCuts, sharedBytes: Int(cutScratchBytes))
   }
 
   private func headBlocks(_ kernel: Kernel, _ bytes: Int) throws(CUDAError) -> Int {
@@ -117,13 +145,17 @@ extension CUDAForwardPass {
 
   /// Chooses the tokens of `count` outputs, whose logits and best keys are computed, and sends them to the host as those
   /// of the outputs from `first` on.
-  func sample(_ count: Int, _ arrays: OutputArrays, from first: Int = 0) throws(CUDAError) {
+  ///
+  /// - Parameter cuts: of the screened head; an output that it leaves open is not sent.
+  func sample(
+    _ count: Int, _ arrays: OutputArrays, from first: Int = 0, _ cuts: ScreenCuts = ScreenCuts()
+  ) throws(CUDAError) {
     try library.launch(
       .sampleRows, CUDAGrid(count), sharedBytes: sampleScratchBytes,
       SampleParameters(
         logits: space.logits.address, sampling: arrays.sampling, best: space.best, rows: arrays.rows,
         tokens: arrays.tokens, positions: arrays.positions, candidates: space.candidates,
-        delivery: messages.delivery(from: first),
+        delivery: messages.delivery(from: first), cuts: cuts,
         vocabulary: Int32(configuration.vocabularySize)))
   }
 }

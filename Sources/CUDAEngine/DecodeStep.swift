@@ -15,6 +15,8 @@ final class DecodeStep {
     let count: Int
     /// Blocks for the chunks of a sequence's attention, where each operation is a kernel; 0 for the cooperative kernel.
     let chunks: Int
+    /// Whether the screened head has cuts.
+    let cuts: Bool
 
     var isCooperative: Bool { chunks == 0 }
   }
@@ -34,6 +36,8 @@ final class DecodeStep {
   private let group: SequenceArrays
   /// Those of steps with a kernel for each operation; nil for models that cannot be recorded so.
   private let many: SequenceArrays?
+  /// Whether top-k or top-p draws tokens of the sequences that were prepared.
+  private var narrowsScreen = false
   private var graphs: [Form: CUDAGraph] = [:]
   /// What has been launched kernel by kernel, which loads the kernels, and is worth a graph when it comes again.
   private var firstTimes: Set<Form> = []
@@ -155,10 +159,11 @@ final class DecodeStep {
 
   /// - Parameter positions: of the longest sequence, its new token included.
   private func form(_ count: Int, positions: Int) -> Form {
-    guard variant(count) == nil else { return Form(count: count, chunks: 0) }
+    let cuts = narrowsScreen && pass.screen != nil
+    guard variant(count) == nil else { return Form(count: count, chunks: 0, cuts: cuts) }
     // More blocks than a sequence has chunks return at once. Few numbers make few graphs.
     let chunks = (positions + attentionChunkLength - 1) / attentionChunkLength
-    return Form(count: count, chunks: [1, 4, 16].first { chunks <= $0 } ?? 64)
+    return Form(count: count, chunks: [1, 4, 16].first { chunks <= $0 } ?? 64, cuts: cuts)
   }
 
   /// Whether `count` sequences can go together.
@@ -170,7 +175,10 @@ final class DecodeStep {
   func isCooperative(_ count: Int) -> Bool { variant(count) != nil }
 
   /// Writes the sequences' state to the device. No step is running.
-  func prepare(_ starts: [SequenceArrays.Start]) throws(CUDAError) { try arrays(starts.count).write(starts) }
+  func prepare(_ starts: [SequenceArrays.Start]) throws(CUDAError) {
+    narrowsScreen = starts.contains { $0.sampling.narrowsScreen }
+    try arrays(starts.count).write(starts)
+  }
 
   /// Adds pages to the table of one of `count` sequences, for the steps that are launched from now on.
   func setPages(_ addresses: [UInt64], of index: Int, among count: Int, from first: Int) throws(CUDAError) {
@@ -210,9 +218,10 @@ final class DecodeStep {
     }
   }
 
-  /// Records the cooperative step of `count` sequences as a graph, without running it. If that fails, steps are launched
-  /// kernel by kernel: a driver that does not record cooperative launches still runs them.
-  func recordGraph(_ count: Int) throws(CUDAError) { try recordGraph(Form(count: count, chunks: 0)) }
+  /// Records the cooperative step of `count` sequences, of which none is drawn by top-k or top-p, as a graph, without
+  /// running it. If that fails, steps are launched kernel by kernel: a driver that does not record cooperative launches
+  /// still runs them.
+  func recordGraph(_ count: Int) throws(CUDAError) { try recordGraph(Form(count: count, chunks: 0, cuts: false)) }
 
   private func recordGraph(_ form: Form) throws(CUDAError) {
     // Loading a kernel is not allowed while a stream records.
@@ -237,7 +246,7 @@ final class DecodeStep {
     // The kernel for one sequence leaves the head to one of its own.
     let computesHead = pass.screen == nil && form.isCooperative && variant(form.count)!.kernel == .decodeFew
     try launchLayers(form, computesHead: computesHead)
-    try finish(form.count, hasLogits: computesHead)
+    try finish(form.count, hasLogits: computesHead, cuts: form.cuts)
   }
 
   /// Launches the layers, and the head with them if the form computes it.
@@ -279,7 +288,7 @@ final class DecodeStep {
     // Without the head, which follows as a kernel of its own: the time is that of the layers.
     try launchLayers(variant, count, computesHead: false, trace: (blocks, buffer.address))
     try end.record(on: library.stream)
-    try finish(count, hasLogits: false)
+    try finish(count, hasLogits: false, cuts: narrowsScreen)
     try library.stream.synchronize()
     var values = [UInt32](repeating: 0, count: handOvers * blocks * marks)
     try values.withUnsafeMutableBufferPointer { (values) throws(CUDAError) in
@@ -289,15 +298,14 @@ final class DecodeStep {
   }
 
   /// Launches the rest of the step after the layers: the head, unless logits are computed already, and the sampler.
-  private func finish(_ count: Int, hasLogits: Bool) throws(CUDAError) {
+  private func finish(_ count: Int, hasLogits: Bool, cuts: Bool) throws(CUDAError) {
     try forEachGroup(of: count) { (group, outputs) throws(CUDAError) in
       if !hasLogits {
         try pass.scaleOutputs(group.count, outputs)
         if let screen = pass.screen {
-          try pass.screenedHead(screen, group.count, outputs)
-        } else {
-          try pass.fullHead(group.count, outputs)
+          return try pass.chooseScreened(screen, group.count, outputs, from: group.lowerBound, cuts: cuts)
         }
+        try pass.fullHead(group.count, outputs)
       }
       try pass.sample(group.count, outputs, from: group.lowerBound)
     }

@@ -46,6 +46,7 @@ final class DeviceWorkspace {
   let screenArrivals: UInt64
   let survivors: UInt64
   let barrier: UInt64
+  private let small: CUDABuffer
   let candidates: Candidates
   private let buffers: [CUDABuffer]
 
@@ -104,12 +105,22 @@ final class DeviceWorkspace {
       capacity: Int32(chunkCapacity), unused: 0)
 
     // Five small arrays of [screenGroup] in one buffer, 128 bytes each.
-    let small = try allocate(5 * 128, cleared: true).address
-    (best, floors, screenArrivals, survivors, barrier) = (small, small + 128, small + 256, small + 384, small + 512)
+    small = try allocate(5 * 128, cleared: true)
+    let first = small.address
+    (best, floors, screenArrivals, survivors, barrier) = (first, first + 128, first + 256, first + 384, first + 512)
     candidates = Candidates(
       keys: try allocate(8 * screenGroup * configuration.vocabularySize).address,
       weights: try allocate(8 * screenGroup * configuration.vocabularySize).address)
     self.buffers = buffers
+  }
+
+  /// How many rows the screened head has computed, modulo 2^32.
+  func survivingRows() throws(CUDAError) -> UInt32 {
+    var value = [UInt32(0)]
+    try value.withUnsafeMutableBufferPointer { (value) throws(CUDAError) in
+      try small.copy(to: UnsafeMutableRawBufferPointer(value), from: 384)
+    }
+    return value[0]
   }
 
   var byteCount: Int { buffers.reduce(0) { $0 + $1.byteCount } }

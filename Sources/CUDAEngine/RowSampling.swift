@@ -8,3 +8,8 @@ extension RowSampling {
       leastWeight: max(1, UInt64((parameters.minP * 0x1p40).rounded(.up))), seed: parameters.seed)
   }
 }
+
+extension SamplingParameters {
+  /// Whether the screened head needs fewer rows for such a token than the temperature's window has.
+  var narrowsScreen: Bool { temperature > 0 && (topK > 0 || topP < 1) }
+}

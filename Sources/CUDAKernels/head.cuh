@@ -163,9 +163,11 @@ private:
   }
 };
 
-/// Raises best[t] to the largest key of the block's warps. keys: [blockWarps][Tokens] in shared memory.
+/// Raises best[t] to the largest key of the block's warps, and stores it in ofBlocks [tokens][mostScreenBlocks], if
+/// there is one. keys: [blockWarps][Tokens] in shared memory.
 template <int Tokens>
-__device__ __forceinline__ void publishBest(const uint64 (&own)[Tokens], uint64 *keys, int tokens, uint64 *best) {
+__device__ __forceinline__ void publishBest(const uint64 (&own)[Tokens], uint64 *keys, int tokens, uint64 *best,
+                                            uint64 *ofBlocks = nullptr) {
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   if (lane == 0)
     for (int t = 0; t < Tokens; t++) keys[warp * Tokens + t] = own[t];
@@ -175,6 +177,7 @@ __device__ __forceinline__ void publishBest(const uint64 (&own)[Tokens], uint64 
     for (int w = 0; w < blockWarps; w++)
       most = keys[w * Tokens + threadIdx.x] > most ? keys[w * Tokens + threadIdx.x] : most;
     atomicMax(best + threadIdx.x, most);
+    if (ofBlocks) ofBlocks[threadIdx.x * mostScreenBlocks + blockIdx.x] = most;
   }
 }
 

@@ -55,6 +55,9 @@ static const char sample[] = {
 static const char screen[] = {
 #embed "ptx/screen.ptx" suffix(, 0)
 };
+static const char screen_cuts[] = {
+#embed "ptx/screen_cuts.ptx" suffix(, 0)
+};
 
 #define IMAGE(name) {#name, name, sizeof name}
 static const KernelImage images[] = {
@@ -75,6 +78,7 @@ static const KernelImage images[] = {
     IMAGE(rows),
     IMAGE(sample),
     IMAGE(screen),
+    IMAGE(screen_cuts),
 };
 
 const KernelImage *cuda_kernel_images(size_t *count) {

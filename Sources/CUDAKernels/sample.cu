@@ -127,16 +127,24 @@ __device__ __forceinline__ uint64 keyAt(bool byCount, uint64 wanted, const uint6
   return prefix;
 }
 
-/// Draws one of the tokens that the filters keep.
+/// What the output's logits that were not computed can weigh: 0 if they cannot matter.
+__device__ __forceinline__ uint64 unseenWeight(const ScreenCuts &cuts) {
+  return cuts.cuts && !cuts.attempt ? cuts.cuts[blockIdx.x].unseen : 0;
+}
+
+/// Draws one of the tokens that the filters keep; -1 if that depends on logits that were not computed.
 __device__ __forceinline__ int draw(const float *logits, int vocabulary, const RowSampling &sampling, uint64 best,
-                                    uint64 position, uint64 *keys, uint64 *weights, SampleScratch &scratch) {
+                                    uint64 position, const ScreenCuts &cuts, uint64 *keys, uint64 *weights,
+                                    SampleScratch &scratch) {
   const int warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
-  const float largest = __fdiv_rn(logitOfKey(best), sampling.temperature);
+  const float temperature = sampling.temperature;
+  const float largest = __fdiv_rn(logitOfKey(best), temperature);
   if (!(fabsf(largest) < __int_as_float(0x7F800000))) {
+    if (unseenWeight(cuts)) return -1;
     // Nothing to weigh: the smallest id with the largest quotient.
     uint64 own = 0;
     for (int id = threadIdx.x; id < vocabulary; id += sampleThreads) {
-      const uint64 key = logitKey(__fdiv_rn(logits[id], sampling.temperature), id);
+      const uint64 key = logitKey(__fdiv_rn(logits[id], temperature), id);
       own = key > own ? key : own;
     }
     return idOfKey(blockMax(own, scratch));
@@ -151,7 +159,7 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
   for (int base = first; base < last; base += warpThreads) {
     const int id = base + lane;
     const bool present =
-        id < last && weightBelow(__fdiv_rn(logits[min(id, last - 1)], sampling.temperature), largest) != 0;
+        id < last && weightBelow(__fdiv_rn(logits[min(id, last - 1)], temperature), largest) != 0;
     place += __popc(__ballot_sync(0xFFFFFFFFu, present));
   }
   if (lane == 0) scratch.warpCounts[warp] = place;
@@ -167,7 +175,7 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
 #pragma unroll 4
   for (int base = first; base < last; base += warpThreads) {
     const int id = base + lane;
-    const float logit = __fdiv_rn(logits[min(id, last - 1)], sampling.temperature);
+    const float logit = __fdiv_rn(logits[min(id, last - 1)], temperature);
     const uint64 weight = id < last ? weightBelow(logit, largest) : 0;
     const unsigned present = __ballot_sync(0xFFFFFFFFu, weight != 0);
     if (weight) {
@@ -189,10 +197,21 @@ __device__ __forceinline__ int draw(const float *logits, int vocabulary, const R
     total = blockSum(own, scratch);
   }
   if (sampling.topP < 1) {
-    const uint64 goal = (uint64)ceil((double)sampling.topP * (double)total);
-    if (goal < total) {
+    // With all the weight that other tokens can have.
+    const uint64 unseen = unseenWeight(cuts);
+    const uint64 goal = (uint64)ceil((double)sampling.topP * (double)(total + unseen));
+    if (unseen && goal > total) return -1;
+    if (unseen || goal < total) {
       const uint64 key = keyAt(false, goal, keys, weights, candidates, scratch);
       least = key > least ? key : least;
+    }
+    if (unseen) {
+      // Without any, the last kept token must be the same.
+      own = 0;
+      for (int i = threadIdx.x; i < candidates; i += sampleThreads) own += keys[i] > least ? weights[i] : 0;
+      const uint64 before = blockSum(own, scratch), fewest = (uint64)ceil((double)sampling.topP * (double)total);
+      const float below = __fdiv_rn(cuts.cuts[blockIdx.x].thresholds[0], temperature);
+      if (before >= fewest || !(logitOfKey(least) > below)) return -1;
     }
   }
   if (sampling.leastWeight > 1) {
@@ -239,16 +258,20 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
 sample_rows(const SampleParameters p) {
   DYNAMIC_SHARED(shared);
   const int output = blockIdx.x, row = p.rows[output];
-  const RowSampling how = p.sampling[output];
+  const ScreenCuts &cuts = p.cuts;
+  if (cuts.attempt && !cuts.retries[output]) return;
+  // Most of it is read when it is needed: registers are scarce.
+  const RowSampling &how = p.sampling[output];
   const uint64 key = p.best[output];
   const int position = p.positions[row] + 1;
   int token = idOfKey(key);
   if (how.temperature > 0)
-    token = draw(p.logits + (size_t)output * p.vocabulary, p.vocabulary, how, key, position,
+    token = draw(p.logits + (size_t)output * p.vocabulary, p.vocabulary, how, key, position, cuts,
                  p.candidates.keys + (size_t)output * p.vocabulary,
                  p.candidates.weights + (size_t)output * p.vocabulary, *(SampleScratch *)shared);
   __syncthreads();  // all threads have read position and best
-  if (threadIdx.x == 0) {
+  if (threadIdx.x == 0 && cuts.cuts) cuts.retries[output] = token < 0;
+  if (threadIdx.x == 0 && token >= 0) {
     p.tokens[row] = token;
     p.positions[row] = position;
     p.best[output] = 0;

@@ -1,4 +1,5 @@
 // The screened head, in two launches: estimates and bounds of all logits, then the logits that can matter, exactly.
+// screen_cuts.cu has the kernel between them that finds which rows matter with top-k and top-p.
 //
 // Bytes: vocabulary·hidden of int8 codes from memory for each group of tokens, then 2·hidden for each row that
 // survives. Bound by: memory; two dp4a for each four weights and token, or four mma for 16 rows, 64 columns and eight
@@ -85,7 +86,7 @@ template <int Tokens> __device__ __forceinline__ void estimates(const ScreenPara
       if (lane == t && t < tokens) p.upper[(size_t)(first + t) * head.vocabulary + id] = __fadd_rn(estimate, bound);
     }
   }
-  publishBest<Tokens>(own, keys, tokens, p.floors + first);
+  publishBest<Tokens>(own, keys, tokens, p.floors + first, p.blockFloors + (size_t)first * mostScreenBlocks);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3)
@@ -214,12 +215,13 @@ screen_many(const ScreenManyParameters p) {
     for (int w = 0; w < blockWarps; w++)
       most = keys[w * screenGroup + threadIdx.x] > most ? keys[w * screenGroup + threadIdx.x] : most;
     atomicMax(p.floors + first + threadIdx.x, most);
+    p.blockFloors[(size_t)(first + threadIdx.x) * mostScreenBlocks + blockIdx.x] = most;
   }
 }
 
-/// Replaces upper bounds by logits: exact ones where the bound comes within `windows[output]` of the largest lower
-/// bound, minus infinity elsewhere. Launch: 256 threads; grid (any number of blocks, outputs); shared memory as for
-/// head_1.
+/// Computes the logits of rows whose upper bound comes within `windows[output]` of the largest lower bound, or reaches
+/// the threshold of a cut; the others are minus infinity. Launch: 256 threads; grid (any number of blocks, outputs);
+/// shared memory as for head_1.
 extern "C" __global__ void __launch_bounds__(256, 3)
 screen_rescore(const RescoreParameters p) {
   DYNAMIC_SHARED(shared);
@@ -228,10 +230,12 @@ screen_rescore(const RescoreParameters p) {
   uint64 *keys = (uint64 *)(shared + sizeof(RowScratch));
   float *normed = (float *)(shared + sizeof(RowScratch) + sizeof(uint64) * blockWarps);
   const int output = blockIdx.y, warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
+  if (p.cuts.attempt && !p.cuts.retries[output]) return;
   normalizeForHead<1>(head, p.x, p.rows + output, 1, normed, scratch);
-  const float least = logitOfKey(ptx::loadCoherent(p.floors + output));
-  // The window's edge, with room for the roundings of temperature and difference.
-  const float threshold = __fsub_rn(__fsub_rn(least, p.windows[output]), __fmul_rn(1e-5f, fabsf(least)));
+  const float threshold = p.cuts.cuts
+                              ? p.cuts.cuts[output].thresholds[p.cuts.attempt]
+                              : windowEdge(logitOfKey(ptx::loadCoherent(p.floors + output)), p.windows[output]);
+  const float *upper = p.upper + (size_t)output * head.vocabulary;
   float *own = p.logits + (size_t)output * head.vocabulary;
   uint64 most = 0;
   unsigned count = 0;
@@ -239,7 +243,7 @@ screen_rescore(const RescoreParameters p) {
        base += gridDim.x * blockWarps * warpThreads) {
     const int id = base + lane;
     // Not "bound >= threshold": a bound that is not a number bounds nothing, so its row is computed.
-    const bool survives = id < head.vocabulary && !(own[id] < threshold);
+    const bool survives = id < head.vocabulary && !(upper[id] < threshold);
     if (id < head.vocabulary && !survives) own[id] = -__int_as_float(0x7F800000);
     unsigned left = __ballot_sync(0xFFFFFFFFu, survives);
     count += __popc(left);

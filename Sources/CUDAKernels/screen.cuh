@@ -63,3 +63,8 @@ __device__ __forceinline__ void estimateLogit(const float4 &row, const ScreenTok
   // · 0, not a number.
   bound = __fmaf_rn(__fmul_rn(whole, __fmul_rn(16.0f, token.norm)), 0.0f, bound);
 }
+
+/// The logit below which the window ends, with room for the roundings of temperature and difference.
+__device__ __forceinline__ float windowEdge(float largest, float window) {
+  return __fsub_rn(__fsub_rn(largest, window), __fmul_rn(1e-5f, fabsf(largest)));
+}

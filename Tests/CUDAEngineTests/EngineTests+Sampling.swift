@@ -22,6 +22,34 @@ extension EngineTests {
     #expect(Set(expected.joined().map(\.token)).count > 3)
   }
 
+  @Test(
+    "with top-k and top-p in the demo model, of which the screened head computes few rows",
+    arguments: [(1, true), (3, false), (6, true), (11, true)])
+  func cuts(count: Int, cooperative: Bool) throws {
+    let weights = try ModelLoader.load(path: Repository.path("Sources/DemoModel/demo.safetensors")).weights
+    let samplings: [SamplingParameters] = [
+      .init(temperature: 0.7, topP: 0.9, seed: 1), .init(temperature: 1, topK: 5, seed: 2),
+      .init(temperature: 0.8, topK: 8, topP: 0.8, seed: 3), .init(temperature: 0.5, topP: 0.95, minP: 0.02, seed: 4),
+      .init(temperature: 2, topP: 0.5, seed: 5), .greedy, .init(temperature: 1, topP: 0.999_999_94, seed: 6),
+    ]
+    let prompts = (0..<count).map { index in (0...index).map { Int32(17 * $0 + 300 * index) } }
+    let cpu = try CPUEngine(weights: weights, threads: 1, screensHead: false)
+    let expected = try prompts.indices.map { try generate(cpu, prompts[$0], count: 8, samplings[$0 % 7]) }
+    let gpu = try CUDAEngine(
+      weights: weights, device: Self.smallDevice(), options: .init(screensHead: true, isCooperative: cooperative))
+    var found = prompts.map { _ in [Int32]() }
+    let entries = prompts.indices.map {
+      Batch.Entry(sequence: gpu.makeSequence(), tokens: prompts[$0], want: .token(samplings[$0 % 7]))
+    }
+    try gpu.generate(Batch(entries), limit: 8) { tokens in
+      for (index, token) in tokens.enumerated() { found[index].append(token.token) }
+      return true
+    }
+    #expect(found == expected)
+    let share = try Double(gpu.screenedRows()) / Double(8 * count * weights.configuration.vocabularySize)
+    #expect(share < 0.6)
+  }
+
   @Test("after truncation, with repetition penalty and with log probabilities")
   func hostSampling() throws {
     let fixture = Fixture.all[1]

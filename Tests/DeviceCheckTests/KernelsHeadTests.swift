@@ -20,6 +20,11 @@ extension KernelTests {
       KernelTests.run(0..<40) { ScreenCheck(&$0, .bounds, tokens: tokens) }
     }
 
+    @Test("Screened: cuts with least work, and what is below them")
+    func screenCuts() {
+      KernelTests.run(0..<150) { ScreenCutsCheck(&$0) }
+    }
+
     @Test("Screened: no relevant logit is missing or differs", arguments: [1, 4])
     func screenedLogits(tokens: Int) {
       KernelTests.run(0..<40) { ScreenCheck(&$0, .logits, tokens: tokens) }

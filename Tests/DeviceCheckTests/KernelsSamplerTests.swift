@@ -7,7 +7,7 @@ extension KernelTests {
   struct SamplerTests {
     @Test("Chooses the same tokens as Sampler.sample")
     func samples() {
-      KernelTests.run(0..<150) { SamplerCheck(&$0) }
+      KernelTests.run(0..<300) { SamplerCheck(&$0) }
     }
   }
 }

@@ -114,6 +114,23 @@ typedef struct RowSampling {
   unsigned long long seed;
 } RowSampling;
 
+/// Which rows of the screened head are computed for an output, and what the others can weigh.
+typedef struct ScreenCut {
+  /// By attempt: rows whose upper bound is below are left out. Those that the last attempt leaves out cannot matter.
+  float thresholds[2];
+  /// At least the weight of the rows that the first attempt leaves out, in units of the sampler; 0: they cannot matter.
+  unsigned long long unseen;
+} ScreenCut;
+
+/// The cuts of a step's outputs. An output whose token the first attempt did not settle has a second one, in kernels
+/// that do nothing for the others.
+typedef struct ScreenCuts {
+  DEVICE(const ScreenCut) cuts;  // [outputs]; null: one attempt, without cuts
+  DEVICE(unsigned) retries;      // [outputs]: whether there is a second attempt, zero between steps
+  int attempt;                   // 0 or 1
+  int unused;
+} ScreenCuts;
+
 /// Room for the candidates of each output, in ascending order of their ids: [outputs][vocabulary] each.
 typedef struct Candidates {
   DEVICE(uint64) keys;
@@ -170,6 +187,11 @@ enum {
   outputGroup = 8,
   /// Outputs whose logits are kept together, and that screen_many takes in one block.
   screenGroup = 16,
+  /// Blocks of a launch of screen_1, screen_4 or screen_many at most.
+  mostScreenBlocks = 1024,
+  /// Blocks of screen_cuts for an output, and the cuts that it tries.
+  cutBlocks = 32,
+  triedCuts = 8,
 };
 
 /// The sequences of a decode step. One struct in device memory, in which the sampler writes the next step's tokens and
@@ -205,6 +227,7 @@ enum {
   tileScratchBytes = 84608,
   windowScratchBytes = 60032,
   sampleScratchBytes = 3744,
+  cutScratchBytes = 8720,
 };
 
 enum {
@@ -451,6 +474,7 @@ typedef struct ScreenParameters {
   DEVICE(const int) rows;  // as in HeadParameters
   DEVICE(float) upper;     // [outputs][vocabulary]: the most a logit can be
   DEVICE(uint64) floors;   // [outputs]: raised to the key of the largest lower bound; zero before
+  DEVICE(uint64) blockFloors;  // [outputs][mostScreenBlocks]: the same of each block's rows
   int outputs;
 } ScreenParameters;
 
@@ -471,10 +495,27 @@ typedef struct ScreenManyParameters {
   DEVICE(const uint4) codes;
   DEVICE(float) upper;    // as in ScreenParameters
   DEVICE(uint64) floors;  // as in ScreenParameters
+  DEVICE(uint64) blockFloors;
   int vocabulary;
   int hidden;
   int outputs;
 } ScreenManyParameters;
+
+/// screen_cuts
+typedef struct ScreenCutsParameters {
+  DEVICE(const float) upper;           // as in ScreenParameters
+  DEVICE(const uint64) floors;
+  DEVICE(const uint64) blockFloors;
+  DEVICE(const float) windows;         // as in RescoreParameters
+  DEVICE(const RowSampling) sampling;  // [outputs]
+  DEVICE(float) below;                 // [outputs][cutBlocks][triedCuts]: what rows below each cut weigh at most, as a
+                                       // share of the largest weight
+  DEVICE(unsigned) above;              // the same shape: how many rows are not below
+  DEVICE(unsigned) arrivals;           // [outputs], zero between launches
+  DEVICE(ScreenCut) cuts;              // [outputs]
+  int vocabulary;
+  int screenBlocks;  // of the launch that made the bounds
+} ScreenCutsParameters;
 
 /// screen_rescore
 typedef struct RescoreParameters {
@@ -482,7 +523,9 @@ typedef struct RescoreParameters {
   DEVICE(const float) x;        // as in HeadParameters
   DEVICE(const int) rows;       // as in HeadParameters
   DEVICE(const float) windows;  // [outputs]: logits further below the largest cannot matter
-  DEVICE(float) logits;         // [outputs][vocabulary]: upper bounds before
+  ScreenCuts cuts;
+  DEVICE(const float) upper;    // [outputs][vocabulary]: the most a logit can be
+  DEVICE(float) logits;         // [outputs][vocabulary]
   DEVICE(uint64) floors;        // [outputs]: cleared by the last block
   DEVICE(uint64) best;          // as in HeadParameters
   DEVICE(unsigned) arrivals;    // [outputs], zero between launches
@@ -524,6 +567,7 @@ typedef struct SampleParameters {
   DEVICE(int) positions;               // by row of the batch: goes up by one
   Candidates candidates;
   Delivery delivery;
+  ScreenCuts cuts;
   int vocabulary;
 } SampleParameters;
 

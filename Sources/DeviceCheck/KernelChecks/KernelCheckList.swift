@@ -17,8 +17,8 @@ package struct KernelCheckList {
     .gemm128x128Exact, .gemm128x128Project, .gemm128x128Add, .gemm128x128Activate,
     .gemm256x128Exact, .gemm256x128Project, .gemm256x128Add, .gemm256x128Activate,
     .rotateAndAppend, .attendDecode, .attendPrompt, .head1, .head4, .head8,
-    .screenBuild, .screen1, .screen4, .screenTokens, .screenMany, .screenRescore, .adjustRows, .sampleRows,
-    .describeRows,
+    .screenBuild, .screen1, .screen4, .screenTokens, .screenMany, .screenCuts, .screenRescore, .adjustRows,
+    .sampleRows, .describeRows,
     .quantizeParts, .normalizeHeads, .addBranch, .gateRows, .scaleOutputs, .attendWindow,
   ]
 
@@ -85,6 +85,7 @@ package struct KernelCheckList {
     case .screen4: return ScreenCheck(&generator, .bounds, tokens: 4)
     // Both together, on different shapes.
     case .screenTokens, .screenMany: return ScreenCheck(&generator, .bounds, tokens: Int(screenGroup))
+    case .screenCuts: return ScreenCutsCheck(&generator)
     case .screenRescore:
       return ScreenCheck(&generator, .logits, tokens: [1, 4, Int(screenGroup)][generator.int(0...2)])
     case .adjustRows: return AdjustmentCheck(&generator)
@@ -145,6 +146,7 @@ private struct LargeCases {
     case .screen4: return ScreenCheck(largeHead(), .bounds, tokens: 4, blocks: 100, &generator)
     case .screenTokens, .screenMany:
       return ScreenCheck(largeHead(), .bounds, tokens: Int(screenGroup), blocks: 100, &generator)
+    case .screenCuts: return ScreenCutsCheck(&generator, vocabulary: 128_256)
     case .screenRescore: return ScreenCheck(largeHead(), .logits, tokens: 4, blocks: 30, &generator)
     case .adjustRows: return AdjustmentCheck(&generator, vocabulary: 128_256)
     case .sampleRows: return SamplerCheck(&generator, vocabulary: 128_256)

@@ -16,6 +16,18 @@ package struct SamplerCheck: KernelCheck {
   /// The number of messages that each output has sent before.
   private let rounds: [UInt32]
   private let messageRounds: Int
+  /// What was left out of the logits of each output, at the first attempt of a screened head; nil without one.
+  private let cuts: [Cut]?
+  /// Whether each output needs a second attempt, which this is; nil if it is the first or the only one.
+  private let retries: [Bool]?
+
+  /// Logits that were not computed.
+  private struct Cut {
+    var threshold: Float
+    var seen: [Bool]
+    /// At least their weight.
+    var unseen: UInt64
+  }
 
   package init(_ generator: inout SplitMix64) {
     let vocabulary =
@@ -44,6 +56,44 @@ package struct SamplerCheck: KernelCheck {
         minP: generator.chance(50) ? 0 : [1, 0.05, 1e-13, generator.float(0...1)].randomElement(using: &generator)!,
         seed: generator.next())
     }
+    let parameters = parameters
+    retries = generator.chance(25) ? rows.map { _ in generator.chance(50) } : nil
+    cuts =
+      retries == nil && generator.chance(60) ? zip(logits, parameters).map { Self.cut($0, $1, &generator) } : nil
+  }
+
+  /// A cut somewhere among the logits, for outputs that have one.
+  private static func cut(_ logits: [Float], _ parameters: SamplingParameters, _ generator: inout SplitMix64) -> Cut {
+    var cut = Cut(threshold: -.infinity, seen: logits.map { _ in true }, unseen: 0)
+    let largest = logits.filter { !$0.isNaN }.max() ?? -.infinity
+    let temperature = parameters.temperature
+    guard largest.isFinite, (largest / temperature).isFinite, temperature > 0, parameters.topP < 1,
+      parameters.topK == 0
+    else { return cut }
+    cut.threshold = largest - temperature * generator.float(0...16)
+    let seenBelow = [20, 90, 99].randomElement(using: &generator)!
+    cut.seen = logits.map { $0 >= cut.threshold || $0.isNaN || generator.chance(seenBelow) }
+    var unseen: UInt64 = 0
+    for (logit, isSeen) in zip(logits, cut.seen) where !isSeen {
+      unseen += UInt64(canonicalExponential(logit / temperature - largest / temperature) * 0x1p40)
+    }
+    cut.unseen = unseen + [1, unseen / 100 + 1, unseen + 1].randomElement(using: &generator)!
+    return cut
+  }
+
+  /// Whether an output's token is open after the attempt.
+  private func isOpen(_ output: Int) -> Bool {
+    guard let cut = cuts?[output], cut.unseen > 0 else { return false }
+    var parameters = parameters[output]
+    parameters.minP = 0
+    let ids = cut.seen.indices.filter { cut.seen[$0] }.map(Int32.init)
+    let seen = ids.map { logits[output][Int($0)] }
+    return ids.withUnsafeBufferPointer { ids in
+      seen.withUnsafeBufferPointer {
+        Sampler.choose(
+          $0, ids: ids, parameters: parameters, position: 0, unseen: .init(weight: cut.unseen, below: cut.threshold))
+      }
+    } == nil
   }
 
   static func logits(_ count: Int, _ generator: inout SplitMix64) -> [Float] {
@@ -68,7 +118,10 @@ package struct SamplerCheck: KernelCheck {
     let sampling = parameters.map {
       "(temperature \($0.temperature), top-k \($0.topK), top-p \($0.topP), min-p \($0.minP), seed \($0.seed))"
     }
-    return "vocabulary \(vocabulary), rows \(rows) of \(rowCount), \(sampling.joined(separator: ", "))"
+    let attempt =
+      retries.map { "second attempt for \($0)" }
+      ?? cuts.map { "cuts at \($0.map(\.threshold)), unseen \($0.map(\.unseen))" } ?? "no cuts"
+    return "\(attempt), vocabulary \(vocabulary), rows \(rows) of \(rowCount), \(sampling.joined(separator: ", "))"
   }
 
   package func comparison(on device: KernelCheckDevice) throws -> KernelComparison {
@@ -86,16 +139,40 @@ package struct SamplerCheck: KernelCheck {
     let delivery = Delivery(
       messages: host.deviceAddress, rounds: rounds.address, messageRounds: Int32(messageRounds), outputs: Int32(outputs)
     )
+    let computed = logits.enumerated().map { output, logits in
+      guard let cut = cuts?[output] else { return logits }
+      return zip(logits, cut.seen).map { $1 ? $0 : -.infinity }
+    }
+    let retried = try device.buffer(rows.indices.map { UInt32(retries?[$0] ?? false ? 1 : 0) })
+    var attempt = ScreenCuts(cuts: 0, retries: retried.address, attempt: retries == nil ? 0 : 1, unused: 0)
+    if cuts != nil || retries != nil {
+      attempt.cuts = try device.address(
+        rows.indices.map { output in
+          let cut = cuts?[output]
+          // Those of a second attempt are not looked at.
+          return ScreenCut(
+            thresholds: (cut?.threshold ?? 1e9, -.infinity), unseen: cut?.unseen ?? (retries == nil ? 0 : 1 << 50))
+        })
+    }
     try device.run(
       .sampleRows, CUDAGrid(outputs), sharedBytes: Int(sampleScratchBytes),
       SampleParameters(
-        logits: device.address(logits.flatMap { $0 }), sampling: device.address(parameters.map { RowSampling($0) }),
+        logits: device.address(computed.flatMap { $0 }), sampling: device.address(parameters.map { RowSampling($0) }),
         best: best.address, rows: device.address(rows.map(Int32.init)), tokens: tokens.address,
-        positions: positions.address, candidates: candidates, delivery: delivery, vocabulary: Int32(vocabulary)))
+        positions: positions.address, candidates: candidates, delivery: delivery, cuts: attempt,
+        vocabulary: Int32(vocabulary)))
 
     var (expectedTokens, expectedPositions) = ([Int32](repeating: -1, count: rowCount), self.positions)
     var expectedMessages = [UInt64](repeating: 77, count: messageRounds * outputs)
+    var (expectedRounds, expectedBest) = (self.rounds, [UInt64](repeating: 0, count: outputs))
+    var expectedRetries = [UInt32](repeating: 0, count: outputs)
     for (output, row) in rows.enumerated() {
+      if retries?[output] == false || isOpen(output) {
+        expectedBest[output] = ScalarArithmetic.bestKey(logits[output])
+        expectedRetries[output] = retries == nil ? 1 : 0
+        continue
+      }
+      expectedRounds[output] += 1
       expectedPositions[row] += 1
       let sampled = logits[output].withUnsafeBufferPointer {
         Sampler.sample($0, parameters: parameters[output], history: [], position: Int(expectedPositions[row]))
@@ -108,8 +185,9 @@ package struct SamplerCheck: KernelCheck {
     comparison.compare(try tokens.values(), expectedTokens, "tokens")
     comparison.compare(try positions.values(), expectedPositions, "positions")
     comparison.compare(Array(messages), expectedMessages, "messages", width: outputs)
-    comparison.compare(try rounds.values(), self.rounds.map { $0 + 1 }, "rounds")
-    comparison.compare(try best.values(), [UInt64](repeating: 0, count: outputs), "best")
+    comparison.compare(try rounds.values(), expectedRounds, "rounds")
+    comparison.compare(try best.values(), expectedBest, "best")
+    comparison.compare(try retried.values(), expectedRetries, "retries")
     withExtendedLifetime(host) {}
     return comparison
   }

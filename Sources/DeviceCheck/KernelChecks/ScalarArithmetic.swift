@@ -84,6 +84,11 @@ package enum ScalarArithmetic {
     return UInt64(ordered) << 32 | UInt64(~UInt32(id))
   }
 
+  static func logit(ofKey key: UInt64) -> Float {
+    let ordered = UInt32(key >> 32)
+    return Float(bitPattern: ordered & 0x8000_0000 != 0 ? ordered & 0x7FFF_FFFF : ~ordered)
+  }
+
   static func bestKey(_ logits: some Collection<Float>) -> UInt64 {
     logits.enumerated().reduce(0) { max($0, key($1.element, $1.offset)) }
   }

@@ -1,0 +1,3 @@
+#include "screen_cuts.cu"
+
+CUDA_KERNEL(screen_cuts);
