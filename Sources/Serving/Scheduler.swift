@@ -93,7 +93,7 @@ package actor Scheduler {
     waiting.append(job)
     noteLoad()
     if !isStepping { Task { await step() } }
-    return TokenStream(feed)
+    return TokenStream(feed, from: self)
   }
 
   private func noteLoad() {

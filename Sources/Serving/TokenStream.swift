@@ -4,8 +4,10 @@ import Synchronization
 /// The tokens of one request, as they are generated. Releasing the last reference to the stream ends the request.
 package final class TokenStream: Sendable {
   let feed: TokenFeed
+  /// Kept while tokens are read: without it none would come.
+  private let scheduler: Scheduler
 
-  init(_ feed: TokenFeed) { self.feed = feed }
+  init(_ feed: TokenFeed, from scheduler: Scheduler) { (self.feed, self.scheduler) = (feed, scheduler) }
 
   deinit { feed.cancel() }
 

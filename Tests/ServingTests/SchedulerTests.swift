@@ -56,6 +56,19 @@ struct SchedulerTests {
     }
   }
 
+  @Test("goes on while a stream is read, although nobody else holds it", .timeLimit(.minutes(1)))
+  func releasedScheduler() async throws {
+    let weights = try Fixture.all[0].load().weights
+    let request = Request(prompt: [1, 2, 3], sampling: .greedy, limit: 100, stops: [])
+    func start() async throws -> TokenStream {
+      try await Scheduler(try Self.engine(pages: 10, weights)).start(request)
+    }
+    let stream = try await start()
+    // The request pauses when its reader is far behind, and with it the scheduler.
+    try await Task.sleep(for: .milliseconds(200))
+    #expect(try await Self.tokens(stream) == Self.alone(request, weights))
+  }
+
   @Test(
     "gives each request the tokens that it gets alone, with random arrivals, cancellations and too few pages for all",
     arguments: [7, 9, 12, 40])
