@@ -1,5 +1,6 @@
 import ArgumentParser
 import BitNet
+import BitNetCPUEngine
 import Foundation
 
 /// Options for the device that a model runs on.
@@ -50,14 +51,20 @@ struct EngineOptions: ParsableArguments {
     }
   }
 
-  /// Does something for each of several devices, one after the other. Errors then name the device.
+  /// Does something for each of several devices, one after the other. Errors then name the device. Where the CPU is
+  /// listed several times, each replica gets its share of the threads and of the cache that one would have by default.
   ///
   /// - Parameter body: gets the options for a device, and its place in the list.
   func forEachDevice(_ body: (_ engine: EngineOptions, _ place: Int) async throws -> Void) async throws {
     guard device.choices.count > 1 else { return try await body(self, 0) }
+    let processors = device.choices.count { if case .cpu = $0 { true } else { false } }
     for (place, device) in device.each.enumerated() {
       var options = self
       options.device = device
+      if case .cpu = device.choices[0] {
+        options.processor.threads = processor.threads ?? max(1, CPUEngine.defaultThreads / processors)
+        options.cacheSize = cacheSize ?? "\(CPUEngine.defaultCacheBytes / processors)"
+      }
       do {
         try await body(options, place)
       } catch let error where !(error is CancellationError) {

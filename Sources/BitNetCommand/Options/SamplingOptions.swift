@@ -16,7 +16,7 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "0 always takes the most likely token; higher values give more varied text.", valueName: "number"))
+      "0 always takes the most likely token; higher values, up to 100, give more varied text.", valueName: "number"))
   var temperature: Float?
 
   @Option(
@@ -26,17 +26,20 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Sample from the most likely tokens whose probabilities add up to this share.", valueName: "share"))
+      "Sample from the most likely tokens whose probabilities add up to this share. Above 0, up to 1 for all.",
+      valueName: "share"))
   var topP: Float?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Sample from tokens at least this share as likely as the most likely one.", valueName: "share"))
+    help: ArgumentHelp(
+      "Sample from tokens at least this share as likely as the most likely one. 0 to 1.", valueName: "share"))
   var minP: Float?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Values above 1 make tokens that already occurred less likely.", valueName: "number"))
+    help: ArgumentHelp(
+      "Values above 1 make tokens that already occurred less likely. Above 0, up to 100.", valueName: "number"))
   var repetitionPenalty: Float?
 
   @Option(
