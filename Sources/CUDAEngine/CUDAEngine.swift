@@ -353,14 +353,11 @@ package final class CUDAEngine: Engine {
 }
 
 extension Batch.Want {
-  /// How the decode step chooses the token; nil where all logits must go to the host: for more alternatives than the
-  /// device finds, or for the log probabilities of logits that it changes.
+  /// How the decode step chooses the token; nil where all logits must go to the host, which is for more alternatives
+  /// than the device finds.
   fileprivate var deviceSampling: SamplingParameters? {
-    guard case .token(let parameters, let alternatives, let adjustment) = self else { return nil }
-    guard let alternatives else { return parameters }
-    let isDescribed =
-      alternatives <= Int(mostAlternatives) && adjustment == nil && parameters.repetitionPenalty == 1
-    return isDescribed ? parameters : nil
+    guard case .token(let parameters, let alternatives, _) = self else { return nil }
+    return alternatives ?? 0 <= Int(mostAlternatives) ? parameters : nil
   }
 
   /// How many alternatives are wanted with log probabilities; nil for no log probabilities.

@@ -21,7 +21,7 @@ final class CUDAForwardPass {
   private let contextLength: Int
   private var upload: BatchUpload
   private var adjuster: OutputAdjuster
-  let descriptions: TokenDescriptions
+  private(set) var descriptions: TokenDescriptions
   /// RMSNorm weights before the head, `[hidden]`.
   private let finalNorm: [Float]
 
@@ -147,7 +147,10 @@ final class CUDAForwardPass {
   ) throws(CUDAError) -> [Int32] {
     let count = wanted.count
     guard !wanted.allSatisfy(\.isHidden) else { return [] }
-    let adjustments = wanted.map { plan.deviceAdjustment($0, vocabulary: configuration.vocabularySize) }
+    // The host changes the logits that it gets.
+    let adjustments = wanted.map {
+      $0.deviceSampling == nil ? nil : plan.deviceAdjustment($0, vocabulary: configuration.vocabularySize)
+    }
     try scaleOutputs(count, group.arrays)
     // The screen bounds unchanged logits.
     if let screen, wanted.allSatisfy({ $0.deviceSampling != nil }), adjustments.allSatisfy({ $0 == nil }) {
@@ -160,6 +163,9 @@ final class CUDAForwardPass {
     }
     return try messages.wait(for: messages.next(count))
   }
+
+  /// Copies the computed logits of `count` outputs that are going to be changed; returns where the copy is.
+  func keepLogits(_ count: Int) throws(CUDAError) -> UInt64 { try descriptions.keep(space.logits.address, count) }
 
   /// Changes the computed logits of a group of outputs before their tokens are chosen.
   func adjust(_ adjustments: [DeviceAdjustment?]) throws(CUDAError) {

@@ -210,11 +210,15 @@ final class DecodeStep {
     try forEachGroup(of: count) { (group, outputs) throws(CUDAError) in
       try pass.scaleOutputs(group.count, outputs)
       try pass.fullHead(group.count, outputs)
+      var logits = pass.space.logits.address
+      if alternatives != nil, adjustments[group].contains(where: { $0 != nil }) {
+        logits = try pass.keepLogits(group.count)
+      }
       try pass.adjust(Array(adjustments[group]))
       try pass.sample(group.count, outputs, from: group.lowerBound)
       guard let alternatives else { return }
       try pass.descriptions.describe(
-        group.count, outputs, from: group.lowerBound, logits: pass.space.logits.address, alternatives: alternatives)
+        group.count, outputs, from: group.lowerBound, logits: logits, alternatives: alternatives)
     }
   }
 

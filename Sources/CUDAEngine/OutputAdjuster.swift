@@ -13,9 +13,9 @@ struct DeviceAdjustment {
 }
 
 extension StepPlan {
-  /// The changes to an output's logits that the device makes; nil for none.
+  /// The changes to an output's logits before a token is chosen; nil for none.
   func deviceAdjustment(_ output: Output, vocabulary: Int) -> DeviceAdjustment? {
-    guard output.deviceSampling != nil, case .token(let parameters, _, let row) = output.want else { return nil }
+    guard case .token(let parameters, _, let row) = output.want else { return nil }
     guard parameters.repetitionPenalty != 1 else {
       return row.map { DeviceAdjustment(row: $0, penalty: 1, penalized: []) }
     }

@@ -9,11 +9,23 @@ struct TokenDescriptions {
   private let memory: CUDAHostBuffer
   private let library: KernelLibrary
   private let vocabulary: Int
+  /// Logits as they were before changes, `[screenGroup][vocabulary]`; nil until they are wanted.
+  private var unchanged: CUDABuffer?
 
   init(_ library: KernelLibrary, vocabulary: Int) throws(CUDAError) {
     (self.library, self.vocabulary) = (library, vocabulary)
     memory = try CUDAHostBuffer(
       library.context, byteCount: TokenMessages.capacity * MemoryLayout<TokenDescription>.stride)
+  }
+
+  /// Copies logits of `count` outputs that are going to be changed; returns where the copy is until the next one.
+  mutating func keep(_ logits: UInt64, _ count: Int) throws(CUDAError) -> UInt64 {
+    if unchanged == nil {
+      unchanged = try CUDABuffer(library.context, byteCount: 4 * Int(screenGroup) * vocabulary)
+    }
+    let copy = unchanged!.address
+    try library.stream.copy(device: logits, to: copy, byteCount: 4 * count * vocabulary)
+    return copy
   }
 
   /// Describes the tokens just chosen for `count` outputs, as those of the outputs from `first` on.

@@ -107,13 +107,15 @@ extension EngineTests {
     let fixture = Fixture.all[1]
     let weights = try fixture.load().weights
     let prompts = try (0..<count).map { Array(try fixture.prompt(64)[$0..<$0 + 4]) }
-    let samplings: [SamplingParameters] = [.greedy, .init(temperature: 0.7, seed: 1), .init(temperature: 1, topK: 5)]
+    let samplings: [SamplingParameters] = [
+      .greedy, .init(temperature: 0.7, seed: 1), .init(temperature: 1, topK: 5), .init(repetitionPenalty: 1.3),
+    ]
     // Some want none, and one at a time more than the device finds.
     func run(_ engine: any Engine, _ indices: Range<Int>, more: Int?) throws -> [[SampledToken]] {
       let entries = indices.map { index in
         Batch.Entry(
           sequence: engine.makeSequence(), tokens: prompts[index],
-          want: .token(samplings[index % 3], logProbabilities: more ?? [nil, 0, 3, 20][(index + count) % 4]))
+          want: .token(samplings[index % 4], logProbabilities: more ?? [nil, 0, 3, 20][(index / 2 + count) % 4]))
       }
       var found = indices.map { _ in [SampledToken]() }
       try engine.generate(Batch(entries), limit: 5) { tokens in

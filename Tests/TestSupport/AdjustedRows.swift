@@ -43,7 +43,7 @@ package func adjustedTokens(
         sequence: ids[index],
         input: step == 0 ? .tokens((0...index % 5).map { Int32($0 % vocabulary) }) : .sampled,
         want: .token(
-          samplings[index], logProbabilities: step == 1 ? logProbabilities : nil,
+          samplings[index], logProbabilities: step % 2 == 1 ? logProbabilities : nil,
           adjustment: (index + step) % 4 == 3 ? nil : adjustment))
     }
     tokens.append(try engine.step(Batch(entries)).map { $0.tokens[0] })
