@@ -81,6 +81,10 @@ extension SamplingParameters {
     }
     // Room for the roundings of the division by the temperature and of the difference to the largest.
     let room = 1e-5 * max(abs(largest), abs(threshold))
-    return ScreenedCut(threshold: threshold - room, largest: largest - room)
+    threshold -= room
+    // Where the division overflows, the first token is chosen among all whose quotients are equal, however far their
+    // logits are apart.
+    if temperature > 0, !(threshold / temperature).isFinite { threshold = -.infinity }
+    return ScreenedCut(threshold: threshold, largest: largest - room)
   }
 }

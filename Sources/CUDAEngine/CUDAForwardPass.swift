@@ -158,7 +158,7 @@ final class CUDAForwardPass {
       try chooseScreened(screen, count, group.arrays, cuts: cuts)
     } else {
       try fullHead(count, group.arrays)
-      try adjust(adjustments)
+      try adjust(adjustments, group.arrays)
       try sample(count, group.arrays)
     }
     return try messages.wait(for: messages.next(count))
@@ -168,8 +168,9 @@ final class CUDAForwardPass {
   func keepLogits(_ count: Int) throws(CUDAError) -> UInt64 { try descriptions.keep(space.logits.address, count) }
 
   /// Changes the computed logits of a group of outputs before their tokens are chosen.
-  func adjust(_ adjustments: [DeviceAdjustment?]) throws(CUDAError) {
-    try adjuster.adjust(adjustments, logits: space.logits.address, best: space.best)
+  func adjust(_ adjustments: [DeviceAdjustment?], _ arrays: OutputArrays) throws(CUDAError) {
+    try adjuster.adjust(
+      adjustments, logits: space.logits.address, best: space.best, sampling: arrays.sampling)
   }
 
   /// The results of a group of outputs, whose logits are computed.

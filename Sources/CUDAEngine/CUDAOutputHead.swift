@@ -81,7 +81,8 @@ extension CUDAForwardPass {
       try library.launch(
         .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
         RescoreParameters(
-          head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows, cuts: attempt,
+          head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows,
+          sampling: arrays.sampling, cuts: attempt,
           upper: screened.upper.address, logits: space.logits.address, floors: space.floors, best: space.best,
           arrivals: space.screenArrivals, survivors: space.survivors))
       try sample(count, arrays, from: first, attempt)

@@ -214,7 +214,7 @@ final class DecodeStep {
       if alternatives != nil, adjustments[group].contains(where: { $0 != nil }) {
         logits = try pass.keepLogits(group.count)
       }
-      try pass.adjust(Array(adjustments[group]))
+      try pass.adjust(Array(adjustments[group]), outputs)
       try pass.sample(group.count, outputs, from: group.lowerBound)
       guard let alternatives else { return }
       try pass.descriptions.describe(

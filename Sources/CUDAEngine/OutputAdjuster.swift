@@ -43,7 +43,10 @@ struct OutputAdjuster {
   ///   - adjustments: one for each output of the group, at most `screenGroup`.
   ///   - logits: `[outputs][vocabulary]`
   ///   - best: `[outputs]`, as the head has raised them.
-  mutating func adjust(_ adjustments: [DeviceAdjustment?], logits: UInt64, best: UInt64) throws(CUDAError) {
+  ///   - sampling: `[outputs]` of RowSampling.
+  mutating func adjust(
+    _ adjustments: [DeviceAdjustment?], logits: UInt64, best: UInt64, sampling: UInt64
+  ) throws(CUDAError) {
     guard adjustments.contains(where: { $0 != nil }) else { return }
     // Records first, then what they refer to, 16 bytes apart.
     let records = MemoryLayout<OutputAdjustment>.stride * Int(screenGroup)
@@ -83,6 +86,7 @@ struct OutputAdjuster {
     try library.launch(
       .adjustRows, CUDAGrid(adjustments.count), sharedBytes: Int(sampleScratchBytes),
       AdjustParameters(
-        logits: logits, best: best, adjustments: device.address, vocabulary: Int32(vocabulary)))
+        logits: logits, best: best, adjustments: device.address, sampling: sampling,
+        vocabulary: Int32(vocabulary)))
   }
 }

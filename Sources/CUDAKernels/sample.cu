@@ -310,12 +310,21 @@ adjust_rows(const AdjustParameters p) {
       own = key > own ? key : own;
     }
   }
-  const uint64 key = blockMax(own, *(SampleScratch *)shared);
-  if (threadIdx.x == 0) {
-    p.best[blockIdx.x] = key;
-    // If all allowed tokens are at minus infinity, the first of them must win over the excluded ones.
-    if (logitOfKey(key) == -__int_as_float(0x7F800000)) logits[idOfKey(key)] = 0;
-  }
+  SampleScratch &scratch = *(SampleScratch *)shared;
+  const uint64 key = blockMax(own, scratch);
+  if (threadIdx.x == 0) p.best[blockIdx.x] = key;
+  // If all allowed tokens are at minus infinity, perhaps only after the division by the temperature, the first of them
+  // must win over the excluded ones.
+  const float largest = logitOfKey(key), temperature = p.sampling[blockIdx.x].temperature;
+  if ((temperature > 0 ? __fdiv_rn(largest, temperature) : largest) != -__int_as_float(0x7F800000)) return;
+  own = 0;
+  for (int id = threadIdx.x; id < p.vocabulary; id += sampleThreads)
+    if (!how.mask || (how.mask[id / 32] >> id % 32 & 1u)) {
+      const uint64 first = logitKey(0, id);
+      own = first > own ? first : own;
+    }
+  const uint64 first = blockMax(own, scratch);
+  if (threadIdx.x == 0) logits[idOfKey(first)] = 0;
 }
 
 /// Describes the tokens that sample_rows has chosen from unchanged logits. A pass over the logits for the largest, one

@@ -232,9 +232,12 @@ screen_rescore(const RescoreParameters p) {
   const int output = blockIdx.y, warp = threadIdx.x / warpThreads, lane = threadIdx.x % warpThreads;
   if (p.cuts.attempt && !p.cuts.retries[output]) return;
   normalizeForHead<1>(head, p.x, p.rows + output, 1, normed, scratch);
-  const float threshold = p.cuts.cuts
-                              ? p.cuts.cuts[output].thresholds[p.cuts.attempt]
-                              : windowEdge(logitOfKey(ptx::loadCoherent(p.floors + output)), p.windows[output]);
+  const float temperature = p.sampling[output].temperature, infinity = __int_as_float(0x7F800000);
+  float threshold = p.cuts.cuts ? p.cuts.cuts[output].thresholds[p.cuts.attempt]
+                                : windowEdge(logitOfKey(ptx::loadCoherent(p.floors + output)), p.windows[output]);
+  // Where the sampler's division overflows, the first token is chosen among all whose quotients are equal, however far
+  // their logits are apart.
+  if (temperature > 0 && !(fabsf(__fdiv_rn(threshold, temperature)) < infinity)) threshold = -infinity;
   const float *upper = p.upper + (size_t)output * head.vocabulary;
   float *own = p.logits + (size_t)output * head.vocabulary;
   uint64 most = 0;
@@ -244,7 +247,7 @@ screen_rescore(const RescoreParameters p) {
     const int id = base + lane;
     // Not "bound >= threshold": a bound that is not a number bounds nothing, so its row is computed.
     const bool survives = id < head.vocabulary && !(upper[id] < threshold);
-    if (id < head.vocabulary && !survives) own[id] = -__int_as_float(0x7F800000);
+    if (id < head.vocabulary && !survives) own[id] = -infinity;
     unsigned left = __ballot_sync(0xFFFFFFFFu, survives);
     count += __popc(left);
     while (left) {

@@ -33,6 +33,8 @@ extension Float: ReferenceScalar {
 /// 4 for r of magnitude ln 2 / 2 at most (found by iteratively reweighted least squares).
 package func canonicalExponential(_ x: Float) -> Float {
   if x < -87 { return 0 }
+  // The integer addition below would turn some NaNs into numbers.
+  if x.isNaN { return x }
   let x = x > 88 ? 88 : x
   // Adding 1.5·2^23 rounds to an integer, half to even, and leaves it in the low bits.
   let shifted = Float(12_582_912).addingProduct(x, 1.442_695_04)

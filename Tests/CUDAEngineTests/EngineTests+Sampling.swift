@@ -50,6 +50,16 @@ extension EngineTests {
     #expect(share < 0.6)
   }
 
+  @Test("where the division by the temperature overflows, and with logits that are not numbers", arguments: variants)
+  func hugeLogits(cooperative: Bool, screened: Bool) throws {
+    let expected = try HugeLogits.tokens { try ReferenceEngine(weights: $0, precision: .float) }
+    let found = try HugeLogits.tokens {
+      try CUDAEngine(
+        weights: $0, device: Self.smallDevice(), options: .init(screensHead: screened, isCooperative: cooperative))
+    }
+    #expect(differences(found, expected) == [])
+  }
+
   @Test("after truncation, with repetition penalty and with log probabilities")
   func hostSampling() throws {
     let fixture = Fixture.all[1]

@@ -523,6 +523,7 @@ typedef struct RescoreParameters {
   DEVICE(const float) x;        // as in HeadParameters
   DEVICE(const int) rows;       // as in HeadParameters
   DEVICE(const float) windows;  // [outputs]: logits further below the largest cannot matter
+  DEVICE(const RowSampling) sampling;  // [outputs]
   ScreenCuts cuts;
   DEVICE(const float) upper;    // [outputs][vocabulary]: the most a logit can be
   DEVICE(float) logits;         // [outputs][vocabulary]
@@ -554,6 +555,7 @@ typedef struct AdjustParameters {
   DEVICE(float) logits;                        // [outputs][vocabulary]
   DEVICE(uint64) best;                         // [outputs]: becomes the largest logitKey of the allowed tokens
   DEVICE(const OutputAdjustment) adjustments;  // [outputs]
+  DEVICE(const RowSampling) sampling;          // [outputs]
   int vocabulary;
 } AdjustParameters;
 

@@ -11,6 +11,7 @@ package struct AdjustmentCheck: KernelCheck {
   private let adjustments: [RowAdjustment?]
   /// The repetition penalties of the outputs that change, and the tokens that they apply to.
   private let penalties: [(value: Float, tokens: [Int32])]
+  private let temperatures: [Float]
 
   package init(_ generator: inout SplitMix64) {
     self.init(&generator, vocabulary: generator.int(1...(generator.chance(30) ? 5000 : 200)))
@@ -19,10 +20,15 @@ package struct AdjustmentCheck: KernelCheck {
   package init(_ generator: inout SplitMix64, vocabulary: Int) {
     self.vocabulary = vocabulary
     let outputs = generator.int(1...8)
+    temperatures = (0..<outputs).map { _ in [0, 0.7, 1e-6].randomElement(using: &generator)! }
     logits = (0..<outputs).map { _ in
-      (0..<vocabulary).map { _ in
-        generator.chance(5)
-          ? [.nan, -.infinity, .infinity].randomElement(using: &generator)! : generator.float(-12...12)
+      // Some are minus infinity after the division by the lowest temperature.
+      let areHuge = generator.chance(20)
+      return (0..<vocabulary).map { _ in
+        areHuge
+          ? generator.float(-1e35...(-1e33))
+          : generator.chance(5)
+            ? [.nan, -.infinity, .infinity].randomElement(using: &generator)! : generator.float(-12...12)
       }
     }
     adjustments = (0..<outputs).map { output in
@@ -76,10 +82,14 @@ package struct AdjustmentCheck: KernelCheck {
     try device.run(
       .adjustRows, CUDAGrid(logits.count), sharedBytes: Int(sampleScratchBytes),
       AdjustParameters(
-        logits: found.address, best: best.address, adjustments: device.address(records), vocabulary: Int32(vocabulary)))
+        logits: found.address, best: best.address, adjustments: device.address(records),
+        sampling: device.address(temperatures.map { RowSampling(.init(temperature: $0)) }),
+        vocabulary: Int32(vocabulary)))
 
     let expected = logits.indices.map { output in
-      adjustments[output].map { Self.adjusted(logits[output], $0, penalties[output]) }
+      adjustments[output].map {
+        Self.adjusted(logits[output], $0, penalties[output], temperature: temperatures[output])
+      }
         ?? (logits[output], ScalarArithmetic.bestKey(logits[output]))
     }
     var comparison = KernelComparison()
@@ -89,7 +99,7 @@ package struct AdjustmentCheck: KernelCheck {
   }
 
   private static func adjusted(
-    _ logits: [Float], _ adjustment: RowAdjustment, _ penalty: (value: Float, tokens: [Int32])
+    _ logits: [Float], _ adjustment: RowAdjustment, _ penalty: (value: Float, tokens: [Int32]), temperature: Float
   ) -> ([Float], UInt64) {
     var logits = logits
     for bias in adjustment.biases { logits[Int(bias.token)] += bias.value }
@@ -103,7 +113,9 @@ package struct AdjustmentCheck: KernelCheck {
     }
     let key = ScalarArithmetic.key(logits[best!], best!)
     for id in logits.indices where !adjustment.allows(id) { logits[id] = -.infinity }
-    if !(logits[best!] > -.infinity) { logits[best!] = 0 }
+    if !(logits[best!] / (temperature > 0 ? temperature : 1) > -.infinity) {
+      logits[logits.indices.first(where: adjustment.allows)!] = 0
+    }
     return (logits, key)
   }
 }

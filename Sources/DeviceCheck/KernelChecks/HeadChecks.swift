@@ -83,6 +83,8 @@ package struct ScreenCheck: KernelCheck {
   private let cuts: [(first: Float, last: Float, isRetried: Bool)]?
   /// With cuts.
   private let attempt: Int
+  /// One of them may be so low that divided logits overflow.
+  private let temperatures: [Float]
 
   /// - Parameter stage: the results to compare.
   package init(_ generator: inout SplitMix64, _ stage: Stage, tokens: Int) {
@@ -94,6 +96,7 @@ package struct ScreenCheck: KernelCheck {
     (self.inputs, self.stage, self.tokens, self.blocks) = (inputs, stage, tokens, blocks)
     windows = inputs.rows.map { _ in [0, generator.float(0...20), 1e4, .infinity].randomElement(using: &generator)! }
     attempt = generator.int(0...1)
+    temperatures = inputs.rows.map { _ in [0, 1, 1e-37].randomElement(using: &generator)! }
     cuts =
       generator.chance(50)
       ? inputs.logits.map { logits in
@@ -173,7 +176,9 @@ package struct ScreenCheck: KernelCheck {
     try device.run(
       .screenRescore, CUDAGrid(blocks, outputs), sharedBytes: inputs.sharedBytes(tokens: 1),
       RescoreParameters(
-        head: head, x: x, rows: rows, windows: device.address(windows), cuts: cuts, upper: upper.address,
+        head: head, x: x, rows: rows, windows: device.address(windows),
+        sampling: device.address(temperatures.map { RowSampling(.init(temperature: $0)) }), cuts: cuts,
+        upper: upper.address,
         logits: logits.address, floors: floor.address, best: best.address, arrivals: arrivals.address,
         survivors: survivors.address))
     var comparison = KernelComparison()
@@ -234,7 +239,9 @@ package struct ScreenCheck: KernelCheck {
         continue
       }
       let largest = logits.reduce(-Float.infinity) { max($0, $1.isNaN ? -.infinity : $1) }
-      let limit = cuts.map { attempt == 0 ? $0[output].first : $0[output].last } ?? largest - windows[output]
+      var limit = cuts.map { attempt == 0 ? $0[output].first : $0[output].last } ?? largest - windows[output]
+      // Without cuts, the kernel knows the limit only about.
+      if cuts != nil, temperatures[output] > 0, !(limit / temperatures[output]).isFinite { limit = -.infinity }
       // Only logits that cannot matter may be left out. A NaN always survives.
       var expected = logits
       for (id, right) in logits.enumerated() {
