@@ -121,7 +121,7 @@ struct Generate: AsyncParsableCommand {
     try receipts.check(other: wantsReceipts)
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if logprobs != nil, !json, batch.jsonl == nil {
-      throw ValidationError("--logprobs is given without --json; expected both.")
+      throw ValidationError("--logprobs is given without --json or --jsonl; expected one of them.")
     }
     if prompt == nil, !interactive, batch.jsonl == nil, ByteInput.standardIsTerminal {
       throw ValidationError("There is no prompt; expected --prompt, --interactive, or text on standard input.")

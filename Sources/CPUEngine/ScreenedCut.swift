@@ -27,7 +27,7 @@ struct ScreenedCut {
     Self.depths.map { max(largest - $0 * sampling.temperature, threshold) } + [threshold]
   }
 
-  /// The cuts of the first and the second attempt: the one with which least work is to be expected, and the deepest.
+  /// The cuts of the first and the second attempt: the one with the least expected work, and the deepest.
   ///
   /// - Parameters:
   ///   - sampling: parameters whose `usesTopPAlone` is true.

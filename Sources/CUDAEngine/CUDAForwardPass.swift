@@ -169,8 +169,7 @@ final class CUDAForwardPass {
 
   /// Changes the computed logits of a group of outputs before their tokens are chosen.
   func adjust(_ adjustments: [DeviceAdjustment?], _ arrays: OutputArrays) throws(CUDAError) {
-    try adjuster.adjust(
-      adjustments, logits: space.logits.address, best: space.best, sampling: arrays.sampling)
+    try adjuster.adjust(adjustments, logits: space.logits.address, best: space.best, sampling: arrays.sampling)
   }
 
   /// The results of a group of outputs, whose logits are computed.

@@ -74,18 +74,17 @@ extension CUDAForwardPass {
           arrivals: screened.cutArrivals, cuts: screened.cuts, vocabulary: Int32(configuration.vocabularySize),
           screenBlocks: Int32(blocks)))
     }
+    let input = headInput
     for attempt in 0..<(cuts ? 2 : 1) {
-      let attempt = ScreenCuts(
+      let cuts = ScreenCuts(
         cuts: cuts ? screened.cuts : 0, retries: screened.retries, attempt: Int32(attempt), unused: 0)
-      let input = headInput
       try library.launch(
         .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
         RescoreParameters(
-          head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows,
-          sampling: arrays.sampling, cuts: attempt,
-          upper: screened.upper.address, logits: space.logits.address, floors: space.floors, best: space.best,
-          arrivals: space.screenArrivals, survivors: space.survivors))
-      try sample(count, arrays, from: first, attempt)
+          head: input.head, x: input.x, rows: arrays.rows, windows: arrays.windows, sampling: arrays.sampling,
+          cuts: cuts, upper: screened.upper.address, logits: space.logits.address, floors: space.floors,
+          best: space.best, arrivals: space.screenArrivals, survivors: space.survivors))
+      try sample(count, arrays, from: first, cuts)
     }
   }
 

@@ -118,7 +118,7 @@ final class DeviceWorkspace {
   func survivingRows() throws(CUDAError) -> UInt32 {
     var value = [UInt32(0)]
     try value.withUnsafeMutableBufferPointer { (value) throws(CUDAError) in
-      try small.copy(to: UnsafeMutableRawBufferPointer(value), from: 384)
+      try small.copy(to: UnsafeMutableRawBufferPointer(value), from: Int(survivors - small.address))
     }
     return value[0]
   }

@@ -113,7 +113,7 @@ __device__ __forceinline__ bool weighRows(const ScreenCutsParameters &p, int out
   return true;
 }
 
-/// The cut with which least work is to be expected.
+/// The cut with the least expected work.
 __device__ __forceinline__ ScreenCut chooseCut(const CutBounds &bounds, const RowSampling &how,
                                                const CutScratch &scratch) {
   // A second attempt takes as long as so many rows, even if it computes few.

@@ -1,7 +1,6 @@
 package import BitNetInference
 import BitNetRandomModels
 import BitNetTernary
-import Testing
 
 /// Tokens whose logits are so large that the division by the temperature overflows, or not numbers.
 package enum HugeLogits {
@@ -12,7 +11,8 @@ package enum HugeLogits {
     ([-1e34, -1e35, -1e34], [1, 2]), ([-1e35, -1e34, -1e33, 1], [0, 1]), ([.nan, 1], nil), ([.nan, .nan, 2], [0, 1]),
   ]
 
-  /// The tokens that an engine chooses for each of the heads, at several temperatures, with log probabilities.
+  /// The tokens that an engine chooses for each of the heads, at several temperatures, without log probabilities, for
+  /// which a screen suffices, and with them.
   package static func tokens(_ make: (ModelWeights) throws -> any Engine) throws -> [[SampledToken]] {
     try heads.map { head, allowed in
       let engine = try make(weights(head))
@@ -27,15 +27,12 @@ package enum HugeLogits {
         SamplingParameters.greedy, .init(temperature: 1e-6), .init(temperature: 1e-6, topP: 0.5),
         .init(temperature: 1e-5, topK: 1), .init(temperature: 1, repetitionPenalty: 1.1),
       ] {
-        for tokens in [[0], [0, 0]] as [[Int32]] {
+        for (prompt, logProbabilities) in [([0], nil), ([0, 0], nil), ([0], 0), ([0, 0], 0)] as [([Int32], Int?)] {
           // The second step goes on where the first ended.
           let id = engine.makeSequence()
-          for input in [Batch.Input.tokens(tokens), .sampled] {
-            for result in try engine.step(
-              Batch([
-                .init(sequence: id, input: input, want: .token(sampling, logProbabilities: 0, adjustment: adjustment))
-              ]))
-            { found += result.tokens }
+          let want = Batch.Want.token(sampling, logProbabilities: logProbabilities, adjustment: adjustment)
+          for input in [Batch.Input.tokens(prompt), .sampled] {
+            found += try engine.step(Batch([.init(sequence: id, input: input, want: want)])).flatMap(\.tokens)
           }
         }
       }
@@ -65,6 +62,7 @@ package func differences(_ found: [[SampledToken]], _ expected: [[SampledToken]]
   func text(_ token: SampledToken) -> String {
     "\(token.token) (\(token.logProbability.map { $0.isNaN ? "nan" : "\($0)" } ?? "-"))"
   }
+  guard found.map(\.count) == expected.map(\.count) else { return ["the numbers of tokens differ"] }
   return zip(found, expected).enumerated().flatMap { index, both in
     zip(both.0, both.1).enumerated().compactMap { place, both in
       text(both.0) == text(both.1)

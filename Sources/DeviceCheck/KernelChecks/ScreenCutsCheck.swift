@@ -113,7 +113,7 @@ package struct ScreenCutsCheck: KernelCheck {
       "the unseen weight of output \(output) is \(unseen); expected about \(weight)")
   }
 
-  /// The cut must be the one with which least work is to be expected, or none if that is all of it.
+  /// The cut must be the one with the least expected work; there is none if that is all rows.
   private func compareWork(_ cut: ScreenCut, _ output: Int, largest: Float, in comparison: inout KernelComparison) {
     let (sampling, bounds) = (parameters[output], uppers[output])
     guard sampling.temperature > 0, sampling.topK == 0, sampling.topP < 1 else { return }
@@ -140,6 +140,6 @@ package struct ScreenCutsCheck: KernelCheck {
     let chosen = cut.unseen > 0 ? work(rowsAndWeight(below: Double(cut.thresholds.0))) : Double(all)
     comparison.require(
       chosen <= 1.05 * least + 8,
-      "the cut of output \(output), \(cut.thresholds), lets expect the work of \(chosen) rows; another, of \(least)")
+      "the expected work of output \(output)'s cut, \(cut.thresholds), is \(chosen) rows; another cut's is \(least)")
   }
 }
