@@ -39,10 +39,14 @@ enum BitNetProgram {
     process.executableURL = url
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    process.standardInput = try FileHandle(forReadingFrom: folder["stdin"])
-    process.standardOutput = try FileHandle(forWritingTo: folder["stdout"])
-    process.standardError = try FileHandle(forWritingTo: folder["stderr"])
+    let input = try FileHandle(forReadingFrom: folder["stdin"])
+    let output = try FileHandle(forWritingTo: folder["stdout"])
+    let errors = try FileHandle(forWritingTo: folder["stderr"])
+    (process.standardInput, process.standardOutput, process.standardError) = (input, output, errors)
     try process.run()
+    // Hundreds of processes wait to be collected while all tests run. From some thousand open files on, Foundation's
+    // way to list them, with which it starts a process, can read beyond the list's end.
+    for file in [input, output, errors] { try file.close() }
     return process
   }
 
