@@ -60,12 +60,12 @@ extension CUDAForwardPass {
   /// Chooses the tokens of `count` outputs (1 to `screenGroup`) with the screened head, and sends them to the host as
   /// those of the outputs from `first` on.
   ///
-  /// - Parameter cuts: whether top-k or top-p draws one of them.
+  /// - Parameter hasCuts: whether top-k or top-p draws one of them.
   func chooseScreened(
-    _ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays, from first: Int = 0, cuts: Bool
+    _ screened: CUDAScreenedHead, _ count: Int, _ arrays: OutputArrays, from first: Int = 0, cuts hasCuts: Bool
   ) throws(CUDAError) {
     let blocks = try bound(screened, count, arrays)
-    if cuts {
+    if hasCuts {
       try library.launch(
         .screenCuts, CUDAGrid(Int(cutBlocks), count), sharedBytes: Int(cutScratchBytes),
         ScreenCutsParameters(
@@ -75,9 +75,9 @@ extension CUDAForwardPass {
           screenBlocks: Int32(blocks)))
     }
     let input = headInput
-    for attempt in 0..<(cuts ? 2 : 1) {
+    for attempt in 0..<(hasCuts ? 2 : 1) {
       let cuts = ScreenCuts(
-        cuts: cuts ? screened.cuts : 0, retries: screened.retries, attempt: Int32(attempt), unused: 0)
+        cuts: hasCuts ? screened.cuts : 0, retries: screened.retries, attempt: Int32(attempt), unused: 0)
       try library.launch(
         .screenRescore, CUDAGrid(try headBlocks(.screenRescore, headBytes(1)), count), sharedBytes: headBytes(1),
         RescoreParameters(

@@ -39,14 +39,15 @@ enum BitNetProgram {
     process.executableURL = url
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    let input = try FileHandle(forReadingFrom: folder["stdin"])
-    let output = try FileHandle(forWritingTo: folder["stdout"])
-    let errors = try FileHandle(forWritingTo: folder["stderr"])
-    (process.standardInput, process.standardOutput, process.standardError) = (input, output, errors)
+    let files = try [
+      FileHandle(forReadingFrom: folder["stdin"]), FileHandle(forWritingTo: folder["stdout"]),
+      FileHandle(forWritingTo: folder["stderr"]),
+    ]
+    (process.standardInput, process.standardOutput, process.standardError) = (files[0], files[1], files[2])
     try process.run()
-    // Hundreds of processes wait to be collected while all tests run. From some thousand open files on, Foundation's
-    // way to list them, with which it starts a process, can read beyond the list's end.
-    for file in [input, output, errors] { try file.close() }
+    // The process has its own copies. Hundreds of tests wait for processes at the same time, and to start one,
+    // Foundation lists the open files; of more than a thousand it can read past the list's end.
+    for file in files { try file.close() }
     return process
   }
 

@@ -16,7 +16,8 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "0 always takes the most likely token; 0.000001 to 100 give more and more varied text.", valueName: "number"))
+      "0 always takes the most likely token; higher values, 0.000001 to 100, give more varied text.",
+      valueName: "number"))
   var temperature: Float?
 
   @Option(
