@@ -7,6 +7,9 @@
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi2,avxvnni"))), apply_to = function)
 
 #define KERNEL(name) name##_avxvnni
+#define TURNED_ROWS 2
+#define TURNED_PARTS 2
+#define IN_ORDER(value) __asm__ volatile("" : "+x"(value))
 #include "canonical.inc"
 
 // A product has a latency of five cycles and two can start per cycle, so ten sums keep the units busy. One or two
