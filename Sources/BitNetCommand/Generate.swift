@@ -24,8 +24,9 @@ struct Generate: AsyncParsableCommand {
       With --jsonl, each line of a file is an object with a "prompt", or with the "messages" of a chat for a model that \
       has a chat template, and perhaps an "id", "max_tokens", "temperature", "top_k", "top_p", "min_p", \
       "repetition_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "ignore_eos", "logprobs", "tools", \
-      "documents" or "chat_template_kwargs" of its own. Many lines are answered at a time; the answers do not depend \
-      on it. Each is a line with the number of its "line", the "id", the "text" and a "finish_reason", or an "error". \
+      "documents" or "chat_template_kwargs" of its own; options apply to lines that do not say otherwise. Many lines \
+      are answered at a time; the answers do not depend on it. Each is a line with the number of its "line", the \
+      "id", the "text" and a "finish_reason", or an "error". \
       A run that was killed goes on where it was when it is started again: the lines that --output has are kept. \
       Without "seed", a line's seed is --seed (0 without it) plus the number of lines before it.
 
@@ -77,8 +78,8 @@ struct Generate: AsyncParsableCommand {
     parsing: .unconditional,
     help: ArgumentHelp(
       """
-      With --json or --jsonl, print the log probability of each token and of this many most likely alternatives, before \
-      penalties, biases, temperature and filters.
+      With --json or --jsonl, print the log probability of each token and of this many most likely alternatives, 0 to \
+      the size of the vocabulary, before penalties, biases, temperature and filters.
       """,
       valueName: "count"))
   var logprobs: Int?
@@ -120,6 +121,7 @@ struct Generate: AsyncParsableCommand {
     }
     try receipts.check(other: wantsReceipts)
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
+    if let logprobs, logprobs < 0 { throw CommandError("--logprobs is \(logprobs); expected 0 or more") }
     if logprobs != nil, !json, batch.jsonl == nil {
       throw ValidationError("--logprobs is given without --json or --jsonl; expected one of them.")
     }
@@ -148,8 +150,9 @@ struct Generate: AsyncParsableCommand {
   }
 
   private func answerLines(of path: String) async throws {
-    let models = try await model.loadForBatch(of: batch.width, speculation: speculation.speculation.speculation)
-    var parameters = try sampling.parameters(for: models[0])
+    let (models, engines) = try await model.loadForBatch(
+      of: batch.width, speculation: speculation.speculation.speculation)
+    var parameters = try sampling.parameters(for: models[0], areDefaults: true)
     // The same text again when the run is resumed.
     parameters.seed = sampling.seed ?? 0
     let options = GenerationOptions(
@@ -167,10 +170,7 @@ struct Generate: AsyncParsableCommand {
       answerers: answerers, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,
       activity: "answering", isQuiet: quiet)
     let isComplete = try await run.run()
-    if !quiet {
-      let engine = models[0].engineDescription
-      ByteOutput.note("engine: \(models.count == 1 ? engine : models.map(\.engineDescription).joined(separator: "; "))")
-    }
+    if !quiet { ByteOutput.note("engine: \(engines)") }
     guard isComplete else { throw ExitCode.failure }
   }
 

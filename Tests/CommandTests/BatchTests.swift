@@ -117,6 +117,20 @@ struct BatchTests {
     #expect(run.status == 0 && texts.count == 4 && Set(texts).count == 1, "\(run.text)\(run.errors)")
   }
 
+  @Test(
+    "takes the same values from options, which apply to lines that do not say otherwise",
+    arguments: [
+      ["--temperature", "1e-9"], ["--temperature", "1", "--top-p", "0"], ["--temperature", "0", "--top-k", "-1"],
+      ["--temperature", "0.5", "--top-k", "1"],
+    ])
+  func options(_ options: [String]) async throws {
+    let lines = [#"{"prompt": "The fox"}"#, #"{"prompt": "The fox", "temperature": 0}"#]
+    let run = try await BitNetProgram.run(
+      ["generate", "--jsonl", "-", "--max-tokens", "12"] + options, input: Data(lines.joined(separator: "\n").utf8))
+    let texts = run.text.split(separator: "\n").map { $0[$0.range(of: #""text""#)!.lowerBound...] }
+    #expect(run.status == 0 && texts.count == 2 && Set(texts).count == 1, "\(run.text)\(run.errors)")
+  }
+
   @Test("goes on where an earlier run ended")
   func resumption() async throws {
     try await TemporaryFolder.with { folder in

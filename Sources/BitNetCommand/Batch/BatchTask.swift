@@ -77,7 +77,7 @@ struct BatchTask {
     try SamplingFields.read(&fields, into: &options.sampling)
     if let value = fields["stop"].ifPresent { options.stopTexts = try SamplingFields.stops(value) }
     if let value = fields["ignore_eos"].ifPresent { options.ignoresEndTokens = try value.bool() }
-    if let value = fields["logprobs"].ifPresent { options.logProbabilities = try value.integer(in: 0...Int(Int32.max)) }
+    if let value = fields["logprobs"].ifPresent { options.logProbabilities = try value.integer() }
     return options
   }
 }

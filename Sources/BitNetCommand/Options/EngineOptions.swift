@@ -10,8 +10,8 @@ struct EngineOptions: ParsableArguments {
       """
       The device to run on: cpu, cuda (cuda:N for GPU number N), or auto: a GPU if there is one and no option of the CPU \
       is given (--threads, --instruction-set, --mapped), otherwise the CPU. For serve and generate --jsonl also several, \
-      as in cuda:0,cuda:1, which share the requests.
-      """, valueName: "device"))
+      as in cuda:0,cuda:1, which share the requests. (default: auto)
+      """, valueName: "device"), transform: DeviceList.init(written:))
   var device = DeviceList(.auto)
 
   @Option(
@@ -48,6 +48,13 @@ struct EngineOptions: ParsableArguments {
   func validate() throws {
     if device.choices.count > 1, device.choices.contains(where: { if case .auto = $0 { true } else { false } }) {
       throw ValidationError("--device is \(device); expected auto alone, or devices by name")
+    }
+    let ofProcessor = [
+      ("--threads", processor.threads != nil), ("--instruction-set", processor.instructionSet != nil),
+      ("--mapped", mapped),
+    ]
+    if device.areGPUs, let option = ofProcessor.first(where: \.1) {
+      throw ValidationError("\(option.0) is for the CPU, and --device is \(device); expected one of the two")
     }
   }
 

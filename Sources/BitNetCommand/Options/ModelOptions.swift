@@ -38,7 +38,11 @@ struct ModelOptions: ParsableArguments {
   /// All threads of a CPU go through a step of a large model together, because each of them reads a part of the weights.
   /// A small model is loaded once for every thread, each with its share of the lines, because there threads would mostly
   /// wait for each other.
-  func loadForBatch(of width: Int, speculation: Speculation) async throws -> [LanguageModel] {
+  ///
+  /// - Returns: the models, and their engines in words.
+  func loadForBatch(
+    of width: Int, speculation: Speculation
+  ) async throws -> (models: [LanguageModel], engines: String) {
     func load(
       _ engine: EngineOptions, showsWarning: Bool, change: (inout LanguageModel.LoadOptions) -> Void = { _ in }
     ) async throws -> LanguageModel {
@@ -52,13 +56,16 @@ struct ModelOptions: ParsableArguments {
     try await engine.forEachDevice { engine, place in
       models.append(try await load(engine, showsWarning: place == 0))
     }
-    guard models.count == 1 else { return models }
     let model = models[0]
+    let engines = models.map(\.engineDescription).joined(separator: "; ")
+    guard models.count == 1 else { return (models, engines) }
     let set = try engine.processor.chosenInstructionSet()
     let threads = engine.processor.threads ?? CPUEngine.defaultThreads
     // Sixteen sequences fill the vectors of the kernels.
     let count = min(threads, width / 16, 16)
-    guard !model.device.isGPU, model.parameterCount <= Self.smallModel, count > 1 else { return models }
+    guard !model.device.isGPU, model.parameterCount <= Self.smallModel, count > 1 else {
+      return (models, engines)
+    }
     models = []
     for _ in 0..<count {
       let copy = try await load(engine, showsWarning: false) { options in
@@ -67,11 +74,16 @@ struct ModelOptions: ParsableArguments {
       }
       models.append(copy)
     }
-    return models
+    return (models, "\(count) times \(models[0].device), each with a share of the lines\(model.device.fallbackNote)")
   }
 }
 
 extension LanguageModel {
   /// The engine, and the reason why it is not on a GPU if the choice was automatic.
-  var engineDescription: String { device.description + (device.fallbackReason.map { " (no GPU: \($0))" } ?? "") }
+  var engineDescription: String { device.description + device.fallbackNote }
+}
+
+extension LanguageModel.DeviceDescription {
+  /// The reason why the engine is not on a GPU, in parentheses, if the choice was automatic; otherwise empty.
+  fileprivate var fallbackNote: String { fallbackReason.map { " (no GPU: \($0))" } ?? "" }
 }

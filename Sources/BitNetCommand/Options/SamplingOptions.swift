@@ -1,6 +1,7 @@
 import ArgumentParser
 import BitNet
 import BitNetInference
+import Foundation
 
 /// Options for the sampling of tokens.
 struct SamplingOptions: ParsableArguments {
@@ -16,18 +17,19 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "0 always takes the most likely token; higher values, 0.000001 to 100, give more varied text.",
+      "0 always takes the most likely token; higher values, up to 100, give more varied text.",
       valueName: "number"))
   var temperature: Float?
 
   @Option(
-    parsing: .unconditional, help: ArgumentHelp("Sample from the k most likely tokens; 0 for all.", valueName: "k"))
+    parsing: .unconditional,
+    help: ArgumentHelp("Sample from the k most likely tokens; 0 or -1 for all.", valueName: "k"))
   var topK: Int?
 
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Sample from the most likely tokens whose probabilities add up to this share. Above 0, up to 1 for all.",
+      "Sample from the most likely tokens whose probabilities add up to this share. 0 for one token, up to 1 for all.",
       valueName: "share"))
   var topP: Float?
 
@@ -40,7 +42,7 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Values above 1 make tokens that already occurred less likely. Above 0, up to 100.", valueName: "number"))
+      "Values above 1 make tokens that already occurred less likely. 0.01 to 100.", valueName: "number"))
   var repetitionPenalty: Float?
 
   @Option(
@@ -62,20 +64,40 @@ struct SamplingOptions: ParsableArguments {
     help: ArgumentHelp("The same seed gives the same text again. (default: a new seed each time)", valueName: "number"))
   var seed: UInt64?
 
+  func validate() throws {
+    func check(_ option: String, _ value: Float?, _ limits: ClosedRange<Double>) throws {
+      guard let value, !(Float(limits.lowerBound)...Float(limits.upperBound)).contains(value) else { return }
+      let expected = String(format: "%g to %g", limits.lowerBound, limits.upperBound)
+      throw CommandError("--\(option) is \(value); expected \(expected)")
+    }
+    typealias Limits = SamplingLimits
+    try check("temperature", temperature, Limits.temperature)
+    try check("top-p", topP, Limits.topP)
+    try check("min-p", minP, Limits.minP)
+    try check("repetition-penalty", repetitionPenalty, Limits.repetitionPenalty)
+    try check("presence-penalty", presencePenalty, Limits.otherPenalty)
+    try check("frequency-penalty", frequencyPenalty, Limits.otherPenalty)
+    if let topK, !Limits.topK.contains(topK) {
+      throw CommandError("--top-k is \(topK); expected 0 (all) to \(Limits.topK.upperBound)")
+    }
+  }
+
   /// The preset's parameters, with the values of the options that were given.
-  func parameters(for model: LanguageModel) throws -> SamplingParameters {
+  ///
+  /// - Parameter areDefaults: whether a prompt can have parameters of its own, such as a temperature beside which the
+  ///   filters have an effect.
+  func parameters(for model: LanguageModel, areDefaults: Bool = false) throws -> SamplingParameters {
     var parameters = sampling == .greedy ? .greedy : model.suggestedSampling
-    parameters.temperature = temperature ?? parameters.temperature
-    parameters.topK = topK ?? parameters.topK
-    parameters.topP = topP ?? parameters.topP
+    if let temperature { parameters.setTemperature(temperature) }
+    if let topK { parameters.setTopK(topK) }
+    if let topP { parameters.setTopP(topP) }
     parameters.minP = minP ?? parameters.minP
     parameters.repetitionPenalty = repetitionPenalty ?? parameters.repetitionPenalty
     parameters.presencePenalty = presencePenalty ?? parameters.presencePenalty
     parameters.frequencyPenalty = frequencyPenalty ?? parameters.frequencyPenalty
-    try parameters.validate()
     let filters = [("top-k", topK != nil), ("top-p", topP != nil), ("min-p", minP != nil)]
-    if parameters.temperature == 0, let filter = filters.first(where: \.1) {
-      throw CommandError("\(filter.0) has no effect at temperature 0; expected a --temperature above 0")
+    if parameters.temperature == 0, !areDefaults, let filter = filters.first(where: \.1) {
+      throw CommandError("--\(filter.0) has no effect at temperature 0; expected a --temperature above 0")
     }
     // Short enough to type again.
     parameters.seed = seed ?? (parameters.temperature == 0 ? 0 : UInt64(UInt32.random(in: 0...UInt32.max)))

@@ -55,21 +55,19 @@ package enum SamplingFields {
   package static func read(
     _ fields: inout JSONFields, into sampling: inout SamplingParameters
   ) throws(JSONError) {
-    if let temperature = try fields["temperature"].ifPresent?.number(in: 0...100) {
-      sampling.temperature = temperature < 1e-6 ? 0 : Float(temperature)
+    typealias Limits = SamplingLimits
+    if let value = try fields["temperature"].ifPresent?.number(in: Limits.temperature) {
+      sampling.setTemperature(Float(value))
     }
-    if let topP = try fields["top_p"].ifPresent?.number(in: 0...1) {
-      // The smallest set of tokens is the most likely one.
-      sampling.topP = max(Float(topP), .leastNormalMagnitude)
-    }
-    if let topK = try fields["top_k"].ifPresent?.integer(in: -1...Int(Int32.max)) { sampling.topK = max(0, topK) }
-    if let minP = try fields["min_p"].ifPresent?.number(in: 0...1) { sampling.minP = Float(minP) }
+    if let value = try fields["top_p"].ifPresent?.number(in: Limits.topP) { sampling.setTopP(Float(value)) }
+    if let value = try fields["top_k"].ifPresent?.integer(in: Limits.topK) { sampling.setTopK(value) }
+    if let value = try fields["min_p"].ifPresent?.number(in: Limits.minP) { sampling.minP = Float(value) }
     let penalty = fields["repetition_penalty"].ifPresent ?? fields["repeat_penalty"].ifPresent
-    if let value = try penalty?.number(in: 0.01...100) { sampling.repetitionPenalty = Float(value) }
-    if let value = try fields["presence_penalty"].ifPresent?.number(in: -2...2) {
+    if let value = try penalty?.number(in: Limits.repetitionPenalty) { sampling.repetitionPenalty = Float(value) }
+    if let value = try fields["presence_penalty"].ifPresent?.number(in: Limits.otherPenalty) {
       sampling.presencePenalty = Float(value)
     }
-    if let value = try fields["frequency_penalty"].ifPresent?.number(in: -2...2) {
+    if let value = try fields["frequency_penalty"].ifPresent?.number(in: Limits.otherPenalty) {
       sampling.frequencyPenalty = Float(value)
     }
     let seeds = Int128(Int64.min)...Int128(UInt64.max)
