@@ -31,6 +31,19 @@ struct ConstrainedChatTests {
     _ = try json["fine"].bool()
   }
 
+  @Test("so do completions, each of several")
+  func completions() async throws {
+    let server = try await TestServer()
+    let format = #"{"type": "json_schema", "json_schema": {"schema": {"enum": ["happy", "sad"]}}}"#
+    let output = try await server.post(
+      "/v1/completions", #"{"prompt": ["The king was ", "A cat: "], "n": 2, "response_format": \#(format)}"#)
+    let texts = try output.json()["choices"].elements().map { try $0["text"].string() }
+    #expect(texts.count == 4 && texts.allSatisfy { [#""happy""#, #""sad""#].contains($0) }, "\(output.text)")
+    let error = try await server.error(
+      "/v1/completions", #"{"prompt": "A", "response_format": {"type": "xml"}}"#)
+    #expect(error.parameter == "response_format.type")
+  }
+
   @Test("refuse schemas that cannot be used, and forms that are unknown")
   func refusals() async throws {
     let server = try await TestServer()

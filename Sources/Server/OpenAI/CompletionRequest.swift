@@ -28,6 +28,7 @@ package struct CompletionRequest: Sendable {
     var answer = AnswerRequest(prompts: prompts.map(\.tokens))
     try SamplingFields.read(&fields, into: &answer, suggested: served.model.suggestedSampling)
     answer.wantsReceipt = try fields["receipt"].ifPresent?.bool() ?? false
+    answer.constraint = try AnswerFormat.openAI(fields["response_format"], nested: "json_schema")?.constraint(served)
     let isEchoed = try fields["echo"].ifPresent?.bool() ?? false
     let limit = fields["max_tokens"]
     answer.maximumTokens =
