@@ -36,9 +36,9 @@ package final class TokenStream: Sendable {
 }
 
 /// A queue of tokens from the scheduler to one reader.
-final class TokenFeed: Sendable {
-  /// A request pauses while its reader is this many tokens behind.
-  static let capacity = 16
+package final class TokenFeed: Sendable {
+  /// A request pauses when its reader is this many tokens behind, until it is half as many behind.
+  package static let capacity = 16
   /// How many tokens a reader that reads in groups is woken for. Waking one takes as long as computing a small model's
   /// token.
   private static let group = 8
@@ -61,7 +61,7 @@ final class TokenFeed: Sendable {
   /// Called when the scheduler can continue with this request.
   private let wake: @Sendable () -> Void
 
-  init(readsInGroups: Bool, wake: @escaping @Sendable () -> Void) {
+  package init(readsInGroups: Bool, wake: @escaping @Sendable () -> Void) {
     self.readsInGroups = readsInGroups
     self.wake = wake
   }
@@ -71,10 +71,12 @@ final class TokenFeed: Sendable {
   var admission: ContinuousClock.Instant? { state.withLock { $0.admission } }
   var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
-  /// Whether the reader is so far behind, counting the tokens of running steps, that the request should pause.
-  func rests(underWay: Int) -> Bool {
+  /// Whether the reader is so far behind, counting the tokens of running steps, that the request should pause. It then
+  /// does so until the reader wakes the scheduler: if it went on any sooner, a scheduler that has just seen it pause, and
+  /// ends its steps for want of others, would not be woken.
+  package func rests(underWay: Int) -> Bool {
     state.withLock { state in
-      state.isResting = state.unread.count + underWay >= Self.capacity
+      if state.unread.count + underWay >= Self.capacity { state.isResting = true }
       return state.isResting
     }
   }
@@ -88,7 +90,7 @@ final class TokenFeed: Sendable {
 
   func setSpeculation(_ counts: SpeculationCounts) { state.withLock { $0.speculation = counts } }
 
-  func add(_ token: SampledToken) {
+  package func add(_ token: SampledToken) {
     let (reader, first) = state.withLock { state -> (CheckedContinuation<SampledToken?, any Error>?, SampledToken?) in
       state.unread.append(token)
       guard let reader = state.reader, state.unread.count >= state.wanted else { return (nil, nil) }
@@ -122,7 +124,7 @@ final class TokenFeed: Sendable {
     wake()
   }
 
-  func next() async throws -> SampledToken? {
+  package func next() async throws -> SampledToken? {
     try await withCheckedThrowingContinuation { continuation in
       enum Answer { case token(SampledToken), end(Result<Void, any Error>), later }
       let (answer, wakes) = state.withLock { state -> (Answer, Bool) in
@@ -136,6 +138,7 @@ final class TokenFeed: Sendable {
         if let end = state.end { return (.end(end), false) }
         precondition(state.reader == nil, "a stream of tokens has one reader")
         state.reader = continuation
+        defer { state.isResting = false }
         return (.later, state.isResting)
       }
       switch answer {

@@ -3,6 +3,7 @@ import BitNetCPUEngine
 import BitNetInference
 import BitNetModelFiles
 import BitNetServing
+import Synchronization
 import TestSupport
 import Testing
 
@@ -54,6 +55,19 @@ struct SchedulerTests {
         limit: Int.random(in: 1...80, using: &generator), stops: Set(tokens(2)),
         readsInGroups: Bool.random(using: &generator))
     }
+  }
+
+  @Test("pauses a request whose reader is behind until the reader wakes the scheduler, however often it looks")
+  func readerBehind() async throws {
+    let wakes = Mutex(0)
+    let feed = TokenFeed(readsInGroups: false) { wakes.withLock { $0 += 1 } }
+    for token in 0..<TokenFeed.capacity { feed.add(SampledToken(token: Int32(token))) }
+    #expect(feed.rests(underWay: 0))
+    for token in 0..<TokenFeed.capacity {
+      #expect(try await feed.next()?.token == Int32(token))
+      #expect(feed.rests(underWay: 0) == (wakes.withLock { $0 } == 0), "after \(token + 1) tokens")
+    }
+    #expect(wakes.withLock { $0 } == 1)
   }
 
   @Test("goes on while a stream is read, although nobody else holds it")
