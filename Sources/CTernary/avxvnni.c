@@ -9,6 +9,7 @@
 #define KERNEL(name) name##_avxvnni
 #define TURNED_ROWS 2
 #define TURNED_PARTS 2
+#define TURNED_TOKENS(padded) (6 + (padded) / 256)
 #define IN_ORDER(value) __asm__ volatile("" : "+x"(value))
 #include "canonical.inc"
 
