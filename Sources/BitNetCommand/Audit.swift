@@ -13,7 +13,8 @@ struct Audit: AsyncParsableCommand {
       parameters and seed, generates exactly the receipt's tokens, or the first token that differs. All tokens go \
       through the model as a prompt does, so an audit takes a fraction of the generation's time. The model's digest is \
       computed from its weights first. The device, the number of threads and the format of the model's files make no \
-      difference. Lines of a batch that are errors are left out.
+      difference. Lines of a batch that are errors are left out. Only receipts are checked: the text and other fields of \
+      an answer that has one are not read.
 
       The exit status is 1 if a receipt is wrong.
 

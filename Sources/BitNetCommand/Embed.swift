@@ -125,7 +125,7 @@ struct Embed: AsyncParsableCommand {
   private func inputs() throws -> [String] {
     if !texts.isEmpty { return texts }
     guard let path = batch.jsonl else { return try Self.lines() }
-    let source = try BatchSource(path, answered: [])
+    let source = try BatchSource(path)
     var texts: [String] = []
     while let line = try source.read() {
       struct Input: Decodable { let text: String }

@@ -121,6 +121,7 @@ struct Generate: AsyncParsableCommand {
     }
     try receipts.check(other: wantsReceipts)
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
+    if maxTokens < 1 { throw CommandError("--max-tokens is \(maxTokens); expected 1 or more") }
     if let logprobs, logprobs < 0 { throw CommandError("--logprobs is \(logprobs); expected 0 or more") }
     if logprobs != nil, !json, batch.jsonl == nil {
       throw ValidationError("--logprobs is given without --json or --jsonl; expected one of them.")
@@ -162,9 +163,10 @@ struct Generate: AsyncParsableCommand {
     let answerers = try models.map { model in
       let served = ServedModel(name: ModelSource.servedName(of: self.model.source.model), model: model, created: 0)
       return BatchPrompts(
-        model: model, requests: try BatchRequests(served, seed: parameters.seed, receiptKey: key), options: options,
-        receipts: wantsReceipts ? .init(key: key, showsTokens: logprobs != nil) : nil, chatFormat: chatFormat,
-        parsesSpecials: specials)
+        model: model,
+        requests: try BatchRequests(served, seed: parameters.seed, wantsReceipts: wantsReceipts, receiptKey: key),
+        options: options, receipts: wantsReceipts ? .init(key: key, showsTokens: logprobs != nil) : nil,
+        chatFormat: chatFormat, parsesSpecials: specials)
     }
     let run = BatchRun(
       answerers: answerers, input: path, output: output ?? "-", inOrder: !batch.unordered, concurrency: batch.width,

@@ -43,7 +43,8 @@ struct BadInputTests {
       arguments: story + ["--model", "/no/such/model", "--temperature", "101"],
       sentence: "--temperature is 101.0; expected 0 to 100"),
     Mistake(arguments: story + ["--top-p", "-0.1"], sentence: "--top-p is -0.1; expected 0 to 1"),
-    Mistake(arguments: story + ["--top-k", "-2"], sentence: "--top-k is -2; expected 0 (all) to 2147483647"),
+    Mistake(
+      arguments: story + ["--top-k", "-2"], sentence: "--top-k is -2; expected 1 to 2147483647, or 0 or -1 (all)"),
     Mistake(arguments: story + ["--min-p", "2"], sentence: "--min-p is 2.0; expected 0 to 1"),
     Mistake(
       arguments: story + ["--repetition-penalty", "0.005"],
@@ -51,8 +52,7 @@ struct BadInputTests {
     Mistake(arguments: story + ["--presence-penalty", "-3"], sentence: "--presence-penalty is -3.0; expected -2 to 2"),
     Mistake(
       arguments: story + ["--sampling", "greedy", "--top-k", "3"], sentence: "top-k has no effect at temperature 0"),
-    Mistake(
-      arguments: story + ["--max-tokens", "0"], sentence: "the maximum number of tokens is 0; expected 1 or more"),
+    Mistake(arguments: story + ["--max-tokens", "0"], sentence: "--max-tokens is 0; expected 1 or more"),
     Mistake(arguments: story + ["--json", "--logprobs", "-1"], sentence: "--logprobs is -1; expected 0 or more"),
     Mistake(arguments: story + ["--chat-format", "llama3"], sentence: "special token <|start_header_id|> is missing"),
     Mistake(arguments: story + ["--unknown"], sentence: "Unknown option '--unknown'", status: 64),

@@ -70,6 +70,12 @@ struct BatchTests {
       + receipt + "}]}}}\n"
     let mixed = try await BitNetProgram.run(["audit", "-"], input: Data(others.utf8))
     #expect(mixed.status == 0 && mixed.text.hasPrefix("-, line 2: right"), "\(mixed.text)\(mixed.errors)")
+    let requests = [#""prompt":"A""#, #""prompt":"A","receipt":true"#, #""prompt":"A","receipt":false"#].map {
+      #"{"custom_id":"a","url":"/v1/completions","body":{\#($0),"max_tokens":2}}"#
+    }
+    let asked = try await Self.run("--jsonl", "-", "--receipts", input: requests.joined(separator: "\n"))
+    #expect(
+      asked.text.split(separator: "\n").map { $0.contains(#""receipt":"{"#) } == [true, true, false], "\(asked.text)")
     let alone = try await BitNetProgram.run(["generate", "--prompt", "A", "--receipts"])
     #expect(alone.status != 0 && alone.errors.contains("--receipts is given without --jsonl"), "\(alone.errors)")
   }
@@ -147,6 +153,58 @@ struct BatchTests {
         #expect(run.errors.contains("going on with the other lines") == (kept > 0), "\(run.errors)")
       }
     }
+  }
+
+  @Test("refuses to go on with the answers of another input, before it answers anything")
+  func otherInput() async throws {
+    try await TemporaryFolder.with { folder in
+      let (output, input) = (folder["answers.jsonl"], folder["lines.jsonl"])
+      func run(_ lines: [String]) async throws -> BitNetProgram.Output {
+        try Data(lines.joined(separator: "\n").utf8).write(to: input)
+        return try await Self.run("--jsonl", input.path, "--output", output.path, "--quiet")
+      }
+      let cat = #"{"custom_id":"cat","url":"/v1/completions","body":{"prompt":"A cat","max_tokens":2}}"#
+      let lines = [#"{"prompt": "A", "id": 1.0}"#, cat, #"{"prompt": 5, "id": "x"}"#, #"{"prompt": "B"}"#]
+      let whole = try await run(lines)
+      #expect(whole.status == 1, "\(whole.errors)")
+      let answers = try Data(contentsOf: output)
+      // The line with an error has no id in its answer.
+      let again = try await run(lines)
+      #expect(again.status == 1 && again.errors.isEmpty, "\(again.errors)")
+      func changing(_ index: Int, _ line: String) -> [String] {
+        var changed = lines
+        changed[index] = line
+        return changed
+      }
+      let others: [(lines: [String], sentence: String)] = [
+        (changing(0, #"{"prompt": "A", "id": 2}"#), "line 1 of the input has id 2, and its answer in"),
+        (changing(0, #"{"prompt": "A"}"#), "has no id, and its answer in"),
+        (changing(1, cat.replacing("cat", with: "dog")), #"has id "dog", and its answer in"#),
+        (changing(3, #"{"prompt": "B", "id": "y"}"#), #"has id "y", and its answer in"#),
+        (changing(3, ""), "has answers of 1 line that the input does not have"),
+        (Array(lines[..<2]), "has answers of 2 lines that the input does not have"),
+      ]
+      for other in others {
+        let refused = try await run(other.lines)
+        #expect(refused.status == 1 && refused.errors.contains(other.sentence), "\(refused.errors)")
+        #expect(try Data(contentsOf: output) == answers)
+      }
+      let longer = try await run(lines + [#"{"prompt": "C"}"#])
+      #expect(longer.errors.isEmpty, "\(longer.errors)")
+      let longerAnswers = try Data(contentsOf: output)
+      #expect(longerAnswers.starts(with: answers) && longerAnswers.count > answers.count)
+      let missing = try await Self.run("--jsonl", folder["none"].path, "--output", folder["new.jsonl"].path)
+      #expect(missing.status == 1 && missing.errors.contains("cannot be opened"), "\(missing.errors)")
+      #expect(!FileManager.default.fileExists(atPath: folder["new.jsonl"].path))
+    }
+  }
+
+  @Test("reads past a byte order mark")
+  func byteOrderMark() async throws {
+    let line = #"{"prompt": "A", "max_tokens": 2}"#
+    let run = try await Self.run("--jsonl", "-", input: "\u{FEFF}" + line)
+    #expect(run.status == 0, "\(run.errors)")
+    #expect(run.text == (try await Self.run("--jsonl", "-", input: line).text))
   }
 
   @Test("writes only to a new file or the output of an earlier run")

@@ -1,4 +1,5 @@
 import BitNetJSON
+import BitNetTokenization
 import Foundation
 
 /// The file of a batch's answers, a line each. An answer is in the file as soon as it is written, so a batch that was
@@ -6,10 +7,18 @@ import Foundation
 final class BatchOutput: Sendable {
   let name: String
   private let output: ByteOutput
-  /// The numbers of the lines whose answers an earlier run wrote.
-  let answered: Set<Int>
-  /// How many of these answers are errors.
-  let failures: Int
+  /// What an earlier run wrote, by the numbers of the lines.
+  let answered: [Int: Answer]
+
+  /// An answer that an earlier run wrote.
+  struct Answer {
+    /// The line's own name, its `id` or `custom_id`, as JSON; nil without one.
+    let name: String?
+    let isError: Bool
+  }
+
+  /// How many of the earlier answers are errors.
+  var failures: Int { answered.values.count(where: \.isError) }
 
   /// - Parameters:
   ///   - path: the file, which is created or continued; "-" for standard output.
@@ -19,16 +28,17 @@ final class BatchOutput: Sendable {
   ///   is the input.
   init(_ path: String, input: String, content: String) throws {
     guard path != "-" else {
-      (name, output, answered, failures) = ("standard output", .standard, [], 0)
+      (name, output, answered) = ("standard output", .standard, [:])
       return
     }
+    guard input == "-" || access(input, R_OK) == 0 else { throw CommandError.system("\(input) cannot be opened") }
     let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened for writing") }
     output = ByteOutput(descriptor: descriptor, name: path)
     name = path
     var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-      (answered, failures) = ([], 0)
+      answered = [:]
       return
     }
     var source = stat()
@@ -37,8 +47,8 @@ final class BatchOutput: Sendable {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw CommandError("\(path) is being written by another process; expected a file for this run alone")
     }
-    let (answered, failures, end) = try Self.scan(descriptor, path: path, content: content)
-    (self.answered, self.failures) = (answered, failures)
+    let (answered, end) = try Self.scan(descriptor, path: path, content: content)
+    self.answered = answered
     // A line that was being written when the earlier run ended is computed again.
     guard end == status.st_size || ftruncate(descriptor, end) == 0 else {
       throw CommandError.system("\(path) cannot be shortened to its last whole line")
@@ -50,24 +60,46 @@ final class BatchOutput: Sendable {
 
   func write(_ line: [UInt8]) throws { try output.write(line) }
 
-  /// The numbers of the answered lines, how many of the answers are errors, and where the last whole line ends.
+  /// Refuses a line with another name than that of its answer: the input is not that of the earlier run.
+  ///
+  /// - Parameter line: the bytes of a line that has an answer, and its number.
+  func check(_ line: (number: Int, bytes: [UInt8]?)) throws {
+    guard let answer = answered[line.number] else { return }
+    let json = line.bytes.flatMap { try? JSONDocument($0, limits: BatchTask.limits).root }
+    let name = json.flatMap { json in try? Self.name(json[BatchRequests.holds(json) ? "custom_id" : "id"]) }
+    // The answer to a line that could not be read has no name.
+    guard name != answer.name, !(answer.isError && answer.name == nil) else { return }
+    func words(_ name: String?) -> String { name.map { "id \($0.visible())" } ?? "no id" }
+    throw CommandError(
+      "line \(line.number) of the input has \(words(name)), and its answer in \(self.name) has "
+        + "\(words(answer.name)); expected the input of the earlier run, or a new file for the answers")
+  }
+
+  private static func name(_ field: JSONValue) throws(JSONError) -> String? {
+    try field.ifPresent.map { (field) throws(JSONError) in
+      String(decoding: try JSONTree(field).serialized(), as: UTF8.self)
+    }
+  }
+
+  /// The answered lines, and where the last whole line ends.
   private static func scan(
     _ descriptor: Int32, path: String, content: String
-  ) throws -> (answered: Set<Int>, failures: Int, end: off_t) {
+  ) throws -> (answered: [Int: Answer], end: off_t) {
     var reader = LineReader(ByteInput(descriptor: descriptor, name: path))
-    var answered: Set<Int> = []
-    var failures = 0
+    var answered: [Int: Answer] = [:]
     var end: off_t = 0
     while let line = try reader.next(), reader.endsWithBreak {
       do throws(JSONError) {
         let answer = try JSONDocument(Array(line), limits: BatchTask.limits).root
         let names = try answer.members().map { (name, _) throws(JSONError) in try name.string() }
-        let isNew = answered.insert(try answer["line"].integer(in: 1...Int.max)).inserted
-        guard isNew, names.contains(where: [content, "response", "error"].contains) else {
+        let number = try answer["line"].integer(in: 1...Int.max)
+        guard answered[number] == nil, names.contains(where: [content, "response", "error"].contains) else {
           throw answer.error(expected: "an answer")
         }
         let status = try answer["response"].ifPresent?["status_code"].integer()
-        if try answer["error"].ifPresent != nil || status ?? 200 != 200 { failures += 1 }
+        let isError = try answer["error"].ifPresent != nil || status ?? 200 != 200
+        let name = try Self.name(answer[names.contains("response") ? "custom_id" : "id"])
+        answered[number] = Answer(name: name, isError: isError)
       } catch {
         throw CommandError(
           "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one, or a new file"
@@ -83,6 +115,6 @@ final class BatchOutput: Sendable {
       throw CommandError(
         "the last line of \(path) is no answer of an earlier run; expected the output of one, or a new file")
     }
-    return (answered, failures, end)
+    return (answered, end)
   }
 }

@@ -13,22 +13,27 @@ struct BatchRequests: Sendable {
   private let urls: [String]
   /// The seed of line 1 where a request has none; each line after it takes the next. Nil if nothing is sampled.
   private let seed: UInt64?
+  /// Whether requests that do not say so want receipts.
+  private let wantsReceipts: Bool
 
-  private init(_ core: ServerCore, urls: [String], seed: UInt64?) {
+  private init(_ core: ServerCore, urls: [String], seed: UInt64?, wantsReceipts: Bool = false) {
     door = FrontDoor(core.routes, core: core)
     self.urls = urls
     self.seed = seed
+    self.wantsReceipts = wantsReceipts
   }
 
   /// Requests for texts.
   ///
-  /// - Parameter receiptKey: signs receipts that requests ask for; nil for receipts without a signature.
-  init(_ model: ServedModel, seed: UInt64, receiptKey: ReceiptKey?) throws {
+  /// - Parameters:
+  ///   - wantsReceipts: whether requests that do not say so want receipts.
+  ///   - receiptKey: signs receipts; nil for receipts without a signature.
+  init(_ model: ServedModel, seed: UInt64, wantsReceipts: Bool, receiptKey: ReceiptKey?) throws {
     var settings = ServerCore.Settings()
     settings.receiptKey = receiptKey
     self.init(
       ServerCore(try ModelCatalog([model]), settings: settings),
-      urls: ["/v1/chat/completions", "/v1/completions"], seed: seed)
+      urls: ["/v1/chat/completions", "/v1/completions"], seed: seed, wantsReceipts: wantsReceipts)
   }
 
   /// Requests for vectors.
@@ -73,19 +78,22 @@ struct BatchRequests: Sendable {
     }
   }
 
-  /// The request's body as the line has it, with the line's seed if it has none.
+  /// The request's body as the line has it, with what the line does not say: its seed, and whether it wants a receipt.
   private func body(_ field: JSONValue, line: Int) throws -> [UInt8] {
     guard field.kind == .object else { throw field.error(expected: "an object") }
     if let stream = try field["stream"].ifPresent, try stream.bool() {
       throw stream.error(expected: "false, as the answers of a batch are whole")
     }
-    let text = Array(field.text)
     let given = try field["seed"]
     // A seed of the server's choice would be another one each time.
     if given.kind == .null { throw given.error(expected: "an integer, or none") }
-    guard let seed, given.kind == nil else { return text }
+    var members: [String] = []
+    if let seed, given.kind == nil { members.append("\"seed\":\(seed &+ UInt64(line - 1))") }
+    if wantsReceipts, try field["receipt"].kind == nil { members.append("\"receipt\":true") }
+    let text = Array(field.text)
+    guard !members.isEmpty else { return text }
     let isEmpty = try field.members().first { _ in true } == nil
-    return Array("{\"seed\":\(seed &+ UInt64(line - 1))\(isEmpty ? "" : ",")".utf8) + text.dropFirst()
+    return Array("{\(members.joined(separator: ","))\(isEmpty ? "" : ",")".utf8) + text.dropFirst()
   }
 
   private func answer(_ path: String, _ body: [UInt8], id: JSONTree, line: Int) async throws -> BatchAnswer {

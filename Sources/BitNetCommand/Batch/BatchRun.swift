@@ -17,15 +17,16 @@ struct BatchRun: Sendable {
   /// - Returns: whether every line has an answer that is no error, those of an earlier run included.
   func run() async throws -> Bool {
     let file = try BatchOutput(output, input: input, content: type(of: answerers[0]).content)
-    let source = try BatchSource(input, answered: file.answered)
-    let total = isQuiet ? nil : try BatchSource.count(input)
+    let source = try BatchSource(input, after: file)
+    // Reads the whole file before the first line is answered if some have an answer: it may be another input's.
+    let total = isQuiet && file.answered.isEmpty ? nil : try BatchSource.count(input, after: file)
     if !isQuiet, !file.answered.isEmpty {
       let found = plural(file.answered.count, "answer")
       let failed = file.failures > 0 ? ", \(file.failures) of them with an error" : ""
       ByteOutput.note("\(file.name) has \(found) already\(failed); going on with the other lines")
     }
     let sink = BatchSink(file, inOrder: inOrder, window: 16 * concurrency)
-    let meter = BatchMeter(activity, total: total.map { max(0, $0 - file.answered.count) })
+    let meter = BatchMeter(activity, total: total)
     let clock = ContinuousClock()
     let start = clock.now
     defer { meter.finish() }

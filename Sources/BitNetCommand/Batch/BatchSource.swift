@@ -1,3 +1,4 @@
+import BitNetInference
 import BitNetJSON
 import Dispatch
 import Foundation
@@ -9,11 +10,15 @@ final class BatchSource: @unchecked Sendable {
   private var reader: LineReader
   private let descriptor: Int32
   private var returned = 0
-  /// The lines that have an answer already.
-  private let answered: Set<Int>
+  /// The file that has the answers of an earlier run; nil for all lines.
+  private let earlier: BatchOutput?
+  /// How many lines with an answer have been passed over.
+  private var passed = 0
 
-  /// - Parameter path: a file, or "-" for standard input.
-  init(_ path: String, answered: Set<Int>) throws {
+  /// - Parameters:
+  ///   - path: a file, or "-" for standard input.
+  ///   - earlier: the lines that have an answer there are passed over.
+  init(_ path: String, after earlier: BatchOutput? = nil) throws {
     let input: ByteInput
     if path == "-" {
       (descriptor, input) = (STDIN_FILENO, .standard)
@@ -23,7 +28,7 @@ final class BatchSource: @unchecked Sendable {
       input = ByteInput(descriptor: descriptor, name: path)
     }
     reader = LineReader(input)
-    self.answered = answered
+    self.earlier = earlier
   }
 
   deinit { if descriptor != STDIN_FILENO { close(descriptor) } }
@@ -46,30 +51,47 @@ final class BatchSource: @unchecked Sendable {
   }
 
   /// As `next`, on the caller's thread; never beside it.
+  ///
+  /// - Throws: `CommandError` also if the earlier answers are those of another input.
   func read() throws -> Line? {
     while let bytes = try readLine() {
       let isBlank = (try? bytes.get().allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) ?? false
-      if isBlank || answered.contains(reader.lineNumber) { continue }
+      if isBlank { continue }
+      if let earlier, earlier.answered[reader.lineNumber] != nil {
+        try earlier.check((reader.lineNumber, try? bytes.get()))
+        passed += 1
+        continue
+      }
       returned += 1
       return Line(number: reader.lineNumber, index: returned - 1, bytes: bytes)
+    }
+    if let earlier, passed < earlier.answered.count {
+      let others = plural(earlier.answered.count - passed, "line")
+      throw CommandError(
+        "\(earlier.name) has answers of \(others) that the input does not have; expected the input of the earlier run, "
+          + "or a new file for the answers")
     }
     return nil
   }
 
   private func readLine() throws -> Result<[UInt8], LineTooLongError>? {
     do {
-      return try reader.next().map { .success(Array($0)) }
+      return try reader.next().map { line in
+        // Programs on Windows write a byte order mark before the first line.
+        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        return .success(Array(reader.lineNumber == 1 && line.starts(with: mark) ? line.dropFirst(mark.count) : line))
+      }
     } catch let error as LineTooLongError {
       try reader.skipLine()
       return .failure(error)
     }
   }
 
-  /// The number of lines of a file that are not empty; nil for a pipe.
-  static func count(_ path: String) throws -> Int? {
+  /// The number of lines of a file that are not empty and have no answer yet; nil for a pipe.
+  static func count(_ path: String, after earlier: BatchOutput) throws -> Int? {
     var status = stat()
     guard path != "-", stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
-    let source = try BatchSource(path, answered: [])
+    let source = try BatchSource(path, after: earlier)
     var count = 0
     while try source.read() != nil { count += 1 }
     return count

@@ -65,6 +65,18 @@ struct ReceiptWriter {
     guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
     output = ByteOutput(descriptor: descriptor, name: path)
     self.key = key
+    if try Self.endsInsideLine(path) { try output.write("\n") }
+  }
+
+  /// Whether a file's last line is torn, as by a process that was killed while it wrote.
+  private static func endsInsideLine(_ path: String) throws -> Bool {
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_size > 0 else { return false }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be read") }
+    defer { close(descriptor) }
+    var last: UInt8 = 0
+    return pread(descriptor, &last, 1, status.st_size - 1) == 1 && last != UInt8(ascii: "\n")
   }
 
   /// Writes the receipt of a run; nothing if the run was stopped before its first token.

@@ -78,7 +78,7 @@ struct SamplingOptions: ParsableArguments {
     try check("presence-penalty", presencePenalty, Limits.otherPenalty)
     try check("frequency-penalty", frequencyPenalty, Limits.otherPenalty)
     if let topK, !Limits.topK.contains(topK) {
-      throw CommandError("--top-k is \(topK); expected 0 (all) to \(Limits.topK.upperBound)")
+      throw CommandError("--top-k is \(topK); expected 1 to \(Limits.topK.upperBound), or 0 or -1 (all)")
     }
   }
 

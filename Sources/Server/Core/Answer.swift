@@ -14,7 +14,8 @@ package struct Answer: Sendable {
       for choice in 0..<request.choiceCount {
         choices.append(
           try await ChoiceRun(
-            choices.count, prompt: prompt, of: request, seed: request.sampling.seed &+ UInt64(choice), on: served))
+            choices.count, prompt: prompt, of: request,
+            seed: request.sampling.seed &+ UInt64(request.hasSeed ? choice : choices.count), on: served))
       }
     }
     self.choices = choices

@@ -10,6 +10,9 @@ package struct AnswerRequest: Sendable {
   package var choiceCount = 1
   /// The first choice takes the seed, each further one the next.
   package var sampling = SamplingParameters()
+  /// Whether the client chose the seed: each prompt then starts from it, and equal prompts have equal choices.
+  /// Otherwise each takes the seeds after those of the prompts before it.
+  package var hasSeed = true
   /// The most tokens of a choice; nil for as many as the context holds, 0 to score the prompt alone.
   package var maximumTokens: Int?
   package var stopTexts: [String] = []

@@ -21,6 +21,7 @@ package enum SamplingFields {
     // OpenAI's temperature is 1 where none is given. A model's authors know better.
     request.sampling = suggested.temperature > 0 ? suggested : SamplingParameters(temperature: 1)
     request.sampling.seed = UInt64.random(in: 0 ... .max)
+    request.hasSeed = fields["seed"].ifPresent != nil
     try read(&fields, into: &request.sampling)
     request.stopTexts = try stops(fields["stop"])
     request.stopTokens = Set(
