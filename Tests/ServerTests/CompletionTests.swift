@@ -81,6 +81,15 @@ struct CompletionTests {
     #expect(try Array(second["choices"].elements())[0]["text"].string() == texts[1])
   }
 
+  @Test("equal prompts have different texts, unless the client chose the seed", arguments: ["", #", "seed": 3"#])
+  func equalPrompts(_ seed: String) async throws {
+    let server = try await TestServer()
+    let body = #"{"prompt": ["The king", "The king"], "temperature": 1.5, "max_tokens": 20, "n": 2\#(seed)}"#
+    let choices = Array(try await server.post(Self.path, body).json()["choices"].elements())
+    let texts = try choices.map { try $0["text"].string() }
+    #expect(Set(texts).count == (seed.isEmpty ? 4 : 2), "\(texts)")
+  }
+
   @Test(
     "refuse what is wrong, and name the field",
     arguments: [
