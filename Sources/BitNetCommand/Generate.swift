@@ -123,6 +123,9 @@ struct Generate: AsyncParsableCommand {
     if stops.contains("") { throw ValidationError("--stop is empty; expected a text to stop at.") }
     if maxTokens < 1 { throw CommandError("--max-tokens is \(maxTokens); expected 1 or more") }
     if let logprobs, logprobs < 0 { throw CommandError("--logprobs is \(logprobs); expected 0 or more") }
+    if ignoresEnd, let option = form.jsonObject ? "--json-object" : form.jsonSchema != nil ? "--json-schema" : nil {
+      throw ValidationError("--ignore-eos is given beside \(option), whose texts end; expected one of the two.")
+    }
     if logprobs != nil, !json, batch.jsonl == nil {
       throw ValidationError("--logprobs is given without --json or --jsonl; expected one of them.")
     }

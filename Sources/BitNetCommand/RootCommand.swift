@@ -35,6 +35,7 @@ struct RootCommand: AsyncParsableCommand {
   static func main() async {
     var isParsed = false
     do {
+      try requireText()
       var arguments = Array(CommandLine.arguments.dropFirst())
       try requireHelpTopic(arguments)
       if arguments.first == Serve._commandName {
@@ -59,6 +60,14 @@ struct RootCommand: AsyncParsableCommand {
         ByteOutput.note(fullMessage(for: error))
       }
       exit(withError: status)
+    }
+  }
+
+  /// - Throws: `ValidationError` for an argument that is not UTF-8 text, which Swift reads with other characters.
+  private static func requireText() throws {
+    for index in 1..<max(1, Int(CommandLine.argc)) {
+      guard let bytes = CommandLine.unsafeArgv[index], String(validatingCString: bytes) == nil else { continue }
+      throw ValidationError("Argument \(index) is \(String(cString: bytes).visible()); expected UTF-8 text.")
     }
   }
 

@@ -81,13 +81,13 @@ struct SchemaReader {
       case "nullable":
         guard case .bool(let flag) = tree[value] else { throw tree.error(value, expected: "true or false") }
         isNullable = flag
-      case "enum": try restrict(&form, to: elements(value, expected: "an array of values"))
+      case "enum": try restrict(&form, to: elements(value, expected: "an array of one or more values"))
       case "const": restrict(&form, to: [value])
       case "$ref":
         guard case .string(let reference) = tree[value] else { throw tree.error(value, expected: "a string") }
         combined.append(try read(tree.resolve(reference, from: value)))
       case "allOf":
-        for schema in try elements(value, expected: "an array of schemas") { combined.append(try read(schema)) }
+        for schema in try elements(value, expected: Self.schemas) { combined.append(try read(schema)) }
       case "anyOf": combined.append(try alternatives(value))
       case "oneOf":
         combined.append(try alternatives(value))
@@ -111,13 +111,15 @@ struct SchemaReader {
 
   private mutating func alternatives(_ number: Int32) throws(ConstraintError) -> [SchemaForm] {
     var forms: [SchemaForm] = []
-    for schema in try elements(number, expected: "an array of schemas") { forms += try read(schema) }
+    for schema in try elements(number, expected: Self.schemas) { forms += try read(schema) }
     guard forms.count <= SchemaLimits.alternatives else {
       throw tree.error(
         number, found: "\(forms.count) alternatives", expected: "at most \(SchemaLimits.alternatives)")
     }
     return forms
   }
+
+  private static let schemas = "an array of one or more schemas"
 
   private func elements(_ number: Int32, expected: String) throws(ConstraintError) -> [Int32] {
     guard case .array(let elements) = tree[number], !elements.isEmpty else {
@@ -236,7 +238,7 @@ struct SchemaReader {
     case "minItems": form.fewestItems = try count(value)
     case "maxItems": form.mostItems = try count(value)
     case "prefixItems":
-      form.prefix = try elements(value, expected: "an array of schemas").map { element throws(ConstraintError) in
+      form.prefix = try elements(value, expected: Self.schemas).map { element throws(ConstraintError) in
         try goal(element)
       }
     case "items":
@@ -308,7 +310,7 @@ struct SchemaReader {
 extension SchemaReader {
   /// Requires that no value satisfies two of the alternatives, because a value must satisfy exactly one.
   private mutating func requireDisjoint(_ number: Int32) throws(ConstraintError) {
-    let schemas = try elements(number, expected: "an array of schemas")
+    let schemas = try elements(number, expected: Self.schemas)
     guard schemas.count <= 64 else {
       throw tree.error(number, found: "\(schemas.count) alternatives", expected: "at most 64 of oneOf")
     }

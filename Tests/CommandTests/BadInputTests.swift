@@ -55,6 +55,12 @@ struct BadInputTests {
     Mistake(arguments: story + ["--max-tokens", "0"], sentence: "--max-tokens is 0; expected 1 or more"),
     Mistake(arguments: story + ["--json", "--logprobs", "-1"], sentence: "--logprobs is -1; expected 0 or more"),
     Mistake(arguments: story + ["--chat-format", "llama3"], sentence: "special token <|start_header_id|> is missing"),
+    Mistake(
+      arguments: story + ["--json-object", "--ignore-eos"],
+      sentence: "--ignore-eos is given beside --json-object, whose texts end; expected one of the two", status: 64),
+    Mistake(
+      arguments: story + ["--json-schema", #"{"enum": []}"#],
+      sentence: "enum of the schema is an array; expected an array of one or more values"),
     Mistake(arguments: story + ["--unknown"], sentence: "Unknown option '--unknown'", status: 64),
     Mistake(
       arguments: story + ["--device", "cpu,abacus"],

@@ -36,6 +36,20 @@ struct GenerateTests {
     return try JSONDecoder().decode(Report.self, from: output.bytes)
   }
 
+  @Test("refuses an argument that is not UTF-8 text")
+  func foreignBytes() async throws {
+    let process = Process()
+    process.executableURL = URL(filePath: "/bin/sh")
+    process.arguments = ["-c", #""$0" generate --prompt "$(printf 'On\377ce')" 2>&1"#, BitNetProgram.url.path]
+    let output = Pipe()
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 64, "\(text)")
+    #expect(text.contains("Argument 3 is On\u{FFFD}ce; expected UTF-8 text"), "\(text)")
+  }
+
   @Test("writes the same story for the same seed, with any number of threads and any instruction set")
   func reproducible() async throws {
     let first = try await BitNetProgram.run(Self.story + ["--seed", "7", "--threads", "1"])
