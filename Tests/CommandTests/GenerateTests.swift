@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("bitnet generate")
@@ -100,6 +101,24 @@ struct GenerateTests {
     }
     let plain = try await self.report(["--prompt", "Once upon a time", "--max-tokens", "2"])
     #expect(plain.tokens.allSatisfy { $0.logprob == nil && $0.top == nil })
+  }
+
+  @Test("appends receipts on lines of their own, after a torn line too")
+  func receiptFile() async throws {
+    try await TemporaryFolder.with { folder in
+      let file = folder["receipts.jsonl"]
+      let torn = #"{"finish_reason":"len"#
+      try Data(torn.utf8).write(to: file)
+      for _ in 1...2 {
+        let run = try await BitNetProgram.run(
+          "generate", "--prompt", "Once", "--max-tokens", "2", "--receipt", file.path)
+        #expect(run.status == 0, "\(run.errors)")
+      }
+      let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n", omittingEmptySubsequences: false)
+      #expect(lines.count == 4 && lines[0] == torn && lines[3].isEmpty, "\(lines)")
+      let audit = try await BitNetProgram.run("audit", "-", input: lines[1...].joined(separator: "\n"))
+      #expect(audit.status == 0, "\(audit.text)\(audit.errors)")
+    }
   }
 
   @Test("stops at a stop text, and before the model's end token unless told otherwise")

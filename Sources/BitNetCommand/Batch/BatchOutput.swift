@@ -5,17 +5,17 @@ import Foundation
 /// The file of a batch's answers, a line each. An answer is in the file as soon as it is written, so a batch that was
 /// killed goes on where it was.
 final class BatchOutput: Sendable {
-  let name: String
-  private let output: ByteOutput
-  /// What an earlier run wrote, by the numbers of the lines.
-  let answered: [Int: Answer]
-
   /// An answer that an earlier run wrote.
   struct Answer {
     /// The line's own name, its `id` or `custom_id`, as JSON; nil without one.
     let name: String?
     let isError: Bool
   }
+
+  let name: String
+  private let output: ByteOutput
+  /// What an earlier run wrote, by the numbers of the lines.
+  let answered: [Int: Answer]
 
   /// How many of the earlier answers are errors.
   var failures: Int { answered.values.count(where: \.isError) }
@@ -60,18 +60,20 @@ final class BatchOutput: Sendable {
 
   func write(_ line: [UInt8]) throws { try output.write(line) }
 
-  /// Refuses a line with another name than that of its answer: the input is not that of the earlier run.
+  /// Checks that a line has the name of its answer. With another one, the input is not that of the earlier run.
   ///
-  /// - Parameter line: the bytes of a line that has an answer, and its number.
-  func check(_ line: (number: Int, bytes: [UInt8]?)) throws {
-    guard let answer = answered[line.number] else { return }
-    let json = line.bytes.flatMap { try? JSONDocument($0, limits: BatchTask.limits).root }
+  /// - Parameters:
+  ///   - number: the number of a line that has an answer.
+  ///   - bytes: the line; nil if it is too long to be read.
+  func checkName(ofLine number: Int, _ bytes: [UInt8]?) throws {
+    guard let answer = answered[number] else { return }
+    let json = bytes.flatMap { try? JSONDocument($0, limits: BatchTask.limits).root }
     let name = json.flatMap { json in try? Self.name(json[BatchRequests.holds(json) ? "custom_id" : "id"]) }
     // The answer to a line that could not be read has no name.
     guard name != answer.name, !(answer.isError && answer.name == nil) else { return }
     func words(_ name: String?) -> String { name.map { "id \($0.visible())" } ?? "no id" }
     throw CommandError(
-      "line \(line.number) of the input has \(words(name)), and its answer in \(self.name) has "
+      "line \(number) of the input has \(words(name)), and its answer in \(self.name) has "
         + "\(words(answer.name)); expected the input of the earlier run, or a new file for the answers")
   }
 

@@ -18,7 +18,7 @@ struct BatchRun: Sendable {
   func run() async throws -> Bool {
     let file = try BatchOutput(output, input: input, content: type(of: answerers[0]).content)
     let source = try BatchSource(input, after: file)
-    // Reads the whole file before the first line is answered if some have an answer: it may be another input's.
+    // If some lines have an answer, all are read before another is answered: the answers may be those of another input.
     let total = isQuiet && file.answered.isEmpty ? nil : try BatchSource.count(input, after: file)
     if !isQuiet, !file.answered.isEmpty {
       let found = plural(file.answered.count, "answer")

@@ -58,7 +58,7 @@ final class BatchSource: @unchecked Sendable {
       let isBlank = (try? bytes.get().allSatisfy { $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\t") }) ?? false
       if isBlank { continue }
       if let earlier, earlier.answered[reader.lineNumber] != nil {
-        try earlier.check((reader.lineNumber, try? bytes.get()))
+        try earlier.checkName(ofLine: reader.lineNumber, try? bytes.get())
         passed += 1
         continue
       }
