@@ -164,11 +164,13 @@ struct BatchTests {
         return try await Self.run("--jsonl", input.path, "--output", output.path, "--quiet")
       }
       let cat = #"{"custom_id":"cat","url":"/v1/completions","body":{"prompt":"A cat","max_tokens":2}}"#
-      let lines = [#"{"prompt": "A", "id": 1.0}"#, cat, #"{"prompt": 5, "id": "x"}"#, #"{"prompt": "B"}"#]
+      let lines = [
+        #"{"prompt": "A", "id": 1.0}"#, cat, #"{"prompt": "#, #"{"prompt": "B"}"#, #"{"promt": 5, "id": "x"}"#,
+      ]
       let whole = try await run(lines)
       #expect(whole.status == 1, "\(whole.errors)")
       let answers = try Data(contentsOf: output)
-      // The line with an error has no id in its answer.
+      // The answer to a line that is no JSON has no id, one to a line with another mistake has.
       let again = try await run(lines)
       #expect(again.status == 1 && again.errors.isEmpty, "\(again.errors)")
       func changing(_ index: Int, _ line: String) -> [String] {
@@ -181,8 +183,9 @@ struct BatchTests {
         (changing(0, #"{"prompt": "A"}"#), "has no id, and its answer in"),
         (changing(1, cat.replacing("cat", with: "dog")), #"has id "dog", and its answer in"#),
         (changing(3, #"{"prompt": "B", "id": "y"}"#), #"has id "y", and its answer in"#),
+        (changing(4, #"{"promt": 5, "id": "z"}"#), #"has id "z", and its answer in"#),
         (changing(3, ""), "has answers of 1 line that the input does not have"),
-        (Array(lines[..<2]), "has answers of 2 lines that the input does not have"),
+        (Array(lines[..<3]), "has answers of 2 lines that the input does not have"),
       ]
       for other in others {
         let refused = try await run(other.lines)

@@ -21,9 +21,11 @@ struct BatchPrompts: BatchAnswerer {
     do {
       let json = try JSONDocument(bytes, limits: BatchTask.limits).root
       if BatchRequests.holds(json) { return await requests.answer(json, place: place, isWhole: isWhole) }
-      if json.kind == .object { line = try BatchAnswer.number(json["line"], place: place, isWhole: isWhole) }
+      if json.kind == .object {
+        id = try json["id"].ifPresent.map(JSONTree.init)
+        line = try BatchAnswer.number(json["line"], place: place, isWhole: isWhole)
+      }
       let task = try BatchTask(json, line: line, defaults: options)
-      id = task.id
       let response = try await generation(for: task).response()
       let receipt = try receipts.flatMap { receipts in
         try response.receipt.map { try receipts.key?.sign($0) ?? $0 }

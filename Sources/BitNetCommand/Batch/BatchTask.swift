@@ -11,8 +11,6 @@ struct BatchTask {
     case chat(ChatInput)
   }
 
-  /// The line's own name, which its answer repeats.
-  var id: JSONTree?
   let prompt: Prompt
   let options: GenerationOptions
   /// Whether the line itself asks for log probabilities.
@@ -25,8 +23,8 @@ struct BatchTask {
   /// - Throws: `JSONError` naming the field.
   init(_ json: JSONValue, line: Int, defaults: GenerationOptions) throws {
     var fields = try json.fields()
-    _ = fields["line"]
-    id = try fields["id"].ifPresent.map(JSONTree.init)
+    // The caller has read these.
+    for name in ["line", "id"] { _ = fields[name] }
     let prompt = fields["prompt"].ifPresent
     let messages = fields["messages"].ifPresent
     switch (prompt, messages) {

@@ -17,8 +17,10 @@ struct BatchTexts: BatchAnswerer {
     do {
       let json = try JSONDocument(bytes, limits: BatchTask.limits).root
       if BatchRequests.holds(json) { return await requests.answer(json, place: place, isWhole: isWhole) }
-      if json.kind == .object { line = try BatchAnswer.number(json["line"], place: place, isWhole: isWhole) }
-      id = try json["id"].ifPresent.map(JSONTree.init)
+      if json.kind == .object {
+        id = try json["id"].ifPresent.map(JSONTree.init)
+        line = try BatchAnswer.number(json["line"], place: place, isWhole: isWhole)
+      }
       let text = try json["text"].string()
       let found = try await embedder.embeddings(of: [text], prompt: prefix, dimensions: dimensions)
       let tree = JSONTree.object([
