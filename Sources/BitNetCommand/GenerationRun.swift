@@ -24,6 +24,17 @@ struct GenerationRun: Sendable {
   static func stream(
     _ generation: Generation, after prompt: String = "", write: @escaping @Sendable (String) throws -> Void
   ) async throws -> GenerationRun {
+    let stop = Mutex<(pressed: ContinuousClock.Instant?, task: Task<GenerationRun, any Error>?)>((nil, nil))
+    // Before the task, whose first text can make somebody press Ctrl-C.
+    let interrupts = SignalHandler([SIGINT]) { number in
+      stop.withLock { stop in
+        stop.task?.cancel()
+        // A key that is held down repeats, which does not count as another press.
+        if let first = stop.pressed, ContinuousClock.now - first > .seconds(1) { endProcess(by: number) }
+        stop.pressed = stop.pressed ?? .now
+      }
+    }
+    defer { interrupts.cancel() }
     let task = Task {
       var run = GenerationRun()
       var prompt = prompt
@@ -42,16 +53,10 @@ struct GenerationRun: Sendable {
       }
       return run
     }
-    let pressed = Mutex<ContinuousClock.Instant?>(nil)
-    let interrupts = SignalHandler([SIGINT]) { number in
-      task.cancel()
-      pressed.withLock { first in
-        // A key that is held down repeats, which does not count as another press.
-        if let first, ContinuousClock.now - first > .seconds(1) { endProcess(by: number) }
-        first = first ?? .now
-      }
+    stop.withLock { stop in
+      stop.task = task
+      if stop.pressed != nil { task.cancel() }
     }
-    defer { interrupts.cancel() }
     return try await task.value
   }
 }
