@@ -13,7 +13,7 @@ package struct AuditError: Error, Equatable, CustomStringConvertible {
   /// The token in the receipt.
   package let found: TokenID?
 
-  init(_ description: String, position: Int? = nil, expected: TokenID? = nil, found: TokenID? = nil) {
+  package init(_ description: String, position: Int? = nil, expected: TokenID? = nil, found: TokenID? = nil) {
     self.description = description
     self.position = position
     self.expected = expected

@@ -62,12 +62,15 @@ struct Audit: AsyncParsableCommand {
     guard sample > 0, sample <= 1 else { throw CommandError("--sample is \(sample); expected above 0, up to 1") }
     let key = try readKey()
     let lines = try receipts.flatMap(read)
-    guard !lines.isEmpty else { throw CommandError("the number of receipts is 0; expected one or more") }
+    guard !lines.isEmpty else {
+      throw CommandError(
+        "\(receipts.joined(separator: ", ")) has no receipts; expected one or more, in lines that are no errors")
+    }
     let chosen = Set(lines.indices.shuffled().prefix(max(1, Int((Double(lines.count) * sample).rounded(.up)))))
     let (model, _) = try await model.load(computingDigest: true)
     var (wrong, tokens) = (0, 0)
     for (index, line) in lines.enumerated() {
-      let finding = try await check(line.bytes, name: line.name, key, model, computes: chosen.contains(index))
+      let finding = try await check(line, key, model, computes: chosen.contains(index))
       if !finding.isRight { wrong += 1 }
       if finding.isComputed, finding.isRight { tokens += finding.tokens ?? 0 }
       try ByteOutput.standard.write(json ? jsonText(finding, onOneLine: true) : Self.sentence(finding))
@@ -87,21 +90,29 @@ struct Audit: AsyncParsableCommand {
     do { return try ReceiptKey(pem: text, kind: .open) } catch { throw CommandError("\(publicKey): \(error)") }
   }
 
-  /// The receipts in a file, with their names.
-  private func read(_ path: String) throws -> [(name: String, bytes: [UInt8])] {
-    let lines = try ByteInput.contents(of: path).split(
+  /// A receipt to check.
+  private struct Entry {
+    let name: String
+    /// Nil for an answer without a receipt.
+    let bytes: [UInt8]?
+  }
+
+  /// The receipts in a file.
+  private func read(_ path: String) throws -> [Entry] {
+    let bytes = try ByteInput.contents(of: path), mark = LineReader.byteOrderMark
+    let lines = bytes.dropFirst(bytes.starts(with: mark) ? mark.count : 0).split(
       separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     let full = lines.enumerated().filter { !$1.isEmpty }
     return full.flatMap { number, line in
       let name = full.count == 1 ? path : "\(path), line \(number + 1)"
       let found = Self.receipts(in: Array(line))
-      return found.enumerated().map { (found.count == 1 ? name : "\(name), choice \($0 + 1)", $1) }
+      return found.enumerated().map { Entry(name: found.count == 1 ? name : "\(name), choice \($0 + 1)", bytes: $1) }
     }
   }
 
-  /// The receipts inside the answer of a batch or of a server: none where it is an error. Other lines are receipts
-  /// themselves.
-  private static func receipts(in line: [UInt8]) -> [[UInt8]] {
+  /// The receipts inside the answer of a batch or of a server, nil for one without: none where it is an error. Other
+  /// lines are receipts themselves.
+  private static func receipts(in line: [UInt8]) -> [[UInt8]?] {
     let limits = JSONLimits(byteCount: line.count, depth: 64)
     func inside(_ answer: JSONValue) -> [UInt8]? {
       guard let field = try? answer["receipt"], field.kind == .string, let text = try? field.string(),
@@ -115,8 +126,8 @@ struct Audit: AsyncParsableCommand {
     if fields["receipt"].ifPresent != nil { return [line] }
     // OpenAI's form has errors of a line beside the answer, and those of a request in its place.
     if fields["error"].ifPresent != nil || (try? body["error"].ifPresent) != nil { return [] }
-    let found = (try? body["choices"].elements().compactMap(inside)) ?? []
-    return found.isEmpty ? [line] : found
+    if let choices = try? body["choices"].elements().map(inside), !choices.isEmpty { return choices }
+    return fields["line"].ifPresent == nil ? [line] : [nil]
   }
 
   /// The answer of a server in a line of OpenAI's batch files, or the line itself.
@@ -126,12 +137,16 @@ struct Audit: AsyncParsableCommand {
   }
 
   private func check(
-    _ bytes: [UInt8], name: String, _ key: ReceiptKey?, _ model: LanguageModel, computes: Bool
+    _ entry: Entry, _ key: ReceiptKey?, _ model: LanguageModel, computes: Bool
   ) async throws -> Finding {
     let clock = ContinuousClock()
     let start = clock.now
     var (tokens, fault): (Int?, AuditError?) = (nil, nil)
     do {
+      guard let bytes = entry.bytes else {
+        throw AuditError(
+          "the answer has no receipt; expected one, as of generate --receipts or a request with \"receipt\": true")
+      }
       let receipt = try Receipt(json: bytes)
       tokens = receipt.output.count
       try key?.check(receipt)
@@ -140,7 +155,7 @@ struct Audit: AsyncParsableCommand {
       fault = error
     }
     return Finding(
-      receipt: name, isRight: fault == nil, isComputed: computes, tokens: tokens, fault: fault?.description,
+      receipt: entry.name, isRight: fault == nil, isComputed: computes, tokens: tokens, fault: fault?.description,
       position: fault?.position.map { $0 + 1 }, expected: fault?.expected, found: fault?.found,
       seconds: start.duration(to: clock.now) / .seconds(1))
   }

@@ -69,10 +69,12 @@ struct LineTooLongError: Error, CustomStringConvertible {
   }
 }
 
-/// The lines of an input, without their line ends.
+/// The lines of an input, without their line ends and without the byte order mark that programs on Windows write before
+/// the first.
 struct LineReader {
   /// The longest line in bytes: 64 MiB.
   static let longestLine = 64 << 20
+  static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
 
   private let input: ByteInput
   private var buffer: [UInt8] = []
@@ -97,7 +99,7 @@ struct LineReader {
         lineNumber += 1
         bytesRead += end + 1 - start
         endsWithBreak = true
-        return buffer[start..<end].last == UInt8(ascii: "\r") ? buffer[start..<end - 1] : buffer[start..<end]
+        return text(buffer[start..<end].last == UInt8(ascii: "\r") ? start..<end - 1 : start..<end)
       }
       if isAtEnd {
         guard start < buffer.count else { return nil }
@@ -105,7 +107,7 @@ struct LineReader {
         lineNumber += 1
         bytesRead += buffer.count - start
         endsWithBreak = false
-        return buffer[start...]
+        return text(start..<buffer.count)
       }
       guard buffer.count - start <= Self.longestLine else {
         throw LineTooLongError(number: lineNumber + 1, input: input.name)
@@ -115,6 +117,12 @@ struct LineReader {
       start = 0
       if let bytes = try input.read() { buffer += bytes } else { isAtEnd = true }
     }
+  }
+
+  /// The bytes of a line that was just counted.
+  private func text(_ range: Range<Int>) -> ArraySlice<UInt8> {
+    let line = buffer[range], mark = Self.byteOrderMark
+    return lineNumber == 1 && line.starts(with: mark) ? line.dropFirst(mark.count) : line
   }
 
   /// Passes over a line of any length.

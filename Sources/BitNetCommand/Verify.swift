@@ -154,9 +154,11 @@ struct Verify: ParsableCommand {
     if parts.contains(.kernels) {
       try verification.kernels { try report.write(kernel: $0, $1) }
       try report.writeKernelSummary()
-      try show("kernels", report) { try verification.kernelChecks(shapes: count, isShort: isShort, progress: $0, $1) }
+      if count > 0 {
+        try show("kernels", report) { try verification.kernelChecks(shapes: count, isShort: isShort, progress: $0, $1) }
+      }
     }
-    if parts.contains(.products) {
+    if parts.contains(.products), count > 0 {
       try show("products", report) { try verification.products(shapes: count, isShort: isShort, progress: $0, $1) }
     }
     let tokens = self.tokens ?? (isEmulated ? 4 : random2B ? 16 : 64)
@@ -267,7 +269,9 @@ struct Verify: ParsableCommand {
     _ report: VerifyReport
   ) throws {
     let tokens = max(1, min(tokens, weights.configuration.contextLength / 2))
-    try show("random models", report) { try comparison.randomModels(count, isShort: isShort, progress: $0, $1) }
+    if count > 0 {
+      try show("random models", report) { try comparison.randomModels(count, isShort: isShort, progress: $0, $1) }
+    }
     // A text whose tokens attend to later ones is not continued.
     let parts = weights.configuration.isBidirectional ? [.prompt] : EngineComparison.ModelPart.allCases
     try show("the model", report) { try comparison.model(weights, tokens: tokens, parts: parts, progress: $0, $1) }
@@ -276,6 +280,7 @@ struct Verify: ParsableCommand {
   private func embeddingModels(
     _ comparison: EngineComparison, count: Int, isShort: Bool, _ report: VerifyReport
   ) throws {
+    guard count > 0 else { return }
     try show("models for embedding", report) {
       try comparison.embeddingModels(count, isShort: isShort, progress: $0, $1)
     }

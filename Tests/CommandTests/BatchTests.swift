@@ -70,6 +70,13 @@ struct BatchTests {
       + receipt + "}]}}}\n"
     let mixed = try await BitNetProgram.run(["audit", "-"], input: Data(others.utf8))
     #expect(mixed.status == 0 && mixed.text.hasPrefix("-, line 2: right"), "\(mixed.text)\(mixed.errors)")
+    let marked = try await BitNetProgram.run(["audit", "-"], input: Data(("\u{FEFF}" + first + "\n").utf8))
+    #expect(marked.status == 0, "\(marked.text)\(marked.errors)")
+    let bare = #"{"line":1,"text":"A"}"#
+    let without = try await BitNetProgram.run(["audit", "-"], input: Data((first + "\n" + bare).utf8))
+    #expect(without.status == 1 && without.text.contains("line 2: wrong: the answer has no receipt"), "\(without.text)")
+    let failed = try await BitNetProgram.run(["audit", "-"], input: Data(#"{"line":1,"error":{"message":"A"}}"#.utf8))
+    #expect(failed.status == 1 && failed.errors.contains("has no receipts"), "\(failed.errors)")
     let requests = [#""prompt":"A""#, #""prompt":"A","receipt":true"#, #""prompt":"A","receipt":false"#].map {
       #"{"custom_id":"a","url":"/v1/completions","body":{\#($0),"max_tokens":2}}"#
     }
@@ -169,7 +176,7 @@ struct BatchTests {
       ]
       let whole = try await run(lines)
       #expect(whole.status == 1, "\(whole.errors)")
-      let answers = try Data(contentsOf: output)
+      var answers = try Data(contentsOf: output)
       // The answer to a line that is no JSON has no id, one to a line with another mistake has.
       let again = try await run(lines)
       #expect(again.status == 1 && again.errors.isEmpty, "\(again.errors)")
@@ -182,6 +189,8 @@ struct BatchTests {
         (changing(0, #"{"prompt": "A", "id": 2}"#), "line 1 of the input has id 2, and its answer in"),
         (changing(0, #"{"prompt": "A"}"#), "has no id, and its answer in"),
         (changing(1, cat.replacing("cat", with: "dog")), #"has id "dog", and its answer in"#),
+        (changing(0, #"{"custom_id": 1.0}"#), "has OpenAI's form, and its answer in"),
+        (changing(1, #"{"prompt": "A", "id": "cat"}"#), "has no OpenAI form, and its answer in"),
         (changing(3, #"{"prompt": "B", "id": "y"}"#), #"has id "y", and its answer in"#),
         (changing(4, #"{"promt": 5, "id": "z"}"#), #"has id "z", and its answer in"#),
         (changing(3, ""), "has answers of 1 line that the input does not have"),
@@ -192,6 +201,16 @@ struct BatchTests {
         #expect(refused.status == 1 && refused.errors.contains(other.sentence), "\(refused.errors)")
         #expect(try Data(contentsOf: output) == answers)
       }
+      // A refused run leaves a torn line too.
+      try (answers + Data(#"{"line":"#.utf8)).write(to: output)
+      let torn = try await run(others[0].lines)
+      #expect(torn.status == 1 && torn.errors.contains(others[0].sentence), "\(torn.errors)")
+      #expect(try Data(contentsOf: output).count == answers.count + 8)
+      // Editors on Windows mark the beginning of a file.
+      answers = Data("\u{FEFF}".utf8) + answers
+      try answers.write(to: output)
+      let marked = try await run(lines)
+      #expect(try Data(contentsOf: output) == answers, "\(marked.errors)")
       let longer = try await run(lines + [#"{"prompt": "C"}"#])
       #expect(longer.errors.isEmpty, "\(longer.errors)")
       let longerAnswers = try Data(contentsOf: output)
@@ -214,10 +233,17 @@ struct BatchTests {
   func refusals() async throws {
     try await TemporaryFolder.with { folder in
       let output = folder["story.txt"]
-      for content in ["Once\n", "{\"line\": 0}\n", "{\"text\": \"\"}\n"] {
+      let answer = #"{"line":1,"text":"A"}"# + "\n"
+      let contents = [
+        ("Once\n", "line 1 of"), ("{\"line\": 0}\n", "expected the output of one, or a new file"),
+        ("{\"text\": \"\"}\n", "is no answer of an earlier run"), (answer + "Once", "the last line of"),
+        (answer + "{\"li\n" + answer, "line 2 of"), (answer + "\n", "its damaged lines can be removed"),
+        (answer + answer, "both answer line 1; expected one answer"),
+      ]
+      for (content, sentence) in contents {
         try Data(content.utf8).write(to: output)
         let run = try await Self.run("--jsonl", "-", "--output", output.path)
-        #expect(run.status == 1 && run.errors.contains("is no answer of an earlier run"), "\(run.errors)")
+        #expect(run.status == 1 && run.errors.contains(sentence), "\(run.errors)")
         #expect(try Data(contentsOf: output) == Data(content.utf8))
       }
       let numbered = try await Self.run(

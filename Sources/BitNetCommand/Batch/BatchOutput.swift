@@ -10,12 +10,19 @@ final class BatchOutput: Sendable {
     /// The line's own name, its `id` or `custom_id`, as JSON; nil without one.
     let name: String?
     let isError: Bool
+    /// Whether it has OpenAI's form, which requests get.
+    let isResponse: Bool
+    /// The number of the answer's line in the output.
+    let place: Int
   }
 
   let name: String
   private let output: ByteOutput
   /// What an earlier run wrote, by the numbers of the lines.
   let answered: [Int: Answer]
+
+  /// Where a regular file is continued.
+  private let end: off_t?
 
   /// How many of the earlier answers are errors.
   var failures: Int { answered.values.count(where: \.isError) }
@@ -28,7 +35,7 @@ final class BatchOutput: Sendable {
   ///   is the input.
   init(_ path: String, input: String, content: String) throws {
     guard path != "-" else {
-      (name, output, answered) = ("standard output", .standard, [:])
+      (name, output, answered, end) = ("standard output", .standard, [:], nil)
       return
     }
     guard input == "-" || access(input, R_OK) == 0 else { throw CommandError.system("\(input) cannot be opened") }
@@ -38,7 +45,7 @@ final class BatchOutput: Sendable {
     name = path
     var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-      answered = [:]
+      (answered, end) = ([:], nil)
       return
     }
     var source = stat()
@@ -47,20 +54,24 @@ final class BatchOutput: Sendable {
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw CommandError("\(path) is being written by another process; expected a file for this run alone")
     }
-    let (answered, end) = try Self.scan(descriptor, path: path, content: content)
-    self.answered = answered
-    // A line that was being written when the earlier run ended is computed again.
-    guard end == status.st_size || ftruncate(descriptor, end) == 0 else {
-      throw CommandError.system("\(path) cannot be shortened to its last whole line")
-    }
-    lseek(descriptor, end, SEEK_SET)
+    (answered, end) = try Self.scan(descriptor, path: path, content: content)
   }
 
   deinit { if output.descriptor != STDOUT_FILENO { close(output.descriptor) } }
 
+  /// Cuts off a line that was being written when the earlier run ended, which is computed again. Call this before the
+  /// first `write`, and when nothing can refuse the file any more.
+  func begin() throws {
+    guard let end else { return }
+    guard ftruncate(output.descriptor, end) == 0, lseek(output.descriptor, end, SEEK_SET) == end else {
+      throw CommandError.system("\(name) cannot be shortened to its last whole line")
+    }
+  }
+
   func write(_ line: [UInt8]) throws { try output.write(line) }
 
-  /// Checks that a line has the name of its answer. With another one, the input is not that of the earlier run.
+  /// Checks that a line has the name of its answer, and is a request if that has the form of a response. Otherwise the
+  /// input is not that of the earlier run.
   ///
   /// - Parameters:
   ///   - number: the number of a line that has an answer.
@@ -68,13 +79,21 @@ final class BatchOutput: Sendable {
   func checkName(ofLine number: Int, _ bytes: [UInt8]?) throws {
     guard let answer = answered[number] else { return }
     let json = bytes.flatMap { try? JSONDocument($0, limits: BatchTask.limits).root }
-    let name = json.flatMap { json in try? Self.name(json[BatchRequests.holds(json) ? "custom_id" : "id"]) }
+    let isRequest = json.map(BatchRequests.holds) ?? false
+    let name = json.flatMap { json in try? Self.name(json[isRequest ? "custom_id" : "id"]) }
     // The answer to a line that could not be read has no name.
-    guard name != answer.name, !(answer.isError && answer.name == nil) else { return }
+    if answer.isError, answer.name == nil { return }
+    func refusal(_ line: String, _ other: String) -> CommandError {
+      CommandError(
+        "line \(number) of the input has \(line), and its answer in \(self.name) has \(other); expected the input of the "
+          + "earlier run, or a new file for the answers")
+    }
     func words(_ name: String?) -> String { name.map { "id \($0.visible())" } ?? "no id" }
-    throw CommandError(
-      "line \(number) of the input has \(words(name)), and its answer in \(self.name) has "
-        + "\(words(answer.name)); expected the input of the earlier run, or a new file for the answers")
+    guard name == answer.name else { throw refusal(words(name), words(answer.name)) }
+    guard isRequest == answer.isResponse else {
+      func words(_ isRequest: Bool) -> String { isRequest ? "OpenAI's form" : "no OpenAI form" }
+      throw refusal(words(isRequest), words(answer.isResponse))
+    }
   }
 
   private static func name(_ field: JSONValue) throws(JSONError) -> String? {
@@ -89,23 +108,33 @@ final class BatchOutput: Sendable {
   ) throws -> (answered: [Int: Answer], end: off_t) {
     var reader = LineReader(ByteInput(descriptor: descriptor, name: path))
     var answered: [Int: Answer] = [:]
+    var twice: (number: Int, place: Int)?
     var end: off_t = 0
     while let line = try reader.next(), reader.endsWithBreak {
       do throws(JSONError) {
         let answer = try JSONDocument(Array(line), limits: BatchTask.limits).root
         let names = try answer.members().map { (name, _) throws(JSONError) in try name.string() }
         let number = try answer["line"].integer(in: 1...Int.max)
-        guard answered[number] == nil, names.contains(where: [content, "response", "error"].contains) else {
+        guard names.contains(where: [content, "response", "error"].contains) else {
           throw answer.error(expected: "an answer")
         }
         let status = try answer["response"].ifPresent?["status_code"].integer()
         let isError = try answer["error"].ifPresent != nil || status ?? 200 != 200
-        let name = try Self.name(answer[names.contains("response") ? "custom_id" : "id"])
-        answered[number] = Answer(name: name, isError: isError)
+        let isResponse = names.contains("response")
+        let found = Answer(
+          name: try Self.name(answer[isResponse ? "custom_id" : "id"]), isError: isError, isResponse: isResponse,
+          place: reader.lineNumber)
+        if let other = answered.updateValue(found, forKey: number) { twice = (number, other.place) }
       } catch {
+        let hint = answered.isEmpty ? "" : " (its damaged lines can be removed, and are then computed again)"
         throw CommandError(
-          "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one, or a new file"
-        )
+          "line \(reader.lineNumber) of \(path) is no answer of an earlier run; expected the output of one\(hint), or a "
+            + "new file")
+      }
+      if let twice {
+        throw CommandError(
+          "lines \(twice.place) and \(reader.lineNumber) of \(path) both answer line \(twice.number); expected one "
+            + "answer: remove the other")
       }
       end = off_t(reader.bytesRead)
     }

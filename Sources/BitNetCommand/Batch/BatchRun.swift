@@ -25,6 +25,7 @@ struct BatchRun: Sendable {
       let failed = file.failures > 0 ? ", \(file.failures) of them with an error" : ""
       ByteOutput.note("\(file.name) has \(found) already\(failed); going on with the other lines")
     }
+    try file.begin()
     let sink = BatchSink(file, inOrder: inOrder, window: 16 * concurrency)
     let meter = BatchMeter(activity, total: total)
     let clock = ContinuousClock()

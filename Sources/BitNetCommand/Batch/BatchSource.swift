@@ -76,11 +76,7 @@ final class BatchSource: @unchecked Sendable {
 
   private func readLine() throws -> Result<[UInt8], LineTooLongError>? {
     do {
-      return try reader.next().map { line in
-        // Programs on Windows write a byte order mark before the first line.
-        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
-        return .success(Array(reader.lineNumber == 1 && line.starts(with: mark) ? line.dropFirst(mark.count) : line))
-      }
+      return try reader.next().map { .success(Array($0)) }
     } catch let error as LineTooLongError {
       try reader.skipLine()
       return .failure(error)

@@ -118,8 +118,11 @@ final class VerifyReport {
     if let error = check.error { try ByteOutput.standard.write("  \(error)\n") }
   }
 
-  /// - Throws: `CommandError` if a check failed.
+  /// - Throws: `CommandError` if a check failed, or if there was none.
   func finish() throws {
+    guard checkCount > 0 || !failures.isEmpty else {
+      throw CommandError("--shapes is 0, which leaves nothing to compare; expected 1 or more with these checks")
+    }
     if json {
       let seconds = start.duration(to: clock.now) / .seconds(1)
       try ByteOutput.standard.write(

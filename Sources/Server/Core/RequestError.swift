@@ -44,7 +44,7 @@ package struct RequestError: Error, Equatable, Sendable, CustomStringConvertible
   /// A field that this server does not have, and whose value asks for more than its default.
   package static func unsupported(_ field: JSONValue, expected: String) -> RequestError {
     invalid(
-      "\(field.path) is \(field.written), which this server does not support; expected \(expected)",
+      "\(field.path) is \(field.written), which is not supported; expected \(expected)",
       parameter: field.path, code: "unsupported_parameter")
   }
 
