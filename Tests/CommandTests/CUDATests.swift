@@ -35,6 +35,8 @@ import Testing
         let refused = try await BitNetProgram.run(Self.story + ["--device", "cpu,cuda:1"], environment: environment)
         #expect(refused.status != 0 && refused.text.isEmpty)
         #expect(refused.errors.contains("--device is cpu,cuda:1; expected one;"), "\(refused.errors)")
+        let missing = try await BitNetProgram.run(batch + ["cpu,cuda:2"], environment: environment)
+        #expect(missing.status == 1 && missing.errors.hasPrefix("Error: --device cuda:2: "), "\(missing.errors)")
         let open = try await BitNetProgram.run(batch + ["auto,cpu"])
         #expect(open.status != 0 && open.errors.contains("expected auto alone"), "\(open.errors)")
         for wrong in ["cpu,", ",", "cuda:0,gpu"] {

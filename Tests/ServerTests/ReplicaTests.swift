@@ -52,7 +52,7 @@ struct ReplicaTests {
     withExtendedLifetime(streams) {}
   }
 
-  @Test("metrics are those of all replicas together")
+  @Test("metrics are those of all replicas together, and gauges those of each")
   func metrics() async throws {
     let models = [try await Self.model(), try await Self.model()]
     func pages(_ served: ServedModel) throws -> Int {
@@ -60,7 +60,9 @@ struct ReplicaTests {
       let found = try #require(text.firstMatch(of: /num_gpu_blocks="(\d+)"/))
       return try #require(Int(found.1))
     }
-    let alone = try pages(ServedModel(name: "demo", model: models[0], created: 1))
+    let single = ServedModel(name: "demo", model: models[0], created: 1)
+    let alone = try pages(single)
+    #expect(!ServerCore(try ModelCatalog([single])).metricsText().contains("replica"))
     let both = ServedModel(name: "demo", model: models[0], otherReplicas: [models[1]], created: 1)
     #expect(try pages(both) == 2 * alone)
     for model in models {
@@ -69,5 +71,20 @@ struct ReplicaTests {
     }
     let text = ServerCore(try ModelCatalog([both])).metricsText()
     #expect(text.contains(#"vllm:prefix_cache_queries_total{model_name="demo",engine="0"} 6"#), "\(text)")
+    let streams = [
+      try await models[1].scheduler.start(Request(prompt: [1, 2], limit: 500)),
+      try await models[1].scheduler.start(Request(prompt: [1, 2], limit: 500)),
+    ]
+    let busy = ServerCore(try ModelCatalog([both])).metricsText()
+    func requests(_ replica: Int) throws -> Int {
+      try ["running", "waiting"].reduce(0) { sum, state in
+        let name = #"bitnet_replica_requests_\#(state){model_name="demo",replica="\#(replica)"} "#
+        let line = try #require(busy.split(separator: "\n").first { $0.hasPrefix(name) }, "\(busy)")
+        return sum + (try #require(Int(line.dropFirst(name.count))))
+      }
+    }
+    #expect(try requests(1) == 0 && requests(2) == 2)
+    #expect(busy.contains(#"bitnet_replica_kv_cache_usage_ratio{model_name="demo",replica="2"}"#))
+    withExtendedLifetime(streams) {}
   }
 }

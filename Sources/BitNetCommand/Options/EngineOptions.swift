@@ -1,6 +1,7 @@
 import ArgumentParser
 import BitNet
 import BitNetCPUEngine
+import BitNetCUDADriver
 import Foundation
 
 /// Options for the device that a model runs on.
@@ -64,6 +65,11 @@ struct EngineOptions: ParsableArguments {
   /// - Parameter body: gets the options for a device, and its place in the list.
   func forEachDevice(_ body: (_ engine: EngineOptions, _ place: Int) async throws -> Void) async throws {
     guard device.choices.count > 1 else { return try await body(self, 0) }
+    // A GPU that is missing is no reason to load the model for the devices before it.
+    for (choice, device) in zip(device.choices, device.each) {
+      guard case .cuda(let number) = choice else { continue }
+      do { _ = try CUDADriver.load().device(number) } catch { throw CommandError("--device \(device): \(error)") }
+    }
     let processors = device.choices.count { if case .cpu = $0 { true } else { false } }
     for (place, device) in device.each.enumerated() {
       var options = self

@@ -33,6 +33,7 @@ extension ServerCore {
           ("block_size", "\(load.pageTokens)"), ("num_gpu_blocks", pages), ("enable_prefix_caching", "True"),
         ], 1)
     }
+    writeReplicas(to: &text)
     counter("prefix_cache_queries", "Prompt tokens looked up in the prefix cache.") { $1.prefixQueries }
     counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.") { $1.prefixHits }
     counter("num_preemptions", "Generations that gave up their pages for others.") { $1.preemptions }
@@ -105,6 +106,27 @@ extension ServerCore {
     histogram("request_params_n", "The choices that a request asked for.") { $0.choiceCount }
     metrics.write(to: &text)
     return text.text
+  }
+
+  /// What each of a model's replicas does, where there are several. The other metrics have their sums.
+  private func writeReplicas(to text: inout PrometheusText) {
+    let models = catalog.models.filter { $0.replicas.count > 1 }
+    guard !models.isEmpty else { return }
+    let loads = models.map { $0.replicas.map(\.scheduler.load) }
+    func gauge(_ name: String, _ help: String, _ value: (Scheduler.Load) -> Double) {
+      text.begin("bitnet_replica_\(name)", "gauge", help)
+      for (model, loads) in zip(models, loads) {
+        for (index, load) in loads.enumerated() {
+          let labels = [("model_name", model.name), ("replica", "\(index + 1)")]
+          text.sample("bitnet_replica_\(name)", labels, value(load))
+        }
+      }
+    }
+    gauge("requests_running", "Generations that run on a replica.") { Double($0.running) }
+    gauge("requests_waiting", "Generations that wait for their turn on a replica.") { Double($0.waiting) }
+    gauge("kv_cache_usage_ratio", "The share of a replica's KV cache that running generations fill, 0 to 1.") {
+      $0.cacheUse
+    }
   }
 
   private func labels(_ model: ServedModel) -> [(String, String)] { [("model_name", model.name), ("engine", "0")] }
