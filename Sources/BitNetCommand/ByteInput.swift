@@ -16,7 +16,7 @@ struct ByteInput {
   static func contents(of path: String, limit: Int = .max) throws -> [UInt8] {
     if path == "-" { return try standard.readToEnd(limit: limit) }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
+    guard descriptor >= 0 else { throw CommandError.unopened(path) }
     defer { close(descriptor) }
     return try ByteInput(descriptor: descriptor, name: path).readToEnd(limit: limit)
   }

@@ -11,6 +11,14 @@ struct CommandError: Error, CustomStringConvertible {
   static func system(_ subject: String) -> CommandError {
     CommandError("\(subject): \(String(cString: strerror(errno)))")
   }
+
+  /// A file that `open` has refused.
+  ///
+  /// - Parameter purpose: what it was to be opened for; empty for reading.
+  static func unopened(_ path: String, for purpose: String = "") -> CommandError {
+    let name = path.isEmpty ? "the path \"\"" : path
+    return system("\(name) cannot be opened\(purpose.isEmpty ? "" : " for \(purpose)")")
+  }
 }
 
 extension BitNetError {

@@ -33,7 +33,9 @@ package struct ModelFileError: Error, Equatable, CustomStringConvertible {
     self.expected = expected
   }
 
-  package var description: String { "\(file): \(subject) \(finding)" + (expected.map { "; expected \($0)" } ?? "") }
+  package var description: String {
+    "\(file.isEmpty ? "\"\"" : file): \(subject) \(finding)" + (expected.map { "; expected \($0)" } ?? "")
+  }
 }
 
 extension ModelFileError {

@@ -22,6 +22,9 @@ struct BadInputTests {
     Mistake(
       arguments: story + ["--model", "/no/such/model"],
       sentence: "/no/such/model: the file cannot be opened: No such file or directory"),
+    Mistake(arguments: story + ["--model", ""], sentence: "\"\": the file cannot be opened: No such file"),
+    Mistake(
+      arguments: story + ["--receipt", ""], sentence: "the path \"\" cannot be opened for writing: No such file"),
     Mistake(
       arguments: story + ["--model", Repository.path("Tests/Fixtures")], sentence: "the folder has no config.json"),
     Mistake(arguments: story + ["--model", Repository.path("Package.swift")], sentence: "Package.swift: "),
@@ -88,6 +91,7 @@ struct BadInputTests {
       sentence: "org/name: the model is not in the cache /no/such/cache; expected one that bitnet list shows"),
     Mistake(arguments: ["pull", "name"], sentence: "expected a name on the hub, org/name", status: 64),
     Mistake(arguments: ["remove", "../x"], sentence: "expected a name on the hub, org/name", status: 64),
+    Mistake(arguments: ["audit", ""], sentence: "the path \"\" cannot be opened: No such file"),
     Mistake(arguments: ["inspect", "/no/such/model"], sentence: "/no/such/model: the file cannot be opened"),
     Mistake(
       arguments: ["perplexity", "/no/such/text"],

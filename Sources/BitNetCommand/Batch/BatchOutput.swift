@@ -38,9 +38,9 @@ final class BatchOutput: Sendable {
       (name, output, answered, end) = ("standard output", .standard, [:], nil)
       return
     }
-    guard input == "-" || access(input, R_OK) == 0 else { throw CommandError.system("\(input) cannot be opened") }
+    guard input == "-" || access(input, R_OK) == 0 else { throw CommandError.unopened(input) }
     let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened for writing") }
+    guard descriptor >= 0 else { throw CommandError.unopened(path, for: "writing") }
     output = ByteOutput(descriptor: descriptor, name: path)
     name = path
     var status = stat()

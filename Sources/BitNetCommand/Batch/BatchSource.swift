@@ -24,7 +24,7 @@ final class BatchSource: @unchecked Sendable {
       (descriptor, input) = (STDIN_FILENO, .standard)
     } else {
       descriptor = open(path, O_RDONLY | O_CLOEXEC)
-      guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
+      guard descriptor >= 0 else { throw CommandError.unopened(path) }
       input = ByteInput(descriptor: descriptor, name: path)
     }
     reader = LineReader(input)

@@ -12,7 +12,7 @@ struct ModelSource: ParsableArguments {
     help: ArgumentHelp(
       """
       A file written by `bitnet convert`, a GGUF file, a Hugging Face folder, or a model that `bitnet pull` downloaded: \
-      org/name, org/name@revision or org/name/file. (default: the built-in demo model)
+      org/name, org/name@revision or org/name/file. (default: the built-in demo model, which writes texts)
       """, valueName: "model"))
   var model: String?
 

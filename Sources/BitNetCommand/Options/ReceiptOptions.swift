@@ -62,7 +62,7 @@ struct ReceiptWriter {
 
   init(path: String, key: ReceiptKey?) throws {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw CommandError.system("\(path) cannot be opened") }
+    guard descriptor >= 0 else { throw CommandError.unopened(path, for: "writing") }
     output = ByteOutput(descriptor: descriptor, name: path)
     self.key = key
     if try Self.endsInsideLine(path) { try output.write("\n") }
