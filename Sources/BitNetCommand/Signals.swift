@@ -81,6 +81,19 @@ func removingPartialOutput<Result>(of output: String, _ body: () throws -> Resul
   return try body()
 }
 
+/// Stops the process as SIGTSTP does where it is not handled. Returns when the process continues.
+func stopProcess() {
+  let handler = signal(SIGTSTP, SIG_DFL)
+  var (stop, before) = (sigset_t(), sigset_t())
+  sigemptyset(&stop)
+  sigaddset(&stop, SIGTSTP)
+  // The signal is for this thread: if another one took it, this one would run on before it stops.
+  pthread_sigmask(SIG_UNBLOCK, &stop, &before)
+  raise(SIGTSTP)
+  pthread_sigmask(SIG_SETMASK, &before, nil)
+  signal(SIGTSTP, handler)
+}
+
 /// Unblocks every signal for this thread, regardless of the signals that the parent process and other threads block.
 func unblockSignals() {
   var signals = sigset_t()

@@ -17,7 +17,11 @@
       let description: String
     }
 
-    init(_ arguments: [String], environment: [String: String], columns: UInt16 = 80, rows: UInt16 = 24) throws {
+    /// - Parameter program: the path of the program to run.
+    init(
+      program: String = BitNetProgram.url.path, _ arguments: [String], environment: [String: String],
+      columns: UInt16 = 80, rows: UInt16 = 24
+    ) throws {
       var (main, side): (Int32, Int32) = (-1, -1)
       var size = winsize(ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
       var name = [CChar](repeating: 0, count: 128)
@@ -38,11 +42,11 @@
       posix_spawn_file_actions_addclose(&actions, main)
       posix_spawn_file_actions_addclose(&actions, side)
       let all = ProcessInfo.processInfo.environment.merging(environment.merging(["TERM": "xterm"]) { a, _ in a }) { $1 }
-      var argv = ([BitNetProgram.url.path] + arguments).map { strdup($0) } + [nil]
+      var argv = ([program] + arguments).map { strdup($0) } + [nil]
       var envp = all.map { strdup("\($0)=\($1)") } + [nil]
       defer { for pointer in argv + envp { free(pointer) } }
       var process: pid_t = 0
-      let result = posix_spawn(&process, BitNetProgram.url.path, &actions, &attributes, &argv, &envp)
+      let result = posix_spawn(&process, program, &actions, &attributes, &argv, &envp)
       try #require(result == 0)
       self.process = process
     }

@@ -166,6 +166,47 @@
       }
     }
 
+    @Test("Ctrl-C that arrives with Enter stops the answer, and does not count again")
+    func interruptWithEnter() async throws {
+      _ = try await chat(["--context", "100000"]) { terminal in
+        terminal.type("Once upon a time\r\u{03}\u{03}\u{03}")
+        try terminal.wait(for: "[stopped]")
+        try terminal.wait(for: "> ")
+        terminal.type("/stats\r")
+        try terminal.wait(for: "no answer yet")
+        try terminal.wait(for: "> ")
+        try exit(terminal)
+      }
+    }
+
+    @Test("Ctrl-Z leaves the terminal in order, at the prompt and during an answer")
+    func suspension() async throws {
+      try await TemporaryFolder.with { folder in
+        // Only a shell with job control continues a program that was stopped.
+        let script = #"""
+          "$0" chat --sampling greedy --chat-format plain --context 100000
+          stty -a; fg; stty -a; fg
+          """#
+        let terminal = try PseudoTerminal(
+          program: "/bin/sh", ["-mc", script, BitNetProgram.url.path], environment: ["XDG_STATE_HOME": folder.url.path])
+        try terminal.wait(for: "> ")
+        terminal.type("\u{1A}")
+        try terminal.wait(for: "\r\nisig icanon")
+        try terminal.wait(for: " echo ")
+        try terminal.wait(for: "> ")
+        terminal.type("Once upon a time\r")
+        try terminal.wait(for: "there was a man")
+        terminal.type("\u{1A}")
+        try terminal.wait(for: "\r\nisig icanon")
+        try terminal.wait(for: " echo ")
+        try terminal.wait(for: " was a ")
+        terminal.type("\u{03}")
+        try terminal.wait(for: "[stopped]")
+        try terminal.wait(for: "> ")
+        try exit(terminal)
+      }
+    }
+
     @Test("Ctrl-C drops a line, then gives a hint, then quits")
     func interruptAtPrompt() async throws {
       let lines = try await chat { terminal in
@@ -196,7 +237,7 @@
       }
     }
 
-    @Test("the terminal is restored when a signal ends the program", arguments: [SIGTERM, SIGHUP])
+    @Test("the terminal is restored when a signal ends the program", arguments: [SIGTERM, SIGHUP, SIGQUIT])
     func termination(signal: Int32) async throws {
       _ = try await chat { terminal in
         #expect(!terminal.isInOrder)

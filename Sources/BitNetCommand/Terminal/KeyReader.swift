@@ -21,6 +21,19 @@ struct KeyReader {
     }
   }
 
+  /// Whether bytes have been read that are no keys yet.
+  var areWaiting: Bool { position < buffer.count }
+
+  /// Whether Ctrl-C is among the keys that wait. It is dropped, with those before it.
+  mutating func takeInterrupt() -> Bool {
+    while isReady(timeout: 0), let bytes = try? ByteInput.standard.read() {
+      (buffer, position) = (Array(buffer[position...]) + bytes, 0)
+    }
+    guard let last = buffer[position...].lastIndex(of: 0x03) else { return false }
+    position = last + 1
+    return true
+  }
+
   private static func control(_ byte: UInt8) -> Key {
     switch Character(UnicodeScalar(byte + 0x40)) {
     case "A": .home
@@ -116,13 +129,18 @@ struct KeyReader {
   /// - Parameter timeout: in milliseconds; -1 waits.
   private mutating func nextByte(timeout: Int32) -> UInt8? {
     if position == buffer.count {
-      var request = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
-      var ready: Int32
-      repeat { ready = poll(&request, 1, timeout) } while ready < 0 && errno == EINTR
-      guard ready > 0, let bytes = try? ByteInput.standard.read() else { return nil }
+      guard isReady(timeout: timeout), let bytes = try? ByteInput.standard.read() else { return nil }
       (buffer, position) = (bytes, 0)
     }
     defer { position += 1 }
     return buffer[position]
+  }
+
+  /// Whether bytes can be read within some milliseconds; -1 waits.
+  private func isReady(timeout: Int32) -> Bool {
+    var request = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+    var ready: Int32
+    repeat { ready = poll(&request, 1, timeout) } while ready < 0 && errno == EINTR
+    return ready > 0
   }
 }

@@ -30,7 +30,8 @@ struct LineEditor {
       edited.replace(with: choices[index])
     }
     while true {
-      try draw(prompt)
+      // What was typed or pasted at once is drawn at once.
+      if !keys.areWaiting { try draw(prompt) }
       switch keys.next() {
       case .text(let text): edited.insert(text)
       case .newline: edited.insert("\n")
@@ -64,7 +65,7 @@ struct LineEditor {
         return try finish(prompt, .interrupted(wasEmpty: wasEmpty))
       case .suspend:
         try finishDrawing(prompt)
-        try terminal.suspend()
+        Terminal.suspend()
         cursorRow = 0
       case .endOrDelete:
         if edited.text.isEmpty { return try finish(prompt, .end) }
@@ -74,6 +75,10 @@ struct LineEditor {
       }
     }
   }
+
+  /// Whether Ctrl-C was typed after the last text, before the terminal made it a signal. What was typed up to it is
+  /// dropped.
+  mutating func takeInterrupt() -> Bool { keys.takeInterrupt() }
 
   private mutating func finish(_ prompt: String, _ result: Result) throws -> Result {
     try finishDrawing(prompt)

@@ -33,6 +33,10 @@ struct PromptLoop {
         if Self.isBlank(text) { continue }
         history.add(text)
         try terminal.enter(.answering)
+        if editor.takeInterrupt() {
+          ByteOutput.note("[stopped]")
+          continue
+        }
         do {
           if !(try await body(text)) { return }
         } catch {

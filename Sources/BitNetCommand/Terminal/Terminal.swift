@@ -25,11 +25,11 @@ final class Terminal {
     case answering
   }
 
-  /// The terminal's original modes, while there is a `Terminal`.
-  private static let found = Mutex<termios?>(nil)
+  /// The terminal's original modes and its present one, while there is a `Terminal`.
+  private static let state = Mutex<(original: termios, mode: Mode?)?>(nil)
 
-  private let original: termios
-  private let endings = SignalHandler([SIGTERM, SIGHUP]) { endProcess(by: $0) }
+  private let endings = SignalHandler([SIGTERM, SIGHUP, SIGQUIT]) { endProcess(by: $0) }
+  private let stops = SignalHandler([SIGTSTP]) { _ in Terminal.suspend() }
   /// Ctrl-C stops answers and clears lines. In between it must not end the program.
   private let interrupts = SignalHandler([SIGINT]) { _ in }
 
@@ -40,20 +40,29 @@ final class Terminal {
     var modes = termios()
     guard tcgetattr(STDIN_FILENO, &modes) == 0 else { return nil }
     let original = modes
-    self.original = original
-    Self.found.withLock { $0 = original }
+    Self.state.withLock { $0 = (original, nil) }
   }
 
   deinit {
     Self.restore()
-    Self.found.withLock { $0 = nil }
+    Self.state.withLock { $0 = nil }
     endings.cancel()
+    stops.cancel()
     interrupts.cancel()
   }
 
   var size: TerminalSize { .current(STDOUT_FILENO) }
 
   func enter(_ mode: Mode) throws {
+    let original = Self.state.withLock { state in
+      state?.mode = mode
+      return state?.original
+    }
+    guard let original else { return }
+    try Self.set(mode, original)
+  }
+
+  private static func set(_ mode: Mode, _ original: termios) throws {
     var modes = original
     switch mode {
     case .editing:
@@ -70,16 +79,17 @@ final class Terminal {
 
   /// Restores the terminal's original modes, if it is in use.
   static func restore() {
-    guard var modes = found.withLock({ $0 }) else { return }
+    guard var modes = state.withLock({ $0?.original }) else { return }
     tcsetattr(STDIN_FILENO, TCSADRAIN, &modes)
     try? ByteOutput.standard.write("\u{1B}[?2004l")
   }
 
   /// Suspends the program as Ctrl-Z does, with the terminal's original modes. Returns when the program continues, in
-  /// the mode for editing.
-  func suspend() throws {
-    Self.restore()
-    kill(getpid(), SIGTSTP)
-    try enter(.editing)
+  /// its mode from before.
+  static func suspend() {
+    restore()
+    stopProcess()
+    guard let (original, mode) = state.withLock({ $0 }), let mode else { return }
+    try? set(mode, original)
   }
 }
