@@ -16,7 +16,7 @@ struct Audit: AsyncParsableCommand {
       difference. Lines of a batch that are errors are left out. Only receipts are checked: the text and other fields of \
       an answer that has one are not read.
 
-      The exit status is 1 if a receipt is wrong.
+      The exit status is 1 if a receipt is wrong, or an answer has none.
 
       Examples:
         bitnet audit receipts.jsonl --model model.safetensors
@@ -50,6 +50,8 @@ struct Audit: AsyncParsableCommand {
     /// Whether the tokens were computed.
     let isComputed: Bool
     let tokens: Int?
+    /// "checked", or "not checked" without a key; nil for a receipt without a signature, or a wrong one.
+    let signature: String?
     let fault: String?
     /// The number of the first token that differs, from 1.
     let position: Int?
@@ -68,19 +70,26 @@ struct Audit: AsyncParsableCommand {
     }
     let chosen = Set(lines.indices.shuffled().prefix(max(1, Int((Double(lines.count) * sample).rounded(.up)))))
     let (model, _) = try await model.load(computingDigest: true)
-    var (wrong, tokens) = (0, 0)
+    var (wrong, missing, unchecked, tokens) = (0, 0, 0, 0)
     for (index, line) in lines.enumerated() {
       let finding = try await check(line, key, model, computes: chosen.contains(index))
-      if !finding.isRight { wrong += 1 }
+      if line.bytes == nil { missing += 1 } else if !finding.isRight { wrong += 1 }
+      if finding.signature == "not checked" { unchecked += 1 }
       if finding.isComputed, finding.isRight { tokens += finding.tokens ?? 0 }
-      try ByteOutput.standard.write(json ? jsonText(finding, onOneLine: true) : Self.sentence(finding))
+      try ByteOutput.standard.write(
+        json
+          ? jsonText(finding, onOneLine: true)
+          : line.bytes == nil ? "\(line.name): no receipt\n" : Self.sentence(finding))
     }
     if !json {
       ByteOutput.note(
-        "\(plural(lines.count, "receipt")), \(wrong) wrong; \(plural(tokens, "token")) computed by "
+        "\(plural(lines.count - missing, "receipt")), \(wrong) wrong"
+          + (missing > 0 ? ", and \(plural(missing, "answer")) without one" : "")
+          + (unchecked > 0 ? "; \(plural(unchecked, "signature")) not checked, as --public-key is not given" : "")
+          + "; \(plural(tokens, "token")) computed by "
           + "\(model.fingerprint) on \(model.device)")
     }
-    if wrong > 0 { throw ExitCode.failure }
+    if wrong + missing > 0 { throw ExitCode.failure }
   }
 
   private func readKey() throws -> ReceiptKey? {
@@ -141,22 +150,21 @@ struct Audit: AsyncParsableCommand {
   ) async throws -> Finding {
     let clock = ContinuousClock()
     let start = clock.now
-    var (tokens, fault): (Int?, AuditError?) = (nil, nil)
+    var (tokens, signature, fault): (Int?, String?, AuditError?) = (nil, nil, nil)
     do {
-      guard let bytes = entry.bytes else {
-        throw AuditError(
-          "the answer has no receipt; expected one, as of generate --receipts or a request with \"receipt\": true")
-      }
+      guard let bytes = entry.bytes else { throw AuditError("the answer has no receipt") }
       let receipt = try Receipt(json: bytes)
       tokens = receipt.output.count
       try key?.check(receipt)
+      if receipt.signature != nil { signature = key == nil ? "not checked" : "checked" }
       if computes { try await model.audit(receipt) }
     } catch let error as AuditError {
       fault = error
     }
     return Finding(
-      receipt: entry.name, isRight: fault == nil, isComputed: computes, tokens: tokens, fault: fault?.description,
-      position: fault?.position.map { $0 + 1 }, expected: fault?.expected, found: fault?.found,
+      receipt: entry.name, isRight: fault == nil, isComputed: computes && entry.bytes != nil, tokens: tokens,
+      signature: signature, fault: fault?.description, position: fault?.position.map { $0 + 1 },
+      expected: fault?.expected, found: fault?.found,
       seconds: start.duration(to: clock.now) / .seconds(1))
   }
 

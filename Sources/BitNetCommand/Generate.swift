@@ -162,6 +162,7 @@ struct Generate: AsyncParsableCommand {
     let options = GenerationOptions(
       sampling: parameters, maximumTokens: maxTokens, stopTexts: stops, ignoresEndTokens: ignoresEnd,
       logProbabilities: receipts.logProbabilities(logprobs), logitBias: form.biases, format: try form.format())
+    try await check(options, on: models[0])
     let key = try receipts.signer()
     let answerers = try models.map { model in
       let served = ServedModel(name: ModelSource.servedName(of: self.model.source.model), model: model, created: 0)
@@ -177,6 +178,14 @@ struct Generate: AsyncParsableCommand {
     let isComplete = try await run.run()
     if !quiet { ByteOutput.note("engine: \(engines)") }
     guard isComplete else { throw ExitCode.failure }
+  }
+
+  /// Generates a token, so that an option that the model refuses is an error of the command, and not of each line.
+  private func check(_ options: GenerationOptions, on model: LanguageModel) async throws {
+    try chatFormat?.check(model.tokenizer)
+    var options = options
+    options.maximumTokens = 1
+    _ = try await model.generate(tokens: [0], options: options).response()
   }
 
   private static func standardInput() throws -> String {

@@ -1,6 +1,7 @@
 import BitNetJSON
 import BitNetTokenization
 import Foundation
+import Synchronization
 
 /// The file of a batch's answers, a line each. An answer is in the file as soon as it is written, so a batch that was
 /// killed goes on where it was.
@@ -22,8 +23,19 @@ final class BatchOutput: Sendable {
   let answered: [Int: Answer]
 
   /// Where a regular file is continued.
-  private let end: off_t?
+  private let end: Place?
+  private let isBegun = Mutex(false)
 
+  private struct Place {
+    var offset: off_t = 0
+    /// Whether the last answer has no line end.
+    var needsBreak = false
+    /// Whether an unfinished line follows.
+    var isTorn = false
+  }
+
+  /// Whether an earlier run was killed while it wrote a line.
+  var isTorn: Bool { end?.isTorn ?? false }
   /// How many of the earlier answers are errors.
   var failures: Int { answered.values.count(where: \.isError) }
 
@@ -38,18 +50,25 @@ final class BatchOutput: Sendable {
       (name, output, answered, end) = ("standard output", .standard, [:], nil)
       return
     }
-    guard input == "-" || access(input, R_OK) == 0 else { throw CommandError.unopened(input) }
-    let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+    var source = stat()
+    if input != "-" {
+      guard access(input, R_OK) == 0, stat(input, &source) == 0 else { throw CommandError.unopened(input) }
+      guard source.st_mode & S_IFMT != S_IFDIR else {
+        throw CommandError("\(input) is a folder; expected a file of lines")
+      }
+    }
+    var status = stat()
+    // For reading too, a pipe would open without a reader, and take what nobody reads.
+    let isFile = stat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
+    let descriptor = open(path, (isFile ? O_RDWR | O_CREAT : O_WRONLY) | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw CommandError.unopened(path, for: "writing") }
     output = ByteOutput(descriptor: descriptor, name: path)
     name = path
-    var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
       (answered, end) = ([:], nil)
       return
     }
-    var source = stat()
-    guard input == "-" || stat(input, &source) != 0 || source.st_dev != status.st_dev || source.st_ino != status.st_ino
+    guard input == "-" || source.st_dev != status.st_dev || source.st_ino != status.st_ino
     else { throw CommandError("\(path) is the input too; expected another file for the answers") }
     guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
       throw CommandError("\(path) is being written by another process; expected a file for this run alone")
@@ -59,16 +78,23 @@ final class BatchOutput: Sendable {
 
   deinit { if output.descriptor != STDOUT_FILENO { close(output.descriptor) } }
 
-  /// Cuts off a line that was being written when the earlier run ended, which is computed again. Call this before the
-  /// first `write`, and when nothing can refuse the file any more.
+  /// Cuts off a line that was being written when the earlier run ended, which is computed again. A file that is refused
+  /// before the first `write` stays as it is.
   func begin() throws {
-    guard let end else { return }
-    guard ftruncate(output.descriptor, end) == 0, lseek(output.descriptor, end, SEEK_SET) == end else {
-      throw CommandError.system("\(name) cannot be shortened to its last whole line")
+    let isFirst = isBegun.withLock { isBegun in
+      defer { isBegun = true }
+      return !isBegun
     }
+    guard isFirst, let end else { return }
+    guard ftruncate(output.descriptor, end.offset) == 0, lseek(output.descriptor, end.offset, SEEK_SET) == end.offset
+    else { throw CommandError.system("\(name) cannot be shortened to its last whole line") }
+    if end.needsBreak { try output.write("\n") }
   }
 
-  func write(_ line: [UInt8]) throws { try output.write(line) }
+  func write(_ line: [UInt8]) throws {
+    try begin()
+    try output.write(line)
+  }
 
   /// Checks that a line has the name of its answer, and is a request if that has the form of a response. Otherwise the
   /// input is not that of the earlier run.
@@ -105,12 +131,16 @@ final class BatchOutput: Sendable {
   /// The answered lines, and where the last whole line ends.
   private static func scan(
     _ descriptor: Int32, path: String, content: String
-  ) throws -> (answered: [Int: Answer], end: off_t) {
+  ) throws -> (answered: [Int: Answer], end: Place) {
     var reader = LineReader(ByteInput(descriptor: descriptor, name: path))
     var answered: [Int: Answer] = [:]
     var twice: (number: Int, place: Int)?
-    var end: off_t = 0
-    while let line = try reader.next(), reader.endsWithBreak {
+    var end = Place()
+    while let line = try reader.next() {
+      if !reader.endsWithBreak, isTorn(line) {
+        end.isTorn = true
+        break
+      }
       do throws(JSONError) {
         let answer = try JSONDocument(Array(line), limits: BatchTask.limits).root
         let names = try answer.members().map { (name, _) throws(JSONError) in try name.string() }
@@ -136,16 +166,19 @@ final class BatchOutput: Sendable {
           "lines \(twice.place) and \(reader.lineNumber) of \(path) both answer line \(twice.number); expected one "
             + "answer: remove the other")
       }
-      end = off_t(reader.bytesRead)
-    }
-    // What follows is cut off, so it must be the beginning of an answer.
-    let beginning = Array(#"{"line":"#.utf8)
-    var rest = [UInt8](repeating: 0, count: beginning.count)
-    let count = pread(descriptor, &rest, rest.count, end)
-    guard count >= 0, rest.prefix(count).elementsEqual(beginning.prefix(count)) else {
-      throw CommandError(
-        "the last line of \(path) is no answer of an earlier run; expected the output of one, or a new file")
+      end.offset = off_t(reader.bytesRead)
+      end.needsBreak = !reader.endsWithBreak
     }
     return (answered, end)
+  }
+
+  /// Whether a line without an end is the beginning of an answer, as a run that was killed leaves it, or a machine that
+  /// lost power: then with zeros after it.
+  private static func isTorn(_ line: ArraySlice<UInt8>) -> Bool {
+    let text = line.prefix { $0 != 0 }, beginning = Array(#"{"line":"#.utf8)
+    // Nothing that this program writes has control characters, such as those that end lines elsewhere.
+    guard line[text.endIndex...].allSatisfy({ $0 == 0 }), text.allSatisfy({ $0 >= 0x20 }) else { return false }
+    guard text.starts(with: beginning) else { return beginning.starts(with: text) }
+    return text.count < line.count || (try? JSONDocument(Array(text), limits: BatchTask.limits)) == nil
   }
 }

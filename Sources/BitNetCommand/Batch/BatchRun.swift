@@ -20,12 +20,12 @@ struct BatchRun: Sendable {
     let source = try BatchSource(input, after: file)
     // If some lines have an answer, all are read before another is answered: the answers may be those of another input.
     let total = isQuiet && file.answered.isEmpty ? nil : try BatchSource.count(input, after: file)
-    if !isQuiet, !file.answered.isEmpty {
+    if !isQuiet, !file.answered.isEmpty || file.isTorn {
       let found = plural(file.answered.count, "answer")
       let failed = file.failures > 0 ? ", \(file.failures) of them with an error" : ""
-      ByteOutput.note("\(file.name) has \(found) already\(failed); going on with the other lines")
+      let torn = file.isTorn ? "; its torn last line is computed again" : ""
+      ByteOutput.note("\(file.name) has \(found) already\(failed)\(torn); going on with the other lines")
     }
-    try file.begin()
     let sink = BatchSink(file, inOrder: inOrder, window: 16 * concurrency)
     let meter = BatchMeter(activity, total: total)
     let clock = ContinuousClock()
@@ -51,6 +51,7 @@ struct BatchRun: Sendable {
       }
       try await group.waitForAll()
     }
+    try file.begin()
     meter.finish()
     let progress = await sink.progress
     if !isQuiet {
