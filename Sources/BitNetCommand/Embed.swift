@@ -104,6 +104,9 @@ struct Embed: AsyncParsableCommand {
 
   private func answerLines(of path: String) async throws {
     let embedder = try await model.loadEmbedder()
+    if let dimensions, dimensions > embedder.dimension {
+      throw CommandError("--dimensions is \(dimensions); expected 1 to \(embedder.dimension)")
+    }
     let served = ServedEmbedder(
       name: ModelSource.servedName(of: model.source.model), embedder: embedder, created: 0)
     let answerer = BatchTexts(

@@ -75,6 +75,7 @@ struct Verify: ParsableCommand {
   var tokens: Int?
 
   @Option(
+    parsing: .unconditional,
     help: ArgumentHelp("The seed of all random inputs. The same seed repeats the same checks.", valueName: "number"))
   var seed: UInt64 = 1
 

@@ -75,6 +75,10 @@ struct EmbedTests {
         _ = try await BitNetProgram.run(arguments + ["--output", output.path, "--quiet"])
         #expect(try Data(contentsOf: output) == run.bytes, "\(end)")
       }
+      let wide = try await BitNetProgram.run(arguments + ["--output", output.path, "--dimensions", "9999"])
+      #expect(
+        wide.status == 1 && wide.errors.hasPrefix("Error: --dimensions is 9999; expected 1 to "), "\(wide.errors)")
+      #expect(try Data(contentsOf: output) == run.bytes)
       let unordered = try await BitNetProgram.run(
         ["embed", "--model", Self.model, "--jsonl", "-", "--unordered"], input: Data(contentsOf: input))
       #expect(unordered.text.split(separator: "\n").map(String.init).sorted() == texts.sorted())

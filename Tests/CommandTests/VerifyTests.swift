@@ -257,7 +257,7 @@ struct VerifyTests {
       Mistake(arguments: ["--threads", "0"], sentence: "--threads is 0; expected 1 to 1024"),
       Mistake(arguments: ["--model", "/no/such/model"], sentence: "/no/such/model"),
       Mistake(arguments: ["--device", "tpu"], sentence: "'tpu' is invalid", status: 64),
-      Mistake(arguments: ["--seed", "-1"], sentence: "--seed", status: 64),
+      Mistake(arguments: ["--seed", "-1"], sentence: "The value '-1' is invalid for '--seed", status: 64),
       Mistake(
         arguments: ["--checks", "kernels,all"],
         sentence: "--checks has \"all\"; expected a list of kernels, products, operations, "),
