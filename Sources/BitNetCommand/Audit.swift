@@ -46,6 +46,8 @@ struct Audit: AsyncParsableCommand {
 
   private struct Finding: Encodable {
     let receipt: String
+    /// Whether there is a receipt: an answer may have none.
+    let hasReceipt: Bool
     let isRight: Bool
     /// Whether the tokens were computed.
     let isComputed: Bool
@@ -66,20 +68,17 @@ struct Audit: AsyncParsableCommand {
     let lines = try receipts.flatMap(read)
     guard !lines.isEmpty else {
       throw CommandError(
-        "\(receipts.joined(separator: ", ")) has no receipts; expected one or more, in lines that are no errors")
+        "\(receipts.joined(separator: ", ")) has no receipts; expected one or more, in lines that are not errors")
     }
     let chosen = Set(lines.indices.shuffled().prefix(max(1, Int((Double(lines.count) * sample).rounded(.up)))))
     let (model, _) = try await model.load(computingDigest: true)
     var (wrong, missing, unchecked, tokens) = (0, 0, 0, 0)
     for (index, line) in lines.enumerated() {
       let finding = try await check(line, key, model, computes: chosen.contains(index))
-      if line.bytes == nil { missing += 1 } else if !finding.isRight { wrong += 1 }
+      if !finding.hasReceipt { missing += 1 } else if !finding.isRight { wrong += 1 }
       if finding.signature == "not checked" { unchecked += 1 }
       if finding.isComputed, finding.isRight { tokens += finding.tokens ?? 0 }
-      try ByteOutput.standard.write(
-        json
-          ? jsonText(finding, onOneLine: true)
-          : line.bytes == nil ? "\(line.name): no receipt\n" : Self.sentence(finding))
+      try ByteOutput.standard.write(json ? jsonText(finding, onOneLine: true) : Self.sentence(finding))
     }
     if !json {
       ByteOutput.note(
@@ -162,13 +161,15 @@ struct Audit: AsyncParsableCommand {
       fault = error
     }
     return Finding(
-      receipt: entry.name, isRight: fault == nil, isComputed: computes && entry.bytes != nil, tokens: tokens,
+      receipt: entry.name, hasReceipt: entry.bytes != nil, isRight: fault == nil,
+      isComputed: computes && entry.bytes != nil, tokens: tokens,
       signature: signature, fault: fault?.description, position: fault?.position.map { $0 + 1 },
       expected: fault?.expected, found: fault?.found,
       seconds: start.duration(to: clock.now) / .seconds(1))
   }
 
   private static func sentence(_ finding: Finding) -> String {
+    if !finding.hasReceipt { return "\(finding.receipt): no receipt\n" }
     if let fault = finding.fault { return "\(finding.receipt): wrong: \(fault)\n" }
     let tokens = plural(finding.tokens ?? 0, "token")
     return finding.isComputed

@@ -189,7 +189,7 @@ struct BatchTests {
         (changing(0, #"{"prompt": "A"}"#), "has no id, and its answer in"),
         (changing(1, cat.replacing("cat", with: "dog")), #"has id "dog", and its answer in"#),
         (changing(0, #"{"custom_id": 1.0}"#), "has OpenAI's form, and its answer in"),
-        (changing(1, #"{"prompt": "A", "id": "cat"}"#), "has no OpenAI form, and its answer in"),
+        (changing(1, #"{"prompt": "A", "id": "cat"}"#), "has the plain form, and its answer in"),
         (changing(3, #"{"prompt": "B", "id": "y"}"#), #"has id "y", and its answer in"#),
         (changing(4, #"{"promt": 5, "id": "z"}"#), #"has id "z", and its answer in"#),
         (changing(3, ""), "has answers of 1 line that the input does not have"),

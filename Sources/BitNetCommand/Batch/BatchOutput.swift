@@ -117,7 +117,7 @@ final class BatchOutput: Sendable {
     func words(_ name: String?) -> String { name.map { "id \($0.visible())" } ?? "no id" }
     guard name == answer.name else { throw refusal(words(name), words(answer.name)) }
     guard isRequest == answer.isResponse else {
-      func words(_ isRequest: Bool) -> String { isRequest ? "OpenAI's form" : "no OpenAI form" }
+      func words(_ isRequest: Bool) -> String { isRequest ? "OpenAI's form" : "the plain form" }
       throw refusal(words(isRequest), words(answer.isResponse))
     }
   }
